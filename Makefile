@@ -1,0 +1,55 @@
+# One command each; every target makes .venv and installs what it needs, once.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export OMP_NUM_THREADS ?= 2
+
+.PHONY: help quickstart test lint format types benchmark verify clean
+
+help:
+	@echo "make quickstart   the whole chain on one task, from nothing to an alarm you can watch"
+	@echo "make test         every test (minutes)"
+	@echo "make lint types   style, import contracts, strict types"
+	@echo "make format       rewrite files in the house style"
+	@echo "make benchmark    speed, as ratios in one interleaved run"
+	@echo "make verify WHAT=replay|audit|crash|online|inputs   the claims that take longer than a test"
+	@echo "make clean        remove .venv and caches; runs/ and datasets/ stay"
+
+$(BIN)/workbench: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v < (3, 14) else "Python 3.11, 3.12 or 3.13 is needed, this is %d.%d; try: make PYTHON=python3.11" % v)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
+	touch $@
+
+$(VENV)/dev: $(BIN)/workbench
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+quickstart: $(BIN)/workbench
+	$(BIN)/workbench quickstart
+
+test: $(VENV)/dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -q
+
+lint: $(VENV)/dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+format: $(VENV)/dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(VENV)/dev
+	$(BIN)/mypy
+
+benchmark: $(VENV)/dev
+	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/stepping.py
+	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/store.py
+
+verify: $(VENV)/dev
+	OMP_NUM_THREADS=1 $(BIN)/python tests/verify/$(WHAT).py
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

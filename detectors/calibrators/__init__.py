@@ -1,0 +1,1 @@
+"""One file a rule that turns calibration scores into a threshold."""

@@ -1,0 +1,1 @@
+"""One file a score: a number per policy call, higher is worse."""

@@ -1,0 +1,60 @@
+"""The arm drifts to one side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from workbench.envs.perturbation import Effect, Specification, uniform, within
+from workbench.types import Array, Record
+
+if TYPE_CHECKING:
+    from workbench.envs.scene import MujocoScene
+
+
+class ActionBiasEffect(Effect):
+    """Adds a constant to the three translation channels."""
+
+    def action(self, scene: MujocoScene, action: Array) -> Array:
+        """The asked action with the bias added, clipped to what can be executed."""
+        if not self.active(scene.step_index):
+            return action
+        moved = np.clip(action[:3] + np.asarray(self.record["bias_fraction"]), -1.0, 1.0)
+        return np.concatenate([moved, action[3:]])
+
+
+class ActionBias(Specification):
+    """A robot base or tool that is calibrated wrongly, so that every command drifts the same way (as in ROBOGATE, 2026).
+
+    Parameters
+    ----------
+    bias_fraction : length of the bias as a fraction of the largest action; its direction in space is drawn uniformly.
+    start_step, stage, duration_steps : see :class:`Specification`.
+    """
+
+    channel = "action"
+    effect = ActionBiasEffect
+
+    def __init__(
+        self,
+        bias_fraction: float | Sequence[float],
+        start_step: int | Sequence[int] = 0,
+        stage: str | None = None,
+        duration_steps: int | Sequence[int] | None = None,
+    ) -> None:
+        super().__init__(start_step, stage, duration_steps)
+        self.bias_fraction = within("bias_fraction", bias_fraction, 0.01, 1.0)
+
+    def parameters(self, rng: np.random.Generator) -> Record:
+        """The drawn bias of the three translation channels."""
+        length, direction = uniform(rng, self.bias_fraction), rng.normal(size=3)
+        return {"bias_fraction": (length * direction / np.linalg.norm(direction)).tolist()}
+
+    @classmethod
+    def phrase(cls, record: Record) -> str:
+        """What was drawn, in a few words."""
+        bias = record["bias_fraction"]
+        towards = ", ".join(f"{value:.2f}" for value in bias)
+        return f"drift of {np.linalg.norm(bias):.3g} of the largest action along ({towards})"

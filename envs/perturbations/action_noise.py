@@ -1,0 +1,57 @@
+"""The arm does not do quite what it is told."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from workbench.envs.perturbation import Effect, Specification, uniform, within
+from workbench.types import Array, Record
+
+if TYPE_CHECKING:
+    from workbench.envs.scene import MujocoScene
+
+
+class ActionNoiseEffect(Effect):
+    """Adds Gaussian noise to the arm's channels; the draw of a control step depends on its number alone."""
+
+    def action(self, scene: MujocoScene, action: Array) -> Array:
+        """The asked action with noise on all channels but the fingers', clipped to what can be executed."""
+        if not self.active(scene.step_index):
+            return action
+        noise = self.noise.at(scene.step_index).normal(0.0, float(self.record["std_fraction"]), len(action) - 1)
+        return np.append(np.clip(action[:-1] + noise, -1.0, 1.0), action[-1])
+
+
+class ActionNoise(Specification):
+    """Actuation noise (MimicGen, Mandlekar et al., CoRL 2023, collects with 0.05).
+
+    Parameters
+    ----------
+    std_fraction : standard deviation as a fraction of the largest action, per control step and channel.
+    start_step, stage, duration_steps : see :class:`Specification`.
+    """
+
+    channel = "action"
+    effect = ActionNoiseEffect
+
+    def __init__(
+        self,
+        std_fraction: float | Sequence[float],
+        start_step: int | Sequence[int] = 0,
+        stage: str | None = None,
+        duration_steps: int | Sequence[int] | None = None,
+    ) -> None:
+        super().__init__(start_step, stage, duration_steps)
+        self.std_fraction = within("std_fraction", std_fraction, 0.01, 2.0)
+
+    def parameters(self, rng: np.random.Generator) -> Record:
+        """The drawn standard deviation."""
+        return {"std_fraction": uniform(rng, self.std_fraction)}
+
+    @classmethod
+    def phrase(cls, record: Record) -> str:
+        """What was drawn, in a few words."""
+        return f"noise of {record['std_fraction']:.3g} of the largest action on the arm"

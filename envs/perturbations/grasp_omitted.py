@@ -1,0 +1,60 @@
+"""The fingers do not close when they are told to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from workbench.envs.perturbation import Effect, Specification, within_steps
+from workbench.types import Array, Record
+
+if TYPE_CHECKING:
+    from workbench.envs.scene import MujocoScene
+
+OPEN = -1.0
+"""Command of the fingers' channel, the last one of an action; above zero they close."""
+
+
+class GraspOmittedEffect(Effect):
+    """Commands the fingers open from the first closing command that falls due on."""
+
+    def advance(self, scene: MujocoScene) -> None:
+        """Only notes when the stage is reached: what starts this fault is an action."""
+        self.due(scene)
+
+    def action(self, scene: MujocoScene, action: Array) -> Array:
+        """The asked action with the fingers' channel replaced."""
+        if self.started < 0 and action[-1] > 0 and self.due(scene):
+            self.started = scene.step_index
+        return np.append(action[:-1], OPEN) if self.active(scene.step_index) else action
+
+
+class GraspOmitted(Specification):
+    """A grasp that is left out (AHA's *No_Grasp*, Duan et al., ICLR 2025).
+
+    It starts when the policy first commands the fingers to close, at or after the scheduled step.
+
+    Parameters
+    ----------
+    open_steps : for how many control steps the fingers are commanded open instead.
+    start_step, stage : from when on a closing command starts it.
+    """
+
+    channel = "keyframe"
+    effect = GraspOmittedEffect
+
+    def __init__(
+        self, open_steps: int | Sequence[int], start_step: int | Sequence[int] = 0, stage: str | None = None
+    ) -> None:
+        super().__init__(start_step, stage, within_steps("open_steps", open_steps, 1, 200))
+
+    def parameters(self, rng: np.random.Generator) -> Record:
+        """Nothing beyond the duration."""
+        return {}
+
+    @classmethod
+    def phrase(cls, record: Record) -> str:
+        """What was drawn, in a few words."""
+        return f"the fingers stay open for {record['duration_steps']} steps from the first closing command"

@@ -1,0 +1,75 @@
+"""Actions arrive late."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from workbench.envs.perturbation import Effect, Specification, uniform_int, within_steps
+from workbench.types import Array, Record, Stream, Task
+
+if TYPE_CHECKING:
+    from workbench.envs.scene import MujocoScene
+
+
+class LatencyEffect(Effect):
+    """Executes the action that was asked for k control steps ago; until the first arrives, the robot holds still."""
+
+    def __init__(self, record: Record, stream: Stream, task: Task) -> None:
+        super().__init__(record, stream, task)
+        self.queue = np.zeros((int(record["latency_steps"]), task.action_size))
+        self.memory_size = self.queue.size
+
+    def action(self, scene: MujocoScene, action: Array) -> Array:
+        """The oldest queued action; the asked one takes its place at the end of the queue."""
+        if self.active(scene.step_index):
+            late: Array = self.queue[0].copy()
+            self.queue[:-1], self.queue[-1] = self.queue[1:].copy(), action
+            return late
+        # Holding still is a zero motion of the arm; the fingers keep their last command.
+        self.queue[:, :-1], self.queue[:, -1] = 0.0, action[-1]
+        return action
+
+    def recall(self) -> Array:
+        """The queue, oldest action first."""
+        return self.queue.ravel().copy()
+
+    def remember(self, memory: Array) -> None:
+        """Take up a queue."""
+        self.queue[:] = memory.reshape(self.queue.shape)
+
+
+class Latency(Specification):
+    """A slow link between policy and robot: every action is executed k control steps after it was asked.
+
+    Real-time chunking (Black et al., NeurIPS 2025) studies policies under such delays.
+
+    Parameters
+    ----------
+    latency_steps : k.
+    start_step, stage, duration_steps : see :class:`Specification`.
+    """
+
+    channel = "action"
+    effect = LatencyEffect
+
+    def __init__(
+        self,
+        latency_steps: int | Sequence[int],
+        start_step: int | Sequence[int] = 0,
+        stage: str | None = None,
+        duration_steps: int | Sequence[int] | None = None,
+    ) -> None:
+        super().__init__(start_step, stage, duration_steps)
+        self.latency_steps = within_steps("latency_steps", latency_steps, 1, 40)
+
+    def parameters(self, rng: np.random.Generator) -> Record:
+        """The drawn number of control steps."""
+        return {"latency_steps": uniform_int(rng, self.latency_steps)}
+
+    @classmethod
+    def phrase(cls, record: Record) -> str:
+        """What was drawn, in a few words."""
+        return f"actions arrive {record['latency_steps']} steps late"

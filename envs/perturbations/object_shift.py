@@ -1,0 +1,55 @@
+"""The object is moved while nobody looks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from workbench.envs.perturbation import Effect, Specification, horizontal, within
+from workbench.types import Record
+
+if TYPE_CHECKING:
+    from workbench.envs.scene import MujocoScene
+
+
+class ObjectShiftEffect(Effect):
+    """Displaces the manipulated object once and stops its motion."""
+
+    def strike(self, scene: MujocoScene) -> None:
+        """Move the object's free joint horizontally and zero its velocity."""
+        joint = scene.model.body_jntadr[scene.target_body]
+        position, velocity = scene.model.jnt_qposadr[joint], scene.model.jnt_dofadr[joint]
+        scene.data.qpos[position : position + 2] += self.record["offset_m"]
+        scene.data.qvel[velocity : velocity + 6] = 0.0
+
+
+class ObjectShift(Specification):
+    """An object that changes its place in the middle of the episode (LIBERO-Plus, Fei et al., 2025, moves it at the start).
+
+    Parameters
+    ----------
+    offset_m : how far it is moved; the horizontal direction (world frame) is drawn uniformly.  At most 0.2 m, so that it
+        stays on the table.
+    start_step, stage : when.
+    """
+
+    channel = "physics"
+    effect = ObjectShiftEffect
+
+    def __init__(
+        self, offset_m: float | Sequence[float], start_step: int | Sequence[int] = 0, stage: str | None = None
+    ) -> None:
+        super().__init__(start_step, stage, duration_steps=1)
+        self.offset_m = within("offset_m", offset_m, 0.005, 0.2)
+
+    def parameters(self, rng: np.random.Generator) -> Record:
+        """The drawn displacement [x, y] in the world frame."""
+        return {"offset_m": horizontal(rng, self.offset_m)}
+
+    @classmethod
+    def phrase(cls, record: Record) -> str:
+        """What was drawn, in a few words."""
+        x, y = record["offset_m"]
+        return f"the object moves by {np.hypot(x, y):.3f} m to ({x:+.3f}, {y:+.3f})"

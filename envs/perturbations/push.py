@@ -1,0 +1,60 @@
+"""Something pushes the object."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from workbench.envs.perturbation import Effect, Specification, horizontal, within, within_steps
+from workbench.types import Record
+
+if TYPE_CHECKING:
+    from workbench.envs.scene import MujocoScene
+
+
+class PushEffect(Effect):
+    """Applies a horizontal force at the object's centre of mass."""
+
+    def push(self, scene: MujocoScene) -> None:
+        """Apply the force for the coming control step."""
+        scene.data.xfrc_applied[scene.target_body, :2] = self.record["force_n"]
+
+    def undo(self, scene: MujocoScene) -> None:
+        """Take the force away."""
+        scene.data.xfrc_applied[scene.target_body, :2] = 0.0
+
+
+class Push(Specification):
+    """An external push (DoReMi, Guo et al., IROS 2024, pushes its robot in the same way).
+
+    Parameters
+    ----------
+    force_n : size of the force on the object; its horizontal direction (world frame) is drawn uniformly.
+    duration_steps : for how many control steps it pushes.
+    start_step, stage : when.
+    """
+
+    channel = "physics"
+    effect = PushEffect
+
+    def __init__(
+        self,
+        force_n: float | Sequence[float],
+        duration_steps: int | Sequence[int],
+        start_step: int | Sequence[int] = 0,
+        stage: str | None = None,
+    ) -> None:
+        super().__init__(start_step, stage, within_steps("duration_steps", duration_steps, 1, 40))
+        self.force_n = within("force_n", force_n, 0.1, 50.0)
+
+    def parameters(self, rng: np.random.Generator) -> Record:
+        """The drawn force [x, y] in the world frame."""
+        return {"force_n": horizontal(rng, self.force_n)}
+
+    @classmethod
+    def phrase(cls, record: Record) -> str:
+        """What was drawn, in a few words."""
+        x, y = record["force_n"]
+        return f"a push of {np.hypot(x, y):.3g} N along ({x:+.2f}, {y:+.2f})"

@@ -1,0 +1,52 @@
+"""The object slips out of the fingers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from workbench.envs.perturbation import Effect, Specification, within_steps
+from workbench.types import Array, Record
+
+if TYPE_CHECKING:
+    from workbench.envs.scene import MujocoScene
+
+OPEN = -1.0
+"""Command of the fingers' channel, the last one of an action."""
+
+
+class SlipEffect(Effect):
+    """Commands the fingers open while active, whatever was asked."""
+
+    def action(self, scene: MujocoScene, action: Array) -> Array:
+        """The asked action with the fingers' channel replaced."""
+        return np.append(action[:-1], OPEN) if self.active(scene.step_index) else action
+
+
+class Slip(Specification):
+    """A grasp that does not hold (AHA's *Slip*, Duan et al., ICLR 2025), after which control returns.
+
+    Parameters
+    ----------
+    open_steps : for how many control steps the fingers are commanded open.
+    start_step, stage : by default as soon as the object has been grasped and is to be lifted.
+    """
+
+    channel = "keyframe"
+    effect = SlipEffect
+
+    def __init__(
+        self, open_steps: int | Sequence[int], start_step: int | Sequence[int] = 0, stage: str | None = "lift"
+    ) -> None:
+        super().__init__(start_step, stage, within_steps("open_steps", open_steps, 1, 200))
+
+    def parameters(self, rng: np.random.Generator) -> Record:
+        """Nothing beyond the duration."""
+        return {}
+
+    @classmethod
+    def phrase(cls, record: Record) -> str:
+        """What was drawn, in a few words."""
+        return f"the fingers open for {record['duration_steps']} steps"

@@ -1,0 +1,1 @@
+"""One file a task: scene, stages, success, deadline, plan of keyframes."""

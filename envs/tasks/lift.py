@@ -1,0 +1,195 @@
+"""Lift: robosuite's first task, one Panda that lifts one cube off a table (Zhu et al., arXiv 2009.12293, 2020)."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from workbench.types import Array, Keyframe, Observation
+
+if TYPE_CHECKING:
+    import mujoco
+
+    from workbench.envs.robosuite_model import RobotCell
+    from workbench.envs.scene import MujocoScene
+
+TABLE_M = 0.8
+"""Height of the table top."""
+LIFTED_M = 0.04
+"""Height of the cube's centre above the table that counts as lifted (robosuite's ``Lift._check_success``)."""
+REACHED_M = 0.03
+"""Distance of the grip site from the cube's centre that counts as reached."""
+HALF_SIZE_M = (0.020, 0.022)
+SPREAD_M = 0.03
+DROP_M = 0.01
+ARM_NOISE_RAD = 0.02
+DENSITY_KG_M3 = 1000.0
+_LEFT, _RIGHT, _CUBE = 1, 2, 3
+
+
+class Lift:
+    """Lift the red cube; scene, controller and success are those of robosuite 1.5.1's ``Lift`` with a Panda.
+
+    What varies per episode, drawn as robosuite draws it: the cube's half lengths (0.020 .. 0.022 m each), its place
+    (x and y within 0.03 m of the table's centre, dropped from 0.01 m) and yaw (0 .. 2 pi), and the arm's joints
+    (normal, 0.02 rad).
+
+    Observation, world frame: ``eef_pos`` grip site in metres; ``eef_quat`` (x, y, z, w) grip site, of the sign nearer
+    to pointing straight down; ``gripper_qpos`` finger joints in metres; ``cube_pos`` centre in metres; ``cube_yaw``
+    (cos 4 psi, sin 4 psi), since a cube looks the same after a quarter turn.
+
+    Action, each in -1 .. 1: translation (1 = 0.05 m) and rotation vector (1 = 0.5 rad per axis) of the grip site in the
+    robot base's frame, then the gripper (negative opens, positive closes).
+    """
+
+    name = "lift"
+    instruction = "lift the red cube"
+    stages = ("reach", "grasp", "lift")
+    deadline = 100
+    control_hz = 20.0
+    action_size = 7
+    observation_sizes: Mapping[str, int] = {"eef_pos": 3, "eef_quat": 4, "gripper_qpos": 2, "cube_pos": 3, "cube_yaw": 2}
+
+    object_body = "cube_main"
+    """Body that is manipulated, for perturbations; with its joint and geometries."""
+    object_joint = "cube_joint0"
+    object_geoms = ("cube_g0",)
+
+    @functools.cached_property
+    def cell(self) -> RobotCell:
+        """The robot, its controller's numbers and the names of its fingers, joints and actuators."""
+        from workbench.envs.robosuite_model import robot_cell
+
+        return robot_cell("Lift", "Panda", int(self.control_hz))
+
+    def scene(self) -> MujocoScene:
+        """Make a new scene of this task."""
+        from workbench.envs.scene import MujocoScene
+
+        return MujocoScene(self)
+
+    def edit(self, model: mujoco.MjModel, rng: np.random.Generator) -> None:
+        """Draw the cube's size."""
+        low, high = HALF_SIZE_M
+        self.resize(model, rng.uniform(low, high, size=3))
+
+    def resize(self, model: mujoco.MjModel, half_size_m: Array) -> None:
+        """Give the cube half lengths (3,), with the mass, inertia and bounds that MuJoCo's compiler would compute."""
+        body = model.body(self.object_body).id
+        first = model.body_geomadr[body]
+        for geom in range(first, first + model.body_geomnum[body]):  # a visual twin, where there is one, too
+            model.geom_size[geom] = half_size_m
+            model.geom_rbound[geom] = np.sqrt(np.sum(half_size_m**2))
+            model.geom_aabb[geom, 3:] = half_size_m
+        model.bvh_aabb[model.body_bvhadr[body], 3:] = half_size_m
+        squares = half_size_m**2
+        mass = DENSITY_KG_M3 * 8 * np.prod(half_size_m)
+        model.body_mass[body] = mass
+        model.body_inertia[body] = mass / 3 * (np.sum(squares) - squares)
+
+    def place(self, model: mujoco.MjModel, qpos: Array, rng: np.random.Generator) -> None:
+        """Draw the joint positions (nq,) at reset."""
+        arm, fingers, cube = self._places
+        qpos[arm] = self.cell.arm_qpos_rad + ARM_NOISE_RAD * rng.standard_normal(len(arm))
+        qpos[fingers] = self.cell.gripper_qpos_m
+        x, y = rng.uniform(-SPREAD_M, SPREAD_M, size=2)
+        yaw = rng.uniform(0, 2 * np.pi)
+        height = TABLE_M + DROP_M + model.geom_size[self._cube_geom][2]
+        qpos[cube : cube + 7] = x, y, height, np.cos(yaw / 2), 0, 0, np.sin(yaw / 2)
+
+    def observation(self, data: mujoco.MjData) -> dict[str, Array]:
+        """What a robot with perfect sensors sees; see the class."""
+        from workbench.envs.observations import GRIPPER_DOWN, quarter_yaw, quaternion
+
+        site, body = self._bodies
+        return {
+            "eef_pos": data.site_xpos[site].copy(),
+            "eef_quat": quaternion(data.site_xmat[site], GRIPPER_DOWN),
+            "gripper_qpos": data.qpos[self._places[1]],
+            "cube_pos": data.xpos[body].copy(),
+            "cube_yaw": quarter_yaw(data.xmat[body]),
+        }
+
+    def predicates(self, data: mujoco.MjData) -> dict[str, float]:
+        """What the simulator knows: contacts of the finger pads, grasp, height, distance and success."""
+        from workbench.envs.observations import touching
+
+        site, body = self._bodies
+        pairs = data.contact.geom
+        left = touching(pairs, self._marks, _LEFT, _CUBE)
+        right = touching(pairs, self._marks, _RIGHT, _CUBE)
+        cube, grip = data.xpos[body], data.site_xpos[site]
+        height = float(cube[2]) - TABLE_M
+        offset = cube - grip
+        return {
+            "left_contact": float(left),
+            "right_contact": float(right),
+            "grasped": float(left and right),
+            "cube_height_m": height,
+            "gripper_cube_distance_m": float(np.sqrt(offset.dot(offset))),
+            "success": float(height > LIFTED_M),
+        }
+
+    def reached(self, predicates: Mapping[str, float]) -> int:
+        """How many stages the state has reached by itself; a later one implies those before it."""
+        if predicates["success"]:
+            return 3
+        if predicates["grasped"]:
+            return 2
+        return int(predicates["gripper_cube_distance_m"] < REACHED_M)
+
+    def plan(self, observation: Observation) -> Sequence[Keyframe]:
+        """Above the cube, down to it, close, lift: the gripper upright and turned to the nearest pair of faces."""
+        from workbench.envs.observations import rotation_matrix
+
+        cube = observation["cube_pos"]
+        closing = rotation_matrix(observation["eef_quat"])[:, 0]  # the fingers close along the grip site's x axis
+        now = np.arctan2(closing[1], closing[0])
+        face = np.arctan2(observation["cube_yaw"][1], observation["cube_yaw"][0]) / 4
+        yaw = face + np.round((now - face) / (np.pi / 2)) * np.pi / 2
+        cos, sin = np.cos(yaw), np.sin(yaw)
+        rotation = np.array([[cos, sin, 0.0], [sin, -cos, 0.0], [0.0, 0.0, -1.0]])
+        above, lifted = cube + [0.0, 0.0, 0.08], np.array([cube[0], cube[1], TABLE_M + 0.12])
+        return (
+            Keyframe("reach", above, rotation, closed=False, tolerance_m=0.02),
+            Keyframe("reach", cube.copy(), rotation, closed=False, tolerance_m=0.01),
+            Keyframe("grasp", cube.copy(), rotation, closed=True, tolerance_m=0.01),
+            Keyframe("lift", lifted, rotation, closed=True, tolerance_m=0.02),
+        )
+
+    @functools.cached_property
+    def _model(self) -> mujoco.MjModel:
+        from workbench.envs.scene import pristine
+
+        return pristine(self.cell)
+
+    @functools.cached_property
+    def _places(self) -> tuple[Array, Array, int]:
+        """Addresses in qpos of the arm (7,), the fingers (2,) and the cube."""
+
+        def addresses(names: Sequence[str]) -> Array:
+            return np.array([self._model.joint(name).qposadr[0] for name in names])
+
+        cube = int(self._model.joint(self.object_joint).qposadr[0])
+        return addresses(self.cell.arm_joints), addresses(self.cell.gripper_joints), cube
+
+    @functools.cached_property
+    def _bodies(self) -> tuple[int, int]:
+        """Indices of the grip site and of the cube's body."""
+        return self._model.site(self.cell.grip_site).id, self._model.body(self.object_body).id
+
+    @functools.cached_property
+    def _cube_geom(self) -> int:
+        return int(self._model.geom(self.object_geoms[0]).id)
+
+    @functools.cached_property
+    def _marks(self) -> Array:
+        """(geometries,) which of them are the left pad, the right pad and the cube."""
+        marks = np.zeros(self._model.ngeom, dtype=np.int64)
+        groups = (self.cell.left_pads, self.cell.right_pads, self.object_geoms)
+        for mark, names in zip((_LEFT, _RIGHT, _CUBE), groups, strict=True):
+            marks[[self._model.geom(name).id for name in names]] = mark
+        return marks

@@ -1,0 +1,88 @@
+"""Weights on disk: tensors as safetensors, everything else as JSON, written so that a reader sees all or nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+
+import torch
+
+from workbench.errors import CheckpointError
+from workbench.types import Record
+
+RECORD = "policy.json"
+PACKAGES = ("failure-workbench", "numpy", "safetensors", "torch")
+
+
+def write(folder: Path, tensors: Mapping[str, torch.Tensor], record: Record) -> None:
+    """Write a checkpoint, replacing one that is there.
+
+    The tensors go to a file named by its own digest and the record, which names it, comes last: killed at any point,
+    the folder holds either the old checkpoint or the new one.
+    """
+    from safetensors.torch import save
+
+    folder.mkdir(parents=True, exist_ok=True)
+    data: bytes = save(dict(tensors))
+    digest = hashlib.sha256(data).hexdigest()
+    name = f"weights-{digest[:12]}.safetensors"
+    versions = {package: metadata.version(package) for package in PACKAGES}
+    whole = {**record, "weights": name, "sha256": digest, "versions": versions}
+    replace(folder / name, data)
+    replace(folder / RECORD, json.dumps(whole, indent=1).encode())
+    for other in folder.glob("weights-*.safetensors"):
+        if other.name != name:
+            other.unlink()
+
+
+def read(folder: Path, needed: tuple[str, ...]) -> tuple[dict[str, torch.Tensor], Record]:
+    """Tensors and record of a checkpoint.
+
+    Raises
+    ------
+    CheckpointError
+        if the folder or a file is missing, the record lacks a ``needed`` key, or the tensors are not those written.
+    """
+    from safetensors.torch import load
+
+    record = read_record(folder)
+    missing = [key for key in (*needed, "weights", "sha256") if key not in record]
+    if missing:
+        raise CheckpointError(f"{folder / RECORD} lacks {', '.join(missing)}; train the policy again")
+    # The name alone: a record from elsewhere must not point outside its folder.
+    path = folder / Path(str(record["weights"])).name
+    if not path.is_file():
+        raise CheckpointError(f"{path} is missing, though {RECORD} names it; train the policy again")
+    data = path.read_bytes()
+    if hashlib.sha256(data).hexdigest() != record["sha256"]:
+        raise CheckpointError(f"{path} is truncated or changed: its sha256 is not the one in {RECORD}; train it again")
+    tensors: dict[str, torch.Tensor] = load(data)
+    return tensors, record
+
+
+def read_record(folder: Path) -> Record:
+    """The JSON part of a checkpoint."""
+    path = folder / RECORD
+    if not path.is_file():
+        raise CheckpointError(f"there is no checkpoint in {folder}: {RECORD} is missing; train a policy there first")
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CheckpointError(f"{path} is not readable JSON ({error}); train the policy again") from None
+    if not isinstance(record, dict):
+        raise CheckpointError(f"{path} does not hold a record; train the policy again")
+    return record
+
+
+def replace(path: Path, data: bytes) -> None:
+    """Put a file in place at once: whole and on disk, or not at all."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    with partial.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)

@@ -1,0 +1,222 @@
+"""Flow-matching policy on state observations.
+
+Paper's word -> variable: data x_1 -> ``chunk``, noise x_0 -> ``noise``, flow time t -> ``time``, velocity v_t(x) ->
+``FlowNetwork.velocity``, number of function evaluations -> ``flow_steps``.
+
+Sources: Lipman et al., Flow Matching for Generative Modeling, ICLR 2023; Liu et al., Flow Straight and Fast, ICLR 2023;
+action chunks with a receding horizon after Chi et al., Diffusion Policy, RSS 2023.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from workbench.errors import CheckpointError, ConfigError, ObservationError, UnknownNameError
+from workbench.policies import checkpoint
+from workbench.policies.networks import FlowNetwork
+from workbench.policies.normalisation import Normalisation
+from workbench.types import Array, Observation, PolicyOutput, Record
+
+
+class FlowPolicy:
+    """Draws action chunks from a learned flow; :func:`workbench.policies.training.train` gives it weights.
+
+    Parameters
+    ----------
+    hidden, blocks : width of the network, and residual blocks in its encoder and again in its head.
+    embedding : D, length of the observation features.
+    horizon, execute : actions in a chunk, and how many of them are run.
+    history : observations that one call sees.
+    flow_steps : Euler steps from noise to chunk.
+    observations : keys that it reads; None for all that the demonstrations have.
+
+    Attributes
+    ----------
+    task : name of the task that it was trained on, "" before.
+    layout : key -> length, of the observations that it reads; empty before training.
+    recipe : how its weights were made.
+    """
+
+    privileged: bool = False
+
+    def __init__(
+        self,
+        *,
+        hidden: int = 256,
+        blocks: int = 2,
+        embedding: int = 64,
+        horizon: int = 16,
+        execute: int = 8,
+        history: int = 2,
+        flow_steps: int = 5,
+        observations: Sequence[str] | None = None,
+    ) -> None:
+        sizes = {
+            "hidden": hidden,
+            "blocks": blocks,
+            "embedding": embedding,
+            "horizon": horizon,
+            "execute": execute,
+            "history": history,
+            "flow_steps": flow_steps,
+        }
+        for name, value in sizes.items():
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ConfigError(f"policy.{name}={value!r} must be a whole number of at least 1")
+        if execute > horizon:
+            raise ConfigError(f"policy.execute={execute} must not exceed policy.horizon={horizon}")
+        self.config: Record = {**sizes, "observations": None if observations is None else list(observations)}
+        self.horizon, self.execute, self.history, self.flow_steps = horizon, execute, history, flow_steps
+        self.task = ""
+        self.layout: dict[str, int] = {}
+        self.recipe: Record = {}
+        self._action_size = 0
+        self._normalisation: Normalisation | None = None
+        self._network: FlowNetwork | None = None
+
+    @property
+    def network(self) -> FlowNetwork:
+        """The network; raises CheckpointError before training."""
+        if self._network is None:
+            raise CheckpointError("this policy has no weights yet; train it or load a checkpoint")
+        return self._network
+
+    @property
+    def normalisation(self) -> Normalisation:
+        """Scales of observations and actions; raises CheckpointError before training."""
+        if self._normalisation is None:
+            raise CheckpointError("this policy has no statistics yet; train it or load a checkpoint")
+        return self._normalisation
+
+    def choose(self, sizes: Mapping[str, int]) -> dict[str, int]:
+        """The part of an observation layout (key -> length) that this policy reads, in the order it reads it."""
+        chosen = self.config["observations"]
+        for key in chosen or ():
+            if key not in sizes:
+                raise UnknownNameError("observation", key, sizes)
+        return {key: int(sizes[key]) for key in (chosen or sorted(sizes))}
+
+    def equip(self, task: str, layout: Mapping[str, int], action_size: int, normalisation: Normalisation) -> None:
+        """Take up a task, its layout and its statistics, with a network whose weights come from torch's seed."""
+        self.task, self.layout, self._action_size = task, dict(layout), action_size
+        self._normalisation = normalisation
+        self._network = FlowNetwork(
+            self.history * sum(layout.values()),
+            self.horizon * action_size,
+            self.config["hidden"],
+            self.config["blocks"],
+            self.config["embedding"],
+        ).eval()
+
+    def plan(self, observation: Observation, noise: Sequence[np.random.Generator], samples: int = 0) -> PolicyOutput:
+        """One inference; see :class:`workbench.types.Policy`.
+
+        Returns
+        -------
+        PolicyOutput
+            chunk (N, H, A), samples (N, B, H, A) or None, embedding (N, D), all float32.
+
+        Raises
+        ------
+        ObservationError
+            if a key is missing, has another shape than (N, history, size), or holds NaN or infinity.
+        """
+        network, count = self.network, len(noise)
+        seen = self.normalisation.observation(self._vectors(observation, count))
+        size = self.horizon * self._action_size
+        # The chunk's noise first, so that the number of samples changes nothing about the chunk that is run.
+        drawn = np.stack([rng.standard_normal((1 + samples, size), dtype=np.float32) for rng in noise])
+        with torch.inference_mode():
+            features = network.encode(torch.from_numpy(seen.reshape(count, -1)))
+            flowed = network.sample(features, torch.from_numpy(drawn), self.flow_steps).numpy()
+        shape = (count, 1 + samples, self.horizon, self._action_size)
+        chunks = self.normalisation.physical_action(flowed.reshape(shape))
+        return PolicyOutput(chunks[:, 0], chunks[:, 1:] if samples else None, features.numpy())
+
+    def _vectors(self, observation: Observation, count: int) -> Array:
+        """Observations (N, history, S) end to end, checked."""
+        for key, size in self.layout.items():
+            shape = np.shape(observation[key]) if key in observation else "nothing"
+            if shape != (count, self.history, size):
+                raise ObservationError(f"observation {key!r} is {shape}, must be {(count, self.history, size)}")
+        vectors = np.concatenate([observation[key] for key in self.layout], axis=-1)
+        if not np.isfinite(vectors).all():
+            self._refuse(observation)
+        return vectors
+
+    def _refuse(self, observation: Observation) -> None:
+        for key in self.layout:
+            broken = np.flatnonzero(~np.isfinite(observation[key]).all(axis=(1, 2)))
+            if len(broken):
+                raise ObservationError(
+                    f"observation {key!r} of scene {broken[0]} holds NaN or infinity: {observation[key][broken[0]]}"
+                )
+
+    def save(self, folder: Path) -> None:
+        """Write weights, configuration, statistics, task, layout and recipe; replaces a checkpoint at once."""
+        checkpoint.write(
+            Path(folder),
+            {name: tensor.contiguous() for name, tensor in self.network.state_dict().items()},
+            {
+                "config": self.config,
+                "task": self.task,
+                "layout": self.layout,
+                "action_size": self._action_size,
+                "statistics": self.normalisation.record(self.layout),
+                "recipe": self.recipe,
+            },
+        )
+
+    @classmethod
+    def load(
+        cls, folder: Path | str, task: str | None = None, observation_sizes: Mapping[str, int] | None = None
+    ) -> FlowPolicy:
+        """Policy from a checkpoint.
+
+        Parameters
+        ----------
+        folder : where :meth:`save` wrote it.
+        task : name of the task that it will drive; None to take whatever is there.
+        observation_sizes : key -> length of that task's observations; None to take whatever is there.
+
+        Raises
+        ------
+        CheckpointError
+            if it is missing or damaged, or belongs to another task or another observation layout.
+        """
+        folder = Path(folder)
+        needed = ("config", "task", "layout", "action_size", "statistics", "recipe")
+        tensors, record = checkpoint.read(folder, needed)
+        if task is not None and record["task"] != task:
+            raise CheckpointError(
+                f"the policy in {folder} was trained on task {record['task']!r}, not {task!r}; train one for {task!r}"
+            )
+        layout: dict[str, int] = record["layout"]
+        if observation_sizes is not None:
+            check_layout(folder, layout, observation_sizes, record["config"].get("observations") is not None)
+        try:
+            policy = cls(**record["config"])
+            action_size = int(record["action_size"])
+            statistics = Normalisation.from_record(record["statistics"], layout, action_size)
+            policy.equip(record["task"], layout, action_size, statistics)
+            policy.network.load_state_dict(tensors)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise CheckpointError(f"the policy in {folder} is damaged: {' '.join(str(error).split())}") from None
+        policy.recipe = record["recipe"]
+        return policy
+
+
+def check_layout(folder: Path, trained: Mapping[str, int], offered: Mapping[str, int], chosen: bool) -> None:
+    """Refuse observations of another layout; keys beyond those that were ``chosen`` by name do not matter."""
+    relevant = {key: offered[key] for key in trained if key in offered} if chosen else dict(offered)
+    if relevant == dict(trained):
+        return
+    differing = sorted(
+        key for key in {*trained, *relevant} if trained.get(key, "none") != relevant.get(key, "none")
+    )
+    shown = "; ".join(f"{key}: {trained.get(key, 'none')} then, {relevant.get(key, 'none')} now" for key in differing)
+    raise CheckpointError(f"the policy in {folder} reads another observation layout ({shown}); train it again")

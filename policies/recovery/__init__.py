@@ -1,0 +1,1 @@
+"""One file a strategy: what is done on an alarm."""

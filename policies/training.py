@@ -1,0 +1,413 @@
+"""Training of a flow policy on demonstrations: deterministic for a seed, and resumable to the last bit."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import hashlib
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from workbench.errors import CheckpointError, ConfigError
+from workbench.policies import checkpoint
+from workbench.policies.flow import FlowPolicy
+from workbench.policies.networks import FlowNetwork
+from workbench.policies.normalisation import Normalisation
+from workbench.types import Array, Observation, Record
+
+Demonstration = tuple[Observation, Array]
+"""Observations key -> (T, size) and actions (T, A) of one episode."""
+
+ACTION_GROUPS: Mapping[str, slice] = {"position": slice(0, 3), "rotation": slice(3, 6), "gripper": slice(6, 7)}
+"""Parts of an operational-space pose action of size 7, whose errors are told apart."""
+VALIDATION_WINDOWS = 1024
+"""Held-out windows that are looked at, spread evenly; more cost time and change little."""
+POINTS = 20
+"""Points of the curve."""
+STATE = "training.safetensors"
+
+
+@dataclasses.dataclass
+class TrainingCurve:
+    """How a training went.
+
+    Attributes
+    ----------
+    iteration, training, validation : iterations done; mean flow-matching loss since the point before; and that of the
+        averaged weights on the held-out demonstrations, with the same noise every time.
+    error : part of the action -> mean absolute error, in action units, of chunks drawn for held-out windows.
+    parameters : how many the network has.
+    demonstrations, held_out : how many were trained on and held out.
+    """
+
+    iteration: list[int]
+    training: list[float]
+    validation: list[float]
+    error: dict[str, float]
+    parameters: int
+    demonstrations: int
+    held_out: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Windows:
+    """Normalised demonstrations end to end, and every window into them as row indices.
+
+    Attributes
+    ----------
+    observations, actions : (T, S) and (T, A) float32.
+    past, future : (M, history) and (M, H) rows of a window's observations and actions; within a demonstration the
+        first observation is repeated before its start, and the last action after its end.
+    """
+
+    observations: torch.Tensor
+    actions: torch.Tensor
+    past: torch.Tensor
+    future: torch.Tensor
+
+    @classmethod
+    def of(cls, demonstrations: Sequence[tuple[Array, Array]], history: int, horizon: int) -> Windows:
+        """Windows of normalised demonstrations."""
+        past, future, first = [], [], 0
+        for _, actions in demonstrations:
+            rows = np.arange(len(actions))[:, None]
+            past.append(first + np.maximum(rows + np.arange(1 - history, 1), 0))
+            future.append(first + np.minimum(rows + np.arange(horizon), len(actions) - 1))
+            first += len(actions)
+        return cls(
+            torch.from_numpy(np.concatenate([observations for observations, _ in demonstrations])),
+            torch.from_numpy(np.concatenate([actions for _, actions in demonstrations])),
+            torch.from_numpy(np.concatenate(past)),
+            torch.from_numpy(np.concatenate(future)),
+        )
+
+    def __len__(self) -> int:
+        return len(self.past)
+
+    def batch(self, windows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Observations (b, history * S) and chunks (b, H * A) of some windows."""
+        return self.observations[self.past[windows]].flatten(1), self.actions[self.future[windows]].flatten(1)
+
+
+def train(
+    policy: FlowPolicy,
+    demonstrations: Sequence[Demonstration],
+    *,
+    task: str,
+    iterations: int = 2500,
+    batch: int = 256,
+    learning_rate: float = 1e-3,
+    warmup: int = 100,
+    weight_decay: float = 1e-4,
+    clip_norm: float = 1.0,
+    ema_decay: float = 0.995,
+    held_out: float = 0.1,
+    seed: int = 0,
+    folder: Path | None = None,
+    save_every: int = 500,
+    progress: Callable[[int, float], None] | None = None,
+) -> TrainingCurve:
+    """Train a policy in place; one that has weights already is fine-tuned from them, with its own statistics.
+
+    Parameters
+    ----------
+    demonstrations : at least two.
+    task : name of their task.
+    warmup : iterations in which the learning rate rises linearly; after them it falls to zero along a cosine.
+    clip_norm : largest norm of a gradient.
+    ema_decay : decay of the running average of the weights, which is what the policy is given in the end.
+    held_out : part of the demonstrations that only the validation sees.
+    folder : where the state is kept every ``save_every`` iterations; a training that was interrupted goes on from there
+        and ends bit for bit as if it had not been.
+    progress : called after every iteration with the iterations done and the loss.
+
+    Raises
+    ------
+    ConfigError
+        if a number or a demonstration is impossible, or ``folder`` holds the state of another training.
+    """
+    recipe: Record = {
+        "iterations": iterations,
+        "batch": batch,
+        "learning_rate": learning_rate,
+        "warmup": warmup,
+        "weight_decay": weight_decay,
+        "clip_norm": clip_norm,
+        "ema_decay": ema_decay,
+        "held_out": held_out,
+        "seed": seed,
+    }
+    check_recipe(recipe, save_every)
+    check_demonstrations(demonstrations)
+    training, validation = split(demonstrations, held_out, seed)
+    equip(policy, training, task, seed)
+    recipe["demonstrations"] = len(demonstrations)
+    recipe["windows"] = sum(len(actions) for _, actions in demonstrations)
+    recipe["data"] = digest_of(policy, demonstrations)
+    state = TrainingState(policy, recipe)
+    path = None if folder is None else Path(folder) / STATE
+    if path is not None and path.exists():
+        state.load(path)
+    state.run(windows_of(policy, training), windows_of(policy, validation), path, save_every, progress)
+    policy.network.load_state_dict(state.average.state_dict())
+    policy.recipe = recipe
+    curve = np.array(state.curve).reshape(-1, 3)
+    return TrainingCurve(
+        iteration=[int(number) for number in curve[:, 0]],
+        training=curve[:, 1].tolist(),
+        validation=curve[:, 2].tolist(),
+        error=errors_by_part(policy, windows_of(policy, validation)),
+        parameters=sum(parameter.numel() for parameter in policy.network.parameters()),
+        demonstrations=len(training),
+        held_out=len(validation),
+    )
+
+
+class TrainingState:
+    """Everything that decides the rest of a training: weights, their average, moments, step and random state."""
+
+    def __init__(self, policy: FlowPolicy, recipe: Record) -> None:
+        self.recipe = recipe
+        self.network: FlowNetwork = copy.deepcopy(policy.network).train()
+        self.average: FlowNetwork = copy.deepcopy(policy.network)
+        self.random = torch.Generator().manual_seed(recipe["seed"])
+        self.step = 0
+        self.loss_sum = 0.0
+        self.loss_count = 0
+        self.curve: list[tuple[float, float, float]] = []
+        self.optimiser = torch.optim.AdamW(
+            self.network.parameters(), lr=recipe["learning_rate"], weight_decay=recipe["weight_decay"], fused=True
+        )
+
+    def run(
+        self,
+        training: Windows,
+        validation: Windows,
+        path: Path | None,
+        save_every: int,
+        progress: Callable[[int, float], None] | None,
+    ) -> None:
+        """Iterate to the end, saving on the way."""
+        iterations: int = self.recipe["iterations"]
+        point = math.ceil(iterations / POINTS)
+        while self.step < iterations:
+            loss = self.iterate(training)
+            self.loss_sum, self.loss_count = self.loss_sum + loss, self.loss_count + 1
+            if self.step % point == 0 or self.step == iterations:
+                mean = self.loss_sum / self.loss_count
+                self.curve.append((self.step, mean, validation_loss(self.average, validation)))
+                self.loss_sum, self.loss_count = 0.0, 0
+            if path is not None and (self.step % save_every == 0 or self.step == iterations):
+                self.save(path)
+            if progress is not None:
+                progress(self.step, loss)
+
+    def iterate(self, windows: Windows) -> float:
+        """One step of gradient descent; returns the loss."""
+        size: int = self.recipe["batch"]
+        observation, chunk = windows.batch(torch.randint(len(windows), (size,), generator=self.random))
+        noise = torch.randn(chunk.shape, generator=self.random)
+        time = torch.rand((size, 1), generator=self.random)
+        loss = self.network.loss(observation, chunk, noise, time)
+        self.optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe["clip_norm"])
+        self.optimiser.param_groups[0]["lr"] = learning_rate_at(self.step, self.recipe)
+        self.optimiser.step()
+        self.step += 1
+        self.update_average()
+        return float(loss.detach())
+
+    def update_average(self) -> None:
+        """Exponential moving average whose memory grows with the step, so that it forgets the first weights."""
+        decay = min(self.recipe["ema_decay"], self.step / (self.step + 10))
+        with torch.no_grad():
+            get_ema_multi_avg_fn(decay)(list(self.average.parameters()), list(self.network.parameters()), self.step)
+
+    def save(self, path: Path) -> None:
+        """Write everything to one file, at once."""
+        from safetensors.torch import save
+
+        tensors = {"random": self.random.get_state()}
+        for name, parameter in self.network.named_parameters():
+            moments = self.optimiser.state[parameter]
+            tensors[f"weights/{name}"] = parameter.detach()
+            tensors[f"first/{name}"] = moments["exp_avg"]
+            tensors[f"second/{name}"] = moments["exp_avg_sq"]
+        for name, parameter in self.average.named_parameters():
+            tensors[f"average/{name}"] = parameter.detach()
+        progress = {
+            "step": self.step,
+            "loss_sum": self.loss_sum,
+            "loss_count": self.loss_count,
+            "curve": self.curve,
+            "recipe": self.recipe,
+        }
+        path.parent.mkdir(parents=True, exist_ok=True)
+        checkpoint.replace(path, save(tensors, metadata={"progress": json.dumps(progress)}))
+
+    def load(self, path: Path) -> None:
+        """Take up a saved state of the same training."""
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(path, framework="pt") as file:
+                progress = json.loads(file.metadata()["progress"])
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        except (SafetensorError, TypeError, KeyError, ValueError) as error:
+            raise CheckpointError(f"{path} is damaged ({error}); remove it to train from the beginning") from None
+        theirs = progress["recipe"]
+        differing = sorted(key for key in {*theirs, *self.recipe} if theirs.get(key) != self.recipe.get(key))
+        if differing:
+            raise ConfigError(
+                f"{path} is the state of a training with other {', '.join(differing)}; "
+                "remove it to train from the beginning, or ask for what it was begun with"
+            )
+        self.step, self.curve = progress["step"], [tuple(point) for point in progress["curve"]]
+        self.loss_sum, self.loss_count = progress["loss_sum"], progress["loss_count"]
+        self.random.set_state(tensors["random"])
+        self._take(tensors)
+
+    def _take(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        with torch.no_grad():
+            for name, parameter in self.network.named_parameters():
+                parameter.copy_(tensors[f"weights/{name}"])
+                self.optimiser.state[parameter] = {
+                    "step": torch.tensor(float(self.step)),
+                    "exp_avg": tensors[f"first/{name}"],
+                    "exp_avg_sq": tensors[f"second/{name}"],
+                }
+            for name, parameter in self.average.named_parameters():
+                parameter.copy_(tensors[f"average/{name}"])
+
+
+def learning_rate_at(step: int, recipe: Record) -> float:
+    """Linear warmup, then a cosine down to zero."""
+    peak, warmup = float(recipe["learning_rate"]), int(recipe["warmup"])
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    return peak * (1 + math.cos(math.pi * (step - warmup) / max(1, recipe["iterations"] - warmup))) / 2
+
+
+def validation_loss(network: FlowNetwork, windows: Windows) -> float:
+    """Flow-matching loss on spread windows, with the same noise and times every time."""
+    observation, chunk = windows.batch(spread(windows))
+    random = torch.Generator().manual_seed(0)
+    noise = torch.randn(chunk.shape, generator=random)
+    time = torch.rand((len(chunk), 1), generator=random)
+    with torch.inference_mode():
+        return float(network.loss(observation, chunk, noise, time))
+
+
+def errors_by_part(policy: FlowPolicy, windows: Windows) -> dict[str, float]:
+    """Mean absolute error, in action units, of one chunk drawn for each of spread windows."""
+    observation, chunk = windows.batch(spread(windows))
+    noise = torch.randn((len(chunk), 1, chunk.shape[1]), generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        drawn = policy.network.sample(policy.network.encode(observation), noise, policy.flow_steps)
+    size = windows.actions.shape[1]
+    physical = policy.normalisation.physical_action
+    error = np.abs(physical(drawn.numpy().reshape(-1, size)) - physical(chunk.numpy().reshape(-1, size)))
+    parts = ACTION_GROUPS if size == ACTION_GROUPS["gripper"].stop else {"action": slice(None)}
+    return {name: float(error[:, part].mean()) for name, part in parts.items()}
+
+
+def spread(windows: Windows) -> torch.Tensor:
+    """Indices of at most :data:`VALIDATION_WINDOWS` windows, evenly spread."""
+    count = min(len(windows), VALIDATION_WINDOWS)
+    return torch.arange(count) * len(windows) // count
+
+
+def split(
+    demonstrations: Sequence[Demonstration], held_out: float, seed: int
+) -> tuple[list[Demonstration], list[Demonstration]]:
+    """Demonstrations to train on and to hold out, at least one of each."""
+    order = np.random.default_rng(seed).permutation(len(demonstrations))
+    count = min(max(1, round(held_out * len(demonstrations))), len(demonstrations) - 1)
+    return [demonstrations[i] for i in sorted(order[count:])], [demonstrations[i] for i in sorted(order[:count])]
+
+
+def equip(policy: FlowPolicy, demonstrations: Sequence[Demonstration], task: str, seed: int) -> None:
+    """Give an untrained policy its layout, statistics and first weights; check that a trained one fits."""
+    observation, actions = demonstrations[0]
+    layout = policy.choose({key: np.shape(value)[1] for key, value in observation.items()})
+    if policy.task:
+        if (policy.task, policy.layout) != (task, layout):
+            raise ConfigError(
+                f"a policy for task {policy.task!r} with observations {policy.layout} cannot be fine-tuned on task "
+                f"{task!r} with {layout}"
+            )
+        return
+    statistics = Normalisation.of(
+        np.concatenate([vectors(seen, layout) for seen, _ in demonstrations]),
+        np.concatenate([np.asarray(acted, dtype=np.float64) for _, acted in demonstrations]),
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        policy.equip(task, layout, actions.shape[1], statistics)
+
+
+def vectors(observation: Observation, layout: Mapping[str, int]) -> Array:
+    """Observations (T, S) end to end."""
+    return np.concatenate([np.asarray(observation[key], dtype=np.float64) for key in layout], axis=1)
+
+
+def windows_of(policy: FlowPolicy, demonstrations: Sequence[Demonstration]) -> Windows:
+    """Windows of demonstrations as a policy's network sees them."""
+    scale = policy.normalisation
+    normalised = [
+        (scale.observation(vectors(observation, policy.layout)), scale.action(actions))
+        for observation, actions in demonstrations
+    ]
+    return Windows.of(normalised, policy.history, policy.horizon)
+
+
+def digest_of(policy: FlowPolicy, demonstrations: Sequence[Demonstration]) -> str:
+    """Digest of first weights and data, by which an interrupted training knows its own state."""
+    found = hashlib.sha256()
+    for parameter in policy.network.parameters():
+        found.update(parameter.detach().numpy().tobytes())
+    for observation, actions in demonstrations:
+        found.update(vectors(observation, policy.layout).tobytes())
+        found.update(np.ascontiguousarray(actions, dtype=np.float64).tobytes())
+    return found.hexdigest()[:16]
+
+
+def check_recipe(recipe: Record, save_every: int) -> None:
+    """Refuse impossible numbers."""
+    for name, value in {**recipe, "save_every": save_every}.items():
+        whole = name in ("iterations", "batch", "warmup", "seed", "save_every")
+        lowest = 1 if name in ("iterations", "batch", "save_every") else 0
+        kind = int if whole else (int, float)
+        if isinstance(value, bool) or not isinstance(value, kind) or not math.isfinite(value) or value < lowest:
+            raise ConfigError(f"{name}={value!r} must be a {'whole ' if whole else ''}number of at least {lowest}")
+    for name in ("ema_decay", "held_out"):
+        if recipe[name] >= 1:
+            raise ConfigError(f"{name}={recipe[name]} must be below 1")
+    for name in ("learning_rate", "clip_norm"):
+        if recipe[name] == 0:
+            raise ConfigError(f"{name} must be above 0")
+
+
+def check_demonstrations(demonstrations: Sequence[Demonstration]) -> None:
+    """Refuse too few, empty, inconsistent or broken demonstrations."""
+    if len(demonstrations) < 2:
+        raise ConfigError(
+            f"{len(demonstrations)} demonstrations are too few: one is trained on and one held out at least"
+        )
+    shapes = {key: np.shape(value)[1:] for key, value in demonstrations[0][0].items()}
+    action_shape = np.shape(demonstrations[0][1])[1:]
+    for number, (observation, actions) in enumerate(demonstrations):
+        found = {key: np.shape(value)[1:] for key, value in observation.items()}
+        if found != shapes or np.shape(actions)[1:] != action_shape:
+            raise ConfigError(f"demonstration {number} has another layout than the first: {found}, not {shapes}")
+        if not len(actions) or any(len(value) != len(actions) for value in observation.values()):
+            raise ConfigError(f"demonstration {number} is empty, or its arrays differ in length")
+        if not all(np.isfinite(values).all() for values in (*observation.values(), actions)):
+            raise ConfigError(f"demonstration {number} holds NaN or infinity")

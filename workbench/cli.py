@@ -1,0 +1,197 @@
+"""The command line: ``workbench JOB [overrides]``, a thin word in front of Hydra.
+
+Nothing heavy is imported here: ``workbench`` alone answers at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import os
+import re
+import sys
+from collections.abc import Iterator
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from workbench.errors import ConfigError, WorkbenchError
+
+CONFIG = "workbench.conf"
+EXAMPLES = (
+    ("workbench quickstart", "the whole chain on one task: policy, failures, labels, monitors, recovery, report"),
+    ("workbench rollout perturbation=[slip,push] job.episodes.test=20", "20 episodes with two faults at once"),
+    ("workbench view job.episode=auto name=quickstart", "one episode as a Rerun recording"),
+)
+USAGE_ERROR, FAILED, INTERRUPTED = 2, 1, 130
+
+
+def job_descriptions() -> dict[str, str]:
+    """Job name -> first comment line of its yaml."""
+    folder = resources.files(CONFIG) / "job"
+    found = {}
+    for file in sorted(folder.iterdir(), key=lambda item: item.name):
+        if file.name.endswith(".yaml"):
+            first = file.read_text(encoding="utf-8").splitlines()[0]
+            found[file.name.removesuffix(".yaml")] = first.lstrip("# ").rstrip(".")
+    return found
+
+
+def overview() -> str:
+    """What can be done, with three example lines."""
+    jobs = job_descriptions()
+    width = max(map(len, jobs))
+    lines = [
+        "workbench: why robot policies fail, and what can be done about it before they do.",
+        "",
+        "usage: workbench JOB [key=value ...]",
+        "",
+        "jobs:",
+        *(f"  {name:<{width}}  {text}" for name, text in jobs.items()),
+        "",
+        "examples:",
+        *(f"  {command}\n      {text}" for command, text in EXAMPLES),
+        "",
+        "more: `workbench JOB --help` lists every key; `--cfg job` shows the composed configuration without running;",
+        '      `-m key=a,b` sweeps; `eval "$(workbench -sc install=bash)"` completes words with the tab key.',
+    ]
+    return "\n".join(lines)
+
+
+def hydra_arguments(arguments: list[str]) -> list[str]:
+    """Translate ``JOB a=b`` to Hydra's ``job=JOB a=b``; refuse a job that does not exist.
+
+    A job with an experiment of its own name composes that experiment as well.
+    """
+    if not arguments or arguments[0].startswith("-") or "=" in arguments[0]:
+        return arguments
+    job, rest = arguments[0], arguments[1:]
+    jobs = job_descriptions()
+    if job not in jobs:
+        near = difflib.get_close_matches(job, jobs, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise ConfigError(f"there is no job {job!r}.{hint} Jobs: {', '.join(jobs)}.")
+    experiment = (resources.files(CONFIG) / "experiment" / f"{job}.yaml").is_file()
+    chosen = any(argument.startswith("+experiment=") for argument in rest)
+    return [f"job={job}", *(["+experiment=" + job] if experiment and not chosen else []), *rest]
+
+
+def explain_composition(error: Exception) -> str:
+    """One line out of Hydra's several, with the nearest right key or option where there is one."""
+    text = " ".join(str(error).split())
+    if match := re.search(r"Key '([^']+)' (?:is )?not in (?:struct|'\w+')(?:.*?full_key: (\S+))?", text):
+        full = match.group(2) or match.group(1)
+        return f"unknown key {full!r}.{near_key(full)}"
+    if match := re.search(r"Could not override '([^']+)'", text):
+        return f"unknown key {match.group(1)!r}.{near_key(match.group(1))}"
+    if match := re.search(r"Could not find '([^']+)/([^'/]+)' Available options in '[^']+': (.*)", text):
+        group, asked, options = match.groups()
+        known = re.findall(r"[\w-]+", options)
+        near = difflib.get_close_matches(asked, known, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        return f"unknown {group} {asked!r}.{hint} Known: {', '.join(known)}."
+    return text
+
+
+def near_key(asked: str) -> str:
+    """A hint with the nearest keys of the composed configuration."""
+    from workbench.config import compose
+
+    with contextlib.suppress(Exception):
+        words = [word for word in sys.argv[1:] if word.startswith(("job=", "perturbation=", "score=", "+experiment="))]
+        known = list(keys_of(compose(words)))
+        asked_last = asked.rsplit(".", 1)[-1]
+        near = difflib.get_close_matches(asked, known, n=1, cutoff=0.6) or [
+            key for key in known if difflib.SequenceMatcher(None, key.rsplit(".", 1)[-1], asked_last).ratio() > 0.7
+        ]
+        if near:
+            return f" Did you mean {near[0]!r}?"
+        scope = asked.rsplit(".", 1)[0] + "." if "." in asked else ""
+        level = [key for key in known if key.startswith(scope) and "." not in key.removeprefix(scope)]
+        return f" Known: {', '.join(level)}." if level else ""
+    return ""
+
+
+def keys_of(node: Any, prefix: str = "") -> Iterator[str]:
+    """Dotted keys of nested dictionaries."""
+    if isinstance(node, dict):
+        for key, value in node.items():
+            if not str(key).startswith("_"):
+                yield f"{prefix}{key}"
+                yield from keys_of(value, f"{prefix}{key}.")
+
+
+def check_composition(arguments: list[str]) -> None:
+    """Compose once before Hydra takes over, so that a wrong word is answered in one line."""
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    from workbench.config import compose
+
+    plain = [argument for argument in arguments if not argument.startswith("-")]
+    sweep = "-m" in arguments or "--multirun" in arguments
+    try:
+        compose([re.sub(r",[^\]}]*$", "", word) if sweep else word for word in plain])
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(explain_composition(error)) from None
+
+
+def run_job(composed: Any) -> None:
+    """Run one composed job; what a person caused is one line on stderr and a non-zero exit."""
+    from workbench.config import Run, build, plain
+
+    config = plain(composed)
+    if not isinstance(config["job"], dict):
+        raise ConfigError(f"job={config['job']!r} is not a job. Jobs: {', '.join(job_descriptions())}.")
+    run = Run(config)
+    build({**config["job"], "_partial_": True})(run)
+
+
+@contextlib.contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Turn errors that people cause into one line and an exit code."""
+    try:
+        yield
+    except WorkbenchError as error:
+        code = USAGE_ERROR if isinstance(error, ConfigError) else FAILED
+        complain(str(error), code)
+    except KeyboardInterrupt:
+        complain("interrupted; what was finished is kept. Run the same command again to go on.", INTERRUPTED)
+    except OSError as error:
+        if error.filename is None and error.errno is None:
+            raise
+        complain(f"{error.strerror or error}: {error.filename or 'no space or no permission'}", FAILED)
+
+
+def complain(message: str, code: int) -> None:
+    """Print one line on stderr and leave."""
+    print(f"workbench: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(code)
+
+
+def main() -> None:
+    """Entry point of the ``workbench`` command."""
+    arguments = sys.argv[1:]
+    if not arguments or arguments in (["--help"], ["-h"], ["help"]):
+        print(overview())
+        return
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+    with one_line_errors():
+        arguments = hydra_arguments(arguments)
+        # Flags that only show something are Hydra's own business; it reports their errors itself.
+        if not any(flag.startswith("-") and flag not in ("-m", "--multirun") for flag in arguments):
+            check_composition(arguments)
+        sys.argv[1:] = arguments
+        hydra_main()
+
+
+def hydra_main() -> None:
+    """Hand over to Hydra with the arguments in ``sys.argv``."""
+    import hydra
+
+    from workbench.config import register_schema
+
+    register_schema()
+    # Completion and multirun look for the folder of the calling program otherwise.
+    sys.argv[0] = str(Path(sys.argv[0]).name)
+    hydra.main(config_path=f"pkg://{CONFIG}", config_name="workbench", version_base="1.3")(run_job)()

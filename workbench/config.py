@@ -1,0 +1,253 @@
+"""From words on the command line to objects: the schema of a run, and the one place where targets are instantiated."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import importlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from workbench.errors import CheckpointError, ConfigError, StoreError, UnknownNameError, WorkbenchError
+from workbench.types import Policy, Record, Strategy, Task
+
+ALLOWED_TARGETS = "workbench."
+"""Only what lies below this prefix is ever instantiated: a run folder from elsewhere cannot execute other code."""
+
+
+@dataclasses.dataclass
+class RolloutSchema:
+    """How episodes are rolled."""
+
+    until: str = "success"
+    samples: int = 32
+
+
+@dataclasses.dataclass
+class RunnerSchema:
+    """Where episodes are rolled: worker processes, and scenes in lockstep in each."""
+
+    workers: int = 2
+    scenes: int = 25
+
+
+@dataclasses.dataclass
+class MonitorSchema:
+    """How scores become monitors."""
+
+    window: str = "mean"
+    width: int = 2
+    level: float = 0.1
+
+
+@dataclasses.dataclass
+class Schema:
+    """Run-level keys; a misspelt one is refused with the right ones listed."""
+
+    name: str = "default"
+    seed: int = 0
+    store: str = "${name}"
+    demos: str = "${name}-demos"
+    checkpoint: str | None = None
+    overwrite: bool = False
+    task: Any = None
+    policy: Any = None
+    perturbation: dict[str, Any] = dataclasses.field(default_factory=dict)
+    score: dict[str, Any] = dataclasses.field(default_factory=dict)
+    calibrator: dict[str, Any] = dataclasses.field(default_factory=dict)
+    strategy: dict[str, Any] = dataclasses.field(default_factory=dict)
+    monitor: MonitorSchema = dataclasses.field(default_factory=MonitorSchema)
+    rollout: RolloutSchema = dataclasses.field(default_factory=RolloutSchema)
+    runner: RunnerSchema = dataclasses.field(default_factory=RunnerSchema)
+    job: Any = None
+
+
+def register_schema() -> None:
+    """Put the schema where Hydra's defaults list finds it."""
+    from hydra.core.config_store import ConfigStore
+
+    ConfigStore.instance().store(name="schema", node=Schema)
+
+
+def build(node: Mapping[str, Any], **extra: Any) -> Any:
+    """Instantiate a ``_target_`` node; the one place where Hydra's ``instantiate`` is called.
+
+    Raises
+    ------
+    ConfigError
+        if the target lies outside the allow-list, does not exist, or refuses its arguments.
+    """
+    from hydra.errors import InstantiationException
+    from hydra.utils import instantiate
+
+    target = str(node.get("_target_", ""))
+    if not target.startswith(ALLOWED_TARGETS):
+        raise ConfigError(f"target {target!r} is refused: only targets below {ALLOWED_TARGETS!r} are built")
+    try:
+        return instantiate({**node, "_convert_": "all", "_recursive_": False}, **extra)
+    except InstantiationException as error:
+        cause = error.__cause__
+        if isinstance(cause, WorkbenchError):
+            raise cause from None
+        raise ConfigError(f"{target} cannot be built: {' '.join(str(cause or error).split())}") from cause
+
+
+def resolve(target: str) -> Any:
+    """The class or function behind an allowed dotted path."""
+    if not target.startswith(ALLOWED_TARGETS):
+        raise ConfigError(f"target {target!r} is refused: only targets below {ALLOWED_TARGETS!r} are used")
+    module, _, name = target.rpartition(".")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"there is no {target!r}: {error}") from None
+
+
+def digest(value: Any, length: int = 12) -> str:
+    """Short content digest of plain data."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:length]
+
+
+class Run:
+    """One composed configuration, its folders, and what it builds.
+
+    Parameters
+    ----------
+    config : the composed configuration as plain data.
+    root : folder below which ``runs/`` and ``datasets/`` lie.
+    """
+
+    def __init__(self, config: Record, root: Path | None = None) -> None:
+        self.config = config
+        self.root = Path.cwd() if root is None else root
+        self.name: str = config["name"]
+        self.seed: int = config["seed"]
+        self.overwrite: bool = config["overwrite"]
+        for key in ("name", "store", "demos"):
+            if not config[key] or "/" in config[key] or config[key].startswith("."):
+                raise ConfigError(f"{key}={config[key]!r} must be a plain name: it becomes a file name")
+        if self.seed < 0:
+            raise ConfigError(f"seed={self.seed} must be 0 or more")
+
+    @property
+    def folder(self) -> Path:
+        """``runs/<name>/``."""
+        return self.root / "runs" / self.name
+
+    @property
+    def store(self) -> Path:
+        """Store of the rollouts."""
+        return self.root / "datasets" / f"{self.config['store']}.zarr"
+
+    @property
+    def demos(self) -> Path:
+        """Store of the expert's demonstrations."""
+        return self.root / "datasets" / f"{self.config['demos']}.zarr"
+
+    @property
+    def checkpoint(self) -> Path:
+        """Folder of the policy's weights."""
+        given = self.config["checkpoint"]
+        return self.folder / "policy" if given is None else self.root / given
+
+    def shown(self, path: Path) -> str:
+        """A path as it is printed and stored: relative to the root."""
+        return str(path.relative_to(self.root)) if path.is_relative_to(self.root) else str(path)
+
+    @functools.cached_property
+    def task(self) -> Task:
+        """The task."""
+        task: Task = build(self.config["task"])
+        return task
+
+    def policy(self, trained: bool = True) -> Policy:
+        """The policy, with its weights if it has any and ``trained`` is asked for."""
+        node = self.config["policy"]
+        kind = resolve(node["_target_"])
+        if not hasattr(kind, "load"):
+            policy: Policy = build(node, task=self.task)
+            return policy
+        if not trained:
+            policy = build(node)
+            return policy
+        return self.load_policy(kind, self.checkpoint)
+
+    def load_policy(self, kind: Any, folder: Path) -> Policy:
+        """Weights from a folder, refused if they belong to another task."""
+        if not folder.exists():
+            raise CheckpointError(
+                f"there is no checkpoint at {self.shown(folder)}; train one with: workbench train name={self.name}"
+            )
+        policy: Policy = kind.load(folder, task=self.task.name, observation_sizes=self.task.observation_sizes)
+        return policy
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel to other processes as configuration alone; they build their own task."""
+        return Run, (self.config, self.root)
+
+    def metrics(self) -> Record:
+        """What ``metrics.json`` holds so far."""
+        path = self.folder / "metrics.json"
+        if not path.exists():
+            return {}
+        try:
+            found: Record = json.loads(path.read_text(encoding="utf-8"))
+        except json.JSONDecodeError as error:
+            raise StoreError(f"{self.shown(path)} is not JSON ({error}); move it away and run the job again") from None
+        return found
+
+    def update_metrics(self, **sections: Any) -> None:
+        """Replace sections of ``metrics.json``, all or none of them."""
+        merged = {**self.metrics(), **sections}
+        for key in ("policy", "labels"):
+            if isinstance(sections.get(key), dict):
+                merged[key] = {**self.metrics().get(key, {}), **sections[key]}
+        write_text(self.folder / "metrics.json", json.dumps(merged, indent=2))
+
+    def strategies(self) -> dict[str, Strategy]:
+        """The strategies, in the order in which they were named."""
+        return {name: self.strategy(name) for name in self.config["strategy"]}
+
+    def strategy(self, name: str) -> Strategy:
+        """One strategy by name."""
+        nodes = self.config["strategy"]
+        if name not in nodes:
+            raise UnknownNameError("strategy", name, nodes)
+        strategy: Strategy = build(nodes[name])
+        return strategy
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file completely or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        unfinished.write_text(text, encoding="utf-8")
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def plain(composed: Any) -> Record:
+    """A composed configuration as plain data, interpolations resolved."""
+    from omegaconf import OmegaConf
+
+    container = OmegaConf.to_container(composed, resolve=True)
+    assert isinstance(container, dict)
+    return {str(key): value for key, value in container.items()}
+
+
+def compose(overrides: list[str]) -> Record:
+    """Compose a configuration from command-line words, without running anything."""
+    import hydra
+    from hydra.core.global_hydra import GlobalHydra
+
+    register_schema()
+    if GlobalHydra.instance().is_initialized():
+        return plain(hydra.compose("workbench", overrides=overrides))
+    with hydra.initialize_config_module(config_module="workbench.conf", version_base="1.3"):
+        return plain(hydra.compose("workbench", overrides=overrides))

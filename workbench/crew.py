@@ -1,0 +1,128 @@
+"""What a worker process keeps from batch to batch: the composed run, its scenes, and the policies it has loaded.
+
+Batches are plain data (a configuration, launches or episode numbers), so that they can be sent to any process.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from workbench.config import Run, build, digest
+from workbench.rollout import Launch, Lockstep
+from workbench.store import StoreHeader, StoreWriter
+from workbench.types import Policy, Record
+
+Item = TypeVar("Item")
+
+
+class Crew:
+    """Everything that rolls for one configuration in one process."""
+
+    def __init__(self, config: Record, root: str) -> None:
+        import torch
+
+        self.run = Run(config, Path(root))
+        self._locksteps: dict[str, Lockstep] = {}
+        # Workers share the cores; the main process is one of them while it rolls.
+        torch.set_num_threads(1)
+
+    @functools.cached_property
+    def policy(self) -> Policy:
+        """The trained policy of the run."""
+        return self.run.policy()
+
+    def lockstep(self, name: str, policy: Policy, samples: int = 0) -> Lockstep:
+        """Scenes for one driver, kept for the next batch."""
+        if name not in self._locksteps:
+            settings = self.run.config
+            self._locksteps[name] = Lockstep(
+                self.run.task,
+                policy,
+                settings["runner"]["scenes"],
+                samples=samples,
+                until=settings["rollout"]["until"],
+            )
+        return self._locksteps[name]
+
+    def expert(self, node: Record) -> Policy:
+        """The scripted expert that a job names."""
+        policy: Policy = build(node, task=self.run.task)
+        return policy
+
+
+@functools.lru_cache(maxsize=4)
+def _crew(config: str, root: str, weights: str) -> Crew:
+    return Crew(json.loads(config), root)
+
+
+def crew(run: Run) -> Crew:
+    """The crew of a run in this process; new weights make a new crew."""
+    return _crew(json.dumps(run.config, sort_keys=True), str(run.root), weights_digest(run.checkpoint))
+
+
+def weights_digest(folder: Path) -> str:
+    """Short digest of a checkpoint's files; "" where there is none."""
+    if not folder.is_dir():
+        return ""
+    return digest({file.name: hash_file(file) for file in sorted(folder.iterdir()) if file.is_file()})
+
+
+def hash_file(path: Path) -> str:
+    """SHA-256 of a file."""
+    import hashlib
+
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def batches(items: Sequence[Item], size: int) -> list[list[Item]]:
+    """Consecutive batches; smaller ones when there is little to do, so that every worker has some."""
+    return [list(items[first : first + size]) for first in range(0, len(items), size)]
+
+
+def header(run: Run, policy: str) -> StoreHeader:
+    """Header of a store that this run writes: what decides its episodes, and what made it."""
+    return StoreHeader(
+        task=run.task.name,
+        control_hz=run.task.control_hz,
+        deadline=run.task.deadline,
+        config={
+            "policy": run.config["policy"] if policy != "expert" else policy,
+            "weights": weights_digest(run.checkpoint) if policy != "expert" else "",
+            "task": run.config["task"],
+            "rollout": run.config["rollout"],
+        },
+        versions=versions(),
+        seed=run.seed,
+    )
+
+
+@functools.cache
+def versions() -> dict[str, str]:
+    """Versions of what decides results."""
+    from importlib.metadata import version
+
+    names = ("failure-workbench", "mujoco", "robosuite", "torch", "numpy", "mapie", "zarr")
+    return {name: version(name) for name in names}
+
+
+def write_episodes(store: Path, head: StoreHeader, lockstep: Lockstep, launches: Sequence[Launch]) -> list[Record]:
+    """Roll launches into a part of the store that is this process's own; returns the rows of ``episodes/``."""
+    rows: list[Record] = []
+    with StoreWriter.open(store, head) as writer:
+        for episode in lockstep.record(launches):
+            writer.append(episode)
+            rows.append(episode.record)
+    return rows
+
+
+def advance_all(results: Iterator[list[Any]], advance: Any) -> list[Any]:
+    """Collect lists of results while a progress bar advances."""
+    collected = []
+    for result in results:
+        collected.extend(result)
+        advance(len(result))
+    return collected

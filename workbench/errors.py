@@ -1,0 +1,68 @@
+"""Errors for people: what was asked, what is allowed, what to do.
+
+Every error that a person can cause inherits :class:`WorkbenchError`, so the command line prints its message as one
+line and exits non-zero; a traceback is left for our own mistakes.  Named errors also inherit the builtin they are.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class WorkbenchError(Exception):
+    """Something that a person asked for cannot be done; the message says why and what to do."""
+
+
+class ConfigError(WorkbenchError, ValueError):
+    """A configuration value is unknown, of the wrong type or out of its bounds."""
+
+
+class UnknownNameError(ConfigError, KeyError):
+    """A name that does not exist was asked for."""
+
+    def __init__(self, what: str, asked: str, known: Iterable[str]) -> None:
+        names = sorted(known)
+        near = difflib.get_close_matches(asked, names, n=1, cutoff=0.5)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        super().__init__(f"unknown {what} {asked!r}.{hint} Known: {', '.join(names) or 'none'}.")
+
+    def __str__(self) -> str:
+        """The message itself; ``KeyError`` would print its repr."""
+        return str(self.args[0])
+
+
+class StoreError(WorkbenchError, OSError):
+    """A store is missing, damaged, of another schema, or would be overwritten."""
+
+
+class CheckpointError(WorkbenchError, ValueError):
+    """A checkpoint is missing, damaged, or belongs to another task or observation layout."""
+
+
+class SnapshotError(WorkbenchError, ValueError):
+    """A snapshot belongs to another task, model or version."""
+
+
+class ActionError(WorkbenchError, ValueError):
+    """An action has the wrong shape or holds NaN."""
+
+
+class ObservationError(WorkbenchError, ValueError):
+    """An observation holds NaN or infinity."""
+
+
+class DivergedError(WorkbenchError, ArithmeticError):
+    """The physics diverged."""
+
+
+class ScoreError(WorkbenchError, ValueError):
+    """A score is not finite, or lacks the policy output that it needs."""
+
+
+class CalibrationError(WorkbenchError, ValueError):
+    """A threshold cannot be computed with the guarantee that its calibrator states."""
+
+
+class SplitError(CalibrationError):
+    """Episodes of one split were used where only another split is allowed."""

@@ -1,0 +1,1 @@
+"""One file a format: writes it, reads it, alone knows its library."""

@@ -1,0 +1,1 @@
+"""One file a job of the command line."""

@@ -1,0 +1,55 @@
+"""Demonstrations of the scripted expert, with noise on what is executed and none on what is stored (DART).
+
+Source of the idea: Laskey et al., DART: Noise Injection for Robust Imitation Learning, CoRL 2017.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from workbench.config import Run, build
+from workbench.crew import advance_all, batches, crew, header, write_episodes
+from workbench.errors import ConfigError
+from workbench.progress import console, progress
+from workbench.rollout import Launch
+from workbench.runner import spread
+from workbench.store import Store
+from workbench.types import Record, Stream, episode_index
+
+
+@dataclasses.dataclass(frozen=True)
+class Batch:
+    """Launches for one worker."""
+
+    run: Run
+    expert: Record
+    launches: list[Launch]
+
+
+def run(run: Run, episodes: int, expert: Record, noise: Record | None) -> None:
+    """Collect demonstrations into ``datasets/<demos>.zarr``; those that are there already are kept."""
+    if episodes < 1:
+        raise ConfigError(f"job.episodes={episodes} must be at least 1")
+    done = set(Store.open(run.demos).uids) if run.demos.exists() else set()
+    specification = build(noise) if noise else None
+    launches = []
+    for number in range(episodes):
+        stream = Stream(run.seed, episode_index("train", number))
+        records = (specification.draw(stream, run.task),) if specification else ()
+        launches.append(Launch(stream, records))
+    wanted = [launch for launch in launches if launch.uid not in done]
+    with progress("demonstrations", len(launches)) as advance:
+        advance(len(launches) - len(wanted))
+        items = [Batch(run, expert, part) for part in batches(wanted, run.config["runner"]["scenes"])]
+        advance_all(spread(collect_batch, items, run.config["runner"]["workers"]), advance)
+    stored = Store.open(run.demos).episodes
+    successes = int(sum(stored["success"]))
+    run.update_metrics(demonstrations={"episodes": len(stored["success"]), "successes": successes})
+    console.print(f"{successes} of {len(stored['success'])} demonstrations succeed: {run.shown(run.demos)}")
+
+
+def collect_batch(batch: Batch) -> list[Record]:
+    """Roll one batch in this process."""
+    mine = crew(batch.run)
+    lockstep = mine.lockstep("expert", mine.expert(batch.expert))
+    return write_episodes(batch.run.demos, header(batch.run, "expert"), lockstep, batch.launches)

@@ -1,0 +1,100 @@
+"""Episodes of the trained policy, nominal or perturbed."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+from workbench.config import Run, build
+from workbench.crew import advance_all, batches, crew, header, write_episodes
+from workbench.errors import ConfigError, StoreError, UnknownNameError
+from workbench.progress import console, progress
+from workbench.report import terminal_tables
+from workbench.rollout import Launch
+from workbench.runner import spread
+from workbench.store import Store
+from workbench.types import SPLITS, Array, Perturbation, Record, Split, Stream, episode_index
+
+
+@dataclasses.dataclass(frozen=True)
+class Batch:
+    """Launches for one worker."""
+
+    run: Run
+    launches: list[Launch]
+
+
+def run(run: Run, episodes: Mapping[str, int], one_each: bool) -> None:
+    """Roll episodes of each split into ``datasets/<store>.zarr``; those that are there already are kept."""
+    specifications = {name: build(node) for name, node in run.config["perturbation"].items()}
+    launches = plan(run, specifications, episodes, one_each)
+    head = header(run, "policy")
+    run.policy()  # a missing or foreign checkpoint is refused here, once, and not in every worker
+    done = refuse_foreign(run, head.config)
+    wanted = [launch for launch in launches if launch.uid not in done]
+    with progress("episodes", len(launches)) as advance:
+        advance(len(launches) - len(wanted))
+        items = [Batch(run, part) for part in batches(wanted, 2 * run.config["runner"]["scenes"])]
+        advance_all(spread(roll_batch, items, run.config["runner"]["workers"]), advance)
+    run.update_metrics(**summary(Store.open(run.store).episodes), store=run.shown(run.store))
+    console.print(*terminal_tables(run.metrics(), only=("policy", "perturbed")))
+    console.print(f"store: {run.shown(run.store)}")
+
+
+def plan(
+    run: Run, specifications: Mapping[str, Perturbation], episodes: Mapping[str, int], one_each: bool
+) -> list[Launch]:
+    """What is to be rolled; with ``one_each`` every perturbation gets that many episodes of its own."""
+    if one_each and not specifications:
+        raise ConfigError("job.one_each=true needs perturbations, for example perturbation=[slip,object_shift]")
+    launches = []
+    for split, count in episodes.items():
+        if split not in SPLITS:
+            raise UnknownNameError("split", split, SPLITS)
+        groups = [[one] for one in specifications.values()] if one_each else [list(specifications.values())]
+        for number in range(count * len(groups)):
+            launches.append(launch(run, split, number, groups[number // count]))
+    return launches
+
+
+def launch(run: Run, split: Split, number: int, specifications: list[Perturbation]) -> Launch:
+    """One episode, its perturbations drawn."""
+    stream = Stream(run.seed, episode_index(split, number))
+    return Launch(stream, tuple(one.draw(stream, run.task) for one in specifications))
+
+
+def refuse_foreign(run: Run, config: Record) -> set[str]:
+    """Uids that the store holds already; refuses a store that another policy or task wrote."""
+    if not run.store.exists():
+        return set()
+    store = Store.open(run.store)
+    if store.header.config != config:
+        changed = [key for key in config if store.header.config.get(key) != config[key]]
+        raise StoreError(
+            f"{run.shown(run.store)} was written with another {' and '.join(changed) or 'configuration'}; "
+            "choose another one with store=NAME, or move it away"
+        )
+    return set(store.uids)
+
+
+def roll_batch(batch: Batch) -> list[Record]:
+    """Roll one batch in this process."""
+    mine = crew(batch.run)
+    lockstep = mine.lockstep("policy", mine.policy, batch.run.config["rollout"]["samples"])
+    return write_episodes(batch.run.store, header(batch.run, "policy"), lockstep, batch.launches)
+
+
+def summary(episodes: Mapping[str, Array]) -> Record:
+    """Counts of the test split: nominal, and by perturbation."""
+    test = [row for row, split in enumerate(episodes["split"]) if split == "test"]
+    counts: dict[str, list[bool]] = {}
+    for row in test:
+        counts.setdefault(str(episodes["perturbation"][row]), []).append(bool(episodes["success"][row]))
+    nominal = counts.pop("", [])
+    return {
+        "policy": {"nominal": {"episodes": len(nominal), "successes": sum(nominal)}},
+        "perturbed": [
+            {"perturbation": name, "episodes": len(successes), "successes": sum(successes)}
+            for name, successes in sorted(counts.items())
+        ],
+    }

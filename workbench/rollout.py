@@ -1,0 +1,339 @@
+"""The loop: scenes in lockstep, one batched policy call, and subscribers that follow.
+
+Episodes and branches go through the same loop.  A *launch* says what to roll: a fresh episode, or a branch from a
+snapshot with what the policy still remembered there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+
+from workbench.config import digest
+from workbench.errors import ConfigError, DivergedError
+from workbench.types import (
+    Array,
+    Episode,
+    Observation,
+    Policy,
+    PolicyCall,
+    PolicyOutput,
+    Record,
+    Scene,
+    Snapshot,
+    Stream,
+    Subscriber,
+    Task,
+    split_of,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Start:
+    """A scene's snapshot together with what the policy remembered at that step.
+
+    Attributes
+    ----------
+    history : observations seen before this step, oldest first.
+    queue : (R, A) actions of the last chunk that were still to be run.
+    calls : policy calls made before this step.
+    """
+
+    snapshot: Snapshot
+    history: tuple[Observation, ...]
+    queue: Array
+    calls: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Launch:
+    """One rollout to be made.
+
+    Attributes
+    ----------
+    stream : random stream of the episode.
+    perturbations : drawn records.
+    start : where a branch begins; None for a fresh episode.
+    noise : stream of the policy's noise; None for the episode's own.
+    deadline : control step at which it ends without success; None for the task's.
+    """
+
+    stream: Stream
+    perturbations: tuple[Record, ...] = ()
+    start: Start | None = None
+    noise: Stream | None = None
+    deadline: int | None = None
+
+    @property
+    def uid(self) -> str:
+        """Names the episode across stores and splits."""
+        return uid_of(self.stream, self.perturbations)
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """How a rollout that nobody recorded ended."""
+
+    success: bool
+    length: int
+    diverged: bool = False
+
+
+def uid_of(stream: Stream, perturbations: Sequence[Record]) -> str:
+    """``<seed>:<index>:<digest of the drawn perturbations>``, or ``...:nominal``."""
+    return f"{stream.seed}:{stream.episode}:{digest(list(perturbations)) if perturbations else 'nominal'}"
+
+
+class Lockstep:
+    """Rolls any number of launches on a fixed number of scenes, refilled as they finish.
+
+    Parameters
+    ----------
+    task, policy : what is rolled.
+    scenes : how many scenes step together; the policy is called once for all that need a new chunk.
+    samples : B, chunks drawn beside the one that is run, for detectors.
+    until : ``success`` stops an episode at success, ``deadline`` runs on.
+    subscribers : follow every policy call and finished episode.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        policy: Policy,
+        scenes: int,
+        *,
+        samples: int = 0,
+        until: str = "success",
+        subscribers: Sequence[Subscriber] = (),
+    ) -> None:
+        if until not in ("success", "deadline"):
+            raise ConfigError(f"rollout.until={until!r} must be 'success' or 'deadline'")
+        if scenes < 1:
+            raise ConfigError(f"runner.scenes={scenes} must be at least 1")
+        self.task, self.policy, self.samples, self.until = task, policy, samples, until
+        self.subscribers = subscribers
+        self._capacity = scenes
+        self._scenes: list[Scene] = []
+
+    def record(self, launches: Iterable[Launch]) -> Iterator[Episode]:
+        """Roll and keep every step; episodes come in the order in which they finish."""
+        for slot in self._run(launches, keep=True):
+            episode = slot.episode(self.task, self.policy)
+            for subscriber in self.subscribers:
+                subscriber.on_end(episode)
+            yield episode
+
+    def outcomes(self, launches: Sequence[Launch]) -> list[Outcome]:
+        """Roll without keeping anything but how it ended; in the order of the launches."""
+        ended: list[Outcome | None] = [None] * len(launches)
+        for slot in self._run(launches, keep=False):
+            ended[slot.number] = Outcome(slot.succeeded, slot.scene.step_index, slot.diverged)
+        return [outcome for outcome in ended if outcome is not None]
+
+    def _run(self, launches: Iterable[Launch], keep: bool) -> Iterator[_Slot]:
+        waiting = enumerate(launches)
+        idle = list(self._scenes)
+        active: list[_Slot] = []
+        while True:
+            while len(active) < self._capacity:
+                following = next(waiting, None)
+                if following is None:
+                    break
+                active.append(self._launch(*following, idle, keep))
+            if not active:
+                return
+            due = [slot for slot in active if slot.needs_plan]
+            if due:
+                self._plan(due)
+            for slot in active:
+                slot.step(self.until)
+            for slot in [slot for slot in active if slot.ended]:
+                active.remove(slot)
+                yield slot
+                idle.append(slot.scene)
+
+    def _launch(self, number: int, launch: Launch, idle: list[Scene], keep: bool) -> _Slot:
+        if not idle:
+            self._scenes.append(self.task.scene())
+            idle.append(self._scenes[-1])
+        return _Slot(number, launch, idle.pop(), self.policy, self.task.deadline, keep)
+
+    def _plan(self, due: list[_Slot]) -> None:
+        seen = [slot.seen() for slot in due]
+        observation = {
+            key: np.stack([np.stack([past[key] for past in each]) for each in seen]) for key in seen[0][0]
+        }
+        began = time.perf_counter()
+        output = self.policy.plan(observation, [slot.noise() for slot in due], self.samples)
+        seconds = (time.perf_counter() - began) / len(due)
+        call = PolicyCall(
+            np.array([slot.scene.step_index for slot in due]),
+            output.chunk,
+            output.samples,
+            output.embedding,
+            self.policy.execute,
+        )
+        for subscriber in self.subscribers:
+            subscriber.on_call([slot.launch.stream for slot in due], call)
+        for row, slot in enumerate(due):
+            slot.take(output, row, seconds)
+
+
+class _Slot:
+    """One scene at work on one launch."""
+
+    def __init__(self, number: int, launch: Launch, scene: Scene, policy: Policy, deadline: int, keep: bool) -> None:
+        self.number, self.launch, self.scene, self.policy = number, launch, scene, policy
+        self.deadline = deadline if launch.deadline is None else launch.deadline
+        self.noise_stream = (launch.noise or launch.stream).child("policy")
+        self.ended = self.succeeded = self.diverged = False
+        self.rows = _Rows() if keep else None
+        if launch.start is None:
+            scene.begin(launch.stream, launch.perturbations)
+            self.history: list[Observation] = []
+            self.queue, self.calls = np.zeros((0, 0)), 0
+        else:
+            scene.restore(launch.start.snapshot)
+            self.history = list(launch.start.history)
+            self.queue, self.calls = launch.start.queue, launch.start.calls
+        self.next_action = 0
+
+    @property
+    def needs_plan(self) -> bool:
+        return self.next_action >= len(self.queue)
+
+    def current(self) -> Observation:
+        """What the policy is handed at this step."""
+        return self.scene.truth().observation if self.policy.privileged else self.scene.observe()
+
+    def seen(self) -> list[Observation]:
+        """The last ``history`` observations, the oldest repeated at the start of an episode."""
+        past = [*self.history[len(self.history) - self.policy.history + 1 :], self.current()]
+        return [past[0]] * (self.policy.history - len(past)) + past
+
+    def noise(self) -> np.random.Generator:
+        return self.noise_stream.at(self.calls)
+
+    def take(self, output: PolicyOutput, row: int, seconds: float) -> None:
+        self.queue = np.asarray(output.chunk[row, : self.policy.execute], dtype=np.float64)
+        self.next_action = 0
+        self.calls += 1
+        if self.rows is not None:
+            self.rows.call(self.scene.step_index, output, row, seconds)
+
+    def step(self, until: str) -> None:
+        if self.scene.step_index >= self.deadline:
+            self.ended = True
+            return
+        action = self.queue[self.next_action]
+        self.next_action += 1
+        seen = self.current() if self.policy.history > 1 else {}
+        if self.rows is not None:
+            self.rows.before(self.scene, action)
+        try:
+            _, reward, _, _, info = self.scene.step(action)
+        except DivergedError:
+            self.diverged = self.ended = True
+            return
+        if self.rows is not None:
+            self.rows.after(self.scene, reward, info)
+        if self.policy.history > 1:
+            self.history = [*self.history[-(self.policy.history - 1) :], seen]
+        self.succeeded = self.succeeded or self.scene.truth().success
+        self.ended = self.scene.step_index >= self.deadline or (self.succeeded and until == "success")
+
+    def episode(self, task: Task, policy: Policy) -> Episode:
+        assert self.rows is not None
+        steps, calls, memory = self.rows.arrays()
+        launch = self.launch
+        names = "+".join(record["name"] for record in launch.perturbations)
+        record: Record = {
+            "uid": launch.uid,
+            "index": launch.stream.episode,
+            "seed": launch.stream.seed,
+            "split": split_of(launch.stream.episode),
+            "task": task.name,
+            "model": self.scene.snapshot().model,
+            "instruction": task.instruction,
+            "policy": type(policy).__name__,
+            "perturbation": names,
+            "perturbations": json.dumps(list(launch.perturbations)),
+            "length": len(steps["action"]),
+            "success": self.succeeded,
+            "outcome": self._outcome(),
+            "failure_mode": "" if self.succeeded else failure_mode(steps, self.diverged),
+            "t_inj": self.scene.injected(),
+            "t_eff": -1,
+            "t_on": -1,
+            "t_on_low": -1,
+            "t_on_high": -1,
+            "t_pnr": -1,
+            "twin": uid_of(launch.stream, ()) if launch.perturbations else "",
+        }
+        return Episode(record, steps, calls, memory)
+
+    def _outcome(self) -> str:
+        if self.diverged:
+            return "diverged"
+        if self.succeeded:
+            return "perturbed success" if self.launch.perturbations else "success"
+        return "failure"
+
+
+def failure_mode(steps: dict[str, Array], diverged: bool) -> str:
+    """What is seen from the predicates of a failed episode, whatever was injected."""
+    if diverged:
+        return "diverged"
+    grasped = steps.get("predicates/grasped")
+    if grasped is None:
+        return "timeout"
+    if not grasped.any():
+        return "missed grasp"
+    return "timeout" if grasped[-1] else "drop"
+
+
+class _Rows:
+    """Rows of one episode as they come."""
+
+    def __init__(self) -> None:
+        self.steps: dict[str, list[Array | float]] = {}
+        self.calls: dict[str, list[Array | float]] = {}
+        self.memory: list[Array] = []
+
+    def before(self, scene: Scene, action: Array) -> None:
+        snapshot = scene.snapshot()
+        for key, value in scene.observe().items():
+            self._step(f"obs/{key}", value)
+        self._step("action", action)
+        self._step("state", snapshot.state)
+        self.memory.append(snapshot.memory)
+
+    def after(self, scene: Scene, reward: float, info: Record) -> None:
+        truth = scene.truth()
+        self._step("applied", info["applied"])
+        self._step("reward", reward)
+        self._step("stage", truth.stage)
+        for key, value in truth.predicates.items():
+            self._step(f"predicates/{key}", value)
+
+    def call(self, step: int, output: PolicyOutput, row: int, seconds: float) -> None:
+        values = {"chunk": output.chunk, "samples": output.samples, "embedding": output.embedding}
+        for key, value in values.items():
+            if value is not None:
+                self.calls.setdefault(key, []).append(np.asarray(value[row], dtype=np.float32))
+        self.calls.setdefault("step", []).append(step)
+        self.calls.setdefault("seconds", []).append(seconds)
+
+    def arrays(self) -> tuple[dict[str, Array], dict[str, Array], Array]:
+        """Stacked rows; a step at which the physics diverged has no 'after' and is dropped."""
+        length = len(self.steps["reward"]) if "reward" in self.steps else 0
+        steps = {key: np.asarray(values[:length]) for key, values in self.steps.items()}
+        calls = {key: np.asarray(values) for key, values in self.calls.items()}
+        return steps, calls, np.asarray(self.memory[:length], dtype=np.float64)
+
+    def _step(self, key: str, value: Array | float) -> None:
+        self.steps.setdefault(key, []).append(np.array(value))

@@ -1,0 +1,64 @@
+"""Worker processes: one call, ``spread``, that any other executor could answer as well."""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from typing import TypeVar
+
+from workbench.errors import ConfigError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
+
+
+def spread(function: Callable[[Item], Result], items: Sequence[Item], workers: int) -> Iterator[Result]:
+    """Results of ``function`` over ``items`` as they come, on that many processes (1: in this one).
+
+    ``function`` and the items must be importable and plain.  Results do not depend on the number of workers.
+    """
+    if workers < 1:
+        raise ConfigError(f"runner.workers={workers} must be at least 1")
+    if workers == 1 or len(items) < 2:
+        yield from map(function, items)
+        return
+    pool = _pool(workers)
+    pending = [pool.submit(function, item) for item in items]
+    try:
+        for future in as_completed(pending):
+            yield future.result()
+    except BaseException:
+        for future in pending:
+            future.cancel()
+        _stop(pool)
+        raise
+
+
+@functools.cache
+def _pool(workers: int) -> ProcessPoolExecutor:
+    """One pool a process: its workers keep their scenes and weights from job to job."""
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _begin_worker)
+    atexit.register(pool.shutdown, wait=False, cancel_futures=True)
+    return pool
+
+
+def _stop(pool: ProcessPoolExecutor) -> None:
+    """End the workers at once; what they committed is safe."""
+    for process in list((pool._processes or {}).values()):
+        process.terminate()
+    pool.shutdown(wait=True, cancel_futures=True)
+    _pool.cache_clear()
+
+
+def _begin_worker() -> None:
+    # Ctrl-C reaches the whole process group; the parent decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for variable in THREAD_VARIABLES:
+        os.environ[variable] = "1"

@@ -1,0 +1,448 @@
+"""The nouns of the workbench as types, and the contracts between its folders.
+
+Axes, one alphabet everywhere: N scenes or episodes, T control steps, C policy calls, B samples, H horizon, A action,
+D embedding, K branches, S integration state, M memory.  Arrays are numpy; units are SI and stand in the name.
+
+Time of one episode (deadline T, ``execute`` = 4 of a horizon of 8)::
+
+    control step   0   1   2   3   4   5   6   7   8  ...  T-1
+    policy call    c0              c1              c2
+    chunk of c0    a0  a1  a2  a3 (a4  a5  a6  a7)            the bracketed ones are never run
+    chunk of c1                    a0  a1  a2  a3 (a4 ...)    they overlap: consistency scores compare these
+    row t of the store: observation and state *before* action t; reward, stage and predicates *after* it
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+Observation = Mapping[str, Array]
+"""What the robot sees at one control step: name -> vector."""
+Record = dict[str, Any]
+"""Plain data (str, int, float, bool, None, list, dict) that survives a trip through JSON."""
+
+Split = Literal["train", "fit", "select", "calibrate", "test"]
+SPLITS: tuple[Split, ...] = ("train", "fit", "select", "calibrate", "test")
+EPISODES_PER_SPLIT = 100_000
+"""Episode indices come in blocks, one a split, so an episode and its nominal twin are always of the same split."""
+
+
+def episode_index(split: Split, number: int) -> int:
+    """Index of the ``number``-th episode of a split; the index decides every random draw of the episode."""
+    if not 0 <= number < EPISODES_PER_SPLIT:
+        raise ValueError(f"episode number {number} is not in 0..{EPISODES_PER_SPLIT - 1}")
+    return SPLITS.index(split) * EPISODES_PER_SPLIT + number
+
+
+def split_of(index: int) -> Split:
+    """Split to which an episode index belongs; the inverse of :func:`episode_index`."""
+    return SPLITS[index // EPISODES_PER_SPLIT]
+
+
+@dataclasses.dataclass(frozen=True)
+class Stream:
+    """A named stream of random numbers of one episode, addressed by counter instead of kept as a state.
+
+    ``stream.child("action_noise").at(17)`` is a fresh generator that depends on the run's seed, the episode's index,
+    the names and the counter alone.  Nothing has to be saved to restore it, adding a stream never changes another's
+    draws, and neither workers, batch size nor order play a part.
+    """
+
+    seed: int
+    episode: int
+    path: tuple[str, ...] = ()
+
+    def child(self, *names: str) -> Stream:
+        """Stream with more names behind its path."""
+        return dataclasses.replace(self, path=(*self.path, *names))
+
+    def at(self, counter: int = 0) -> np.random.Generator:
+        """Generator for one counter (a control step, a policy call)."""
+        key = (*(zlib.crc32(name.encode()) for name in self.path), counter)
+        return np.random.Generator(np.random.PCG64(np.random.SeedSequence([self.seed, self.episode], spawn_key=key)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Keyframe:
+    """One waypoint of a task's plan: a pose of the gripper in the world frame and what the fingers do there.
+
+    Attributes
+    ----------
+    stage : name of the task's stage that this keyframe belongs to.
+    position_m : (3,) grip site, world frame.
+    rotation : (3, 3) grip site, world frame.
+    closed : whether the fingers are commanded to close.
+    tolerance_m : how near counts as reached.
+    """
+
+    stage: str
+    position_m: Array
+    rotation: Array
+    closed: bool
+    tolerance_m: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Truth:
+    """Ground truth of a scene at one control step; never handed to a detector.
+
+    Attributes
+    ----------
+    observation : the observation without any perturbation of the observation channel.
+    predicates : what the simulator knows, name -> number (0 or 1 for yes-or-no ones; metres and so on otherwise).
+    stage : index into the task's stages of the first stage not yet reached; ``len(stages)`` once all are.
+    success : whether the task's success predicate holds.
+    """
+
+    observation: Observation
+    predicates: Mapping[str, float]
+    stage: int
+    success: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Snapshot:
+    """Everything in a scene that decides its future; restoring it and replaying the actions is bit-exact.
+
+    The scene's draws and model edits follow from ``stream`` and ``perturbations``; random streams are counters and so
+    need no state.  What the policy still remembers (observation history, queued actions) is the rollout's part.
+
+    Attributes
+    ----------
+    task, model : name of the task and digest of its compiled model; another one is refused.
+    step : control steps done since reset.
+    state : (S,) float64, MuJoCo's integration state.
+    memory : (M,) float64, controller, gripper and perturbations, in an order that the scene knows.
+    stream : random stream of the episode.
+    perturbations : records of the drawn perturbations, in order.
+    """
+
+    task: str
+    model: str
+    step: int
+    state: Array
+    memory: Array
+    stream: Stream
+    perturbations: tuple[Record, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Shape:
+    """One visual geometry, for viewers that have no renderer.
+
+    Attributes
+    ----------
+    body : name of the body that carries it.
+    kind : ``box`` (size = half lengths), ``sphere`` (radius), ``capsule`` or ``cylinder`` (radius, half length),
+        ``mesh`` (vertices and faces) or ``plane`` (half lengths).
+    position_m, quaternion : pose in the body's frame; quaternion is (w, x, y, z).
+    size_m : (3,).
+    rgba : (4,) in 0..1.
+    vertices_m, faces : (V, 3) and (F, 3) for meshes, empty otherwise.
+    """
+
+    name: str
+    body: str
+    kind: str
+    position_m: Array
+    quaternion: Array
+    size_m: Array
+    rgba: Array
+    vertices_m: Array
+    faces: Array
+
+
+class Task(Protocol):
+    """A scene with a success predicate, ordered stages, a deadline and a plan of keyframes."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def instruction(self) -> str: ...
+    @property
+    def stages(self) -> tuple[str, ...]: ...
+    @property
+    def deadline(self) -> int:
+        """Control steps after which the task counts as failed."""
+        ...
+
+    @property
+    def control_hz(self) -> float: ...
+    @property
+    def observation_sizes(self) -> Mapping[str, int]:
+        """Name -> length of each observation vector."""
+        ...
+
+    @property
+    def action_size(self) -> int: ...
+    def plan(self, observation: Observation) -> Sequence[Keyframe]:
+        """Keyframes from a (true) observation."""
+        ...
+
+    def scene(self) -> Scene:
+        """Make a new scene of this task; the compiled model is shared by all scenes of the process."""
+        ...
+
+
+class Scene(Protocol):
+    """One MuJoCo scene behind gymnasium's interface, that can be stopped, copied and changed."""
+
+    @property
+    def task(self) -> Task: ...
+    @property
+    def step_index(self) -> int: ...
+    def begin(self, stream: Stream, perturbations: Sequence[Record] = ()) -> Observation:
+        """Reset to the episode that the stream and the drawn perturbations decide; returns the observation."""
+        ...
+
+    def step(self, action: Array) -> tuple[Observation, float, bool, bool, Record]:
+        """Apply one action (A,); gymnasium's five values; ``info["applied"]`` is the action as executed."""
+        ...
+
+    def observe(self) -> Observation:
+        """What the robot sees now; the same array contents however often it is called."""
+        ...
+
+    def truth(self) -> Truth: ...
+    def injected(self) -> int:
+        """First step at which any perturbation was active, or -1."""
+        ...
+
+    def snapshot(self) -> Snapshot: ...
+    def restore(self, snapshot: Snapshot) -> Observation: ...
+    def shapes(self) -> Sequence[Shape]:
+        """Visual geometry, for viewers."""
+        ...
+
+    def body_poses(self) -> Mapping[str, tuple[Array, Array]]:
+        """Body name -> world position (3,) in metres and quaternion (w, x, y, z)."""
+        ...
+
+
+class Perturbation(Protocol):
+    """One kind of fault: a strict specification from which exact faults are drawn."""
+
+    channel: str
+
+    def draw(self, stream: Stream, task: Task) -> Record:
+        """One fault as it will be applied: plain data with ``name``, ``channel``, ``target`` and its parameters.
+
+        ``scene.begin(stream, [record])`` replays it bit for bit.
+        """
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class PolicyOutput:
+    """One inference for N scenes.
+
+    Attributes
+    ----------
+    chunk : (N, H, A) the action chunk, of which the first ``execute`` actions are run.
+    samples : (N, B, H, A) chunks drawn for the same observation with noise of their own, or None.
+    embedding : (N, D) features of the observation, or None.
+    """
+
+    chunk: Array
+    samples: Array | None = None
+    embedding: Array | None = None
+
+
+class Policy(Protocol):
+    """Maps observations to action chunks; holds no state between calls."""
+
+    history: int
+    """How many observations in a row one call sees (the oldest is repeated at the start of an episode)."""
+    horizon: int
+    execute: int
+    privileged: bool
+    """Whether it is handed ``Truth.observation`` instead of what the robot sees (scripted experts)."""
+
+    def plan(
+        self, observation: Observation, noise: Sequence[np.random.Generator], samples: int = 0
+    ) -> PolicyOutput:
+        """One inference.
+
+        Parameters
+        ----------
+        observation : name -> (N, history, size).
+        noise : N generators; the chunk's noise is drawn before the samples', so B does not change the chunk.
+        samples : B, how many further chunks to draw for each scene.
+        """
+        ...
+
+    def save(self, folder: Path) -> None: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class PolicyCall:
+    """What a detector sees: one policy call of N scenes, and nothing of the ground truth.
+
+    Attributes
+    ----------
+    step : (N,) control step of the call.
+    chunk, samples, embedding : as in :class:`PolicyOutput`.
+    execute : how many actions of a chunk are run before the next call.
+    """
+
+    step: Array
+    chunk: Array
+    samples: Array | None
+    embedding: Array | None
+    execute: int
+
+
+@dataclasses.dataclass(frozen=True)
+class EpisodeCalls:
+    """All policy calls of one episode, as a detector may see them.
+
+    Attributes
+    ----------
+    uid : names the episode across stores and splits.
+    split : the split the episode belongs to.
+    step : (C,) control steps; ``chunk`` (C, H, A); ``samples`` (C, B, H, A) or None; ``embedding`` (C, D) or None.
+    """
+
+    uid: str
+    split: Split
+    step: Array
+    chunk: Array
+    samples: Array | None
+    embedding: Array | None
+    execute: int
+
+
+class Score(Protocol):
+    """A number per policy call, higher is worse; causal, so online and offline are the same code."""
+
+    needs: frozenset[str]
+    """Which of ``samples`` and ``embedding`` it reads."""
+
+    def fit(self, episodes: Sequence[EpisodeCalls], seed: int) -> None:
+        """Learn from (successful) episodes; deterministic for a seed."""
+        ...
+
+    def begin(self) -> Record:
+        """Memory of an episode that has not begun."""
+        ...
+
+    def update(self, memories: Sequence[Record], call: PolicyCall) -> Array:
+        """Scores (N,) of one call; ``memories`` holds each scene's own memory and is updated in place."""
+        ...
+
+    def state(self) -> dict[str, Array]:
+        """What was learnt, as named arrays."""
+        ...
+
+    def load(self, state: Mapping[str, Array]) -> None: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Threshold:
+    """What a calibrator returns for a level.
+
+    Attributes
+    ----------
+    values : (C,) threshold per call index, held at its last value beyond; (1,) for a constant one.
+    scale : (C,) or (1,), positive: the unit in which margins are compared between scores.
+    level : nominal false-alarm rate.
+    episodes : how many calibration episodes stand behind it.
+    guarantee : what is promised, in one sentence.
+    """
+
+    values: Array
+    scale: Array
+    level: float
+    episodes: int
+    guarantee: str
+
+    def margin(self, curve: Array, first_call: int = 0) -> Array:
+        """(score - threshold) / scale along a curve (C,) that starts at ``first_call``; an alarm where positive."""
+        index = first_call + np.arange(len(curve))
+        at = np.minimum(index, len(self.values) - 1)
+        margin: Array = (curve - self.values[at]) / self.scale[np.minimum(index, len(self.scale) - 1)]
+        return margin
+
+
+class Calibrator(Protocol):
+    """A rule that turns the windowed scores of successful calibration episodes into a threshold."""
+
+    def calibrate(self, curves: Sequence[Array], level: float) -> Threshold:
+        """Threshold from one curve (C_i,) an episode; raises CalibrationError where the data cannot carry it."""
+        ...
+
+
+class Strategy(Protocol):
+    """What is done on an alarm."""
+
+    name: str
+    replans: bool
+    """Whether the queued actions are thrown away and the policy asked at once."""
+    fresh_noise: bool
+    """Whether it draws new noise (shared by all strategies of a comparison) instead of the factual one."""
+    extends: bool
+    """Whether it is given the time allowance of an intervention beyond the episode's deadline."""
+
+    def driver(self, policy: Policy) -> Policy:
+        """The policy that drives from the alarm on."""
+        ...
+
+
+@dataclasses.dataclass
+class Episode:
+    """One finished episode, as it is stored and read back.
+
+    Attributes
+    ----------
+    record : one row of ``episodes/``; the columns are :data:`EPISODE_COLUMNS`.
+    steps : name -> (T, ...): ``obs/<key>``, ``action``, ``applied``, ``reward``, ``stage``, ``predicates/<key>``,
+        ``state`` (T, S), optionally ``images/<camera>``.
+    calls : name -> (C, ...): ``step``, ``chunk``, ``samples``, ``embedding``, ``seconds``; may be empty.
+    memory : (T, M) float64, the rest of every step's snapshot; M differs from episode to episode.
+    """
+
+    record: Record
+    steps: dict[str, Array]
+    calls: dict[str, Array]
+    memory: Array
+
+
+EPISODE_COLUMNS: Mapping[str, type] = {
+    "uid": str,  # "<seed>:<index>:<digest of the drawn perturbations>"
+    "index": int,
+    "seed": int,
+    "split": str,
+    "task": str,
+    "model": str,  # digest of the compiled model
+    "instruction": str,
+    "policy": str,
+    "perturbation": str,  # names as composed, joined by "+"; "" for a nominal episode
+    "perturbations": str,  # JSON list of records, as drawn
+    "length": int,  # control steps
+    "success": bool,
+    "outcome": str,
+    "failure_mode": str,
+    "t_inj": int,  # -1: never
+    "t_eff": int,  # -1: not measured or none
+    "t_on": int,
+    "t_on_low": int,
+    "t_on_high": int,
+    "t_pnr": int,
+    "twin": str,  # uid of the nominal twin, "" if there is none
+}
+
+
+@runtime_checkable
+class Subscriber(Protocol):
+    """Something that follows a rollout: the store, a monitor, a viewer, a progress bar."""
+
+    def on_call(self, episodes: Sequence[Stream], call: PolicyCall) -> None: ...
+    def on_end(self, episode: Episode) -> None: ...
