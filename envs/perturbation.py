@@ -10,8 +10,8 @@ Order within one control step t of :meth:`workbench.envs.scene.MujocoScene.step`
 
 so an effect that starts at step s is seen in the observation of step s and acts on the action of step s.
 
-Of a scene, effects use ``task``, ``step_index``, ``truth()``, MuJoCo's own ``model`` and ``data``, ``target_body`` (id of
-the body that carries the free joint of the manipulated object) and ``finger_geoms`` (ids of the fingers' collision geoms).
+Of a scene, effects use ``task`` (with the names ``object_body``, ``object_joint``, ``object_geoms`` of the manipulated
+object and ``cell.finger_geoms``), ``step_index``, ``truth()``, and MuJoCo's own ``model`` and ``data``.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ class Effect:
 
     memory_size: int = 0
 
-    def __init__(self, record: Record, stream: Stream, task: Task) -> None:
+    def __init__(self, record: Record, stream: Stream) -> None:
         self.record = record
         self.noise = stream.child("perturbation", record["name"], "noise")
         self.started = -1
@@ -130,14 +130,15 @@ class Effect:
     def advance(self, scene: MujocoScene) -> None:
         """Start or stop at the scene's current step."""
         step = scene.step_index
-        if self.started < 0 and self._due(scene):
+        if self.started < 0 and self.due(scene):
             self.started = step
             self.edit(scene)
             self.strike(scene)
         elif self.started >= 0 and step == self.started + int(self.record["duration_steps"]):
             self.undo(scene)
 
-    def _due(self, scene: MujocoScene) -> bool:
+    def due(self, scene: MujocoScene) -> bool:
+        """Whether its start, or a later step, has come."""
         if self.record["stage"] is None:
             return scene.step_index >= int(self.record["start_step"])
         if self._stage_reached < 0 and scene.truth().stage >= scene.task.stages.index(self.record["stage"]):
@@ -183,17 +184,18 @@ class Effect:
         """The inverse of :meth:`recall`."""
 
 
-def effect_of(record: Record, stream: Stream, task: Task) -> Effect:
+def effect_of(record: Record, stream: Stream) -> Effect:
     """Make the effect that a stored record describes."""
-    return _kind(record).effect(record, stream, task)
+    return _kind(record).effect(record, stream)
 
 
 def describe(record: Record) -> str:
     """One line for people: what was drawn, and when it strikes."""
     start, duration = int(record["start_step"]), int(record["duration_steps"])
-    when = f"at step {start}" if record["stage"] is None else f"{start} steps into stage {record['stage']}"
-    span = "" if duration == 1 else " to the end" if duration >= FOREVER else f" for {duration} steps"
-    return f"{record['name']}: {_kind(record).phrase(record)}, {when}{span}"
+    when = f"step {start}" if record["stage"] is None else f"{start} steps into stage {record['stage']}"
+    span = "to the end" if duration >= FOREVER else f"for {duration} steps"
+    schedule = f"at {when}" if duration == 1 else f"from {when} {span}"
+    return f"{record['name']}: {_kind(record).phrase(record)}, {schedule}"
 
 
 def _kind(record: Record) -> type[Specification]:
@@ -225,3 +227,17 @@ def horizontal(rng: np.random.Generator, bounds: tuple[float, float]) -> list[fl
     """A vector [x, y] whose length is uniform within bounds and whose direction is uniform on the circle."""
     length, angle_rad = uniform(rng, bounds), 2.0 * np.pi * rng.random()
     return [float(length * np.cos(angle_rad)), float(length * np.sin(angle_rad))]
+
+
+def object_seen_at(scene: MujocoScene, observation: dict[str, Array], offset_m: Sequence[float]) -> Observation:
+    """The observation as it would be if the manipulated object stood elsewhere, and with it all that derives from it.
+
+    ``offset_m`` is [x, y] in the world frame.  What the task observes is compared with and without it, so no task has
+    to say which of its vectors depend on the object's position, and what other effects did to the observation stays.
+    """
+    position = scene.data.xpos[scene.model.body(scene.task.object_body).id]
+    there, here = scene.task.observation(scene.data), position.copy()
+    position[: len(offset_m)] += offset_m
+    elsewhere = scene.task.observation(scene.data)
+    position[:] = here
+    return {name: value + (elsewhere[name] - there[name]) for name, value in observation.items()}

@@ -26,6 +26,8 @@ from typing import Any
 import mujoco
 import numpy as np
 
+from workbench.types import Array, Shape
+
 FORMAT = 1
 """Raise it when what is cached changes, so that older caches are left alone."""
 
@@ -126,6 +128,47 @@ def _write_atomically(path: Path, text: str) -> None:
         os.replace(file.name, path)
     except OSError as error:
         logging.getLogger(__name__).warning("cannot cache the robot cell in %s: %s", path.parent, error)
+
+
+def visual_shapes(model: mujoco.MjModel) -> list[Shape]:
+    """What robosuite shows of a compiled visual model: its geometries of group 1."""
+    return [_shape(model, geom) for geom in np.flatnonzero(model.geom_group == 1)]
+
+
+def _shape(model: mujoco.MjModel, geom: int) -> Shape:
+    kind = mujoco.mjtGeom(int(model.geom_type[geom])).name.removeprefix("mjGEOM_").lower()
+    vertices, faces = np.zeros((0, 3)), np.zeros((0, 3), dtype=np.int32)
+    if kind == "mesh":
+        mesh = int(model.geom_dataid[geom])
+        vertex, face = int(model.mesh_vertadr[mesh]), int(model.mesh_faceadr[mesh])
+        vertices = model.mesh_vert[vertex : vertex + model.mesh_vertnum[mesh]].astype(np.float64)
+        faces = model.mesh_face[face : face + model.mesh_facenum[mesh]].copy()
+    return Shape(
+        name=model.geom(geom).name,
+        body=model.body(int(model.geom_bodyid[geom])).name,
+        kind=kind,
+        position_m=model.geom_pos[geom].copy(),
+        quaternion=model.geom_quat[geom].copy(),
+        size_m=model.geom_size[geom].copy(),
+        rgba=_colour(model, geom),
+        vertices_m=vertices,
+        faces=faces,
+    )
+
+
+def _colour(model: mujoco.MjModel, geom: int) -> Array:
+    """Colour (4,) of a geometry: its material's, times the mean of its texture, as viewers here have no textures."""
+    material = int(model.geom_matid[geom])
+    if material < 0:
+        return np.asarray(model.geom_rgba[geom], dtype=np.float64)
+    colour = np.array(model.mat_rgba[material], dtype=np.float64)
+    texture = int(model.mat_texid[material, mujoco.mjtTextureRole.mjTEXROLE_RGB])
+    if texture >= 0:
+        channels = int(model.tex_nchannel[texture])
+        size = int(model.tex_width[texture] * model.tex_height[texture]) * channels
+        pixels = model.tex_data[model.tex_adr[texture] : model.tex_adr[texture] + size].reshape(-1, channels)
+        colour[:3] *= pixels[:, :3].mean(axis=0) / 255
+    return colour
 
 
 def quiet_robosuite() -> None:

@@ -105,9 +105,16 @@ class Stepper:
         kp = np.array(cell.kp)
         self._gains = np.stack([kp, 2 * np.sqrt(kp) * cell.damping_ratio])
         self._action_scale = np.array([*cell.action_scale, cell.gripper_speed])
+        # views are taken once: making them costs more than passing them
         self._model_views = (model.actuator_ctrlrange, model.dof_Madr)
         names = "qpos qvel qacc ctrl qM qfrc_bias cdof subtree_com site_xpos site_xmat".split()
         self._data_views = tuple(getattr(data, name) for name in names)
+
+    def reset(self) -> None:
+        """Take the arm's present joints as its posture and forget the gripper's command."""
+        joint = self._ids[4]
+        self.posture_rad[:] = self._data_views[0][joint : joint + 7]
+        self.gripper[:] = 0.0
 
     def step(self, action: Array) -> bool:
         """Apply one action (7,) in -1..1 for one control step; False if the physics diverged on the way."""
@@ -284,14 +291,15 @@ def _arm_torque(
     acceleration = np.empty(7)
     for i in range(7):
         acceleration[i] = POSTURE_KP * (posture_rad[i] - qpos[i]) - 2.0 * np.sqrt(POSTURE_KP) * qvel[i]
+    for i in range(7):
+        torque[i] = bias[i]
+        for j in range(7):
+            torque[i] += inertia[i, j] * acceleration[j]
     force = np.empty(6)
     _task_force(inertia, jacobian, wrench, acceleration, force)
     for i in range(7):
-        torque[i] = bias[i]
         for k in range(6):
             torque[i] += jacobian[k, i] * force[k]
-        for j in range(7):
-            torque[i] += inertia[i, j] * acceleration[j]
 
 
 @compiled
@@ -334,7 +342,7 @@ def _wrench(
 
 @compiled
 def _task_force(inertia: Array, jacobian: Array, wrench: Array, acceleration: Array, force: Array) -> None:
-    """The six forces that J' maps to torques: uncoupled control less the posture's share (6,).
+    """The six forces that J' maps to torques: uncoupled control less the posture's share; overwrites the inertia.
 
     With L L' = M and Y = L^-1 J', the task-space inertia is the inverse of Y'Y; the Cholesky factor of its leading 3x3
     block is the leading block of its factor, so the position's needs no factorisation of its own.

@@ -37,11 +37,19 @@ class RunnerSchema:
 
 @dataclasses.dataclass
 class MonitorSchema:
-    """How scores become monitors."""
+    """How scores become monitors.
+
+    Every score gets every calibrator; ``both`` names pairs that have to exceed their thresholds at the same call;
+    ``baselines`` names the scores that are there for comparison, each with its calibrator.
+    """
 
     window: str = "mean"
     width: int = 2
     level: float = 0.1
+    both: dict[str, list[str]] = dataclasses.field(default_factory=lambda: {"fiper": ["rnd", "entropy"]})
+    baselines: dict[str, str] = dataclasses.field(
+        default_factory=lambda: {"elapsed": "split_conformal", "always": "fixed"}
+    )
 
 
 @dataclasses.dataclass

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import json
+import multiprocessing
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -112,7 +113,8 @@ def versions() -> dict[str, str]:
 def write_episodes(store: Path, head: StoreHeader, lockstep: Lockstep, launches: Sequence[Launch]) -> list[Record]:
     """Roll launches into a part of the store that is this process's own; returns the rows of ``episodes/``."""
     rows: list[Record] = []
-    with StoreWriter.open(store, head) as writer:
+    # Named after the process of the pool: one part a worker, however many batches it rolls.
+    with StoreWriter.open(store, head, part=multiprocessing.current_process().name) as writer:
         for episode in lockstep.record(launches):
             writer.append(episode)
             rows.append(episode.record)

@@ -121,11 +121,16 @@ class Lockstep:
 
     def record(self, launches: Iterable[Launch]) -> Iterator[Episode]:
         """Roll and keep every step; episodes come in the order in which they finish."""
+        for _, episode in self.record_numbered(launches):
+            yield episode
+
+    def record_numbered(self, launches: Iterable[Launch]) -> Iterator[tuple[int, Episode]]:
+        """As :meth:`record`, each episode with the number of its launch."""
         for slot in self._run(launches, keep=True):
             episode = slot.episode(self.task, self.policy)
             for subscriber in self.subscribers:
                 subscriber.on_end(episode)
-            yield episode
+            yield slot.number, episode
 
     def outcomes(self, launches: Sequence[Launch]) -> list[Outcome]:
         """Roll without keeping anything but how it ended; in the order of the launches."""

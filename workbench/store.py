@@ -40,7 +40,7 @@ import shutil
 import time
 import uuid
 import weakref
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -103,11 +103,12 @@ class StoreWriter:
         self.path = path
         self._folder = path / "parts" / part
         self._lock = lock
-        self._rows = _committed_rows(self._folder)
         self._uids = {uid for folder in _parts(path) for uid in _uids(folder)}
         self._waiting: list[_Waiting] = []
-        self._drop_tail()
-        self._write_rows()
+        self._interrupted = False
+        self._take_up()
+        self._layouts = self._layouts_on_disk()
+        self._write_rows(self._rows)
 
     @classmethod
     def open(cls, path: Path, header: StoreHeader, part: str = "main") -> StoreWriter:
@@ -125,7 +126,12 @@ class StoreWriter:
             folder = path / "parts" / part
             if not folder.exists():
                 _create_part(path, folder)
-            return cls(path, part, _lock(folder))
+            lock = _lock(folder)
+            try:
+                return cls(path, part, lock)
+            except BaseException:
+                lock.close()
+                raise
 
     @property
     def committed_uids(self) -> frozenset[str]:
@@ -161,16 +167,12 @@ class StoreWriter:
         state = f"{self._rows} episodes are committed and safe, {len(self._waiting)} more wait in memory"
         with _explained(f"{self._folder} cannot take more episodes ({state})"):
             if self._interrupted:
-                self._drop_tail()
+                self._take_up()
             self._interrupted = True
-            self._write_arrays()
-            self._rows += len(self._waiting)
-            try:
-                self._write_rows()
-            except OSError:
-                self._rows -= len(self._waiting)
-                raise
-            self._interrupted = False
+            ends = self._write_arrays()
+            self._write_rows(self._rows + len(self._waiting))
+        self._ends, self._interrupted = ends, False
+        self._rows += len(self._waiting)
         self._uids.update(waiting.record["uid"] for waiting in self._waiting)
         self._waiting = []
 
@@ -200,22 +202,22 @@ class StoreWriter:
             shown = ", ".join(f"{key}: {new.get(key, 'missing')} instead of {known.get(key, 'none')}" for key in keys)
             raise StoreError(f"episode {uid} does not fit {self._folder / group} ({shown}); write it to another part")
 
-    def _drop_tail(self) -> None:
-        """Cut every array back to the committed rows; steps and calls without any are removed."""
-        for partial in self._folder.rglob("*.partial"):
-            partial.unlink()
+    def _take_up(self) -> None:
+        """Take the part as the disk has it and cut every array back to the committed rows."""
+        self._rows = _committed_rows(self._folder)
+        self._uids.update(_uids(self._folder))
+        self._waiting = [waiting for waiting in self._waiting if waiting.record["uid"] not in self._uids]
         self._ends = {group: _end(self._folder, column, self._rows) for group, column in _ENDS.items()}
         self._arrays: dict[str, _StoredArray] = {}
+        for partial in self._folder.rglob("*.partial"):
+            partial.unlink()
         for group in _CHUNK_ROWS:
             rows = self._ends.get(group, self._rows)
-            if rows == 0 and group in ("steps", "calls"):
-                shutil.rmtree(self._folder / group)
-                _create_group(self._folder / group)
+            if rows == 0 and group in ("steps", "calls"):  # what is left of a first commit may have another layout
+                _remove_arrays(self._folder / group)
             for key in _keys(self._folder / group):
                 self._arrays[f"{group}/{key}"] = array = _StoredArray(self._folder / group / key)
                 array.cut(rows)
-        waiting = getattr(self, "_layouts", {})
-        self._layouts: dict[str, dict[str, str]] = waiting or self._layouts_on_disk()
         self._interrupted = False
 
     def _layouts_on_disk(self) -> dict[str, dict[str, str]]:
@@ -226,8 +228,8 @@ class StoreWriter:
                 layouts.setdefault(group, {})[key] = f"{array.dtype}{list(array.trailing)}"
         return layouts
 
-    def _write_arrays(self) -> None:
-        """Append the buffered episodes to every array, and their rows to the columns."""
+    def _write_arrays(self) -> dict[str, int]:
+        """Append the buffered episodes to all arrays and columns; returns the new ends of the groups."""
         columns: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
         ends = dict(self._ends)
         for waiting in self._waiting:
@@ -242,7 +244,7 @@ class StoreWriter:
                 self._append_rows(f"{group}/{key}", np.concatenate(parts))
         for name, values in columns.items():
             self._append_rows(f"episodes/{name}", _column(name, values))
-        self._ends = ends
+        return ends
 
     def _append_rows(self, name: str, values: Array) -> None:
         if name not in self._arrays:
@@ -250,9 +252,9 @@ class StoreWriter:
             self._arrays[name] = _StoredArray(self._folder / name)
         self._arrays[name].append(values)
 
-    def _write_rows(self) -> None:
+    def _write_rows(self, rows: int) -> None:
         """The commit itself: one rename."""
-        _write_group(self._folder / "episodes", {"rows": self._rows, "writer_pid": os.getpid()})
+        _write_group(self._folder / "episodes", {"rows": rows, "writer_pid": os.getpid()})
 
 
 class Store:
@@ -292,13 +294,10 @@ class Store:
         return tuple(self._columns["uid"])
 
     def episode(self, number: int, steps: Sequence[str] | None = None, calls: Sequence[str] | None = None) -> Episode:
-        """One episode, equal to the one that was appended, with the labels of today.
+        """The ``number``-th episode, equal to the one that was appended, with the labels of today.
 
-        Parameters
-        ----------
-        number : which one, in the store's order.
-        steps, calls : names or patterns (``"obs/*"``) of the arrays to read; None for all, () for none.  The memory is
-            read along with ``state``, as only both together are a snapshot; without it the memory is (T, 0).
+        ``steps`` and ``calls`` are names or patterns (``"obs/*"``) of the arrays to read: None for all, () for none.
+        The memory is read along with ``state``, as only both together are a snapshot; without it it is (T, 0).
         """
         part, row = self._place[number]
         record = {name: kind(self._columns[name][number]) for name, kind in EPISODE_COLUMNS.items()}
@@ -377,7 +376,9 @@ class Store:
             parts = [_Part(folder) for folder in _parts(self.path)]
             if _attributes(self.path / "parts")["revision"] == journal["revision"]:
                 break
-        columns = {name: np.concatenate([_column(name, []), *(part.columns[name] for part in parts)]) for name in _COLUMNS}
+        columns = {
+            name: np.concatenate([_column(name, []), *(part.columns[name] for part in parts)]) for name in _COLUMNS
+        }
         place = [(part, row) for part in parts for row in range(len(part.columns["uid"]))]
         first: dict[str, int] = {}
         for at, uid in enumerate(columns["uid"]):
@@ -418,12 +419,7 @@ class Store:
         return {key: self._read_rows(part.folder / group / key, first, last) for key in wanted}
 
     def _read_rows(self, folder: Path, first: int, last: int) -> Array:
-        array = self._array(folder)
-        size = array.chunk_rows
-        chunks = range(first // size, -(-last // size))
-        return np.concatenate(
-            [self._chunk(array, k)[max(first - k * size, 0) : last - k * size] for k in chunks] or [array.read(0, 0)]
-        )
+        return self._array(folder).read(first, last, self._chunk)
 
     def _longest_gap(self, part: _Part, policy: str) -> int:
         """Most control steps between two calls of a policy; 0 if every episode has only one."""
@@ -460,14 +456,23 @@ class _Waiting:
     def of(cls, episode: Episode) -> _Waiting:
         if episode.record.keys() != EPISODE_COLUMNS.keys():
             differing = ", ".join(sorted(episode.record.keys() ^ EPISODE_COLUMNS.keys()))
-            raise StoreError(f"an episode's record must have exactly the columns EPISODE_COLUMNS; differing: {differing}")
+            raise StoreError(
+                f"an episode's record must have exactly the columns EPISODE_COLUMNS; differing: {differing}"
+            )
         record = {name: _checked(name, episode.record[name]) for name in EPISODE_COLUMNS}
         calls = {key: _copied(f"calls/{key}", rows) for key, rows in sorted(episode.calls.items())}
         arrays = {"steps": {key: _copied(f"steps/{key}", rows) for key, rows in sorted(episode.steps.items())}}
         memory = np.array(episode.memory, dtype=np.float64)
         lengths = {f"steps/{key}": len(rows) for key, rows in arrays["steps"].items()} | {"memory": len(memory)}
-        if set(lengths.values()) != {record["length"]} or record["length"] < 1 or not arrays["steps"] or memory.ndim != 2:
-            raise StoreError(f"episode {record['uid']} has length {record['length']} but rows {lengths}; one row a step")
+        if (
+            set(lengths.values()) != {record["length"]}
+            or record["length"] < 1
+            or not arrays["steps"]
+            or memory.ndim != 2
+        ):
+            raise StoreError(
+                f"episode {record['uid']} has length {record['length']} but rows {lengths}; one row a step"
+            )
         count = {len(rows) for rows in calls.values()}
         if len(count) > 1:
             raise StoreError(f"episode {record['uid']} has call arrays of different lengths {sorted(count)}")
@@ -496,24 +501,25 @@ class _StoredArray:
         """Rows of one chunk, of the last one as far as they go."""
         file = self._file(number)
         first = number * self.chunk_rows
-        if first >= self.rows:
-            raise _damaged(self.folder / "zarr.json", f"only {self.rows} rows are left")
         if not file.exists():  # zarr would read a missing chunk as zeros
             raise _damaged(file, "it is missing")
         try:
-            rows: Array = self._open()[first : min(first + self.chunk_rows, self.rows)]
+            rows: Array = self._zarr[first : min(first + self.chunk_rows, self.rows)]
         except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
             raise _damaged(file, str(error)) from error
         return rows.astype(object) if self.dtype == "string" else rows
 
-    def read(self, first: int, last: int) -> Array:
-        """Rows ``first`` up to ``last``."""
+    def read(self, first: int, last: int, chunk: Callable[[_StoredArray, int], Array] | None = None) -> Array:
+        """Rows ``first`` up to ``last``, as a copy; ``chunk`` may stand in for :meth:`chunk` and remember."""
         if last > self.rows:
             raise _damaged(self.folder / "zarr.json", f"{last} rows are committed and only {self.rows} are left")
         size = self.chunk_rows
+        get = chunk or _StoredArray.chunk
+        pieces = [
+            get(self, k)[max(first - k * size, 0) : last - k * size] for k in range(first // size, -(-last // size))
+        ]
         empty = np.zeros((0, *self.trailing), dtype=object if self.dtype == "string" else self.dtype)
-        chunks = [self.chunk(k)[max(first - k * size, 0) : last - k * size] for k in range(first // size, -(-last // size))]
-        return np.concatenate([empty, *chunks])
+        return np.concatenate(pieces) if pieces else empty
 
     def append(self, values: Array) -> None:
         """Put rows behind the last: full chunks, then the new length."""
@@ -546,14 +552,313 @@ class _StoredArray:
 
     def _write_length(self, rows: int) -> None:
         self._metadata["shape"][0] = rows
-        _write_file(self.folder / "zarr.json", json.dumps(self._metadata, indent=2).encode())
+        _write_file(self.folder / "zarr.json", json.dumps(self._metadata).encode())
         self.rows = rows
 
     def _file(self, number: int) -> Path:
         return self.folder / ".".join(["c", str(number), *("0" for _ in self.trailing)])
 
     @functools.cached_property
-    def _open(self) -> Any:
+    def _zarr(self) -> Any:
         import zarr
 
         return zarr.open_array(self.folder, mode="r")
+
+
+def _create_store(path: Path, header: StoreHeader) -> None:
+    """Make an empty store beside its place and rename it there; whoever is first wins."""
+    with _built_beside(path, path) as folder:
+        _write_group(folder, dataclasses.asdict(header))
+        _write_group(folder / "parts", {"revision": 0, "pending": {}})
+
+
+def _create_part(path: Path, folder: Path) -> None:
+    with _built_beside(path, folder) as new:
+        _write_group(new, {})
+        for group in ("steps", "calls", "memory"):
+            _write_group(new / group, {})
+        _write_group(new / "episodes", {"rows": 0, "writer_pid": os.getpid()})
+        _create_array(new, "memory/values", "float64", ())
+        for name in _COLUMNS:
+            _create_array(new, f"episodes/{name}", _column_dtype(name), ())
+
+
+@contextlib.contextmanager
+def _built_beside(store: Path, place: Path) -> Iterator[Path]:
+    """A folder next to the store that is renamed into ``place`` once it is complete, unless there is one by then."""
+    new = store.with_name(f".{store.name}.{uuid.uuid4().hex}")
+    try:
+        new.mkdir(parents=True)
+        yield new
+        try:
+            new.rename(place)
+        except OSError:
+            if not place.exists():
+                raise
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+
+
+def _create_array(part: Path, name: str, dtype: str, trailing: tuple[int, ...]) -> None:
+    """Make an empty array, and the groups that its name asks for."""
+    folder = part / name
+    for parent in reversed(folder.relative_to(part).parents[:-1]):
+        if not (part / parent / "zarr.json").exists():
+            _write_group(part / parent, {})
+    folder.mkdir(exist_ok=True)
+    row_bytes = int(np.prod(trailing, dtype=np.int64)) * (1 if dtype == "string" else np.dtype(dtype).itemsize)
+    chunk_rows = max(1, min(_CHUNK_ROWS[name.partition("/")[0]], _CHUNK_BYTES // row_bytes))
+    _write_file(folder / "zarr.json", _array_metadata(dtype, trailing, chunk_rows))
+
+
+@functools.cache
+def _array_metadata(dtype: str, trailing: tuple[int, ...], chunk_rows: int) -> bytes:
+    """Metadata of an empty array, as zarr writes them."""
+    import zarr
+    from zarr.codecs import BloscCodec, Crc32cCodec
+    from zarr.storage import MemoryStore
+
+    if dtype == "string":
+        blosc = BloscCodec(typesize=1, cname="zstd", clevel=1, shuffle="noshuffle")
+    else:
+        blosc = BloscCodec(typesize=np.dtype(dtype).itemsize, cname="zstd", clevel=1, shuffle="shuffle")
+    written: dict[str, Any] = {}
+    zarr.create_array(
+        MemoryStore(written),
+        shape=(0, *trailing),
+        chunks=(chunk_rows, *trailing),
+        dtype=dtype,
+        compressors=[blosc, Crc32cCodec()],
+        chunk_key_encoding={"name": "default", "separator": "."},  # one flat folder an array
+    )
+    metadata: bytes = written["zarr.json"].to_bytes()
+    return metadata
+
+
+def _encode(values: Array, rows: int) -> bytes:
+    """One chunk: rows padded to the chunk's size, vlen-utf8 for strings, blosc, crc32c."""
+    import google_crc32c
+    import numcodecs  # type: ignore[import-untyped]
+
+    padded = np.full((rows, *values.shape[1:]), "" if values.dtype == object else 0, dtype=values.dtype)
+    padded[: len(values)] = values
+    if values.dtype == object:
+        packed = numcodecs.blosc.compress(numcodecs.VLenUTF8().encode(padded), b"zstd", 1, numcodecs.blosc.NOSHUFFLE)
+    else:
+        packed = numcodecs.blosc.compress(padded, b"zstd", 1, numcodecs.blosc.SHUFFLE)
+    return bytes(packed) + int(google_crc32c.value(packed)).to_bytes(4, "little")
+
+
+def _write_group(folder: Path, attributes: Record) -> None:
+    try:
+        text = json.dumps({"zarr_format": 3, "node_type": "group", "attributes": attributes}, indent=2, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise StoreError(f"{folder}: these attributes are no plain data and cannot be stored ({error})") from error
+    folder.mkdir(exist_ok=True)
+    _write_file(folder / "zarr.json", text.encode())
+
+
+def _write_file(file: Path, content: bytes) -> None:
+    """Put a whole file in place: whoever is killed when, it holds its old bytes or its new ones."""
+    partial = file.with_name(f"{file.name}.{os.getpid()}.partial")
+    try:
+        partial.write_bytes(content)
+        partial.replace(file)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def _read_json(file: Path) -> Record:
+    try:
+        content = json.loads(file.read_bytes())
+    except (OSError, ValueError) as error:
+        raise _damaged(file, str(error)) from error
+    if not isinstance(content, dict):
+        raise _damaged(file, "it holds no JSON object")
+    return content
+
+
+def _attributes(folder: Path) -> Record:
+    attributes = _read_json(folder / "zarr.json").get("attributes")
+    if not isinstance(attributes, dict):
+        raise _damaged(folder / "zarr.json", "it has no attributes")
+    return attributes
+
+
+def _read_header(path: Path) -> StoreHeader:
+    if not path.exists():
+        raise StoreError(f"there is no store at {path}; make one with `workbench rollout` or `workbench collect`")
+    if not (path / "zarr.json").is_file():
+        raise StoreError(f"{path} exists and is no store; choose another name or move it away")
+    attributes = _attributes(path)
+    if "schema" not in attributes or "task" not in attributes:
+        raise StoreError(f"{path} is a zarr group but no store of this workbench; choose another name")
+    if attributes["schema"] != SCHEMA:
+        raise StoreError(
+            f"{path} has schema {attributes['schema']}, this version knows {SCHEMA}; use the one that made it"
+        )
+    try:
+        return StoreHeader(**attributes)
+    except TypeError as error:
+        raise _damaged(path / "zarr.json", str(error)) from error
+
+
+def _refuse_other(path: Path, found: StoreHeader, asked: StoreHeader) -> None:
+    for name in ("schema", "task", "control_hz", "deadline"):
+        have, want = getattr(found, name), getattr(asked, name)
+        if have != want:
+            raise StoreError(f"{path} was made with {name} {have!r}, not {want!r}; write to another store")
+
+
+def _damaged(file: Path, why: str) -> StoreError:
+    return StoreError(f"{file} is damaged: {why}")
+
+
+def _parts(path: Path) -> list[Path]:
+    return sorted(folder for folder in (path / "parts").iterdir() if folder.is_dir())
+
+
+def _committed_rows(part: Path) -> int:
+    rows = _attributes(part / "episodes").get("rows")
+    if not isinstance(rows, int):
+        raise _damaged(part / "episodes" / "zarr.json", "it has no attribute 'rows'")
+    return rows
+
+
+def _uids(part: Path) -> list[str]:
+    rows = _committed_rows(part)
+    return list(_StoredArray(part / "episodes" / "uid").read(0, rows))
+
+
+def _end(part: Path, column: str, rows: int) -> int:
+    """Where the last committed episode of a part ends in a group."""
+    return int(_StoredArray(part / "episodes" / column).read(rows - 1, rows)[0]) if rows else 0
+
+
+def _keys(group: Path) -> list[str]:
+    """Names of all arrays of a group, nested ones with slashes."""
+    keys = []
+    for file in sorted(group.rglob("zarr.json")):
+        if file.parent != group and _read_json(file).get("node_type") == "array":
+            keys.append(file.parent.relative_to(group).as_posix())
+    return keys
+
+
+def _remove_arrays(group: Path) -> None:
+    for child in group.iterdir():
+        if child.is_dir():
+            shutil.rmtree(child)
+
+
+def _rows_of(part: Path, labels: Mapping[str, object]) -> dict[int, str]:
+    """Row -> uid of those episodes of a part that have new labels."""
+    return {row: uid for row, uid in enumerate(_uids(part)) if uid in labels}
+
+
+def _rewrite_labels(part: Path, rows: Mapping[int, str], labels: Mapping[str, Record]) -> None:
+    """Write new labels into a part's columns; doing it twice changes nothing."""
+    for column in LABELS:
+        new = {row: labels[uid][column] for row, uid in rows.items() if column in labels[uid]}
+        if new:
+            array = _StoredArray(part / "episodes" / column)
+            values = array.read(0, _committed_rows(part))
+            values[list(new)] = _column(column, list(new.values()))
+            array.overwrite(values)
+
+
+def _column_dtype(name: str) -> str:
+    return {str: "string", int: "int64", bool: "bool"}[_COLUMNS[name]]
+
+
+def _column(name: str, values: list[Any]) -> Array:
+    dtype = _column_dtype(name)
+    return np.array(values, dtype=object if dtype == "string" else dtype)
+
+
+def _frozen(values: Array) -> Array:
+    values.flags.writeable = False
+    return values
+
+
+def _checked(column: str, value: Any) -> Any:
+    """Value of a column as the builtin that it is; numpy's scalars are taken, other types refused."""
+    kind = EPISODE_COLUMNS[column]
+    plain: Any = value.item() if isinstance(value, np.generic) else value
+    fits = type(plain) is kind
+    if fits and kind is int:
+        fits = -(2**63) <= plain < 2**63
+    elif fits and kind is str:
+        fits = plain.encode(errors="ignore").decode() == plain  # a lone surrogate has no UTF-8
+    if not fits:
+        raise StoreError(f"column {column!r} takes {kind.__name__}, not {value!r}")
+    return plain
+
+
+def _copied(name: str, rows: Array) -> Array:
+    """A copy in native order and C layout."""
+    if not _KEY.fullmatch(name):
+        raise StoreError(f"{name!r} cannot name an array; use letters, digits, '_', '-', '.', and '/' between groups")
+    if rows.ndim < 1 or rows.dtype.kind not in "biuf" or 0 in rows.shape[1:]:
+        raise StoreError(f"array {name} is {rows.dtype}{list(rows.shape)}; one row of numbers a step or call is needed")
+    return np.array(rows, dtype=rows.dtype.newbyteorder("="), order="C")
+
+
+def _content(arrays: Mapping[str, Mapping[str, Array]]) -> str:
+    """Digest of an episode's arrays, without the wall-clock time of its calls."""
+    digest = hashlib.blake2b(digest_size=16)
+    for group, members in arrays.items():
+        for key, rows in members.items():
+            if (group, key) != ("calls", "seconds"):
+                digest.update(f"{group}/{key} {rows.dtype.str} {rows.shape} ".encode())
+                digest.update(rows.data if rows.size else b"")
+    return digest.hexdigest()
+
+
+_HELD: weakref.WeakSet[io.FileIO] = weakref.WeakSet()
+
+
+def _close_inherited_locks() -> None:
+    for lock in list(_HELD):
+        lock.close()
+
+
+os.register_at_fork(after_in_child=_close_inherited_locks)  # else a forked child keeps a dead writer's part locked
+
+
+def _lock(folder: Path) -> io.FileIO:
+    """Exclusive lock on a folder's never rewritten zarr.json; the kernel frees it when its process dies."""
+    file = io.FileIO(folder / "zarr.json", "r+")
+    end = time.monotonic() + LOCK_WAIT_S
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= end:
+                file.close()
+                raise StoreError(
+                    f"{folder} is in use by {_holder(folder)}; wait for it or write another part"
+                ) from None
+            time.sleep(0.02)
+        else:
+            _HELD.add(file)
+            return file
+
+
+def _holder(folder: Path) -> str:
+    if not (folder / "episodes").is_dir():
+        return "a process that annotates it"
+    return f"the writer with process id {_attributes(folder / 'episodes').get('writer_pid')}"
+
+
+@contextlib.contextmanager
+def _explained(what: str) -> Iterator[None]:
+    """Turn what the operating system refuses into one clear line."""
+    try:
+        yield
+    except StoreError:
+        raise
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        reason = f"the disk is full ({error.strerror}); free some space and run it again" if full else str(error)
+        raise StoreError(f"{what}: {reason}") from error

@@ -1,7 +1,7 @@
 """One episode as a Rerun recording: the scene in 3-D, what the monitors said, and where it went wrong.
 
-The only module that knows rerun.  It needs no renderer and opens no port: everything goes to one ``.rrd`` file, together
-with a layout, so ``rerun FILE`` shows it at once.
+The only module that knows rerun.  It needs no renderer and opens no port: everything goes to one ``.rrd`` file,
+together with a layout, so ``rerun FILE`` shows it at once.
 
 Timelines: ``step`` (control steps) and ``time`` (seconds since the start of the episode).
 """
@@ -25,7 +25,15 @@ if TYPE_CHECKING:
 APPLICATION = "failure-workbench"
 
 # Cool colours for what is measured, warm ones for what happens: no event is taken for a series.
-SERIES_COLOURS = ((0, 114, 178), (0, 158, 115), (86, 180, 233), (96, 86, 170), (20, 90, 90), (120, 120, 120))
+SERIES_COLOURS = (
+    (0, 114, 178),
+    (0, 158, 115),
+    (86, 180, 233),
+    (96, 86, 170),
+    (20, 90, 90),
+    (130, 140, 60),
+    (90, 90, 90),
+)
 EVENT_COLOURS: Mapping[str, tuple[int, int, int]] = {
     "injected": (204, 121, 167),
     "onset": (230, 159, 0),
@@ -99,20 +107,33 @@ def record_episode(
 
     Parameters
     ----------
-    path : the ``.rrd`` file; an existing one is replaced.
-    title : shown as the name of the recording.
-    shapes : visual geometry, logged once below the body that carries it.
-    poses : body -> positions (T, 3) in metres and quaternions (T, 4) as (w, x, y, z), world frame.
-    steps : T, control steps of the episode.
-    control_hz : control steps per second.
-    stages : names of the task's stages, in order.
-    stage : (T,) index of the first stage not yet reached; ``len(stages)`` once all are.
-    monitors : name -> what it said.
-    events : name -> control step; negative ones did not happen and are left out.  ``injected``, ``onset``,
+    path
+        The ``.rrd`` file; an existing one is replaced.
+    title
+        Shown as the name of the recording.
+    shapes
+        Visual geometry, logged once below the body that carries it.
+    poses
+        Body -> positions (T, 3) in metres and quaternions (T, 4) as (w, x, y, z), world frame.
+    steps
+        T, control steps of the episode.
+    control_hz
+        Control steps per second.
+    stages
+        Names of the task's stages, in order.
+    stage
+        (T,) index of the first stage not yet reached; ``len(stages)`` once all are.
+    monitors
+        Name -> what it said.
+    events
+        Name -> control step; negative ones did not happen and are left out.  ``injected``, ``onset``,
         ``point of no return``, ``success`` and ``failure`` have colours of their own; alarms come from ``monitors``.
-    actions : (T, A) as executed.
-    trails : bodies whose paths are drawn, such as the end effector and the target object.
-    notes : Markdown shown beside the log.
+    actions
+        (T, A) as executed.
+    trails
+        Bodies whose paths are drawn, such as the end effector and the target object.
+    notes
+        Markdown shown beside the log.
     """
     import rerun as rr
 
@@ -276,7 +297,10 @@ def thin_mesh(vertices_m: Array, faces: Array) -> tuple[Array, Array, Array]:
 
     Parameters
     ----------
-    vertices_m, faces : (V, 3) and (F, 3).
+    vertices_m
+        (V, 3) positions.
+    faces
+        (F, 3) indices into them.
 
     Returns
     -------
@@ -337,7 +361,9 @@ def _write_trails(
         points_m = path_m[[min(step, len(path_m) - 1) for _, step in happened]]
         colours = [EVENT_COLOURS.get(name, OTHER_EVENT_COLOUR) for name, _ in happened]
         labels = [name for name, _ in happened]
-        writer.static("trails/events", rr.Points3D(points_m, colors=colours, radii=0.006, labels=labels))
+        writer.static(
+            "trails/events", rr.Points3D(points_m, colors=colours, radii=0.006, labels=labels, show_labels=False)
+        )
 
 
 def _colour(number: int) -> tuple[int, int, int]:
@@ -401,7 +427,7 @@ def _write_alarms(writer: _Writer, monitors: Mapping[str, MonitorTrace]) -> None
         at, states = [0], [("quiet", NOMINAL_COLOUR)]
         if trace.alarm_step >= 0:
             at, states = [*at, trace.alarm_step], [*states, (f"alarm @ {trace.alarm_step}", _colour(number))]
-        writer.lane(_entity("states", name), np.array(at), states)
+        writer.lane(_entity("states", "monitor", name), np.array(at), states)
 
 
 def _write_log(writer: _Writer, happened: Sequence[tuple[str, int]], monitors: Mapping[str, MonitorTrace]) -> None:

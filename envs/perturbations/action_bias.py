@@ -18,15 +18,14 @@ class ActionBiasEffect(Effect):
     """Adds a constant to the three translation channels."""
 
     def action(self, scene: MujocoScene, action: Array) -> Array:
-        """The asked action with the bias added, clipped to what can be executed."""
+        """The asked action with the bias added; the scene clips it."""
         if not self.active(scene.step_index):
             return action
-        moved = np.clip(action[:3] + np.asarray(self.record["bias_fraction"]), -1.0, 1.0)
-        return np.concatenate([moved, action[3:]])
+        return np.concatenate([action[:3] + self.record["bias_fraction"], action[3:]])
 
 
 class ActionBias(Specification):
-    """A robot base or tool that is calibrated wrongly, so that every command drifts the same way (as in ROBOGATE, 2026).
+    """A drift, as from a badly calibrated joint or tool; the systematic counterpart of MimicGen's noise (CoRL 2023).
 
     Parameters
     ----------

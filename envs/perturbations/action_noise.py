@@ -18,11 +18,12 @@ class ActionNoiseEffect(Effect):
     """Adds Gaussian noise to the arm's channels; the draw of a control step depends on its number alone."""
 
     def action(self, scene: MujocoScene, action: Array) -> Array:
-        """The asked action with noise on all channels but the fingers', clipped to what can be executed."""
+        """The asked action with noise on all channels but the fingers'; the scene clips it."""
         if not self.active(scene.step_index):
             return action
         noise = self.noise.at(scene.step_index).normal(0.0, float(self.record["std_fraction"]), len(action) - 1)
-        return np.append(np.clip(action[:-1] + noise, -1.0, 1.0), action[-1])
+        noisy: Array = action + np.append(noise, 0.0)
+        return noisy
 
 
 class ActionNoise(Specification):

@@ -30,9 +30,8 @@ class FrictionEffect(Effect):
         scene.model.geom_friction[_geoms(scene), 0] = self._original
 
 
-def _geoms(scene: MujocoScene) -> Array:
-    first, count = scene.model.body_geomadr[scene.target_body], scene.model.body_geomnum[scene.target_body]
-    return np.asarray([*range(first, first + count), *scene.finger_geoms])
+def _geoms(scene: MujocoScene) -> list[int]:
+    return [scene.model.geom(name).id for name in (*scene.task.object_geoms, *scene.task.cell.finger_geoms)]
 
 
 class Friction(Specification):

@@ -57,4 +57,4 @@ class GraspOmitted(Specification):
     @classmethod
     def phrase(cls, record: Record) -> str:
         """What was drawn, in a few words."""
-        return f"the fingers stay open for {record['duration_steps']} steps from the first closing command"
+        return "the fingers stay open from the first closing command on"

@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 class LatencyEffect(Effect):
     """Executes the action that was asked for k control steps ago; until the first arrives, the robot holds still."""
 
-    def __init__(self, record: Record, stream: Stream, task: Task) -> None:
-        super().__init__(record, stream, task)
-        self.queue = np.zeros((int(record["latency_steps"]), task.action_size))
+    def __init__(self, record: Record, stream: Stream) -> None:
+        super().__init__(record, stream)
+        self.queue = np.zeros((int(record["latency_steps"]), int(record["action_size"])))
         self.memory_size = self.queue.size
 
     def action(self, scene: MujocoScene, action: Array) -> Array:
         """The oldest queued action; the asked one takes its place at the end of the queue."""
         if self.active(scene.step_index):
             late: Array = self.queue[0].copy()
-            self.queue[:-1], self.queue[-1] = self.queue[1:].copy(), action
+            self.queue = np.vstack([self.queue[1:], action])
             return late
         # Holding still is a zero motion of the arm; the fingers keep their last command.
         self.queue[:, :-1], self.queue[:, -1] = 0.0, action[-1]
@@ -64,6 +64,10 @@ class Latency(Specification):
     ) -> None:
         super().__init__(start_step, stage, duration_steps)
         self.latency_steps = within_steps("latency_steps", latency_steps, 1, 40)
+
+    def draw(self, stream: Stream, task: Task) -> Record:
+        """Add the size of an action, so that the record alone says how much the queue holds."""
+        return super().draw(stream, task) | {"action_size": task.action_size}
 
     def parameters(self, rng: np.random.Generator) -> Record:
         """The drawn number of control steps."""

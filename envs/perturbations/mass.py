@@ -15,30 +15,40 @@ if TYPE_CHECKING:
 
 
 class MassEffect(Effect):
-    """Scales mass and inertia of the object."""
+    """Scales mass and inertia of a free object alike, and what MuJoCo derives of them.
 
-    _mass_kg: float
-    _inertia_kgm2: Array
+    The derived fields (``mj_setConst``) set the contacts' regularisation and the solver's stopping rule.  Those of a
+    body that hangs on nothing but its free joint scale like the mass or its inverse, so they need no recomputation.
+    """
+
+    _original: dict[str, Array]
+    _mean_inertia: float
 
     def edit(self, scene: MujocoScene) -> None:
-        """Scale both, so that the object stays one of uniform density."""
-        model, body = scene.model, scene.target_body
-        self._mass_kg, self._inertia_kgm2 = float(model.body_mass[body]), model.body_inertia[body].copy()
-        scale = self.record["mass_scale"]
-        _set_inertial(scene, self._mass_kg * scale, self._inertia_kgm2 * scale)
+        """Scale the body's and its degrees of freedom's values."""
+        scale = float(self.record["mass_scale"])
+        self._original = {name: values.copy() for name, values in _values(scene).items()}
+        self._mean_inertia = scene.model.stat.meaninertia
+        for name, values in _values(scene).items():
+            values[:] = values / scale if "invweight" in name else values * scale
+        scene.model.stat.meaninertia = scene.model.dof_M0.mean()
 
     def undo(self, scene: MujocoScene) -> None:
         """Put the kept values back."""
-        _set_inertial(scene, self._mass_kg, self._inertia_kgm2)
+        for name, values in _values(scene).items():
+            values[:] = self._original[name]
+        scene.model.stat.meaninertia = self._mean_inertia
 
 
-def _set_inertial(scene: MujocoScene, mass_kg: float, inertia_kgm2: Array) -> None:
-    import mujoco
-
-    scene.model.body_mass[scene.target_body] = mass_kg
-    scene.model.body_inertia[scene.target_body] = inertia_kgm2
-    # Inverse weights scale the contact forces and must follow; the scratch data keeps the scene's own state as it is.
-    mujoco.mj_setConst(scene.model, mujoco.MjData(scene.model))
+def _values(scene: MujocoScene) -> dict[str, Array]:
+    """Views into the model of all that depends on the object's mass."""
+    model, body = scene.model, scene.model.body(scene.task.object_body).id
+    first = model.joint(scene.task.object_joint).dofadr[0]
+    of_body = ("body_mass", "body_inertia", "body_subtreemass", "body_invweight0")
+    of_freedom = ("dof_M0", "dof_invweight0")
+    return {name: getattr(model, name)[body : body + 1] for name in of_body} | {
+        name: getattr(model, name)[first : first + 6] for name in of_freedom
+    }
 
 
 class Mass(Specification):

@@ -19,19 +19,18 @@ class ObjectShiftEffect(Effect):
 
     def strike(self, scene: MujocoScene) -> None:
         """Move the object's free joint horizontally and zero its velocity."""
-        joint = scene.model.body_jntadr[scene.target_body]
-        position, velocity = scene.model.jnt_qposadr[joint], scene.model.jnt_dofadr[joint]
-        scene.data.qpos[position : position + 2] += self.record["offset_m"]
-        scene.data.qvel[velocity : velocity + 6] = 0.0
+        joint = scene.data.joint(scene.task.object_joint)
+        joint.qpos[:2] += self.record["offset_m"]
+        joint.qvel[:] = 0.0
 
 
 class ObjectShift(Specification):
-    """An object that changes its place in the middle of the episode (LIBERO-Plus, Fei et al., 2025, moves it at the start).
+    """An object that changes its place in the middle of the episode (LangPert, 2025).
 
     Parameters
     ----------
-    offset_m : how far it is moved; the horizontal direction (world frame) is drawn uniformly.  At most 0.2 m, so that it
-        stays on the table.
+    offset_m : how far it is moved; the horizontal direction (world frame) is drawn uniformly.  At most 0.2 m, which
+        keeps an object from the middle of the table on it.
     start_step, stage : when.
     """
 

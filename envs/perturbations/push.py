@@ -18,12 +18,8 @@ class PushEffect(Effect):
     """Applies a horizontal force at the object's centre of mass."""
 
     def push(self, scene: MujocoScene) -> None:
-        """Apply the force for the coming control step."""
-        scene.data.xfrc_applied[scene.target_body, :2] = self.record["force_n"]
-
-    def undo(self, scene: MujocoScene) -> None:
-        """Take the force away."""
-        scene.data.xfrc_applied[scene.target_body, :2] = 0.0
+        """Add to the forces of the coming control step; the scene takes them away again."""
+        scene.data.body(scene.task.object_body).xfrc_applied[:2] += self.record["force_n"]
 
 
 class Push(Specification):

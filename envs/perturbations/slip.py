@@ -49,4 +49,4 @@ class Slip(Specification):
     @classmethod
     def phrase(cls, record: Record) -> str:
         """What was drawn, in a few words."""
-        return f"the fingers open for {record['duration_steps']} steps"
+        return "the fingers are commanded open"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+import shutil
 from pathlib import Path
 
-from workbench.config import Run, build
+from workbench.config import Run, build, digest
 from workbench.errors import CheckpointError
 from workbench.progress import console, progress
 from workbench.store import Store
@@ -22,10 +24,21 @@ def run(run: Run, trainer: Record) -> None:
         )
     demonstrations = read_demonstrations(run.demos)
     policy = run.policy(trained=False)
+    use_all_cores()
+    # Named after what decides the training, so that an interrupted one goes on and a changed one starts anew.
+    unfinished = run.folder / f"training-{digest([trainer, run.config['policy'], run.seed, len(demonstrations)])}"
     with progress("training", int(trainer["iterations"])) as advance:
-        curve = fit(run, policy, demonstrations, trainer, run.folder / "training", advance)
+        curve = build({**trainer, "_partial_": True})(
+            policy,
+            demonstrations,
+            task=run.task.name,
+            seed=run.seed,
+            folder=unfinished,
+            progress=lambda iteration, loss: advance(1),
+        )
     policy.save(run.checkpoint)
-    run.update_metrics(policy={"training": curve})
+    shutil.rmtree(unfinished, ignore_errors=True)
+    run.update_metrics(policy={"training": dataclasses.asdict(curve)})
     console.print(f"trained on {len(demonstrations)} demonstrations: {run.shown(run.checkpoint)}")
 
 
@@ -41,3 +54,10 @@ def read_demonstrations(path: Path) -> list[Demonstration]:
             }
             found.append((observation, episode.steps["action"]))
     return found
+
+
+def use_all_cores() -> None:
+    """Train on every core: nothing else runs meanwhile."""
+    import torch
+
+    torch.set_num_threads(os.cpu_count() or 1)

@@ -1,0 +1,57 @@
+"""The object is seen beside where it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from workbench.envs.perturbation import Effect, Specification, horizontal, object_seen_at, within
+from workbench.types import Array, Observation, Record
+
+if TYPE_CHECKING:
+    from workbench.envs.scene import MujocoScene
+
+
+class ObjectPoseBiasEffect(Effect):
+    """Shows the object at a constant offset."""
+
+    def observation(self, scene: MujocoScene, observation: dict[str, Array]) -> Observation:
+        """The observation with the offset in everything that derives from the object's position."""
+        if not self.active(scene.step_index):
+            return observation
+        return object_seen_at(scene, observation, self.record["offset_m"])
+
+
+class ObjectPoseBias(Specification):
+    """A pose estimate with a systematic error (IntervenGen, Hoque et al., IROS 2024).
+
+    Parameters
+    ----------
+    offset_m : length of the error; its horizontal direction (world frame) is drawn uniformly.
+    start_step, stage, duration_steps : see :class:`Specification`.
+    """
+
+    channel = "observation"
+    effect = ObjectPoseBiasEffect
+
+    def __init__(
+        self,
+        offset_m: float | Sequence[float],
+        start_step: int | Sequence[int] = 0,
+        stage: str | None = None,
+        duration_steps: int | Sequence[int] | None = None,
+    ) -> None:
+        super().__init__(start_step, stage, duration_steps)
+        self.offset_m = within("offset_m", offset_m, 0.001, 0.2)
+
+    def parameters(self, rng: np.random.Generator) -> Record:
+        """The drawn offset [x, y] in the world frame."""
+        return {"offset_m": horizontal(rng, self.offset_m)}
+
+    @classmethod
+    def phrase(cls, record: Record) -> str:
+        """What was drawn, in a few words."""
+        x, y = record["offset_m"]
+        return f"the object is seen {np.hypot(x, y):.3f} m away, at ({x:+.3f}, {y:+.3f})"

@@ -1,0 +1,57 @@
+"""The object is seen to jitter."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from workbench.envs.perturbation import Effect, Specification, object_seen_at, uniform, within
+from workbench.types import Array, Observation, Record
+
+if TYPE_CHECKING:
+    from workbench.envs.scene import MujocoScene
+
+
+class ObjectPoseNoiseEffect(Effect):
+    """Shows the object at an offset of its own at every control step; the draw depends on the step's number alone."""
+
+    def observation(self, scene: MujocoScene, observation: dict[str, Array]) -> Observation:
+        """The observation with the offset in everything that derives from the object's position."""
+        if not self.active(scene.step_index):
+            return observation
+        offset_m = self.noise.at(scene.step_index).normal(0.0, float(self.record["std_m"]), 2)
+        return object_seen_at(scene, observation, offset_m.tolist())
+
+
+class ObjectPoseNoise(Specification):
+    """A pose estimate with a random error (the unsystematic counterpart of IntervenGen's, Hoque et al., IROS 2024).
+
+    Parameters
+    ----------
+    std_m : standard deviation of each horizontal axis (world frame), per control step.
+    start_step, stage, duration_steps : see :class:`Specification`.
+    """
+
+    channel = "observation"
+    effect = ObjectPoseNoiseEffect
+
+    def __init__(
+        self,
+        std_m: float | Sequence[float],
+        start_step: int | Sequence[int] = 0,
+        stage: str | None = None,
+        duration_steps: int | Sequence[int] | None = None,
+    ) -> None:
+        super().__init__(start_step, stage, duration_steps)
+        self.std_m = within("std_m", std_m, 0.001, 0.5)
+
+    def parameters(self, rng: np.random.Generator) -> Record:
+        """The drawn standard deviation."""
+        return {"std_m": uniform(rng, self.std_m)}
+
+    @classmethod
+    def phrase(cls, record: Record) -> str:
+        """What was drawn, in a few words."""
+        return f"the object is seen with an error of {record['std_m']:.3f} m per axis"

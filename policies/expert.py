@@ -1,0 +1,157 @@
+"""A scripted expert that follows a task's plan; the source of demonstrations and the reference for recoverability."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from workbench.errors import ObservationError
+from workbench.types import Array, Keyframe, Observation, PolicyOutput, Task
+
+ACTION_M = 0.05
+"""Metres that an action of one asks for, along each axis."""
+ACTION_RAD = 0.5
+"""Radians that an action of one asks for, around each axis."""
+GAIN = 1.5
+"""Part of the remaining way that one action asks for; above one, since the controller lags behind what it is asked."""
+ALIGNED_RAD = 0.2
+"""Angle to a keyframe's rotation below which the gripper counts as aligned."""
+OPEN_M = 0.065
+"""Distance between the fingers from which they count as open (a Panda's reach 0.08 m)."""
+CLOSED_M = 0.06
+"""Distance between the fingers below which they count as closed, on something or on nothing."""
+
+
+class Expert:
+    """Moves the grip site to the keyframe that the state calls for; memoryless, so that it recovers from any state.
+
+    Keyframes are recomputed at every control step from where things are now, so those that belong to an object move
+    with it.  Walking back from the last keyframe, the target is the first one whose *way* the gripper is on: the
+    straight line from the keyframe before it, within that one's tolerance, with the rotation of that one, and the
+    fingers as that one wants them.  While the fingers stay closed, the object is in them only if the gripper is still
+    at the keyframe at which they closed.  Off every way, it starts over at the first keyframe.
+
+    The action space is the operational-space one of size 7: translation (1 = 0.05 m) and rotation vector (1 = 0.5 rad)
+    in the world frame, then the gripper (-1 opens, 1 closes).
+
+    Parameters
+    ----------
+    task : gives the plan; its observations hold ``eef_pos`` (3,) in metres, ``eef_quat`` (4,) as (x, y, z, w), both of
+        the grip site in the world frame, and ``gripper_qpos`` (2,) in metres.
+    """
+
+    history: int = 1
+    horizon: int = 1
+    execute: int = 1
+    privileged: bool = True
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+
+    def plan(self, observation: Observation, noise: Sequence[np.random.Generator], samples: int = 0) -> PolicyOutput:
+        """One action (N, 1, 7) for each scene; it draws nothing, so there are no samples."""
+        latest = {key: values[:, -1] for key, values in observation.items()}
+        for key, values in latest.items():
+            broken = np.flatnonzero(~np.isfinite(values).all(axis=1))
+            if len(broken):
+                raise ObservationError(f"observation {key!r} of scene {broken[0]} holds NaN or infinity")
+        scenes = [{key: values[scene] for key, values in latest.items()} for scene in range(len(noise))]
+        return PolicyOutput(np.stack([self.action(scene) for scene in scenes])[:, None])
+
+    def action(self, observation: Observation) -> Array:
+        """Action (7,) for one true observation."""
+        position, rotation = observation["eef_pos"], rotation_matrix(observation["eef_quat"])
+        width_m = float(np.ptp(observation["gripper_qpos"]))
+        keyframes = self.task.plan(observation)
+        target = keyframes[choose(keyframes, position, rotation, width_m)]
+        way = via(keyframes[0], position) if target is keyframes[0] else target.position_m
+        move = np.clip(GAIN * (way - position) / ACTION_M, -1, 1)
+        turn = np.clip(GAIN * rotation_vector(target.rotation @ rotation.T) / ACTION_RAD, -1, 1)
+        return np.concatenate([move, turn, [1.0 if target.closed else -1.0]])
+
+    def save(self, folder: Path) -> None:
+        """Write what it follows; there are no weights."""
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        (Path(folder) / "policy.json").write_text(json.dumps({"expert": self.task.name}), encoding="utf-8")
+
+
+def choose(keyframes: Sequence[Keyframe], position: Array, rotation: Array, width_m: float) -> int:
+    """Index of the keyframe to go to from a gripper's pose and the distance between its fingers."""
+    for index in range(len(keyframes) - 1, 0, -1):
+        if on_way(keyframes, index, position, rotation, width_m):
+            return index
+    return 0
+
+
+def on_way(keyframes: Sequence[Keyframe], index: int, position: Array, rotation: Array, width_m: float) -> bool:
+    """Whether the gripper is on the way to a keyframe from the one before it."""
+    before, target = keyframes[index - 1], keyframes[index]
+    if angle(before.rotation @ rotation.T) > ALIGNED_RAD:
+        return False
+    if distance_to_line(position, before.position_m, target.position_m) > before.tolerance_m:
+        return False
+    if before.closed:
+        grasp = keyframes[first_closed(keyframes, index - 1)]
+        return width_m < CLOSED_M and float(np.linalg.norm(position - grasp.position_m)) <= grasp.tolerance_m
+    # Where the target closes the fingers they may be on their way; where it does not they must have opened.
+    return target.closed or width_m > OPEN_M
+
+
+def first_closed(keyframes: Sequence[Keyframe], index: int) -> int:
+    """Index of the keyframe at which the fingers closed that are closed at ``index``."""
+    while index > 0 and keyframes[index - 1].closed:
+        index -= 1
+    return index
+
+
+def via(first: Keyframe, position: Array) -> Array:
+    """Where to go in order to reach the first keyframe: up before across, so as to push nothing on the way."""
+    if position[2] >= first.position_m[2] - first.tolerance_m:
+        return first.position_m
+    return np.array([position[0], position[1], first.position_m[2]])
+
+
+def distance_to_line(point: Array, start: Array, end: Array) -> float:
+    """Distance of a point (3,) from the straight line between two others, which may coincide."""
+    along = end - start
+    length = float(along @ along)
+    part = min(max(float((point - start) @ along) / length, 0.0), 1.0) if length > 0 else 0.0
+    return float(np.linalg.norm(point - start - part * along))
+
+
+def angle(rotation: Array) -> float:
+    """Angle in 0..pi rad of a rotation matrix (3, 3)."""
+    return math.acos(min(max((float(np.trace(rotation)) - 1) / 2, -1.0), 1.0))
+
+
+def rotation_vector(rotation: Array) -> Array:
+    """Rotation vector (3,) in rad of a rotation matrix (3, 3).
+
+    Near half a turn the axis is read off the symmetric part, whose columns stay away from zero there.
+    """
+    turn = angle(rotation)
+    skew = np.array(
+        [rotation[2, 1] - rotation[1, 2], rotation[0, 2] - rotation[2, 0], rotation[1, 0] - rotation[0, 1]]
+    )
+    if turn < math.pi - 1e-3:
+        return skew / 2 if turn < 1e-6 else skew * (turn / (2 * math.sin(turn)))
+    symmetric = (rotation + rotation.T) / 2 + np.eye(3)
+    column = symmetric[:, int(np.argmax(np.diag(symmetric)))]
+    axis: Array = column / np.linalg.norm(column)
+    return axis * (turn if float(axis @ skew) >= 0 else -turn)
+
+
+def rotation_matrix(quaternion: Array) -> Array:
+    """Rotation matrix (3, 3) of a quaternion (x, y, z, w) of any length but zero."""
+    x, y, z, w = quaternion / np.linalg.norm(quaternion)
+    return np.array(
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+            [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+            [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+        ]
+    )

@@ -1,0 +1,219 @@
+"""Small figures as SVG text: sharp at any size, readable in light and dark, no script and no drawing library.
+
+Colours are classes (``s0``, ``s1``, ...) that the page's style sheet defines; series also differ by dash and marker.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+
+from markupsafe import Markup
+
+WIDTH, HEIGHT = 520, 230
+LEFT, RIGHT, TOP, BOTTOM = 44, 10, 12, 36
+ROW = 15
+MARKERS = ("●", "■", "▲", "◆", "▼", "○", "□", "△")
+
+
+@dataclasses.dataclass(frozen=True)
+class Line:
+    """One series of a line chart.
+
+    Attributes
+    ----------
+    name : shown in the legend.
+    x, y : the points; a point that is None or not finite breaks the line.
+    quiet : drawn grey and dashed, for baselines.
+    marked : whether every point has a marker.
+    dots : points (x, y) drawn large, such as alarms.
+    """
+
+    name: str
+    x: Sequence[float]
+    y: Sequence[float | None]
+    quiet: bool = False
+    marked: bool = False
+    dots: Sequence[tuple[float, float]] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Axes:
+    """A drawing area and the data ranges that it spans."""
+
+    x: tuple[float, float]
+    y: tuple[float, float]
+    x_label: str
+    y_label: str
+    top: int = TOP
+    height: int = HEIGHT
+
+    def at(self, x: float, y: float) -> tuple[float, float]:
+        """Position of a data point in the drawing."""
+        across = (x - self.x[0]) / (self.x[1] - self.x[0])
+        up = (y - self.y[0]) / (self.y[1] - self.y[0])
+        return LEFT + across * (WIDTH - LEFT - RIGHT), self.height - BOTTOM - up * (self.height - self.top - BOTTOM)
+
+
+def line_chart(
+    lines: Sequence[Line],
+    *,
+    label: str,
+    x_label: str,
+    y_label: str,
+    x_ticks: Sequence[float] | None = None,
+    y_range: tuple[float, float] | None = None,
+    level: tuple[float, str] | None = None,
+    events: Mapping[str, float] | None = None,
+) -> Markup:
+    """Lines over a common axis.
+
+    ``label`` says in words what is seen, for those who cannot; ``level`` is a horizontal line with a name; ``events`` are
+    upright lines with names.
+    """
+    points = [point for line in lines for point in _points(line)]
+    xs = [x for x, _ in points] + list(x_ticks or ()) + list((events or {}).values())
+    ys = [y for _, y in points] + ([level[0]] if level else [])
+    head = ROW * len(events or {})
+    axes = Axes(_range(xs), y_range or _range(ys, 0.06), x_label, y_label, TOP + head, HEIGHT + head)
+    parts = [_frame(axes, x_ticks)]
+    if level:
+        parts.append(_level(axes, *level))
+    parts += [_event(axes, number, name, x) for number, (name, x) in enumerate((events or {}).items())]
+    parts += [_line(axes, line, number) for number, line in enumerate(lines)]
+    return _figure(parts, axes.height, label) + _legend(lines)
+
+
+def histogram(groups: Mapping[str, Sequence[float]], *, label: str, x_label: str, bins: int = 16) -> Markup:
+    """Counts of each group side by side, in common bins of whole numbers."""
+    values = [value for group in groups.values() for value in group]
+    low, high = math.floor(min(values)), math.ceil(max(values)) + 1
+    width = max(1, math.ceil((high - low) / bins))
+    bins = math.ceil((high - low) / width)
+    counts = {name: [0] * bins for name in groups}
+    for name, group in groups.items():
+        for value in group:
+            counts[name][int((value - low) // width)] += 1
+    top = max(max(row) for row in counts.values())
+    axes = Axes((low, low + bins * width), (0, top * 1.08), x_label, "episodes")
+    parts = [_frame(axes, None)]
+    for number, row in enumerate(counts.values()):
+        for index, count in enumerate(row):
+            if count:
+                share = width / len(counts)
+                x, y = axes.at(low + index * width + number * share, count)
+                right, base = axes.at(low + index * width + (number + 1) * share, 0)
+                box = f'x="{x + 0.5:.1f}" y="{y:.1f}" width="{right - x - 1:.1f}" height="{base - y:.1f}"'
+                parts.append(Markup(f'<rect class="bar s{number}{" hollow" if number else ""}" {box}/>'))
+    names = "".join(
+        f'<li><span class="key s{number}" aria-hidden="true">{"■□"[number % 2]}</span> {Markup.escape(name)}</li>'
+        for number, name in enumerate(groups)
+    )
+    return _figure(parts, HEIGHT, label) + Markup(f'<ul class="legend">{names}</ul>')
+
+
+def interval_bar(share: float, low: float, high: float, label: str) -> Markup:
+    """A bar from 0 to 1 with its interval as a whisker; as wide as the cell that holds it."""
+    percent = [f"{100 * min(max(value, 0.0), 1.0):.1f}%" for value in (share, low, high)]
+    return Markup(
+        '<svg class="meter" role="img" aria-label="{label}" width="100%" height="16">'
+        '<rect class="track" x="0" y="4" width="100%" height="8"/><rect class="bar s0" x="0" y="4" width="{0}" height="8"/>'
+        '<line class="whisker" x1="{1}" x2="{2}" y1="8" y2="8"/><line class="whisker" x1="{1}" x2="{1}" y1="4" y2="12"/>'
+        '<line class="whisker" x1="{2}" x2="{2}" y1="4" y2="12"/></svg>'
+    ).format(*percent, label=label)
+
+
+def _points(line: Line) -> list[tuple[float, float]]:
+    return [(x, y) for x, y in zip(line.x, line.y, strict=True) if y is not None and math.isfinite(y)]
+
+
+def _range(values: Sequence[float], margin: float = 0.0) -> tuple[float, float]:
+    low, high = (min(values), max(values)) if values else (0.0, 1.0)
+    if high <= low:
+        return low - 0.5, high + 0.5
+    return low - margin * (high - low), high + margin * (high - low)
+
+
+def ticks(low: float, high: float, about: int = 5) -> list[float]:
+    """Round numbers between two bounds, one, two or five times a power of ten apart."""
+    raw = (high - low) / about
+    power = 10.0 ** math.floor(math.log10(raw))
+    step = next(power * m for m in (1, 2, 5, 10) if power * m >= raw * 0.999)
+    first = math.ceil(low / step - 1e-9)
+    return [number * step for number in range(first, math.floor(high / step + 1e-9) + 1)]
+
+
+def _frame(axes: Axes, x_ticks: Sequence[float] | None) -> Markup:
+    base = axes.height - BOTTOM
+    parts = []
+    for value in ticks(*axes.y, about=4):
+        y = axes.at(axes.x[0], value)[1]
+        parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        parts.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{value:.4g}</text>')
+    for value in ticks(*axes.x) if x_ticks is None else x_ticks:
+        x = axes.at(value, axes.y[0])[0]
+        parts.append(f'<line class="axis" x1="{x:.1f}" x2="{x:.1f}" y1="{base}" y2="{base + 4}"/>')
+        parts.append(f'<text x="{x:.1f}" y="{base + 16}" text-anchor="middle">{value:.4g}</text>')
+    parts.append(f'<line class="axis" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{base}" y2="{base}"/>')
+    middle = (LEFT + WIDTH - RIGHT) / 2
+    words = '<text class="name" x="{}" y="{}" text-anchor="middle">{}</text>'
+    parts.append(Markup(words).format(middle, axes.height - 4, axes.x_label))
+    turned = '<text class="name" transform="translate(11 {}) rotate(-90)" text-anchor="middle">{}</text>'
+    parts.append(Markup(turned).format((axes.top + base) / 2, axes.y_label))
+    return Markup("".join(parts))
+
+
+def _level(axes: Axes, value: float, name: str) -> Markup:
+    x, y = axes.at(axes.x[1], value)
+    line = f'<line class="level" x1="{LEFT}" x2="{x:.1f}" y1="{y:.1f}" y2="{y:.1f}"/>'
+    words = Markup('<text x="{:.1f}" y="{:.1f}" text-anchor="end">{}</text>').format(x - 2, y - 4, name)
+    return Markup(line) + words
+
+
+def _event(axes: Axes, number: int, name: str, value: float) -> Markup:
+    """An upright line; names stand in rows of their own, so that near events do not overprint."""
+    x = axes.at(value, axes.y[0])[0]
+    y = TOP + ROW * number
+    anchor, shift = ("end", -4) if x > WIDTH * 0.6 else ("start", 4)
+    base = axes.height - BOTTOM
+    line = f'<line class="event e{number}" x1="{x:.1f}" x2="{x:.1f}" y1="{y - 8}" y2="{base}"/>'
+    words = '<text x="{:.1f}" y="{}" text-anchor="{}">{}</text>'
+    return Markup(line) + Markup(words).format(x + shift, y, anchor, name)
+
+
+def _line(axes: Axes, line: Line, number: int) -> Markup:
+    style = "quiet" if line.quiet else f"s{number}"
+    runs: list[list[str]] = [[]]
+    for x, y in zip(line.x, line.y, strict=True):
+        if y is None or not math.isfinite(y):
+            runs.append([])
+            continue
+        runs[-1].append("{:.1f},{:.1f}".format(*axes.at(x, min(max(y, axes.y[0]), axes.y[1]))))
+    parts = [f'<polyline class="line {style}" points="{" ".join(run)}"/>' for run in runs if len(run) > 1]
+    sign = MARKERS[number % len(MARKERS)]
+    parts += [_mark(axes, x, y, sign, style, 10) for x, y in (_points(line) if line.marked else [])]
+    parts += [_mark(axes, x, y, "◆", style, 17) for x, y in line.dots]
+    return Markup("".join(parts))
+
+
+def _mark(axes: Axes, x: float, y: float, sign: str, style: str, size: int) -> str:
+    across, down = axes.at(x, y)
+    place = f'x="{across:.1f}" y="{down + 0.36 * size:.1f}" font-size="{size}" text-anchor="middle"'
+    return f'<text class="mark {style}" {place}>{sign}</text>'
+
+
+def _legend(lines: Sequence[Line]) -> Markup:
+    item = Markup('<li><span class="key {}" aria-hidden="true">{}</span> {}</li>')
+    names = [
+        item.format(
+            "quiet" if line.quiet else f"s{number}", MARKERS[number % len(MARKERS)] if line.marked else "━", line.name
+        )
+        for number, line in enumerate(lines)
+    ]
+    return Markup('<ul class="legend">{}</ul>').format(Markup("").join(names))
+
+
+def _figure(parts: Sequence[str], height: int, label: str) -> Markup:
+    head = Markup('<svg class="chart" role="img" aria-label="{}" viewBox="0 0 {} {}">').format(label, WIDTH, height)
+    return head + Markup("").join(Markup(part) for part in parts) + Markup("</svg>")

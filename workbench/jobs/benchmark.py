@@ -1,0 +1,65 @@
+"""Every monitor, judged on the test split."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from workbench.config import Run
+from workbench.errors import StoreError
+from workbench.jobs.fit import load_monitors
+from workbench.metrics import JudgedEpisode, elapsed, monitor_row
+from workbench.monitor import And, Monitor, Reading, offline
+from workbench.progress import console, progress
+from workbench.report import terminal_tables
+from workbench.store import Store
+from workbench.types import EpisodeCalls, Record
+
+
+def run(run: Run) -> None:
+    """Write the ``monitors`` section of ``metrics.json``."""
+    store = Store.open(run.store)
+    monitors = load_monitors(run)
+    numbers = [number for number in range(len(store)) if store.episodes["split"][number] == "test"]
+    if not numbers:
+        raise StoreError(f"{run.shown(run.store)} has no episode in the test split; roll some with job.episodes.test=20")
+    rows: dict[str, list[JudgedEpisode]] = {monitor.name: [] for monitor in monitors}
+    with progress("benchmark", len(numbers)) as advance:
+        for first in range(0, len(numbers), 50):
+            part = numbers[first : first + 50]
+            calls = [store.calls(number) for number in part]
+            for name, readings in offline(monitors, calls).items():
+                rows[name] += [judged(store, *each) for each in zip(part, calls, readings, strict=True)]
+            advance(len(part))
+    run.update_metrics(monitors=[row(monitor, rows[monitor.name]) for monitor in monitors])
+    console.print(*terminal_tables(run.metrics(), only=("monitors",)))
+
+
+def judged(store: Store, number: int, calls: EpisodeCalls, reading: Reading) -> JudgedEpisode:
+    """One episode as a monitor saw it, with what the simulator knows."""
+    record = {name: column[number] for name, column in store.episodes.items()}
+    return JudgedEpisode(
+        margin=reading.margin,
+        step=calls.step,
+        length=int(record["length"]),
+        success=bool(record["success"]),
+        perturbed=record["perturbation"] != "",
+        t_on=int(record["t_on"]),
+        t_pnr=int(record["t_pnr"]),
+        deadline=store.header.deadline,
+    )
+
+
+def row(monitor: Monitor | And, episodes: Sequence[JudgedEpisode]) -> Record:
+    """One row of the table."""
+    score, _, calibrator = monitor.name.partition("+")
+    first = monitor.leaves()[0].window
+    return monitor_row(
+        episodes,
+        score=score,
+        window=f"{first.kind} {first.width}",
+        calibrator=calibrator,
+        level=monitor.level,
+        threshold_episodes=monitor.threshold_episodes,
+        guarantee=monitor.guarantee,
+        ranked=[elapsed(episode) for episode in episodes] if score == "elapsed" else None,
+    )

@@ -1,0 +1,20 @@
+"""All numbers of a run as one page."""
+
+from __future__ import annotations
+
+from workbench.config import Run
+from workbench.crew import versions
+from workbench.errors import StoreError
+from workbench.progress import console
+from workbench.report import write_report
+
+
+def run(run: Run) -> None:
+    """Write ``runs/<name>/report.html`` from ``metrics.json``."""
+    if not run.metrics():
+        raise StoreError(f"{run.shown(run.folder)} holds no metrics.json; run a job first, or: workbench quickstart")
+    path = run.folder / "report.html"
+    run.update_metrics(report=run.shown(path), config=run.config, versions=versions(), seed=run.seed)
+    metrics = run.metrics()
+    write_report(path, metrics, curves=metrics.get("example", {}), title=f"{run.name}: {run.task.instruction}")
+    console.print(f"report: {run.shown(path)}")

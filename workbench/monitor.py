@@ -1,0 +1,435 @@
+"""Monitors: a fitted score, a window and a calibrated threshold; the same numbers online and offline.
+
+::
+
+    fit split --> fit_score() --> FittedScore --.
+    calibrate split ---------------------------> calibrate() --> Monitor --> offline() over episodes
+                                                                    '-----> OnlineMonitor, call by call
+
+Splits are disjoint by construction: :func:`fit_score` takes nothing but the fit split, :func:`calibrate` nothing but
+the calibrate split, and never an episode on which its score was fitted.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from workbench.errors import CalibrationError, CheckpointError, ConfigError, ScoreError, SplitError, UnknownNameError
+from workbench.types import Array, Calibrator, EpisodeCalls, PolicyCall, Record, Score, Split, Threshold
+
+LOCKSTEP = 32
+"""Episodes that are scored together offline; bounds the memory, not the result."""
+TENSORS, RECORDS = "monitors.safetensors", "monitors.json"
+
+
+class Window(Protocol):
+    """Combination of the last scores of an episode; see :class:`workbench.detectors.window.Window`."""
+
+    kind: str
+    width: int
+
+    def begin(self) -> Record: ...
+    def update(self, memories: Sequence[Record], scores: Array) -> Array: ...
+    def apply(self, curve: Array) -> Array: ...
+
+
+class Reading(NamedTuple):
+    """What a monitor says: (N,) for one call of N scenes, (C,) for the calls of one episode.
+
+    ``score`` is windowed; ``margin`` is (score - threshold) / scale, NaN without a threshold; ``alarm`` is margin > 0.
+    """
+
+    score: Array
+    margin: Array
+    alarm: Array
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class FittedScore:
+    """A score and what it was fitted on.
+
+    Attributes
+    ----------
+    name : as in the configuration.
+    episodes : uids of the episodes it was fitted on.
+    seed : with which it was fitted.
+    """
+
+    name: str
+    score: Score
+    episodes: frozenset[str]
+    seed: int
+
+    def update(
+        self, memories: Sequence[Record], call: PolicyCall, scenes: Sequence[str], numbers: Sequence[int]
+    ) -> Array:
+        """Scores (N,) of one call.
+
+        ``scenes`` and ``numbers`` are how each scene is called and which call of its episode this is, for the error.
+
+        Raises
+        ------
+        ScoreError
+            if the score is not finite, or lacks what it needs.
+        """
+        scores = np.asarray(self.score.update(memories, call), np.float64)
+        if not np.isfinite(scores).all():
+            i = int(np.flatnonzero(~np.isfinite(scores))[0])
+            read = " and ".join(sorted(self.score.needs)) or "output"
+            raise ScoreError(
+                f"score {self.name} is {scores[i]} in {scenes[i]} at policy call {numbers[i]} (control step "
+                f"{int(call.step[i])}): look for NaN or huge numbers in the policy's {read}"
+            )
+        return scores
+
+
+def fit_score(name: str, score: Score, episodes: Sequence[EpisodeCalls], seed: int) -> FittedScore:
+    """Fit a score on (successful) episodes of the fit split.
+
+    Raises
+    ------
+    SplitError
+        if an episode is of another split, or comes twice.
+    """
+    _require("fit", episodes, f"score {name} is fitted on")
+    score.fit(episodes, seed)
+    return FittedScore(name, score, frozenset(episode.uid for episode in episodes), seed)
+
+
+def curves(score: FittedScore, episodes: Sequence[EpisodeCalls]) -> list[Array]:
+    """Raw scores (C_i,) of every episode, by the very ``update`` that runs online, many episodes in lockstep."""
+    if len({episode.execute for episode in episodes}) > 1:
+        raise ScoreError(f"score {score.name} cannot score episodes of policies with different `execute` together")
+    blocks = [episodes[first : first + LOCKSTEP] for first in range(0, len(episodes), LOCKSTEP)]
+    return [curve for block in blocks for curve in _lockstep(score, block)]
+
+
+def _lockstep(score: FittedScore, episodes: Sequence[EpisodeCalls]) -> list[Array]:
+    memories = [score.score.begin() for _ in episodes]
+    scores = [np.zeros(len(episode.step)) for episode in episodes]
+    for number in range(max(len(curve) for curve in scores)):
+        alive = [i for i, curve in enumerate(scores) if number < len(curve)]
+        names = [f"episode {episodes[i].uid}" for i in alive]
+        call = _call([episodes[i] for i in alive], number)
+        values = score.update([memories[i] for i in alive], call, names, [number] * len(alive))
+        for i, value in zip(alive, values, strict=True):
+            scores[i][number] = value
+    return scores
+
+
+def _call(episodes: Sequence[EpisodeCalls], number: int) -> PolicyCall:
+    samples = [episode.samples[number] for episode in episodes if episode.samples is not None]
+    embeddings = [episode.embedding[number] for episode in episodes if episode.embedding is not None]
+    return PolicyCall(
+        step=np.array([episode.step[number] for episode in episodes]),
+        chunk=np.stack([episode.chunk[number] for episode in episodes]),
+        samples=np.stack(samples) if len(samples) == len(episodes) else None,
+        embedding=np.stack(embeddings) if len(embeddings) == len(episodes) else None,
+        execute=episodes[0].execute,
+    )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Monitor:
+    """Score, window and threshold.
+
+    Attributes
+    ----------
+    calibrator : name of the rule behind the threshold.
+    level : nominal false-alarm rate that was asked for.
+    threshold : None where it could not be computed; such a monitor never alarms.
+    reason : why there is no threshold.
+    """
+
+    name: str
+    score: FittedScore
+    window: Window
+    calibrator: str
+    level: float
+    threshold: Threshold | None
+    reason: str = ""
+
+    @property
+    def guarantee(self) -> str:
+        """What is promised, in one sentence."""
+        return self.threshold.guarantee if self.threshold else f"none: {self.reason}"
+
+    @property
+    def threshold_episodes(self) -> int:
+        """How many calibration episodes stand behind the threshold."""
+        return self.threshold.episodes if self.threshold else 0
+
+    def leaves(self) -> tuple[Monitor, ...]:
+        """Itself: the monitors whose readings decide this one's."""
+        return (self,)
+
+    def judge(self, windowed: Array, first_call: int = 0) -> Reading:
+        """Reading along a windowed curve (C,) that starts at call ``first_call``."""
+        margin = np.full(len(windowed), np.nan)
+        if self.threshold is not None:
+            margin = self.threshold.margin(windowed, first_call)
+        return Reading(windowed, margin, margin > 0)
+
+    def combine(self, readings: Mapping[str, Reading]) -> Reading:
+        """Its own reading, out of those of all leaves by name."""
+        return readings[self.name]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class And:
+    """Alarm where all legs exceed their thresholds at the same call; the margin is the smallest of the legs'.
+
+    FIPER's combination (Römer et al., NeurIPS 2025) of a novelty and an uncertainty score.  An alarm of it is an alarm
+    of every leg, so each leg's guarantee holds for it too.  A leg without a threshold silences it.
+    """
+
+    name: str
+    legs: tuple[Monitor, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.legs) < 2:
+            raise ConfigError(f"monitor {self.name} combines at least two others, not {len(self.legs)}")
+
+    @property
+    def level(self) -> float:
+        """The smallest of the legs' levels: an upper bound of its own false-alarm rate."""
+        return min(leg.level for leg in self.legs)
+
+    @property
+    def reason(self) -> str:
+        """Why it can never alarm; empty if it can."""
+        return "; ".join(f"{leg.name}: {leg.reason}" for leg in self.legs if leg.threshold is None)
+
+    @property
+    def guarantee(self) -> str:
+        """What is promised, in one sentence."""
+        if self.reason:
+            return f"none: {self.reason}"
+        return "an alarm of all legs is an alarm of each, so each leg's holds: " + "; ".join(
+            f"{leg.name}: {leg.guarantee}" for leg in self.legs
+        )
+
+    @property
+    def threshold_episodes(self) -> int:
+        """How many calibration episodes stand behind the leg that has fewest."""
+        return min(leg.threshold_episodes for leg in self.legs)
+
+    def leaves(self) -> tuple[Monitor, ...]:
+        """The legs."""
+        return self.legs
+
+    def combine(self, readings: Mapping[str, Reading]) -> Reading:
+        """Smallest margin; there is no common unit but the margin, so the score is the margin too."""
+        margin: Array = np.min([readings[leg.name].margin for leg in self.legs], axis=0)
+        return Reading(margin, margin, margin > 0)
+
+
+def calibrate(
+    name: str,
+    score: FittedScore,
+    window: Window,
+    calibrator: Calibrator,
+    episodes: Sequence[EpisodeCalls],
+    level: float,
+    raw: Sequence[Array] | None = None,
+) -> Monitor:
+    """Monitor with a threshold from (successful) episodes of the calibrate split.
+
+    Where the calibrator says that the episodes cannot carry the level, the monitor has no threshold and a ``reason``.
+    ``raw`` is what ``curves(score, episodes)`` returned, where several windows, calibrators or levels share it.
+
+    Raises
+    ------
+    SplitError
+        if an episode is of another split, comes twice, or the score was fitted on it.
+    """
+    _require("calibrate", episodes, f"monitor {name} is calibrated on")
+    seen = sorted(score.episodes & {episode.uid for episode in episodes})
+    if seen:
+        raise SplitError(
+            f"monitor {name} cannot be calibrated on {len(seen)} episodes that score {score.name} was fitted on "
+            f"({', '.join(seen[:3])}): their scores are too low, and so would the threshold be"
+        )
+    scored = curves(score, episodes) if raw is None else raw
+    rule = type(calibrator).__name__
+    try:
+        threshold = calibrator.calibrate([window.apply(curve) for curve in scored], level)
+    except CalibrationError as error:
+        return Monitor(name, score, window, rule, level, None, str(error))
+    return Monitor(name, score, window, rule, level, threshold)
+
+
+def _require(split: Split, episodes: Sequence[EpisodeCalls], purpose: str) -> None:
+    strangers = [episode for episode in episodes if episode.split != split]
+    if strangers:
+        raise SplitError(
+            f"{purpose} the {split} split alone, but {len(strangers)} of {len(episodes)} episodes are of another "
+            f"(such as {strangers[0].uid}, of {strangers[0].split})"
+        )
+    uids = [episode.uid for episode in episodes]
+    if len(set(uids)) < len(uids):
+        twice = next(uid for uid in uids if uids.count(uid) > 1)
+        raise SplitError(f"{purpose} different episodes, but {twice} comes {uids.count(twice)} times")
+
+
+def _leaves(monitors: Iterable[Monitor | And]) -> tuple[dict[str, Monitor], dict[str, FittedScore]]:
+    """Distinct monitors and scores behind some monitors, by name; one name for two things is refused."""
+    leaves: dict[str, Monitor] = {}
+    scores: dict[str, FittedScore] = {}
+    taken: dict[str, Monitor | And] = {}
+    for monitor in monitors:
+        for part in {id(part): part for part in (monitor, *monitor.leaves())}.values():
+            if taken.setdefault(part.name, part) is not part:
+                raise ConfigError(f"two monitors are called {part.name}: give each a name of its own")
+        for leaf in monitor.leaves():
+            leaves[leaf.name] = leaf
+            if scores.setdefault(leaf.score.name, leaf.score) is not leaf.score:
+                raise ConfigError(f"two fitted scores are called {leaf.score.name}: give each a name of its own")
+    return leaves, scores
+
+
+def offline(monitors: Sequence[Monitor | And], episodes: Sequence[EpisodeCalls]) -> dict[str, list[Reading]]:
+    """Readings (C_i,) of every monitor for every episode; each score is computed once."""
+    leaves, scores = _leaves(monitors)
+    raw = {name: curves(score, episodes) for name, score in scores.items()}
+    readings: dict[str, list[Reading]] = {monitor.name: [] for monitor in monitors}
+    for i in range(len(episodes)):
+        each = {n: leaf.judge(leaf.window.apply(raw[leaf.score.name][i])) for n, leaf in leaves.items()}
+        for monitor in monitors:
+            readings[monitor.name].append(monitor.combine(each))
+    return readings
+
+
+class OnlineMonitor:
+    """Monitors that are fed call by call, for slots that each run one episode at a time.
+
+    ``begin(slot)`` before an episode, then ``update(slots, call)`` for every policy call; each score is computed once.
+    """
+
+    def __init__(self, monitors: Sequence[Monitor | And]) -> None:
+        self.monitors = tuple(monitors)
+        self._leaves, self._scores = _leaves(monitors)
+        self._memories: dict[int, dict[str, Record]] = {}
+        self._windows: dict[int, dict[str, Record]] = {}
+        self._calls: dict[int, int] = {}
+
+    def begin(self, slot: int) -> None:
+        """Forget the slot's episode; a new one begins."""
+        self._memories[slot] = {name: score.score.begin() for name, score in self._scores.items()}
+        self._windows[slot] = {name: leaf.window.begin() for name, leaf in self._leaves.items()}
+        self._calls[slot] = 0
+
+    def update(self, slots: Sequence[int], call: PolicyCall) -> dict[str, Reading]:
+        """Readings (n,) of every monitor for one call whose n scenes are those of ``slots``."""
+        numbers = [self._calls[slot] for slot in slots]
+        names = [f"slot {slot}" for slot in slots]
+        raw = {
+            name: score.update([self._memories[slot][name] for slot in slots], call, names, numbers)
+            for name, score in self._scores.items()
+        }
+        readings = {}
+        for name, leaf in self._leaves.items():
+            windowed = leaf.window.update([self._windows[slot][name] for slot in slots], raw[leaf.score.name])
+            each = [leaf.judge(windowed[i : i + 1], number) for i, number in enumerate(numbers)]
+            readings[name] = Reading(*(np.concatenate(part) for part in zip(*each, strict=True)))
+        for slot in slots:
+            self._calls[slot] += 1
+        return {monitor.name: monitor.combine(readings) for monitor in self.monitors}
+
+
+def save(folder: Path, monitors: Sequence[Monitor | And]) -> None:
+    """Write monitors with their scores, thresholds, fitted uids and guarantees: safetensors and JSON, no pickle."""
+    from safetensors.numpy import save as to_bytes
+
+    leaves, scores = _leaves(monitors)
+    tensors = {f"score/{n}/{key}": value for n, score in scores.items() for key, value in score.score.state().items()}
+    for name, leaf in leaves.items():
+        if leaf.threshold is not None:
+            tensors[f"threshold/{name}/values"] = leaf.threshold.values
+            tensors[f"threshold/{name}/scale"] = leaf.threshold.scale
+    record = {
+        "scores": {n: {"seed": score.seed, "episodes": sorted(score.episodes)} for n, score in scores.items()},
+        "leaves": {name: _leaf_record(leaf) for name, leaf in leaves.items()},
+        "monitors": {monitor.name: [leaf.name for leaf in monitor.leaves()] for monitor in monitors},
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / TENSORS).write_bytes(to_bytes({key: np.array(value, order="C") for key, value in tensors.items()}))
+    (folder / RECORDS).write_text(json.dumps(record, indent=1), encoding="utf-8")
+
+
+def _leaf_record(leaf: Monitor) -> Record:
+    record: Record = {
+        "score": leaf.score.name,
+        "window": {"kind": leaf.window.kind, "width": leaf.window.width},
+        "calibrator": leaf.calibrator,
+        "level": leaf.level,
+        "reason": leaf.reason,
+        "threshold": None,
+    }
+    if leaf.threshold is not None:
+        whole = leaf.threshold
+        record["threshold"] = {"level": whole.level, "episodes": whole.episodes, "guarantee": whole.guarantee}
+    return record
+
+
+def load(folder: Path, scores: Mapping[str, Score], window: Callable[[str, int], Window]) -> list[Monitor | And]:
+    """The inverse of :func:`save`.
+
+    ``scores`` maps each score's name to a newly built one of that kind, into which what was learnt is loaded;
+    ``window`` makes a window from its kind and width.
+
+    Raises
+    ------
+    CheckpointError
+        if a file is missing or damaged.
+    UnknownNameError
+        if a score of the folder was not handed in.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load as from_bytes
+
+    try:
+        record = json.loads((folder / RECORDS).read_text(encoding="utf-8"))
+        tensors: dict[str, Array] = from_bytes((folder / TENSORS).read_bytes())
+        fitted = {name: _load_score(name, part, scores, tensors) for name, part in record["scores"].items()}
+        leaves = {name: _load_leaf(name, part, fitted, window, tensors) for name, part in record["leaves"].items()}
+        return [
+            leaves[name] if legs == [name] else And(name, tuple(leaves[leg] for leg in legs))
+            for name, legs in record["monitors"].items()
+        ]
+    except UnknownNameError:
+        raise
+    except OSError as error:
+        raise CheckpointError(f"there are no monitors in {folder} ({error}): fit them there first") from None
+    except (KeyError, TypeError, ValueError, AttributeError, SafetensorError) as error:
+        raise CheckpointError(f"the monitors in {folder} are damaged ({error!r}): fit them again") from error
+
+
+def _load_score(name: str, part: Record, scores: Mapping[str, Score], tensors: Mapping[str, Array]) -> FittedScore:
+    if name not in scores:
+        raise UnknownNameError("score", name, scores)
+    start = f"score/{name}/"
+    scores[name].load({key.removeprefix(start): value for key, value in tensors.items() if key.startswith(start)})
+    return FittedScore(name, scores[name], frozenset(part["episodes"]), int(part["seed"]))
+
+
+def _load_leaf(
+    name: str,
+    part: Record,
+    scores: Mapping[str, FittedScore],
+    window: Callable[[str, int], Window],
+    tensors: Mapping[str, Array],
+) -> Monitor:
+    threshold = None
+    if part["threshold"] is not None:
+        values, scale = (tensors[f"threshold/{name}/{key}"] for key in ("values", "scale"))
+        threshold = Threshold(values=values, scale=scale, **part["threshold"])
+    made = window(part["window"]["kind"], int(part["window"]["width"]))
+    score = scores[part["score"]]
+    return Monitor(name, score, made, part["calibrator"], float(part["level"]), threshold, part["reason"])

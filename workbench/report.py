@@ -1,0 +1,434 @@
+"""The numbers of a run as one page and as tables on the terminal.
+
+The page is one file: no script, nothing loaded from elsewhere, readable in light and dark, wide and narrow.  Page and
+terminal are made from the same rows, so they never disagree.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from workbench.types import Record
+from workbench.view import MonitorTrace
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+    from rich.console import RenderableType
+
+SECTIONS = ("policy", "perturbed", "labels", "monitors", "strategies")
+BASELINES = ("elapsed", "always", "task_prior", "length")
+"""Scores that look at no policy output; what a real score has to beat."""
+FRACTIONS = ("0.25", "0.5", "0.75", "1.0")
+DASH = "–"  # noqa: RUF001 (an en dash stands between the bounds of an interval)
+NONE = "—"
+
+
+@dataclasses.dataclass(frozen=True)
+class ExampleEpisode:
+    """One episode to show: what its monitors said and what happened when.
+
+    Attributes
+    ----------
+    title : one line that says which episode it is.
+    monitors : name -> what it said.
+    events : name -> control step; negative ones did not happen.
+    """
+
+    title: str
+    monitors: Mapping[str, MonitorTrace]
+    events: Mapping[str, int]
+
+
+@dataclasses.dataclass(frozen=True)
+class Audit:
+    """Realised against promised false alarms of one monitor."""
+
+    text: str
+    broken: bool
+
+
+def write_report(path: Path, metrics: Record, *, title: str, curves: ExampleEpisode | None = None) -> Path:
+    """Write the page.
+
+    Parameters
+    ----------
+    path
+        The HTML file; an existing one is replaced.
+    metrics
+        What ``metrics.json`` holds; sections that are missing are named with the job that makes them.
+    title
+        Heading of the page.
+    curves
+        An episode to show with its monitors, or None.
+    """
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("workbench", "."), autoescape=True, undefined=jinja2.StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    context = {
+        "title": title,
+        "headlines": headlines(metrics),
+        "policy": policy_row(metrics),
+        "faults": fault_rows(metrics),
+        "labels": metrics.get("labels", {}),
+        "monitors": monitor_rows(metrics),
+        "strategies": strategy_rows(metrics),
+        "figures": _figures(metrics, curves),
+        "example": curves,
+        "facts": _facts(metrics),
+        "config": json.dumps(metrics["config"], indent=2) if "config" in metrics else "",
+        "none": NONE,
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(environment.get_template("report.html.j2").render(context), encoding="utf-8")
+    return path
+
+
+def terminal_tables(metrics: Record, only: Sequence[str] = SECTIONS) -> list[RenderableType]:
+    """The same rows for the terminal; ``only`` names the sections that are wanted, and missing ones are left out."""
+    makers = {
+        "policy": _policy_line,
+        "perturbed": _fault_table,
+        "labels": _label_line,
+        "monitors": _monitor_table,
+        "strategies": _strategy_table,
+    }
+    return [table for section in SECTIONS if section in only for table in [makers[section](metrics)] if table]
+
+
+def wilson(successes: int, episodes: int, z: float = 1.959964) -> tuple[float, float]:
+    """95 % interval of a success rate (Wilson, Journal of the American Statistical Association, 1927); (0, 1) for none."""
+    if episodes == 0:
+        return 0.0, 1.0
+    share, shrink = successes / episodes, 1 + z * z / episodes
+    middle = (share + z * z / (2 * episodes)) / shrink
+    half = z / shrink * math.sqrt(share * (1 - share) / episodes + z * z / (4 * episodes**2))
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def percent(share: float | None) -> str:
+    """A share as whole percent."""
+    return NONE if share is None else f"{100 * share:.0f} %"
+
+
+def count(part: int, whole: int) -> str:
+    """k of n."""
+    return f"{part}/{whole}"
+
+
+def interval(bounds: Sequence[float]) -> str:
+    """Bounds in percent."""
+    return f"{100 * bounds[0]:.0f}{DASH}{100 * bounds[1]:.0f} %"
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    """A number with fixed digits, or a dash where there is none."""
+    return NONE if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
+
+
+def p_value(value: float | None) -> str:
+    """A p-value, never shown as zero."""
+    return NONE if value is None else "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def seconds(value: float) -> str:
+    """A duration for people."""
+    return f"{value:.0f} s" if value < 90 else f"{value / 60:.0f} min" if value < 5400 else f"{value / 3600:.1f} h"
+
+
+def policy_row(metrics: Record) -> Record | None:
+    """Nominal success with its interval."""
+    nominal = metrics.get("policy", {}).get("nominal")
+    return _rate_row(nominal["successes"], nominal["episodes"]) if nominal and nominal["episodes"] else None
+
+
+def fault_rows(metrics: Record) -> list[Record]:
+    """One row a fault, the most harmful first."""
+    rows = [
+        {
+            "name": row["perturbation"],
+            "channel": row.get("channel", ""),
+            **_rate_row(row["successes"], row["episodes"]),
+        }
+        for row in metrics.get("perturbed", [])
+        if row["episodes"]
+    ]
+    return sorted(rows, key=lambda row: (row["share"], row["name"]))
+
+
+def monitor_rows(metrics: Record) -> list[Record]:
+    """One row a monitor; baselines last."""
+    rows = [
+        {
+            "score": row["score"],
+            "window": str(row.get("window") or NONE),
+            "calibrator": row.get("calibrator") or NONE,
+            "baseline": is_baseline(row),
+            "nominal": audit(row.get("fpr_nominal"), row.get("level")),
+            "perturbed_success": audit(row.get("fpr_perturbed_success"), row.get("level"), promised=False),
+            "tpr": _rate(row.get("tpr")),
+            "auroc": {at: number((row.get("auroc") or {}).get(at)) for at in FRACTIONS},
+            "twa": number(row.get("twa")),
+            "detection_time": number(row.get("detection_time")),
+            "actionable_recall": _rate(row.get("actionable_recall")),
+            "guarantee": row.get("guarantee") or "none",
+        }
+        for row in metrics.get("monitors", [])
+    ]
+    return sorted(rows, key=lambda row: row["baseline"])
+
+
+def strategy_rows(metrics: Record) -> list[Record]:
+    """One row a strategy."""
+    return [
+        {
+            "name": row["name"],
+            "alarmed": str(row.get("alarmed", NONE)),
+            "rescued": count(*row["rescued"]),
+            "rescued_interval": interval(wilson(*row["rescued"])),
+            "broken": count(row["kept"][1] - row["kept"][0], row["kept"][1]),
+            "broken_interval": interval(wilson(row["kept"][1] - row["kept"][0], row["kept"][1])),
+            "p": p_value(row.get("p_vs_placebo")),
+        }
+        for row in metrics.get("strategies", [])
+    ]
+
+
+def is_baseline(row: Record) -> bool:
+    """Whether a monitor's score is one that looks at no policy output."""
+    return row["score"] in BASELINES
+
+
+def audit(rate: Record | None, level: float | None, promised: bool = True) -> Audit:
+    """False alarms k/n with their interval; broken where the whole interval lies above the promised level."""
+    if not rate:
+        return Audit(NONE, False)
+    text = f"{count(rate['alarms'], rate['episodes'])} ({interval(rate['ci95'])})"
+    if not promised or level is None:
+        return Audit(text, False)
+    broken = rate["ci95"][0] > level
+    return Audit(f"{text}, level {percent(level)}{' ▲ above' if broken else ''}", broken)
+
+
+def headlines(metrics: Record) -> list[Record]:
+    """The numbers to read first, as (value, what it is, how sure)."""
+    rows = []
+    if policy := policy_row(metrics):
+        rows.append({"value": policy["percent"], "what": "success without faults", "sure": policy["of"]})
+    if faults := fault_rows(metrics):
+        worst = faults[0]
+        rows.append({"value": worst["percent"], "what": f"success under {worst['name']}", "sure": worst["of"]})
+    if best := _best_monitor(metrics):
+        alarms = audit(best.get("fpr_nominal"), None).text
+        what = f"of failures caught while they can be mended, by {best['score']}"
+        rows.append({"value": _rate(best["actionable_recall"]), "what": what, "sure": f"false alarms {alarms}"})
+    tried = [row for row in metrics.get("strategies", []) if row.get("p_vs_placebo") is not None and row["rescued"][1]]
+    if tried:
+        best = max(tried, key=lambda row: row["rescued"][0] / row["rescued"][1])
+        sure = f"{count(*best['rescued'])} · {interval(wilson(*best['rescued']))} · p {p_value(best['p_vs_placebo'])}"
+        what = f"of failing episodes rescued by {best['name']}, against placebo"
+        rows.append({"value": percent(best["rescued"][0] / best["rescued"][1]), "what": what, "sure": sure})
+    return rows
+
+
+def _best_monitor(metrics: Record) -> Record | None:
+    """The monitor of highest actionable recall among those whose false alarms keep their promise."""
+    kept = [
+        row
+        for row in metrics.get("monitors", [])
+        if not is_baseline(row)
+        and row.get("actionable_recall") is not None
+        and not audit(row.get("fpr_nominal"), row.get("level")).broken
+    ]
+    return max(kept, key=lambda row: _share(row["actionable_recall"]), default=None)
+
+
+def _rate_row(successes: int, episodes: int) -> Record:
+    share, bounds = successes / episodes, wilson(successes, episodes)
+    return {
+        "share": share,
+        "bounds": bounds,
+        "percent": percent(share),
+        "count": count(successes, episodes),
+        "interval": interval(bounds),
+        "of": f"{count(successes, episodes)} · {interval(bounds)}",
+    }
+
+
+def _share(rate: Any) -> float:
+    return rate["alarms"] / max(rate["episodes"], 1) if isinstance(rate, dict) else float(rate)
+
+
+def _rate(rate: Any) -> str:
+    """A rate given as a number or as counts."""
+    if rate is None:
+        return NONE
+    return count(rate["alarms"], rate["episodes"]) if isinstance(rate, dict) else percent(rate)
+
+
+def _figures(metrics: Record, curves: ExampleEpisode | None) -> dict[str, Markup]:
+    """Name -> figure, for those whose numbers are there."""
+    from workbench import charts
+
+    figures: dict[str, Markup] = {}
+    training = metrics.get("policy", {}).get("training")
+    if training and len(training["iteration"]) > 1:
+        figures["training"] = _training_figure(training)
+    for row in fault_rows(metrics):
+        words = f"{row['name']}: success {row['percent']}, 95 % interval {row['interval']}"
+        figures[f"fault {row['name']}"] = charts.interval_bar(row["share"], *row["bounds"], words)
+    labels = metrics.get("labels", {})
+    onsets = [step for step in labels.get("onsets", []) if step >= 0]
+    points = [step for step in labels.get("points_of_no_return", []) if step >= 0]
+    if onsets and points:
+        words = f"Histogram of failure onset, median {np.median(onsets):.0f}, and point of no return, median "
+        groups = {"onset": onsets, "point of no return": points}
+        figures["labels"] = charts.histogram(groups, label=f"{words}{np.median(points):.0f}", x_label="control step")
+    if lines := _auroc_lines(metrics):
+        figures["auroc"] = _auroc_figure(lines)
+    if curves:
+        figures["example"] = _example_figure(curves)
+    return figures
+
+
+def _training_figure(training: Record) -> Markup:
+    from workbench import charts
+
+    lines = [
+        charts.Line("training", training["iteration"], training["training"], quiet=True),
+        charts.Line("validation", training["iteration"], training["validation"]),
+    ]
+    words = f"Loss over {training['iteration'][-1]} iterations; validation ends at {training['validation'][-1]:.3g}"
+    return charts.line_chart(lines, label=words, x_label="iteration", y_label="loss")
+
+
+def _auroc_lines(metrics: Record) -> dict[str, list[float | None]]:
+    """Score -> AUROC at the common times; the window of highest mean stands for its score."""
+    best: dict[str, list[float | None]] = {}
+    for row in metrics.get("monitors", []):
+        values = [(row.get("auroc") or {}).get(at) for at in FRACTIONS]
+        if any(value is not None for value in values):
+            kept = best.get(row["score"])
+            if kept is None or _mean(values) > _mean(kept):
+                best[row["score"]] = values
+    return best
+
+
+def _mean(values: Sequence[float | None]) -> float:
+    return float(np.mean([value for value in values if value is not None]))
+
+
+def _auroc_figure(lines: Mapping[str, Sequence[float | None]]) -> Markup:
+    from workbench import charts
+
+    at = [float(fraction) for fraction in FRACTIONS]
+    ordered = sorted(lines, key=lambda name: (name in BASELINES, -_mean(lines[name])))
+    series = [charts.Line(name, at, lines[name], quiet=name in BASELINES, marked=True) for name in ordered]
+    words = "AUROC at a quarter, half, three quarters and all of the deadline. " + "; ".join(
+        f"{name} {', '.join(number(value) for value in lines[name])}" for name in ordered
+    )
+    low = min([0.4, *(value for row in lines.values() for value in row if value is not None)])
+    return charts.line_chart(
+        series, label=words, x_label="share of the deadline", y_label="AUROC", x_ticks=at, y_range=(low - 0.02, 1.02),
+        level=(0.5, "chance"),
+    )  # fmt: skip
+
+
+def _example_figure(example: ExampleEpisode) -> Markup:
+    from workbench import charts
+
+    lines, alarms = [], []
+    for name, trace in example.monitors.items():
+        margin = trace.relative_margin()
+        dots = [(float(s), float(m)) for s, m in zip(trace.call_steps, margin, strict=True) if s == trace.alarm_step]
+        alarms += [f"{name} alarms at step {trace.alarm_step}" if dots else f"{name} stays quiet"]
+        lines.append(charts.Line(name, [float(s) for s in trace.call_steps], [float(m) for m in margin], dots=dots))
+    events = {
+        f"{name} ({step})": float(step)
+        for name, step in sorted(example.events.items(), key=lambda e: e[1])
+        if step >= 0
+    }
+    words = f"{example.title}. {'; '.join([*events, *alarms])}."
+    return charts.line_chart(
+        lines, label=words, x_label="control step", y_label="margin to the threshold", y_range=(-1.05, 1.05),
+        level=(0.0, "threshold"), events=events,
+    )  # fmt: skip
+
+
+def _facts(metrics: Record) -> dict[str, str]:
+    """What is needed to do the run again."""
+    facts = {"command": metrics["command"]} if "command" in metrics else {}
+    facts |= {"seed": str(metrics["seed"])} if "seed" in metrics else {}
+    if "wall_s" in metrics:
+        jobs = ", ".join(f"{name} {seconds(value)}" for name, value in metrics.get("jobs", {}).items())
+        facts["wall time"] = seconds(metrics["wall_s"]) + (f" ({jobs})" if jobs else "")
+    facts |= {name: str(metrics[name]) for name in ("store", "recording", "export") if name in metrics}
+    versions = metrics.get("versions", {})
+    facts |= {"versions": ", ".join(f"{name} {version}" for name, version in versions.items())} if versions else {}
+    return facts
+
+
+def _table(title: str, columns: Sequence[tuple[str, bool]]) -> Any:
+    """An empty terminal table; the second of each column says whether it holds numbers."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    for name, numeric in columns:
+        table.add_column(name, justify="right" if numeric else "left", no_wrap=numeric)
+    return table
+
+
+def _policy_line(metrics: Record) -> RenderableType | None:
+    row = policy_row(metrics)
+    return f"policy: {row['percent']} success without faults ({row['of']})" if row else None
+
+
+def _label_line(metrics: Record) -> RenderableType | None:
+    labels = metrics.get("labels")
+    if not labels:
+        return None
+    medians = f"median onset {number(labels.get('median_onset'), 0)}, point of no return "
+    medians += f"{number(labels.get('median_pnr'), 0)}"
+    return f"labels: {count(labels['with_onset'], labels['failed'])} failures with an onset; {medians} (steps)"
+
+
+def _fault_table(metrics: Record) -> RenderableType | None:
+    rows = fault_rows(metrics)
+    table = _table("faults", [("fault", False), ("success", True), ("episodes", True), ("95 % interval", True)])
+    for row in rows:
+        table.add_row(row["name"], row["percent"], row["count"], row["interval"])
+    return table if rows else None
+
+
+def _monitor_table(metrics: Record) -> RenderableType | None:
+    rows = monitor_rows(metrics)
+    columns = [("score", False), ("window", False), ("calibrator", False), ("false alarms, nominal", False)]
+    columns += [("caught", True), ("actionable", True), ("AUROC 0.5", True), ("TWA", True)]
+    table = _table("monitors", columns)
+    for row in rows:
+        told = f"[bold red]{row['nominal'].text}[/]" if row["nominal"].broken else row["nominal"].text
+        style = "dim" if row["baseline"] else ""
+        cells = [row["score"], row["window"], row["calibrator"], told, row["tpr"], row["actionable_recall"]]
+        table.add_row(*cells, row["auroc"]["0.5"], row["twa"], style=style)
+    return table if rows else None
+
+
+def _strategy_table(metrics: Record) -> RenderableType | None:
+    rows = strategy_rows(metrics)
+    columns = [("strategy", False), ("alarmed", True), ("rescued", True), ("95 %", True)]
+    columns += [("broken", True), ("95 % ", True), ("p vs placebo", True)]
+    table = _table("strategies", columns)
+    for row in rows:
+        cells = [row["name"], row["alarmed"], row["rescued"], row["rescued_interval"], row["broken"]]
+        table.add_row(*cells, row["broken_interval"], row["p"])
+    return table if rows else None
