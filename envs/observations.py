@@ -62,10 +62,7 @@ def quarter_yaw(rotation: Array) -> Array:
 def touching(pairs: Array, marks: Array, first: int, second: int) -> bool:
     """Whether any contact is between a geometry marked ``first`` and one marked ``second``.
 
-    Parameters
-    ----------
-    pairs : (contacts, 2) indices of the geometries in contact.
-    marks : (geometries,) what each geometry is.
+    ``pairs`` (contacts, 2) are the indices of the geometries in contact, ``marks`` (geometries,) say what each is.
     """
     for n in range(len(pairs)):
         a, b = marks[pairs[n, 0]], marks[pairs[n, 1]]

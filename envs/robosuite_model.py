@@ -1,9 +1,9 @@
 """Robots and tables taken out of robosuite, once, and kept small.
 
-robosuite (Zhu et al., arXiv 2009.12293, 2020; version 1.5.1) builds its environments in Python, which takes seconds, and
-its models carry 64 MB of meshes that never touch anything.  What a simulation needs of one is written to a small folder
-in the user's cache: the MJCF without what only an image shows, the MJCF with it, and the controller's numbers.  A second
-process neither imports robosuite nor builds its environment.
+robosuite (Zhu et al., arXiv 2009.12293, 2020; here 1.5.1) takes seconds to build an environment, and its models carry
+64 MB of meshes that never touch anything.  What a simulation needs of one is written to a small file in the user's
+cache: the MJCF without what only an image shows, the MJCF with it, and the controller's numbers.  A second process
+neither imports robosuite nor builds its environment.
 """
 
 from __future__ import annotations
@@ -96,22 +96,17 @@ def assets_folder() -> Path:
 
 @functools.cache
 def robot_cell(environment: str, robot: str, control_hz: int) -> RobotCell:
-    """The robot cell of one of robosuite's environments, out of the cache where possible.
-
-    Parameters
-    ----------
-    environment, robot : robosuite's names, such as ``Lift`` and ``Panda``.
-    control_hz : control steps per second.
-    """
+    """The robot cell of one of robosuite's environments, such as ``Lift`` with a ``Panda``; cached where possible."""
     version = importlib.metadata.version("robosuite")
     path = cache_folder() / f"{environment}-{robot}-{control_hz}hz-robosuite{version}-format{FORMAT}.json"
     try:
-        stored = json.loads(path.read_text())
+        stored: dict[str, Any] = json.loads(path.read_text())
     except (OSError, ValueError):
         cell = _build(environment, robot, control_hz)
         _write_atomically(path, json.dumps(dataclasses.asdict(cell)))
         return cell
-    return RobotCell(**{key: tuple(value) if isinstance(value, list) else value for key, value in stored.items()})
+    fields: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in stored.items()}
+    return RobotCell(**fields)
 
 
 def cache_folder() -> Path:
@@ -132,7 +127,7 @@ def _write_atomically(path: Path, text: str) -> None:
 
 def visual_shapes(model: mujoco.MjModel) -> list[Shape]:
     """What robosuite shows of a compiled visual model: its geometries of group 1."""
-    return [_shape(model, geom) for geom in np.flatnonzero(model.geom_group == 1)]
+    return [_shape(model, int(geom)) for geom in np.flatnonzero(model.geom_group == 1)]
 
 
 def _shape(model: mujoco.MjModel, geom: int) -> Shape:
@@ -183,7 +178,7 @@ def _only_errors(record: logging.LogRecord) -> bool:
 
 
 def make_environment(environment: str, robot: str, control_hz: int) -> Any:
-    """robosuite's own environment, without any rendering; the reference that our stepper is compared with."""
+    """An environment of robosuite's own, without any rendering; the reference that our stepper is compared with."""
     quiet_robosuite()
     import robosuite
 
@@ -200,7 +195,7 @@ def make_environment(environment: str, robot: str, control_hz: int) -> Any:
 
 @contextlib.contextmanager
 def _same_draws() -> Iterator[None]:
-    """robosuite draws object sizes from numpy's global generator while it builds; the cached model must not vary."""
+    """Fix the sizes that robosuite draws from numpy's global generator as it builds: the cached model must not vary."""
     before = np.random.get_state()  # noqa: NPY002
     np.random.seed(0)  # noqa: NPY002
     try:
@@ -259,7 +254,7 @@ def _relative_files(xml: str) -> str:
 
 
 def _physics_only(xml: str) -> str:
-    """Drop what neither moves, touches nor weighs: visual geometries, cameras, lights, mocap targets, sensors, materials.
+    """Drop what neither moves, touches nor weighs: visual geometries, cameras, lights, mocap targets, sensors.
 
     robosuite counts only geometries of group 0 for inertias, and the visual ones are of group 1 and touch nothing, so
     the dynamics do not change; a test compares the two compiled models.

@@ -10,6 +10,7 @@ What decides the future of a scene, and where it is kept::
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
@@ -18,7 +19,7 @@ import gymnasium
 import mujoco
 import numpy as np
 
-from workbench.envs.perturbation import Effect, effect_of
+from workbench.envs.perturbation import effect_of
 from workbench.envs.robosuite_model import RobotCell, visual_shapes
 from workbench.envs.stepper import Stepper, copy_model
 from workbench.errors import ActionError, DivergedError, SnapshotError
@@ -34,6 +35,15 @@ class MujocoTask(Task, Protocol):
 
     @property
     def cell(self) -> RobotCell: ...
+    @property
+    def object_body(self) -> str:
+        """Body that is manipulated, for perturbations; its free joint and its geometries follow."""
+        ...
+
+    @property
+    def object_joint(self) -> str: ...
+    @property
+    def object_geoms(self) -> Sequence[str]: ...
     def edit(self, model: mujoco.MjModel, rng: np.random.Generator) -> None:
         """Draw what varies in the model; works on the small and on the visual model."""
         ...
@@ -69,7 +79,7 @@ def _visual(cell: RobotCell) -> mujoco.MjModel:
     return cell.compiled_visual()
 
 
-class MujocoScene(gymnasium.Env[dict[str, Array], Array]):
+class MujocoScene(gymnasium.Env[dict[str, Any], Array]):
     """One scene of a task; see :class:`workbench.types.Scene`.
 
     A new scene stands at episode 0 of seed 0.  Perturbations edit ``model`` and ``data``, which belong to this scene
@@ -87,11 +97,14 @@ class MujocoScene(gymnasium.Env[dict[str, Array], Array]):
     def __init__(self, task: MujocoTask) -> None:
         self.task = task
         self.digest = task.cell.digest
-        self.model = pristine(task.cell).__copy__()
+        self.model = copy.copy(pristine(task.cell))
         self.data = mujoco.MjData(self.model)
         self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (task.action_size,), np.float64)
         self.observation_space = gymnasium.spaces.Dict(
-            {name: gymnasium.spaces.Box(-np.inf, np.inf, (size,), np.float64) for name, size in task.observation_sizes.items()}
+            {
+                name: gymnasium.spaces.Box(-np.inf, np.inf, (size,), np.float64)
+                for name, size in task.observation_sizes.items()
+            }
         )
         self._stepper = Stepper(self.model, self.data, task.cell)
         self._state_size = mujoco.mj_stateSize(self.model, _STATE)
@@ -260,7 +273,9 @@ class MujocoScene(gymnasium.Env[dict[str, Array], Array]):
     def _checked(self, action: Array) -> Array:
         values = np.asarray(action, dtype=np.float64)
         if values.shape != (self.task.action_size,):
-            raise ActionError(f"task {self.task.name} takes an action of shape ({self.task.action_size},), not {values.shape}")
+            raise ActionError(
+                f"task {self.task.name} takes an action of shape ({self.task.action_size},), not {values.shape}"
+            )
         if not np.isfinite(values).all():
             raise ActionError(f"an action must be finite, not {values.tolist()}; check what the policy was fed")
         return values.clip(-1.0, 1.0)

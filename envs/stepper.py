@@ -4,7 +4,7 @@ Every control step is 25 physics steps.  Each of them calls MuJoCo's ``mj_step1`
 OSC_POSE controller, and calls ``mj_step2``, all in one compiled function that lets go of the interpreter's lock.
 
 Operational-space control (Khatib, IEEE J. Robotics and Automation 3(1), 1987), uncoupled as in robosuite 1.5.1
-(``controllers/parts/arm/osc.py``), with M the arm's mass matrix, J = [Jp; Jr] the grip site's Jacobian, q0 the posture::
+(``controllers/parts/arm/osc.py``); M is the arm's mass matrix, J = [Jp; Jr] the grip site's Jacobian, q0 the posture::
 
     F   = kp (p* - p) - kd v                   T = kp e(R*, R) - kd w        kd = 2 sqrt(kp) damping_ratio
     tau = Jp' (Jp M^-1 Jp')^-1 F + Jr' (Jr M^-1 Jr')^-1 T + bias
@@ -90,7 +90,9 @@ class Stepper:
         joints = np.array([model.joint(name).id for name in cell.arm_joints])
         dofs, positions = model.jnt_dofadr[joints], model.jnt_qposadr[joints]
         parents = np.concatenate([[-1], dofs[:-1]])
-        if not (np.array_equal(model.dof_parentid[dofs], parents) and np.array_equal(positions, positions[0] + range(7))):
+        if not (
+            np.array_equal(model.dof_parentid[dofs], parents) and np.array_equal(positions, positions[0] + range(7))
+        ):
             raise NotImplementedError("the arm must be a serial chain of seven hinges that begins at a fixed base")
         self.posture_rad = np.array(cell.arm_qpos_rad)
         self.gripper = np.zeros(2)
@@ -107,7 +109,7 @@ class Stepper:
         self._action_scale = np.array([*cell.action_scale, cell.gripper_speed])
         # views are taken once: making them costs more than passing them
         self._model_views = (model.actuator_ctrlrange, model.dof_Madr)
-        names = "qpos qvel qacc ctrl qM qfrc_bias cdof subtree_com site_xpos site_xmat".split()
+        names = ("qpos", "qvel", "qacc", "ctrl", "qM", "qfrc_bias", "cdof", "subtree_com", "site_xpos", "site_xmat")
         self._data_views = tuple(getattr(data, name) for name in names)
 
     def reset(self) -> None:
@@ -186,8 +188,8 @@ def _control_step(
 
 @compiled
 def _bounded(values: Array) -> bool:
-    for value in values:
-        if not abs(value) < DIVERGED:  # noqa: SIM300 (NaN compares false)
+    for value in values:  # noqa: SIM110 (numba has no generators)
+        if not abs(value) < DIVERGED:  # also if it is NaN
             return False
     return True
 
@@ -304,7 +306,7 @@ def _arm_torque(
 
 @compiled
 def _site_jacobian(cdof: Array, subtree_com: Array, position: Array, jacobian: Array) -> None:
-    """Jacobian (6, 7) of a point from the motion axes, which MuJoCo gives about the centre of mass of the whole tree."""
+    """Jacobian (6, 7) of a point from the motion axes, which MuJoCo gives about the centre of mass of the tree."""
     x, y, z = position[0] - subtree_com[0], position[1] - subtree_com[1], position[2] - subtree_com[2]
     for i in range(7):
         a, b, c = cdof[i, 0], cdof[i, 1], cdof[i, 2]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from collections.abc import Sequence
@@ -20,10 +21,13 @@ GAIN = 1.5
 """Part of the remaining way that one action asks for; above one, since the controller lags behind what it is asked."""
 ALIGNED_RAD = 0.2
 """Angle to a keyframe's rotation below which the gripper counts as aligned."""
-OPEN_M = 0.065
+OPEN_M = 0.075
 """Distance between the fingers from which they count as open (a Panda's reach 0.08 m)."""
-CLOSED_M = 0.06
-"""Distance between the fingers below which they count as closed, on something or on nothing."""
+STOPPED_M = 0.001
+"""Change of that distance in one control step below which the fingers count as stopped: a Panda's, while they close,
+come 0.007 m nearer.  Fingers that are not open and have stopped are closed on something, however wide it is."""
+HELD_TOLERANCE = 2.5
+"""How many times the tolerance of its grasp an object may have moved in closed fingers and still counts as held."""
 
 
 class Expert:
@@ -33,7 +37,8 @@ class Expert:
     with it.  Walking back from the last keyframe, the target is the first one whose *way* the gripper is on: the
     straight line from the keyframe before it, within that one's tolerance, with the rotation of that one, and the
     fingers as that one wants them.  While the fingers stay closed, the object is in them only if the gripper is still
-    at the keyframe at which they closed.  Off every way, it starts over at the first keyframe.
+    at the keyframe at which they closed.  Off every way, it starts over at the first keyframe.  The one observation
+    before the present one only tells whether the fingers have stopped.
 
     The action space is the operational-space one of size 7: translation (1 = 0.05 m) and rotation vector (1 = 0.5 rad)
     in the world frame, then the gripper (-1 opens, 1 closes).
@@ -44,7 +49,7 @@ class Expert:
         the grip site in the world frame, and ``gripper_qpos`` (2,) in metres.
     """
 
-    history: int = 1
+    history: int = 2
     horizon: int = 1
     execute: int = 1
     privileged: bool = True
@@ -54,23 +59,22 @@ class Expert:
 
     def plan(self, observation: Observation, noise: Sequence[np.random.Generator], samples: int = 0) -> PolicyOutput:
         """One action (N, 1, 7) for each scene; it draws nothing, so there are no samples."""
-        latest = {key: values[:, -1] for key, values in observation.items()}
-        for key, values in latest.items():
-            broken = np.flatnonzero(~np.isfinite(values).all(axis=1))
+        for key, values in observation.items():
+            broken = np.flatnonzero(~np.isfinite(values).all(axis=(1, 2)))
             if len(broken):
                 raise ObservationError(f"observation {key!r} of scene {broken[0]} holds NaN or infinity")
-        scenes = [{key: values[scene] for key, values in latest.items()} for scene in range(len(noise))]
+        scenes = [{key: values[scene] for key, values in observation.items()} for scene in range(len(noise))]
         return PolicyOutput(np.stack([self.action(scene) for scene in scenes])[:, None])
 
     def action(self, observation: Observation) -> Array:
-        """Action (7,) for one true observation."""
-        position, rotation = observation["eef_pos"], rotation_matrix(observation["eef_quat"])
-        width_m = float(np.ptp(observation["gripper_qpos"]))
-        keyframes = self.task.plan(observation)
-        target = keyframes[choose(keyframes, position, rotation, width_m)]
-        way = via(keyframes[0], position) if target is keyframes[0] else target.position_m
-        move = np.clip(GAIN * (way - position) / ACTION_M, -1, 1)
-        turn = np.clip(GAIN * rotation_vector(target.rotation @ rotation.T) / ACTION_RAD, -1, 1)
+        """Action (7,) for the true observations (2, size) of one scene."""
+        now = {key: values[-1] for key, values in observation.items()}
+        hand = Hand.of(now, observation["gripper_qpos"])
+        keyframes = self.task.plan(now)
+        target = keyframes[choose(keyframes, hand)]
+        way = via(keyframes[0], hand.position_m) if target is keyframes[0] else target.position_m
+        move = np.clip(GAIN * (way - hand.position_m) / ACTION_M, -1, 1)
+        turn = np.clip(GAIN * rotation_vector(target.rotation @ hand.rotation.T) / ACTION_RAD, -1, 1)
         return np.concatenate([move, turn, [1.0 if target.closed else -1.0]])
 
     def save(self, folder: Path) -> None:
@@ -79,26 +83,54 @@ class Expert:
         (Path(folder) / "policy.json").write_text(json.dumps({"expert": self.task.name}), encoding="utf-8")
 
 
-def choose(keyframes: Sequence[Keyframe], position: Array, rotation: Array, width_m: float) -> int:
-    """Index of the keyframe to go to from a gripper's pose and the distance between its fingers."""
+@dataclasses.dataclass(frozen=True)
+class Hand:
+    """What the expert goes by.
+
+    Attributes
+    ----------
+    position_m, rotation : (3,) and (3, 3), grip site in the world frame.
+    opened, closed : whether the fingers are open, or have stopped before they were.
+    """
+
+    position_m: Array
+    rotation: Array
+    opened: bool
+    closed: bool
+
+    @classmethod
+    def of(cls, observation: Observation, fingers_m: Array) -> Hand:
+        """Hand from the present observation and the finger joints (2, 2) of two control steps."""
+        before_m, width_m = np.ptp(fingers_m, axis=1)
+        opened = bool(width_m > OPEN_M)
+        stopped = abs(width_m - before_m) < STOPPED_M
+        return cls(
+            observation["eef_pos"], rotation_matrix(observation["eef_quat"]), opened, bool(stopped and not opened)
+        )
+
+
+def choose(keyframes: Sequence[Keyframe], hand: Hand) -> int:
+    """Index of the keyframe to go to."""
     for index in range(len(keyframes) - 1, 0, -1):
-        if on_way(keyframes, index, position, rotation, width_m):
+        if on_way(keyframes, index, hand):
             return index
     return 0
 
 
-def on_way(keyframes: Sequence[Keyframe], index: int, position: Array, rotation: Array, width_m: float) -> bool:
+def on_way(keyframes: Sequence[Keyframe], index: int, hand: Hand) -> bool:
     """Whether the gripper is on the way to a keyframe from the one before it."""
     before, target = keyframes[index - 1], keyframes[index]
-    if angle(before.rotation @ rotation.T) > ALIGNED_RAD:
+    if angle(before.rotation @ hand.rotation.T) > ALIGNED_RAD:
         return False
-    if distance_to_line(position, before.position_m, target.position_m) > before.tolerance_m:
-        return False
+    aside_m = distance_to_line(hand.position_m, before.position_m, target.position_m)
     if before.closed:
         grasp = keyframes[first_closed(keyframes, index - 1)]
-        return width_m < CLOSED_M and float(np.linalg.norm(position - grasp.position_m)) <= grasp.tolerance_m
-    # Where the target closes the fingers they may be on their way; where it does not they must have opened.
-    return target.closed or width_m > OPEN_M
+        moved_m = float(np.linalg.norm(hand.position_m - grasp.position_m))
+        held = hand.closed and moved_m <= HELD_TOLERANCE * grasp.tolerance_m
+        return held and aside_m <= HELD_TOLERANCE * before.tolerance_m
+    if target.closed and not hand.opened:  # closing has begun: it is not given up for a small deviation
+        return aside_m <= HELD_TOLERANCE * before.tolerance_m
+    return aside_m <= before.tolerance_m and (target.closed or hand.opened)
 
 
 def first_closed(keyframes: Sequence[Keyframe], index: int) -> int:
@@ -134,9 +166,7 @@ def rotation_vector(rotation: Array) -> Array:
     Near half a turn the axis is read off the symmetric part, whose columns stay away from zero there.
     """
     turn = angle(rotation)
-    skew = np.array(
-        [rotation[2, 1] - rotation[1, 2], rotation[0, 2] - rotation[2, 0], rotation[1, 0] - rotation[0, 1]]
-    )
+    skew = np.array([rotation[2, 1] - rotation[1, 2], rotation[0, 2] - rotation[2, 0], rotation[1, 0] - rotation[0, 1]])
     if turn < math.pi - 1e-3:
         return skew / 2 if turn < 1e-6 else skew * (turn / (2 * math.sin(turn)))
     symmetric = (rotation + rotation.T) / 2 + np.eye(3)

@@ -177,16 +177,13 @@ class FlowPolicy:
     ) -> FlowPolicy:
         """Policy from a checkpoint.
 
+        A CheckpointError is raised if it is missing or damaged, or belongs to another task or observation layout.
+
         Parameters
         ----------
         folder : where :meth:`save` wrote it.
         task : name of the task that it will drive; None to take whatever is there.
         observation_sizes : key -> length of that task's observations; None to take whatever is there.
-
-        Raises
-        ------
-        CheckpointError
-            if it is missing or damaged, or belongs to another task or another observation layout.
         """
         folder = Path(folder)
         needed = ("config", "task", "layout", "action_size", "statistics", "recipe")
@@ -215,8 +212,6 @@ def check_layout(folder: Path, trained: Mapping[str, int], offered: Mapping[str,
     relevant = {key: offered[key] for key in trained if key in offered} if chosen else dict(offered)
     if relevant == dict(trained):
         return
-    differing = sorted(
-        key for key in {*trained, *relevant} if trained.get(key, "none") != relevant.get(key, "none")
-    )
+    differing = sorted(key for key in {*trained, *relevant} if trained.get(key, "none") != relevant.get(key, "none"))
     shown = "; ".join(f"{key}: {trained.get(key, 'none')} then, {relevant.get(key, 'none')} now" for key in differing)
     raise CheckpointError(f"the policy in {folder} reads another observation layout ({shown}); train it again")

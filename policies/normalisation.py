@@ -43,16 +43,19 @@ class Normalisation:
 
     def observation(self, observation: Array) -> Array:
         """(..., S) in physical units -> float32 of mean 0 and standard deviation 1."""
-        return ((observation - self.mean) / self.std).astype(np.float32)
+        scaled: Array = ((observation - self.mean) / self.std).astype(np.float32)
+        return scaled
 
     def action(self, action: Array) -> Array:
         """(..., A) as asked -> float32 in -1..1."""
         moved = np.where(self.half_range > 0, self.half_range, 1.0)
-        return ((action - self.centre) / moved).astype(np.float32)
+        scaled: Array = ((action - self.centre) / moved).astype(np.float32)
+        return scaled
 
     def physical_action(self, normalised: Array) -> Array:
         """The inverse of :meth:`action`, clipped to the range that was demonstrated; float32."""
-        return (self.centre + self.half_range * np.clip(normalised, -1.0, 1.0)).astype(np.float32)
+        action: Array = (self.centre + self.half_range * np.clip(normalised, -1.0, 1.0)).astype(np.float32)
+        return action
 
     def record(self, layout: Mapping[str, int]) -> Record:
         """Plain data, observations by key."""

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from workbench.errors import CheckpointError, ConfigError
 from workbench.policies import checkpoint
@@ -115,6 +114,9 @@ def train(
 ) -> TrainingCurve:
     """Train a policy in place; one that has weights already is fine-tuned from them, with its own statistics.
 
+    A ConfigError is raised if a number or a demonstration is impossible, or ``folder`` holds the state of another
+    training.
+
     Parameters
     ----------
     demonstrations : at least two.
@@ -126,11 +128,6 @@ def train(
     folder : where the state is kept every ``save_every`` iterations; a training that was interrupted goes on from there
         and ends bit for bit as if it had not been.
     progress : called after every iteration with the iterations done and the loss.
-
-    Raises
-    ------
-    ConfigError
-        if a number or a demonstration is impossible, or ``folder`` holds the state of another training.
     """
     recipe: Record = {
         "iterations": iterations,
@@ -216,7 +213,7 @@ class TrainingState:
         time = torch.rand((size, 1), generator=self.random)
         loss = self.network.loss(observation, chunk, noise, time)
         self.optimiser.zero_grad()
-        loss.backward()
+        torch.autograd.backward([loss])
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe["clip_norm"])
         self.optimiser.param_groups[0]["lr"] = learning_rate_at(self.step, self.recipe)
         self.optimiser.step()
@@ -228,7 +225,8 @@ class TrainingState:
         """Exponential moving average whose memory grows with the step, so that it forgets the first weights."""
         decay = min(self.recipe["ema_decay"], self.step / (self.step + 10))
         with torch.no_grad():
-            get_ema_multi_avg_fn(decay)(list(self.average.parameters()), list(self.network.parameters()), self.step)
+            for average, latest in zip(self.average.parameters(), self.network.parameters(), strict=True):
+                average.lerp_(latest, 1 - decay)
 
     def save(self, path: Path) -> None:
         """Write everything to one file, at once."""

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from markupsafe import Markup
 
 WIDTH, HEIGHT = 520, 230
-LEFT, RIGHT, TOP, BOTTOM = 44, 10, 12, 36
+LEFT, RIGHT, TOP, BOTTOM = 48, 18, 12, 38
 ROW = 15
 MARKERS = ("●", "■", "▲", "◆", "▼", "○", "□", "△")
 
@@ -69,8 +69,8 @@ def line_chart(
 ) -> Markup:
     """Lines over a common axis.
 
-    ``label`` says in words what is seen, for those who cannot; ``level`` is a horizontal line with a name; ``events`` are
-    upright lines with names.
+    ``label`` says in words what is seen, for those who cannot; ``level`` is a horizontal line with a name; ``events``
+    are upright lines with names.
     """
     points = [point for line in lines for point in _points(line)]
     xs = [x for x, _ in points] + list(x_ticks or ()) + list((events or {}).values())
@@ -113,13 +113,15 @@ def histogram(groups: Mapping[str, Sequence[float]], *, label: str, x_label: str
     return _figure(parts, HEIGHT, label) + Markup(f'<ul class="legend">{names}</ul>')
 
 
-def interval_bar(share: float, low: float, high: float, label: str) -> Markup:
+def interval_bar(share: float, bounds: tuple[float, float], label: str) -> Markup:
     """A bar from 0 to 1 with its interval as a whisker; as wide as the cell that holds it."""
-    percent = [f"{100 * min(max(value, 0.0), 1.0):.1f}%" for value in (share, low, high)]
+    percent = [f"{100 * min(max(value, 0.0), 1.0):.1f}%" for value in (share, *bounds)]
     return Markup(
         '<svg class="meter" role="img" aria-label="{label}" width="100%" height="16">'
-        '<rect class="track" x="0" y="4" width="100%" height="8"/><rect class="bar s0" x="0" y="4" width="{0}" height="8"/>'
-        '<line class="whisker" x1="{1}" x2="{2}" y1="8" y2="8"/><line class="whisker" x1="{1}" x2="{1}" y1="4" y2="12"/>'
+        '<rect class="track" x="0" y="4" width="100%" height="8"/>'
+        '<rect class="bar s0" x="0" y="4" width="{0}" height="8"/>'
+        '<line class="whisker" x1="{1}" x2="{2}" y1="8" y2="8"/>'
+        '<line class="whisker" x1="{1}" x2="{1}" y1="4" y2="12"/>'
         '<line class="whisker" x1="{2}" x2="{2}" y1="4" y2="12"/></svg>'
     ).format(*percent, label=label)
 
@@ -150,11 +152,12 @@ def _frame(axes: Axes, x_ticks: Sequence[float] | None) -> Markup:
     for value in ticks(*axes.y, about=4):
         y = axes.at(axes.x[0], value)[1]
         parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        parts.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{value:.4g}</text>')
+        parts.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{_short(value)}</text>')
     for value in ticks(*axes.x) if x_ticks is None else x_ticks:
         x = axes.at(value, axes.y[0])[0]
         parts.append(f'<line class="axis" x1="{x:.1f}" x2="{x:.1f}" y1="{base}" y2="{base + 4}"/>')
-        parts.append(f'<text x="{x:.1f}" y="{base + 16}" text-anchor="middle">{value:.4g}</text>')
+        anchor = "end" if x > WIDTH - RIGHT - 8 and value >= 1000 else "middle"  # long numbers would be cut off
+        parts.append(f'<text x="{x:.1f}" y="{base + 16}" text-anchor="{anchor}">{_short(value)}</text>')
     parts.append(f'<line class="axis" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{base}" y2="{base}"/>')
     middle = (LEFT + WIDTH - RIGHT) / 2
     words = '<text class="name" x="{}" y="{}" text-anchor="middle">{}</text>'
@@ -164,10 +167,14 @@ def _frame(axes: Axes, x_ticks: Sequence[float] | None) -> Markup:
     return Markup("".join(parts))
 
 
+def _short(value: float) -> str:
+    return f"{value:,.0f}".replace(",", "\u2009") if abs(value) >= 1000 else f"{value:.4g}"
+
+
 def _level(axes: Axes, value: float, name: str) -> Markup:
     x, y = axes.at(axes.x[1], value)
     line = f'<line class="level" x1="{LEFT}" x2="{x:.1f}" y1="{y:.1f}" y2="{y:.1f}"/>'
-    words = Markup('<text x="{:.1f}" y="{:.1f}" text-anchor="end">{}</text>').format(x - 2, y - 4, name)
+    words = Markup('<text x="{:.1f}" y="{:.1f}" text-anchor="end">{}</text>').format(x - 2, y + 14, name)
     return Markup(line) + words
 
 
@@ -199,18 +206,21 @@ def _line(axes: Axes, line: Line, number: int) -> Markup:
 
 def _mark(axes: Axes, x: float, y: float, sign: str, style: str, size: int) -> str:
     across, down = axes.at(x, y)
-    place = f'x="{across:.1f}" y="{down + 0.36 * size:.1f}" font-size="{size}" text-anchor="middle"'
+    place = f'x="{across:.1f}" y="{down + 0.36 * size:.1f}" style="font-size:{size}px" text-anchor="middle"'
     return f'<text class="mark {style}" {place}>{sign}</text>'
 
 
 def _legend(lines: Sequence[Line]) -> Markup:
-    item = Markup('<li><span class="key {}" aria-hidden="true">{}</span> {}</li>')
-    names = [
-        item.format(
-            "quiet" if line.quiet else f"s{number}", MARKERS[number % len(MARKERS)] if line.marked else "━", line.name
-        )
-        for number, line in enumerate(lines)
-    ]
+    drawn = Markup(
+        '<svg class="key" width="30" height="10" aria-hidden="true"><line class="line {}" x2="30" {}/></svg>'
+    )
+    signed = Markup('<span class="key {}" aria-hidden="true">{}</span>')
+    names = []
+    for number, line in enumerate(lines):
+        style = "quiet" if line.quiet else f"s{number}"
+        sign = MARKERS[number % len(MARKERS)]
+        key = signed.format(style, sign) if line.marked else drawn.format(style, Markup('y1="5" y2="5"'))
+        names.append(Markup("<li>{} {}</li>").format(key, line.name))
     return Markup('<ul class="legend">{}</ul>').format(Markup("").join(names))
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.errors import CheckpointError, ConfigError, StoreError, UnknownNameError, WorkbenchError
-from workbench.types import Policy, Record, Strategy, Task
+from workbench.types import Policy, Record, Task
 
 ALLOWED_TARGETS = "workbench."
 """Only what lies below this prefix is ever instantiated: a run folder from elsewhere cannot execute other code."""
@@ -215,18 +215,6 @@ class Run:
             if isinstance(sections.get(key), dict):
                 merged[key] = {**self.metrics().get(key, {}), **sections[key]}
         write_text(self.folder / "metrics.json", json.dumps(merged, indent=2))
-
-    def strategies(self) -> dict[str, Strategy]:
-        """The strategies, in the order in which they were named."""
-        return {name: self.strategy(name) for name in self.config["strategy"]}
-
-    def strategy(self, name: str) -> Strategy:
-        """One strategy by name."""
-        nodes = self.config["strategy"]
-        if name not in nodes:
-            raise UnknownNameError("strategy", name, nodes)
-        strategy: Strategy = build(nodes[name])
-        return strategy
 
 
 def write_text(path: Path, text: str) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from workbench import charts
 from workbench.types import Record
 from workbench.view import MonitorTrace
 
@@ -79,8 +80,9 @@ def write_report(path: Path, metrics: Record, *, title: str, curves: ExampleEpis
         "headlines": headlines(metrics),
         "policy": policy_row(metrics),
         "faults": fault_rows(metrics),
-        "labels": metrics.get("labels", {}),
+        "labels": label_row(metrics),
         "monitors": monitor_rows(metrics),
+        "promises": promises(metrics),
         "strategies": strategy_rows(metrics),
         "figures": _figures(metrics, curves),
         "example": curves,
@@ -106,7 +108,7 @@ def terminal_tables(metrics: Record, only: Sequence[str] = SECTIONS) -> list[Ren
 
 
 def wilson(successes: int, episodes: int, z: float = 1.959964) -> tuple[float, float]:
-    """95 % interval of a success rate (Wilson, Journal of the American Statistical Association, 1927); (0, 1) for none."""
+    """95 % interval of a rate (Wilson, J. American Statistical Association, 1927); (0, 1) where nothing was counted."""
     if episodes == 0:
         return 0.0, 1.0
     share, shrink = successes / episodes, 1 + z * z / episodes
@@ -121,7 +123,7 @@ def percent(share: float | None) -> str:
 
 
 def count(part: int, whole: int) -> str:
-    """k of n."""
+    """Counts as k/n."""
     return f"{part}/{whole}"
 
 
@@ -173,18 +175,27 @@ def monitor_rows(metrics: Record) -> list[Record]:
             "window": str(row.get("window") or NONE),
             "calibrator": row.get("calibrator") or NONE,
             "baseline": is_baseline(row),
+            "level": percent(row.get("level")),
             "nominal": audit(row.get("fpr_nominal"), row.get("level")),
-            "perturbed_success": audit(row.get("fpr_perturbed_success"), row.get("level"), promised=False),
+            "perturbed_success": audit(row.get("fpr_perturbed_success"), None).text,
             "tpr": _rate(row.get("tpr")),
             "auroc": {at: number((row.get("auroc") or {}).get(at)) for at in FRACTIONS},
             "twa": number(row.get("twa")),
             "detection_time": number(row.get("detection_time")),
             "actionable_recall": _rate(row.get("actionable_recall")),
-            "guarantee": row.get("guarantee") or "none",
         }
         for row in metrics.get("monitors", [])
     ]
     return sorted(rows, key=lambda row: row["baseline"])
+
+
+def promises(metrics: Record) -> dict[str, list[str]]:
+    """Guarantee -> the monitors that make it."""
+    made: dict[str, list[str]] = {}
+    for row in metrics.get("monitors", []):
+        if row.get("guarantee") and not is_baseline(row):
+            made.setdefault(row["guarantee"], []).append(f"{row['score']} ({row['calibrator']})")
+    return {guarantee: list(dict.fromkeys(names)) for guarantee, names in made.items()}
 
 
 def strategy_rows(metrics: Record) -> list[Record]:
@@ -203,20 +214,32 @@ def strategy_rows(metrics: Record) -> list[Record]:
     ]
 
 
+def label_row(metrics: Record) -> Record | None:
+    """How many failures could be dated, and the medians."""
+    labels = metrics.get("labels")
+    if not labels:
+        return None
+    error = labels.get("replay_max_abs_error")
+    return {
+        "count": count(labels["with_onset"], labels["failed"]),
+        "onset": number(labels.get("median_onset"), 0),
+        "pnr": number(labels.get("median_pnr"), 0),
+        "replay": None if error is None else "bit for bit" if error == 0 else f"to within {error:.2g}",
+    }
+
+
 def is_baseline(row: Record) -> bool:
     """Whether a monitor's score is one that looks at no policy output."""
     return row["score"] in BASELINES
 
 
-def audit(rate: Record | None, level: float | None, promised: bool = True) -> Audit:
-    """False alarms k/n with their interval; broken where the whole interval lies above the promised level."""
+def audit(rate: Record | None, level: float | None) -> Audit:
+    """False alarms k/n with their interval; broken where the whole interval lies above the promised level, if any."""
     if not rate:
         return Audit(NONE, False)
-    text = f"{count(rate['alarms'], rate['episodes'])} ({interval(rate['ci95'])})"
-    if not promised or level is None:
-        return Audit(text, False)
-    broken = rate["ci95"][0] > level
-    return Audit(f"{text}, level {percent(level)}{' ▲ above' if broken else ''}", broken)
+    text = f"{count(rate['alarms'], rate['episodes'])} · {interval(rate['ci95'])}"
+    broken = level is not None and rate["ci95"][0] > level
+    return Audit(f"{text} ▲" if broken else text, broken)
 
 
 def headlines(metrics: Record) -> list[Record]:
@@ -277,15 +300,13 @@ def _rate(rate: Any) -> str:
 
 def _figures(metrics: Record, curves: ExampleEpisode | None) -> dict[str, Markup]:
     """Name -> figure, for those whose numbers are there."""
-    from workbench import charts
-
     figures: dict[str, Markup] = {}
     training = metrics.get("policy", {}).get("training")
     if training and len(training["iteration"]) > 1:
         figures["training"] = _training_figure(training)
     for row in fault_rows(metrics):
         words = f"{row['name']}: success {row['percent']}, 95 % interval {row['interval']}"
-        figures[f"fault {row['name']}"] = charts.interval_bar(row["share"], *row["bounds"], words)
+        figures[f"fault {row['name']}"] = charts.interval_bar(row["share"], row["bounds"], words)
     labels = metrics.get("labels", {})
     onsets = [step for step in labels.get("onsets", []) if step >= 0]
     points = [step for step in labels.get("points_of_no_return", []) if step >= 0]
@@ -301,8 +322,6 @@ def _figures(metrics: Record, curves: ExampleEpisode | None) -> dict[str, Markup
 
 
 def _training_figure(training: Record) -> Markup:
-    from workbench import charts
-
     lines = [
         charts.Line("training", training["iteration"], training["training"], quiet=True),
         charts.Line("validation", training["iteration"], training["validation"]),
@@ -328,8 +347,6 @@ def _mean(values: Sequence[float | None]) -> float:
 
 
 def _auroc_figure(lines: Mapping[str, Sequence[float | None]]) -> Markup:
-    from workbench import charts
-
     at = [float(fraction) for fraction in FRACTIONS]
     ordered = sorted(lines, key=lambda name: (name in BASELINES, -_mean(lines[name])))
     series = [charts.Line(name, at, lines[name], quiet=name in BASELINES, marked=True) for name in ordered]
@@ -344,8 +361,6 @@ def _auroc_figure(lines: Mapping[str, Sequence[float | None]]) -> Markup:
 
 
 def _example_figure(example: ExampleEpisode) -> Markup:
-    from workbench import charts
-
     lines, alarms = [], []
     for name, trace in example.monitors.items():
         margin = trace.relative_margin()
@@ -394,12 +409,11 @@ def _policy_line(metrics: Record) -> RenderableType | None:
 
 
 def _label_line(metrics: Record) -> RenderableType | None:
-    labels = metrics.get("labels")
-    if not labels:
+    row = label_row(metrics)
+    if not row:
         return None
-    medians = f"median onset {number(labels.get('median_onset'), 0)}, point of no return "
-    medians += f"{number(labels.get('median_pnr'), 0)}"
-    return f"labels: {count(labels['with_onset'], labels['failed'])} failures with an onset; {medians} (steps)"
+    medians = f"median onset {row['onset']}, point of no return {row['pnr']}"
+    return f"labels: {row['count']} failures with an onset; {medians} (steps)"
 
 
 def _fault_table(metrics: Record) -> RenderableType | None:
@@ -412,14 +426,14 @@ def _fault_table(metrics: Record) -> RenderableType | None:
 
 def _monitor_table(metrics: Record) -> RenderableType | None:
     rows = monitor_rows(metrics)
-    columns = [("score", False), ("window", False), ("calibrator", False), ("false alarms, nominal", False)]
+    columns = [("score", False), ("window", False), ("calibrator", False), ("false alarms", True), ("level", True)]
     columns += [("caught", True), ("actionable", True), ("AUROC 0.5", True), ("TWA", True)]
     table = _table("monitors", columns)
     for row in rows:
         told = f"[bold red]{row['nominal'].text}[/]" if row["nominal"].broken else row["nominal"].text
         style = "dim" if row["baseline"] else ""
-        cells = [row["score"], row["window"], row["calibrator"], told, row["tpr"], row["actionable_recall"]]
-        table.add_row(*cells, row["auroc"]["0.5"], row["twa"], style=style)
+        cells = [row["score"], row["window"], row["calibrator"], told, row["level"], row["tpr"]]
+        table.add_row(*cells, row["actionable_recall"], row["auroc"]["0.5"], row["twa"], style=style)
     return table if rows else None
 
 

@@ -269,11 +269,10 @@ class Store:
         with _explained(f"{path} cannot be read"):
             self.header = _read_header(path)
             self._load()
-        self._number = {uid: number for number, uid in enumerate(self.uids)}
         self._chunk = functools.lru_cache(maxsize=_CACHED_CHUNKS)(_StoredArray.chunk)
         self._array = functools.cache(_StoredArray)
         self._keys = functools.cache(_keys)
-        self._execute = functools.cache(self._longest_gap)
+        self._gaps: dict[tuple[Path, str], int] = {}
 
     @classmethod
     def open(cls, path: Path) -> Store:
@@ -328,7 +327,7 @@ class Store:
             chunk=arrays["chunk"],
             samples=arrays.get("samples"),
             embedding=arrays.get("embedding"),
-            execute=self._execute(part, policy) or arrays["chunk"].shape[1],
+            execute=self._longest_gap(part, policy) or arrays["chunk"].shape[1],
         )
 
     def annotate(self, which: int | str, **columns: Any) -> None:
@@ -423,11 +422,13 @@ class Store:
 
     def _longest_gap(self, part: _Part, policy: str) -> int:
         """Most control steps between two calls of a policy; 0 if every episode has only one."""
-        gaps = [0]
-        for row in np.flatnonzero(part.columns["policy"] == policy):
-            step = self._read_rows(part.folder / "calls" / "step", *part.span("calls", int(row)))
-            gaps.extend(np.diff(step).tolist())
-        return int(max(gaps))
+        if (part.folder, policy) not in self._gaps:
+            gaps = [0]
+            for row in np.flatnonzero(part.columns["policy"] == policy):
+                step = self._read_rows(part.folder / "calls" / "step", *part.span("calls", int(row)))
+                gaps.extend(np.diff(step).tolist())
+            self._gaps[part.folder, policy] = int(max(gaps))
+        return self._gaps[part.folder, policy]
 
 
 class _Part:
@@ -739,10 +740,13 @@ def _end(part: Path, column: str, rows: int) -> int:
 def _keys(group: Path) -> list[str]:
     """Names of all arrays of a group, nested ones with slashes."""
     keys = []
-    for file in sorted(group.rglob("zarr.json")):
-        if file.parent != group and _read_json(file).get("node_type") == "array":
-            keys.append(file.parent.relative_to(group).as_posix())
-    return keys
+    for place, _, files in os.walk(group):
+        folder = Path(place)
+        if "zarr.json" not in files:
+            raise _damaged(folder / "zarr.json", "it is missing")
+        if _read_json(folder / "zarr.json").get("node_type") == "array":
+            keys.append(folder.relative_to(group).as_posix())
+    return sorted(keys)
 
 
 def _remove_arrays(group: Path) -> None:

@@ -183,6 +183,11 @@ class Task(Protocol):
 
     @property
     def action_size(self) -> int: ...
+    @property
+    def trails(self) -> Sequence[str]:
+        """Bodies whose paths are worth drawing: the gripper's, the manipulated object's."""
+        ...
+
     def plan(self, observation: Observation) -> Sequence[Keyframe]:
         """Keyframes from a (true) observation."""
         ...

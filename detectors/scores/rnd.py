@@ -105,7 +105,8 @@ class RandomNetworkDistillation:
 def _network(sizes: Sequence[int]) -> nn.Sequential:
     layers: list[nn.Module] = []
     for inputs, outputs in itertools.pairwise(sizes):
-        layers += [nn.Linear(inputs, outputs), nn.LeakyReLU()]
+        # Without torch's own initialisation, which would draw from the process-wide stream.
+        layers += [torch.nn.utils.skip_init(nn.Linear, inputs, outputs), nn.LeakyReLU()]
     return nn.Sequential(*layers[:-1])
 
 

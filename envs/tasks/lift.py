@@ -51,12 +51,19 @@ class Lift:
     deadline = 100
     control_hz = 20.0
     action_size = 7
-    observation_sizes: Mapping[str, int] = {"eef_pos": 3, "eef_quat": 4, "gripper_qpos": 2, "cube_pos": 3, "cube_yaw": 2}
+    observation_sizes: Mapping[str, int] = {
+        "eef_pos": 3,
+        "eef_quat": 4,
+        "gripper_qpos": 2,
+        "cube_pos": 3,
+        "cube_yaw": 2,
+    }
 
     object_body = "cube_main"
     """Body that is manipulated, for perturbations; with its joint and geometries."""
     object_joint = "cube_joint0"
     object_geoms = ("cube_g0",)
+    trails = ("gripper0_right_eef", object_body)
 
     @functools.cached_property
     def cell(self) -> RobotCell:
@@ -152,7 +159,8 @@ class Lift:
         yaw = face + np.round((now - face) / (np.pi / 2)) * np.pi / 2
         cos, sin = np.cos(yaw), np.sin(yaw)
         rotation = np.array([[cos, sin, 0.0], [sin, -cos, 0.0], [0.0, 0.0, -1.0]])
-        above, lifted = cube + [0.0, 0.0, 0.08], np.array([cube[0], cube[1], TABLE_M + 0.12])
+        above = np.array([cube[0], cube[1], cube[2] + 0.08])
+        lifted = np.array([cube[0], cube[1], TABLE_M + 0.12])
         return (
             Keyframe("reach", above, rotation, closed=False, tolerance_m=0.02),
             Keyframe("reach", cube.copy(), rotation, closed=False, tolerance_m=0.01),

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from workbench.policies import expert
-from workbench.types import Policy, Task
+from workbench.types import Policy
 
 
 class Expert:
@@ -11,7 +10,7 @@ class Expert:
 
     Parameters
     ----------
-    task : whose plan it follows.
+    expert : the expert of the task.
     """
 
     name: str = "expert"
@@ -19,8 +18,8 @@ class Expert:
     fresh_noise: bool = True
     extends: bool = True
 
-    def __init__(self, task: Task) -> None:
-        self._expert = expert.Expert(task)
+    def __init__(self, expert: Policy) -> None:
+        self._expert = expert
 
     def driver(self, policy: Policy) -> Policy:
         """The expert, whatever drove before."""

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import functools
-from pathlib import Path
-
-from workbench.policies.flow import FlowPolicy
-from workbench.types import Policy, Task
+from workbench.types import Policy
 
 
 class Head:
-    """A second checkpoint drives from the alarm on.
+    """A fine-tuned policy drives from the alarm on.
 
     Parameters
     ----------
-    checkpoint : folder of the fine-tuned policy; read when it first drives, so that it can be named before it exists.
-    task : a checkpoint of another task or observation layout is refused.
+    head : a policy whose training began at the weights of the one that it relieves (see
+        :func:`workbench.policies.training.train`), on verified recoveries mixed with the original demonstrations.
     """
 
     name: str = "head"
@@ -23,13 +19,9 @@ class Head:
     fresh_noise: bool = True
     extends: bool = True
 
-    def __init__(self, checkpoint: str, task: Task) -> None:
-        self._folder, self._task = Path(checkpoint), task
+    def __init__(self, head: Policy) -> None:
+        self._head = head
 
     def driver(self, policy: Policy) -> Policy:
-        """The fine-tuned policy, whatever drove before."""
+        """The head, whatever drove before."""
         return self._head
-
-    @functools.cached_property
-    def _head(self) -> FlowPolicy:
-        return FlowPolicy.load(self._folder, self._task.name, self._task.observation_sizes)

@@ -124,7 +124,9 @@ def test_stage_that_the_task_lacks_is_refused():
         Probe(stage="grasb").draw(Stream(0, 0), FakeScene().task)
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf, -2.0, 0.0, 0.9, 5.1, [3, 2], [1], [1, 2, 3], [math.nan, 2], [2, math.nan]])
+@pytest.mark.parametrize(
+    "value", [math.nan, math.inf, -2.0, 0.0, 0.9, 5.1, [3, 2], [1], [1, 2, 3], [math.nan, 2], [2, math.nan]]
+)
 def test_magnitudes_out_of_bounds_are_refused(value):
     with pytest.raises(ConfigError, match="reach_m"):
         within("reach_m", value, 1.0, 5.0)
@@ -147,7 +149,9 @@ def test_control_steps_are_whole(value):
         within_steps("delay_steps", value, 1, 5)
 
 
-@pytest.mark.parametrize("schedule", [{"start_step": -1}, {"duration_steps": 0}, {"start_step": 1.5}, {"duration_steps": [4, 2]}])
+@pytest.mark.parametrize(
+    "schedule", [{"start_step": -1}, {"duration_steps": 0}, {"start_step": 1.5}, {"duration_steps": [4, 2]}]
+)
 def test_impossible_schedules_are_refused(schedule):
     with pytest.raises(ConfigError):
         Probe(**schedule)
@@ -184,8 +188,14 @@ def test_each_draw_takes_one_number_whatever_the_bounds():
 
 
 @pytest.mark.parametrize(
-    "target", ["", "os.system", "workbench.envs.perturbations.none.None", "workbench.envs.perturbations.slip.Slop",
-               "workbench.envs.perturbations.slip.np"]
+    "target",
+    [
+        "",
+        "os.system",
+        "workbench.envs.perturbations.none.None",
+        "workbench.envs.perturbations.slip.Slop",
+        "workbench.envs.perturbations.slip.np",
+    ],
 )
 def test_records_make_nothing_but_perturbations(target):
     with pytest.raises(ConfigError):

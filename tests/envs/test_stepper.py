@@ -45,12 +45,12 @@ def start_together(environment, scene: MujocoScene, seed: int, fresh: bool) -> N
     assert np.array_equal(arm.initial_joint, scene._stepper.posture_rad)
 
 
-def largest_difference(environment, scene: MujocoScene, seed: int, fresh: bool) -> float:
+def largest_difference(environment, scene: MujocoScene, seed: int, fresh: bool, size: float = 1.0) -> float:
     start_together(environment, scene, seed, fresh)
     rng = np.random.default_rng(seed)
     worst = 0.0
     for number in range(STEPS):
-        action = rng.uniform(-1, 1, 7)
+        action = size * rng.uniform(-1, 1, 7)
         if number % 3 == 0:
             action[6] = 0.0  # a gripper told nothing keeps its command
         environment.step(action)
@@ -79,8 +79,10 @@ def test_equal_to_robosuite(environment, lift, seed):
     assert largest_difference(environment, lift.scene(), seed, fresh=True) <= 1e-12
 
 
-def test_difference_from_unmodified_robosuite_is_its_stale_first_update(environment, lift):
-    assert largest_difference(environment, lift.scene(), 0, fresh=False) <= 1e-6
+@pytest.mark.parametrize("seed", [0, 2])
+def test_near_to_unmodified_robosuite(environment, lift, seed):
+    """The stale first update alone puts robosuite 1e-7 off; large actions amplify that, to 3e-5 as far as seen."""
+    assert 1e-12 < largest_difference(environment, lift.scene(), seed, fresh=False, size=0.25) <= 1e-6
 
 
 def test_equal_to_robosuite_in_contact(environment, lift):
@@ -91,7 +93,7 @@ def test_equal_to_robosuite_in_contact(environment, lift):
 def test_a_wrong_gain_is_noticed(environment, lift, array, index):
     scene = lift.scene()
     getattr(scene._stepper, array)[index] *= 1.001
-    assert largest_difference(environment, scene, 0, fresh=False) > 1e-6
+    assert largest_difference(environment, scene, 0, fresh=True, size=0.25) > 1e-6
 
 
 def test_the_small_model_moves_like_the_whole_one(lift):
@@ -106,7 +108,18 @@ def test_the_small_model_moves_like_the_whole_one(lift):
     names = {whole.geom(int(geom)).name for geom in np.flatnonzero(touching)}
     assert names == {small.geom(geom).name for geom in range(small.ngeom)}
     for name in names:
-        for field in ("size", "pos", "quat", "friction", "solref", "solimp", "margin", "condim", "contype", "conaffinity"):
+        for field in (
+            "size",
+            "pos",
+            "quat",
+            "friction",
+            "solref",
+            "solimp",
+            "margin",
+            "condim",
+            "contype",
+            "conaffinity",
+        ):
             assert np.array_equal(getattr(small.geom(name), field), getattr(whole.geom(name), field)), (name, field)
     for field in ("dof_damping", "dof_armature", "dof_frictionloss", "jnt_range", "actuator_gainprm", "dof_invweight0"):
         assert np.array_equal(getattr(small, field), getattr(whole, field)), field

@@ -68,22 +68,21 @@ def head_folder(run: Run) -> Path:
 
 def needs_head(run: Run) -> bool:
     """Whether any strategy is driven by the learned head."""
-    nodes = run.config["strategy"].values()
-    return any("head" in inspect.signature(resolve(node["_target_"])).parameters for node in nodes)
+    return any("checkpoint" in parts_wanted(node) for node in run.config["strategy"].values())
 
 
-def strategies(run: Run, expert: Record) -> dict[str, Strategy]:
-    """Strategies by name, each given what its constructor asks for: the expert, the head, or nothing."""
-    made = {}
-    for name, node in run.config["strategy"].items():
-        wanted = inspect.signature(resolve(node["_target_"])).parameters
-        parts = {}
-        if "expert" in wanted:
-            parts["expert"] = build(expert, task=run.task)
-        if "head" in wanted:
-            parts["head"] = run.load_policy(resolve(run.config["policy"]["_target_"]), head_folder(run))
-        made[name] = build(node, **parts)
-    return made
+def parts_wanted(node: Record) -> set[str]:
+    """Names of what a strategy's constructor asks for."""
+    return set(inspect.signature(resolve(node["_target_"])).parameters)
+
+
+def strategies(run: Run) -> dict[str, Strategy]:
+    """Strategies by name, each given the task and the head's checkpoint if its constructor asks for them."""
+    offered = {"task": run.task, "checkpoint": str(head_folder(run))}
+    return {
+        name: build(node, **{part: offered[part] for part in parts_wanted(node) & set(offered)})
+        for name, node in run.config["strategy"].items()
+    }
 
 
 def train_head(
@@ -172,7 +171,7 @@ def judge_batch(batch: Batch) -> list[dict[str, Outcome]]:
     store = Store.open(batch.run.store)
     episodes = [store.episode(number, steps=BRANCH_ARRAYS, calls=("step", "chunk")) for number, _ in batch.starts]
     outcomes: dict[str, list[Outcome]] = {}
-    for name, strategy in strategies(batch.run, batch.expert).items():
+    for name, strategy in strategies(batch.run).items():
         launches = [
             intervene(episode, steps[0], strategy, mine.policy, batch.allowance_steps)
             for episode, (_, steps) in zip(episodes, batch.starts, strict=True)

@@ -1,0 +1,286 @@
+"""Splits are refused, online is offline, a conjunction is one, and a folder gives back what was saved."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from workbench.detectors.calibrators.fixed import Fixed
+from workbench.detectors.calibrators.functional_band import FunctionalBand
+from workbench.detectors.calibrators.split_conformal import SplitConformal
+from workbench.detectors.scores.always import Always
+from workbench.detectors.scores.elapsed import Elapsed
+from workbench.detectors.scores.entropy import ActionChunkEntropy
+from workbench.detectors.scores.mahalanobis import Mahalanobis
+from workbench.detectors.scores.rnd import RandomNetworkDistillation
+from workbench.detectors.scores.stac import StatisticalTemporalConsistency
+from workbench.detectors.window import Window
+from workbench.errors import CheckpointError, ConfigError, ScoreError, SplitError, UnknownNameError
+from workbench.monitor import And, OnlineMonitor, calibrate, curves, fit_score, load, offline, save
+from workbench.types import EpisodeCalls, PolicyCall
+
+B, H, A, D, EXECUTE, LEVEL = 8, 8, 7, 16, 4, 0.2
+BUILD = {
+    "rnd": lambda: RandomNetworkDistillation(width=32, epochs=20),
+    "mahalanobis": Mahalanobis,
+    "entropy": ActionChunkEntropy,
+    "stac": StatisticalTemporalConsistency,
+    "elapsed": Elapsed,
+    "always": Always,
+}
+
+
+def episode(split, number):
+    rng = np.random.default_rng([number, len(split)])
+    calls = int(rng.integers(3, 9))
+    wild = split == "test" and number % 2
+    samples = rng.normal(size=(calls, 1, H, A)) + (0.5 if wild else 0.1) * rng.normal(size=(calls, B, H, A))
+    embedding = rng.normal(size=(calls, D)) + (2.0 if wild else 0.0)
+    return EpisodeCalls(
+        uid=f"{split}:{number}",
+        split=split,
+        step=EXECUTE * np.arange(calls),
+        chunk=samples[:, 0].astype(np.float32),
+        samples=samples.astype(np.float32),
+        embedding=embedding.astype(np.float32),
+        execute=EXECUTE,
+    )
+
+
+FIT = [episode("fit", i) for i in range(12)]
+KNOWN = [episode("calibrate", i) for i in range(24)]
+TEST = [episode("test", i) for i in range(40)]
+
+
+def row(index, number):
+    """One policy call of one scene, as a rollout hands it over."""
+    e = TEST[index]
+    return PolicyCall(
+        e.step[number][None], e.chunk[number][None], e.samples[number][None], e.embedding[number][None], e.execute
+    )
+
+
+def joined(calls):
+    parts = {key: np.concatenate([getattr(c, key) for c in calls]) for key in ("step", "chunk", "samples", "embedding")}
+    return PolicyCall(**parts, execute=EXECUTE)
+
+
+@pytest.fixture(scope="module")
+def monitors():
+    scores = {name: fit_score(name, make(), FIT, 5) for name, make in BUILD.items()}
+    made = [
+        calibrate("rnd", scores["rnd"], Window("mean", 2), SplitConformal(), KNOWN, LEVEL),
+        calibrate("mahalanobis", scores["mahalanobis"], Window("max", 3), FunctionalBand(), KNOWN, LEVEL),
+        calibrate("entropy", scores["entropy"], Window("sum", 3), FunctionalBand(), KNOWN, LEVEL),
+        calibrate("stac", scores["stac"], Window("sum", 50), SplitConformal(), KNOWN, LEVEL),
+        calibrate("elapsed", scores["elapsed"], Window(), SplitConformal(), KNOWN, LEVEL),
+        calibrate("always", scores["always"], Window(), Fixed(0.0), KNOWN, LEVEL),
+        calibrate("too strict", scores["rnd"], Window(), SplitConformal(), KNOWN, 0.01),
+    ]
+    by_name = {monitor.name: monitor for monitor in made}
+    made.append(And("fiper", (by_name["rnd"], by_name["entropy"])))
+    made.append(And("mute", (by_name["rnd"], by_name["too strict"])))
+    return made
+
+
+def played(monitors, slots=5):
+    """Readings of the test episodes, fed call by call into a few slots that end and begin at different times."""
+    online = OnlineMonitor(monitors)
+    waiting, running = list(range(len(TEST))), {}
+    heard = {m.name: [[] for _ in TEST] for m in monitors}
+    rng = np.random.default_rng(0)
+    while waiting or running:
+        for slot in range(slots):
+            if slot not in running and waiting:
+                running[slot] = [waiting.pop(0), 0]
+                online.begin(slot)
+        chosen = [s for s in rng.permutation(list(running)) if rng.random() < 0.8]
+        if not chosen:
+            continue
+        readings = online.update(chosen, joined([row(*running[s]) for s in chosen]))
+        for name, reading in readings.items():
+            for i, slot in enumerate(chosen):
+                heard[name][running[slot][0]].append([part[i] for part in reading])
+        for slot in chosen:
+            running[slot][1] += 1
+            if running[slot][1] == len(TEST[running[slot][0]].step):
+                del running[slot]
+    return heard
+
+
+def test_online_is_offline(monitors):
+    heard, whole = played(monitors), offline(monitors, TEST)
+    assert heard.keys() == whole.keys() == {m.name for m in monitors}
+    for name, readings in whole.items():
+        for said, reading in zip(heard[name], readings, strict=True):
+            score, margin, alarm = np.array(said, np.float64).T
+            np.testing.assert_allclose(score, reading.score, rtol=1e-6, atol=1e-6, err_msg=name)
+            np.testing.assert_allclose(margin, reading.margin, rtol=1e-6, atol=1e-6, err_msg=name)
+            assert np.array_equal(alarm.astype(bool), reading.alarm), name
+    for name in ("rnd", "mahalanobis", "entropy", "stac"):
+        assert len({reading.alarm.any() for reading in whole[name]}) == 2, f"{name}: nothing was compared"
+
+
+def test_a_slot_forgets_its_last_episode(monitors):
+    used, fresh = OnlineMonitor(monitors), OnlineMonitor(monitors)
+    used.begin(0)
+    for number in range(3):
+        used.update([0], row(1, number))
+    used.begin(0)
+    fresh.begin(0)
+    for number in range(3):
+        expected = fresh.update([0], row(2, number))
+        for name, reading in used.update([0], row(2, number)).items():
+            assert all(np.array_equal(a, b, equal_nan=True) for a, b in zip(reading, expected[name], strict=True)), name
+
+
+def test_lockstep_offline_is_one_episode_at_a_time(monitors):
+    for monitor in monitors[:6]:
+        alone = [curves(monitor.score, [e])[0] for e in TEST]
+        for one, many in zip(alone, curves(monitor.score, TEST), strict=True):
+            assert len(one) == len(many)
+            np.testing.assert_allclose(one, many, rtol=1e-6, atol=1e-9)
+
+
+def test_conjunction_is_the_smallest_margin_and_alarms_where_both_do(monitors):
+    whole = offline(monitors, TEST)
+    some = False
+    for rnd, entropy, fiper in zip(whole["rnd"], whole["entropy"], whole["fiper"], strict=True):
+        assert np.array_equal(fiper.margin, np.minimum(rnd.margin, entropy.margin))
+        assert np.array_equal(fiper.alarm, rnd.alarm & entropy.alarm)
+        some |= bool((rnd.alarm & ~entropy.alarm).any())
+    assert some
+    assert monitors[7].level == LEVEL
+    assert all(f"{name}: P(any alarm" in monitors[7].guarantee for name in ("rnd", "entropy"))
+    with pytest.raises(ConfigError, match="at least two"):
+        And("one", (monitors[0],))
+
+
+def test_a_threshold_that_cannot_be_is_a_reason_and_never_an_alarm(monitors):
+    strict, mute = monitors[6], monitors[8]
+    assert strict.threshold is None
+    assert "at least 99" in strict.reason
+    assert strict.guarantee.startswith("none: ")
+    assert mute.guarantee.startswith("none: too strict: ")
+    whole = offline([strict, mute], TEST)
+    for name in ("too strict", "mute"):
+        assert not any(reading.alarm.any() for reading in whole[name])
+        assert all(np.isnan(reading.margin).all() for reading in whole[name])
+    assert all(np.isfinite(reading.score).all() for reading in whole["too strict"])
+
+
+def test_always_alarms_at_the_first_call(monitors):
+    assert all(reading.alarm.all() for reading in offline(monitors, TEST)["always"])
+
+
+# -- splits ----------------------------------------------------------------------------------------------------------
+
+
+def test_fit_takes_the_fit_split_alone():
+    for stranger in (KNOWN[0], TEST[0]):
+        with pytest.raises(SplitError, match=rf"fit split alone, but 1 of 13.*{stranger.uid}"):
+            fit_score("elapsed", Elapsed(), [*FIT, stranger], 0)
+    with pytest.raises(SplitError, match="fit:3 comes 2 times"):
+        fit_score("elapsed", Elapsed(), [*FIT, FIT[3]], 0)
+
+
+def test_calibrate_takes_the_calibrate_split_alone():
+    score = fit_score("elapsed", Elapsed(), FIT, 0)
+    for stranger in (FIT[0], TEST[0]):
+        with pytest.raises(SplitError, match=rf"calibrate split alone.*{stranger.uid}"):
+            calibrate("m", score, Window(), SplitConformal(), [*KNOWN, stranger], LEVEL)
+    with pytest.raises(SplitError, match="comes 2 times"):
+        calibrate("m", score, Window(), SplitConformal(), [*KNOWN, KNOWN[3]], LEVEL)
+
+
+def test_an_episode_that_was_fitted_on_is_refused_under_any_split(tmp_path):
+    """A fit episode that is relabelled is still known by its uid, also after the monitor came back from a folder."""
+    score = fit_score("elapsed", Elapsed(), FIT, 0)
+    disguised = dataclasses.replace(FIT[2], split="calibrate")
+    save(tmp_path, [calibrate("m", score, Window(), SplitConformal(), KNOWN, LEVEL)])
+    (loaded,) = load(tmp_path, {"elapsed": Elapsed()}, Window)
+    for fitted in (score, loaded.score):
+        with pytest.raises(SplitError, match=r"1 episodes that score elapsed was fitted on \(fit:2\)"):
+            calibrate("m", fitted, Window(), SplitConformal(), [*KNOWN, disguised], LEVEL)
+
+
+# -- scores that fail ------------------------------------------------------------------------------------------------
+
+
+def broken(number, call):
+    whole = TEST[number]
+    embedding = whole.embedding.copy()
+    embedding[call, 0] = np.nan
+    return dataclasses.replace(whole, embedding=embedding)
+
+
+def test_a_score_that_is_not_finite_names_its_episode_and_call(monitors):
+    episodes = [TEST[0], broken(3, 2), TEST[5]]
+    with pytest.raises(ScoreError, match=r"mahalanobis is nan in episode test:3 at policy call 2 \(control step 8\)"):
+        curves(monitors[1].score, episodes)
+
+
+def test_a_score_that_is_not_finite_names_its_slot(monitors):
+    online = OnlineMonitor([monitors[1]])
+    for slot in (4, 9):
+        online.begin(slot)
+    online.update([4], row(0, 0))
+    nan = dataclasses.replace(row(3, 1), embedding=np.full((1, D), np.nan))
+    with pytest.raises(ScoreError, match=r"in slot 4 at policy call 1 "):
+        online.update([9, 4], joined([row(2, 0), nan]))
+
+
+def test_one_episode_without_samples_is_told(monitors):
+    bare = dataclasses.replace(TEST[1], samples=None)
+    with pytest.raises(ScoreError, match="entropy needs the policy's samples"):
+        curves(monitors[2].score, [TEST[0], bare])
+
+
+# -- names and folders -----------------------------------------------------------------------------------------------
+
+
+def test_one_name_for_two_things_is_refused(monitors):
+    other = fit_score("rnd", Elapsed(), FIT, 0)
+    with pytest.raises(ConfigError, match="two fitted scores are called rnd"):
+        OnlineMonitor([monitors[0], calibrate("other", other, Window(), SplitConformal(), KNOWN, LEVEL)])
+    with pytest.raises(ConfigError, match="two monitors are called rnd"):
+        OnlineMonitor([monitors[0], dataclasses.replace(monitors[0])])
+    with pytest.raises(ConfigError, match="two monitors are called rnd"):
+        OnlineMonitor([monitors[0], And("rnd", (monitors[1], monitors[2]))])
+
+
+def test_a_folder_gives_back_every_monitor_exactly(monitors, tmp_path):
+    save(tmp_path / "deep" / "monitors", monitors)
+    again = load(tmp_path / "deep" / "monitors", {name: make() for name, make in BUILD.items()}, Window)
+    assert [m.name for m in again] == [m.name for m in monitors]
+    for old, new in zip(monitors, again, strict=True):
+        assert (new.level, new.guarantee, new.threshold_episodes) == (old.level, old.guarantee, old.threshold_episodes)
+        assert new.reason == old.reason
+        for a, b in zip(old.leaves(), new.leaves(), strict=True):
+            assert (a.score.episodes, a.score.seed, a.calibrator) == (b.score.episodes, b.score.seed, b.calibrator)
+            assert (a.window.kind, a.window.width) == (b.window.kind, b.window.width)
+    for name, readings in offline(monitors, TEST).items():
+        for old, new in zip(readings, offline(again, TEST)[name], strict=True):
+            assert all(np.array_equal(a, b, equal_nan=True) for a, b in zip(old, new, strict=True)), name
+    shared = {id(leaf.score) for monitor in again for leaf in monitor.leaves() if leaf.score.name == "rnd"}
+    assert len(shared) == 1
+    assert {path.suffix for path in (tmp_path / "deep" / "monitors").iterdir()} == {".json", ".safetensors"}
+
+
+def test_what_is_not_a_folder_of_monitors(monitors, tmp_path):
+    with pytest.raises(CheckpointError, match="fit them there first"):
+        load(tmp_path, {}, Window)
+    save(tmp_path, monitors[:1])
+    with pytest.raises(UnknownNameError, match="unknown score 'rnd'"):
+        load(tmp_path, {"stac": BUILD["stac"]()}, Window)
+    record = json.loads((tmp_path / "monitors.json").read_text())
+    del record["leaves"]["rnd"]["level"]
+    (tmp_path / "monitors.json").write_text(json.dumps(record))
+    with pytest.raises(CheckpointError, match="damaged"):
+        load(tmp_path, {"rnd": BUILD["rnd"]()}, Window)
+    save(tmp_path, monitors[:1])
+    whole = (tmp_path / "monitors.safetensors").read_bytes()
+    (tmp_path / "monitors.safetensors").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(CheckpointError, match="damaged"):
+        load(tmp_path, {"rnd": BUILD["rnd"]()}, Window)

@@ -1,0 +1,103 @@
+"""The loop: order, batch size and who is asked when."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.toy import GOAL, ToyPolicy, ToyTask, broken
+from workbench.errors import ConfigError
+from workbench.rollout import Launch, Lockstep, uid_of
+from workbench.types import Episode, PolicyCall, Stream, episode_index, split_of
+
+
+def rolled(scenes: int, order: list[int], **options) -> dict[str, Episode]:
+    lockstep = Lockstep(ToyTask(), ToyPolicy(lazy=0.3), scenes, samples=3, **options)
+    return {e.record["uid"]: e for e in lockstep.record([Launch(Stream(7, index)) for index in order])}
+
+
+def test_an_episode_does_not_depend_on_batch_size_or_order():
+    alone, together = rolled(1, list(range(12))), rolled(5, list(range(12))[::-1])
+    assert alone.keys() == together.keys()
+    for uid, episode in alone.items():
+        assert episode.record == together[uid].record
+        for key, rows in episode.steps.items():
+            np.testing.assert_array_equal(rows, together[uid].steps[key])
+        for key in ("step", "chunk", "samples", "embedding"):
+            np.testing.assert_array_equal(episode.calls[key], together[uid].calls[key])
+
+
+def test_noise_differs_between_episodes_and_between_calls():
+    moves = [episode.calls["chunk"][:, 0, 0].tolist() for episode in rolled(4, list(range(12))).values()]
+    assert len({tuple(m) for m in moves}) > 6
+    assert any(len(set(m)) == 2 for m in moves)
+
+
+def test_rows_stand_before_and_after_the_action():
+    (episode,) = Lockstep(ToyTask(), ToyPolicy(), 1).record([Launch(Stream(0, 0))])
+    assert episode.record["success"]
+    assert episode.record["length"] == GOAL
+    np.testing.assert_array_equal(episode.steps["obs/place"][:, 0], np.arange(GOAL))
+    np.testing.assert_array_equal(episode.steps["state"][:, 0], np.arange(GOAL))
+    assert episode.steps["stage"][-1] == 2
+    assert episode.steps["reward"].tolist() == [0.0] * (GOAL - 1) + [1.0]
+    assert episode.calls["step"].tolist() == [0, 4, 8, 12, 16]
+
+
+def test_until_deadline_runs_on_and_keeps_the_success():
+    (episode,) = Lockstep(ToyTask(), ToyPolicy(), 1, until="deadline").record([Launch(Stream(0, 0))])
+    assert episode.record["success"]
+    assert episode.record["length"] == ToyTask().deadline
+
+
+def test_a_failure_runs_to_the_deadline_and_knows_when_it_was_injected():
+    (episode,) = Lockstep(ToyTask(), ToyPolicy(), 1).record([Launch(Stream(0, 3), (broken(9, 0),))])
+    assert not episode.record["success"]
+    assert (episode.record["length"], episode.record["t_inj"], episode.record["perturbation"]) == (40, 9, "break")
+
+
+def test_subscribers_see_every_call_and_every_episode():
+    class Count:
+        calls, ends = 0, 0
+
+        def on_call(self, episodes: list[Stream], call: PolicyCall) -> None:
+            assert len(episodes) == len(call.step) == len(call.chunk)
+            self.calls += len(call.step)
+
+        def on_end(self, episode: Episode) -> None:
+            self.ends += 1
+
+    count = Count()
+    episodes = rolled(3, list(range(7)), subscribers=[count])
+    assert count.ends == 7
+    assert count.calls == sum(len(episode.calls["step"]) for episode in episodes.values())
+
+
+def test_samples_do_not_change_what_is_run():
+    with_samples = rolled(4, list(range(6)))
+    lockstep = Lockstep(ToyTask(), ToyPolicy(lazy=0.3), 4)
+    for episode in lockstep.record([Launch(Stream(7, index)) for index in range(6)]):
+        np.testing.assert_array_equal(episode.steps["action"], with_samples[episode.record["uid"]].steps["action"])
+
+
+@pytest.mark.parametrize("wrong", [{"until": "soon"}, {"scenes": 0}])
+def test_impossible_settings_are_refused(wrong):
+    with pytest.raises(ConfigError, match=next(iter(wrong))):
+        Lockstep(ToyTask(), ToyPolicy(), **{"scenes": 1, **wrong})
+
+
+def test_uids_tell_seed_index_and_faults_apart():
+    uids = {
+        uid_of(Stream(seed, index), faults)
+        for seed in (0, 1)
+        for index in (0, 1)
+        for faults in ((), (broken(1, 2),), (broken(1, 3),))
+    }
+    assert len(uids) == 12
+
+
+def test_an_episode_and_its_twin_are_of_one_split():
+    for split in ("train", "fit", "select", "calibrate", "test"):
+        assert split_of(episode_index(split, 99_999)) == split
+    with pytest.raises(ValueError, match="100000"):
+        episode_index("fit", 100_000)
