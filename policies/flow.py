@@ -181,9 +181,12 @@ class FlowPolicy:
 
         Parameters
         ----------
-        folder : where :meth:`save` wrote it.
-        task : name of the task that it will drive; None to take whatever is there.
-        observation_sizes : key -> length of that task's observations; None to take whatever is there.
+        folder
+            where :meth:`save` wrote it.
+        task
+            name of the task that it will drive; None to take whatever is there.
+        observation_sizes
+            key -> length of that task's observations; None to take whatever is there.
         """
         folder = Path(folder)
         needed = ("config", "task", "layout", "action_size", "statistics", "recipe")

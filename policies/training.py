@@ -119,15 +119,29 @@ def train(
 
     Parameters
     ----------
-    demonstrations : at least two.
-    task : name of their task.
-    warmup : iterations in which the learning rate rises linearly; after them it falls to zero along a cosine.
-    clip_norm : largest norm of a gradient.
-    ema_decay : decay of the running average of the weights, which is what the policy is given in the end.
-    held_out : part of the demonstrations that only the validation sees.
-    folder : where the state is kept every ``save_every`` iterations; a training that was interrupted goes on from there
-        and ends bit for bit as if it had not been.
-    progress : called after every iteration with the iterations done and the loss.
+    policy
+        is given the averaged weights in the end.
+    demonstrations
+        at least two; of one task.
+    task
+        name of their task.
+    iterations, batch, learning_rate, weight_decay
+        steps of AdamW (Loshchilov and Hutter, ICLR 2019), windows in each, the highest rate, and the decay.
+    warmup
+        iterations in which the learning rate rises linearly; after them it falls to zero along a cosine.
+    clip_norm
+        largest norm of a gradient.
+    ema_decay
+        decay of the running average of the weights.
+    held_out
+        part of the demonstrations that only the validation sees.
+    seed
+        decides the first weights, what is held out, the batches and their noise.
+    folder, save_every
+        where the state is kept, every so many iterations; a training that was interrupted goes on from there and ends
+        bit for bit as if it had not been.
+    progress
+        called after every iteration with the iterations done and the loss.
     """
     recipe: Record = {
         "iterations": iterations,

@@ -39,7 +39,6 @@ def test_onset_is_the_first_step_from_which_nothing_succeeds(breaks):
     assert (onset.step, onset.low, onset.high) == (0, 0, 0)
 
 
-
 def test_onset_equals_a_full_scan_over_the_calls():
     # 40 steps, 20 needed: at most 5 of 10 calls may be idle, so the value falls as idle calls pile up.
     policy, task = ToyPolicy(lazy=0.45), ToyTask()
@@ -50,9 +49,7 @@ def test_onset_equals_a_full_scan_over_the_calls():
         if episode.record["success"]:
             continue
         (onset,) = drive([find_onset(episode, policy, (64,))], lockstep)
-        values = drive(
-            [measure_value(episode, int(step), policy, (64,)) for step in episode.calls["step"]], lockstep
-        )
+        values = drive([measure_value(episode, int(step), policy, (64,)) for step in episode.calls["step"]], lockstep)
         below = [value.rate < 0.5 for value in values]
         if below != sorted(below):
             continue  # not monotone: a binary search may stop at another crossing

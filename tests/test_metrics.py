@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workbench.metrics import (
@@ -36,6 +36,7 @@ def judged(margin=(-1.0,), length=DEADLINE, success=False, perturbed=False, t_on
 numbers = st.lists(st.integers(-4, 4), min_size=1, max_size=12)
 
 
+@settings(deadline=None)
 @given(numbers, numbers)
 def test_auroc_counts_pairs_with_ties_as_half(positive, negative):
     pairs = [(a > b) + 0.5 * (a == b) for a in positive for b in negative]
@@ -103,6 +104,7 @@ def test_no_trials_know_nothing():
     assert alarm_rate([]) == {"alarms": 0, "episodes": 0, "rate": None, "ci95": [0.0, 1.0]}
 
 
+@settings(deadline=None)
 @given(st.integers(0, 40), st.integers(0, 40))
 def test_intervals_hold_their_proportion(count, more):
     total = count + more

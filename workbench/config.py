@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from workbench.errors import CheckpointError, ConfigError, StoreError, UnknownNameError, WorkbenchError
+from workbench.errors import CheckpointError, ConfigError, StoreError, WorkbenchError
 from workbench.types import Policy, Record, Task
 
 ALLOWED_TARGETS = "workbench."
@@ -247,3 +247,10 @@ def compose(overrides: list[str]) -> Record:
         return plain(hydra.compose("workbench", overrides=overrides))
     with hydra.initialize_config_module(config_module="workbench.conf", version_base="1.3"):
         return plain(hydra.compose("workbench", overrides=overrides))
+
+
+def words_asked() -> list[str]:
+    """The overrides that Hydra was given on the command line."""
+    from hydra.core.hydra_config import HydraConfig
+
+    return list(HydraConfig.get().overrides.task)

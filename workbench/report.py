@@ -16,35 +16,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from workbench import charts
+from workbench.metrics import FRACTIONS, wilson
 from workbench.types import Record
-from workbench.view import MonitorTrace
 
 if TYPE_CHECKING:
     from markupsafe import Markup
     from rich.console import RenderableType
 
 SECTIONS = ("policy", "perturbed", "labels", "monitors", "strategies")
-BASELINES = ("elapsed", "always", "task_prior", "length")
+BASELINES = ("elapsed", "always")
 """Scores that look at no policy output; what a real score has to beat."""
-FRACTIONS = ("0.25", "0.5", "0.75", "1.0")
+REFERENCES = ("continue", "placebo")
+"""Strategies that the others are held against."""
 DASH = "–"  # noqa: RUF001 (an en dash stands between the bounds of an interval)
 NONE = "—"
-
-
-@dataclasses.dataclass(frozen=True)
-class ExampleEpisode:
-    """One episode to show: what its monitors said and what happened when.
-
-    Attributes
-    ----------
-    title : one line that says which episode it is.
-    monitors : name -> what it said.
-    events : name -> control step; negative ones did not happen.
-    """
-
-    title: str
-    monitors: Mapping[str, MonitorTrace]
-    events: Mapping[str, int]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +40,7 @@ class Audit:
     broken: bool
 
 
-def write_report(path: Path, metrics: Record, *, title: str, curves: ExampleEpisode | None = None) -> Path:
+def write_report(path: Path, metrics: Record, *, title: str, curves: Record) -> Path:
     """Write the page.
 
     Parameters
@@ -67,7 +52,8 @@ def write_report(path: Path, metrics: Record, *, title: str, curves: ExampleEpis
     title
         Heading of the page.
     curves
-        An episode to show with its monitors, or None.
+        An episode to show: ``title``, ``events`` (name -> control step, negative if it did not happen) and ``monitors``
+        (name -> ``step`` and ``margin`` of each policy call); empty for none.
     """
     import jinja2
 
@@ -84,8 +70,9 @@ def write_report(path: Path, metrics: Record, *, title: str, curves: ExampleEpis
         "monitors": monitor_rows(metrics),
         "promises": promises(metrics),
         "strategies": strategy_rows(metrics),
+        "head": metrics.get("head", {}),
         "figures": _figures(metrics, curves),
-        "example": curves,
+        "example": curves.get("title", ""),
         "facts": _facts(metrics),
         "config": json.dumps(metrics["config"], indent=2) if "config" in metrics else "",
         "none": NONE,
@@ -105,16 +92,6 @@ def terminal_tables(metrics: Record, only: Sequence[str] = SECTIONS) -> list[Ren
         "strategies": _strategy_table,
     }
     return [table for section in SECTIONS if section in only for table in [makers[section](metrics)] if table]
-
-
-def wilson(successes: int, episodes: int, z: float = 1.959964) -> tuple[float, float]:
-    """95 % interval of a rate (Wilson, J. American Statistical Association, 1927); (0, 1) where nothing was counted."""
-    if episodes == 0:
-        return 0.0, 1.0
-    share, shrink = successes / episodes, 1 + z * z / episodes
-    middle = (share + z * z / (2 * episodes)) / shrink
-    half = z / shrink * math.sqrt(share * (1 - share) / episodes + z * z / (4 * episodes**2))
-    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def percent(share: float | None) -> str:
@@ -179,7 +156,7 @@ def monitor_rows(metrics: Record) -> list[Record]:
             "nominal": audit(row.get("fpr_nominal"), row.get("level")),
             "perturbed_success": audit(row.get("fpr_perturbed_success"), None).text,
             "tpr": _rate(row.get("tpr")),
-            "auroc": {at: number((row.get("auroc") or {}).get(at)) for at in FRACTIONS},
+            "auroc_at_half": number((row.get("auroc") or {}).get("0.5")),
             "twa": number(row.get("twa")),
             "detection_time": number(row.get("detection_time")),
             "actionable_recall": _rate(row.get("actionable_recall")),
@@ -209,6 +186,7 @@ def strategy_rows(metrics: Record) -> list[Record]:
             "broken": count(row["kept"][1] - row["kept"][0], row["kept"][1]),
             "broken_interval": interval(wilson(row["kept"][1] - row["kept"][0], row["kept"][1])),
             "p": p_value(row.get("p_vs_placebo")),
+            "steps": number(row.get("median_steps"), 0),
         }
         for row in metrics.get("strategies", [])
     ]
@@ -235,7 +213,7 @@ def is_baseline(row: Record) -> bool:
 
 def audit(rate: Record | None, level: float | None) -> Audit:
     """False alarms k/n with their interval; broken where the whole interval lies above the promised level, if any."""
-    if not rate:
+    if not rate or not rate["episodes"]:
         return Audit(NONE, False)
     text = f"{count(rate['alarms'], rate['episodes'])} · {interval(rate['ci95'])}"
     broken = level is not None and rate["ci95"][0] > level
@@ -250,29 +228,42 @@ def headlines(metrics: Record) -> list[Record]:
     if faults := fault_rows(metrics):
         worst = faults[0]
         rows.append({"value": worst["percent"], "what": f"success under {worst['name']}", "sure": worst["of"]})
-    if best := _best_monitor(metrics):
-        alarms = audit(best.get("fpr_nominal"), None).text
-        what = f"of failures caught while they can be mended, by {best['score']}"
-        rows.append({"value": _rate(best["actionable_recall"]), "what": what, "sure": f"false alarms {alarms}"})
-    tried = [row for row in metrics.get("strategies", []) if row.get("p_vs_placebo") is not None and row["rescued"][1]]
+    kept = _honest_monitors(metrics)
+    if kept:
+        best = max(kept, key=lambda row: _share(row["actionable_recall"]))
+        what = f"of failures caught while they can be mended, by {_name(best)}{_out_of(kept)}"
+        alarms = audit(best["fpr_nominal"], None).text
+        rows.append(
+            {"value": percent(_share(best["actionable_recall"])), "what": what, "sure": f"false alarms {alarms}"}
+        )
+    tried = [row for row in metrics.get("strategies", []) if row["name"] not in REFERENCES and row["rescued"][1]]
     if tried:
         best = max(tried, key=lambda row: row["rescued"][0] / row["rescued"][1])
         sure = f"{count(*best['rescued'])} · {interval(wilson(*best['rescued']))} · p {p_value(best['p_vs_placebo'])}"
-        what = f"of failing episodes rescued by {best['name']}, against placebo"
+        what = f"of failing episodes rescued by {best['name']}{_out_of(tried)}, against placebo"
         rows.append({"value": percent(best["rescued"][0] / best["rescued"][1]), "what": what, "sure": sure})
     return rows
 
 
-def _best_monitor(metrics: Record) -> Record | None:
-    """The monitor of highest actionable recall among those whose false alarms keep their promise."""
-    kept = [
+def _out_of(rows: Sequence[Record]) -> str:
+    """Says that a number is the highest of several, which favours it."""
+    return f" (best of {len(rows)})" if len(rows) > 1 else ""
+
+
+def _name(row: Record) -> str:
+    return f"{row['score']} + {row['calibrator']}" if row.get("calibrator") else str(row["score"])
+
+
+def _honest_monitors(metrics: Record) -> list[Record]:
+    """Monitors that are no baselines and whose false alarms keep their promise."""
+    return [
         row
         for row in metrics.get("monitors", [])
         if not is_baseline(row)
-        and row.get("actionable_recall") is not None
-        and not audit(row.get("fpr_nominal"), row.get("level")).broken
+        and row.get("actionable_recall")
+        and row.get("fpr_nominal")
+        and not audit(row["fpr_nominal"], row.get("level")).broken
     ]
-    return max(kept, key=lambda row: _share(row["actionable_recall"]), default=None)
 
 
 def _rate_row(successes: int, episodes: int) -> Record:
@@ -298,7 +289,7 @@ def _rate(rate: Any) -> str:
     return count(rate["alarms"], rate["episodes"]) if isinstance(rate, dict) else percent(rate)
 
 
-def _figures(metrics: Record, curves: ExampleEpisode | None) -> dict[str, Markup]:
+def _figures(metrics: Record, curves: Record) -> dict[str, Markup]:
     """Name -> figure, for those whose numbers are there."""
     figures: dict[str, Markup] = {}
     training = metrics.get("policy", {}).get("training")
@@ -316,7 +307,7 @@ def _figures(metrics: Record, curves: ExampleEpisode | None) -> dict[str, Markup
         figures["labels"] = charts.histogram(groups, label=f"{words}{np.median(points):.0f}", x_label="control step")
     if lines := _auroc_lines(metrics):
         figures["auroc"] = _auroc_figure(lines)
-    if curves:
+    if curves.get("monitors"):
         figures["example"] = _example_figure(curves)
     return figures
 
@@ -331,15 +322,16 @@ def _training_figure(training: Record) -> Markup:
 
 
 def _auroc_lines(metrics: Record) -> dict[str, list[float | None]]:
-    """Score -> AUROC at the common times; the window of highest mean stands for its score."""
-    best: dict[str, list[float | None]] = {}
+    """Score -> AUROC at the common times.
+
+    The first monitor stands for its score: taking the best one would be a choice made on the test split.
+    """
+    lines: dict[str, list[float | None]] = {}
     for row in metrics.get("monitors", []):
-        values = [(row.get("auroc") or {}).get(at) for at in FRACTIONS]
+        values = [(row.get("auroc") or {}).get(str(at)) for at in FRACTIONS]
         if any(value is not None for value in values):
-            kept = best.get(row["score"])
-            if kept is None or _mean(values) > _mean(kept):
-                best[row["score"]] = values
-    return best
+            lines.setdefault(row["score"], values)
+    return lines
 
 
 def _mean(values: Sequence[float | None]) -> float:
@@ -347,32 +339,30 @@ def _mean(values: Sequence[float | None]) -> float:
 
 
 def _auroc_figure(lines: Mapping[str, Sequence[float | None]]) -> Markup:
-    at = [float(fraction) for fraction in FRACTIONS]
     ordered = sorted(lines, key=lambda name: (name in BASELINES, -_mean(lines[name])))
-    series = [charts.Line(name, at, lines[name], quiet=name in BASELINES, marked=True) for name in ordered]
+    series = [charts.Line(name, FRACTIONS, lines[name], quiet=name in BASELINES, marked=True) for name in ordered]
     words = "AUROC at a quarter, half, three quarters and all of the deadline. " + "; ".join(
         f"{name} {', '.join(number(value) for value in lines[name])}" for name in ordered
     )
     low = min([0.4, *(value for row in lines.values() for value in row if value is not None)])
     return charts.line_chart(
-        series, label=words, x_label="share of the deadline", y_label="AUROC", x_ticks=at, y_range=(low - 0.02, 1.02),
+        series, label=words, x_label="share of the deadline", y_label="AUROC", x_ticks=FRACTIONS, y_range=(low - 0.02, 1.02),
         level=(0.5, "chance"),
     )  # fmt: skip
 
 
-def _example_figure(example: ExampleEpisode) -> Markup:
-    lines, alarms = [], []
-    for name, trace in example.monitors.items():
-        margin = trace.relative_margin()
-        dots = [(float(s), float(m)) for s, m in zip(trace.call_steps, margin, strict=True) if s == trace.alarm_step]
-        alarms += [f"{name} alarms at step {trace.alarm_step}" if dots else f"{name} stays quiet"]
-        lines.append(charts.Line(name, [float(s) for s in trace.call_steps], [float(m) for m in margin], dots=dots))
-    events = {
-        f"{name} ({step})": float(step)
-        for name, step in sorted(example.events.items(), key=lambda e: e[1])
-        if step >= 0
-    }
-    words = f"{example.title}. {'; '.join([*events, *alarms])}."
+def _example_figure(example: Record) -> Markup:
+    lines, told = [], []
+    for name, curve in example["monitors"].items():
+        largest = max((abs(margin) for margin in curve["margin"]), default=0.0) or 1.0
+        relative = [margin / largest for margin in curve["margin"]]
+        points = zip(curve["step"], relative, strict=True)
+        alarm = next(((step, margin) for step, margin in points if margin > 0), None)
+        told.append(f"{name} alarms at step {alarm[0]}" if alarm else f"{name} stays quiet")
+        lines.append(charts.Line(name, curve["step"], relative, dots=[alarm] if alarm else []))
+    happened = sorted((step, name) for name, step in example["events"].items() if step >= 0)
+    events = {f"{name} ({step})": float(step) for step, name in happened}
+    words = f"{example['title']}. {'; '.join([*events, *told])}."
     return charts.line_chart(
         lines, label=words, x_label="control step", y_label="margin to the threshold", y_range=(-1.05, 1.05),
         level=(0.0, "threshold"), events=events,
@@ -433,16 +423,16 @@ def _monitor_table(metrics: Record) -> RenderableType | None:
         told = f"[bold red]{row['nominal'].text}[/]" if row["nominal"].broken else row["nominal"].text
         style = "dim" if row["baseline"] else ""
         cells = [row["score"], row["window"], row["calibrator"], told, row["level"], row["tpr"]]
-        table.add_row(*cells, row["actionable_recall"], row["auroc"]["0.5"], row["twa"], style=style)
+        table.add_row(*cells, row["actionable_recall"], row["auroc_at_half"], row["twa"], style=style)
     return table if rows else None
 
 
 def _strategy_table(metrics: Record) -> RenderableType | None:
     rows = strategy_rows(metrics)
     columns = [("strategy", False), ("alarmed", True), ("rescued", True), ("95 %", True)]
-    columns += [("broken", True), ("95 % ", True), ("p vs placebo", True)]
+    columns += [("broken", True), ("95 % ", True), ("p vs placebo", True), ("median steps", True)]
     table = _table("strategies", columns)
     for row in rows:
         cells = [row["name"], row["alarmed"], row["rescued"], row["rescued_interval"], row["broken"]]
-        table.add_row(*cells, row["broken_interval"], row["p"])
+        table.add_row(*cells, row["broken_interval"], row["p"], row["steps"])
     return table if rows else None

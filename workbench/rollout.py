@@ -169,9 +169,7 @@ class Lockstep:
 
     def _plan(self, due: list[_Slot]) -> None:
         seen = [slot.seen() for slot in due]
-        observation = {
-            key: np.stack([np.stack([past[key] for past in each]) for each in seen]) for key in seen[0][0]
-        }
+        observation = {key: np.stack([np.stack([past[key] for past in each]) for each in seen]) for key in seen[0][0]}
         began = time.perf_counter()
         output = self.policy.plan(observation, [slot.noise() for slot in due], self.samples)
         seconds = (time.perf_counter() - began) / len(due)

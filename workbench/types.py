@@ -271,9 +271,7 @@ class Policy(Protocol):
     privileged: bool
     """Whether it is handed ``Truth.observation`` instead of what the robot sees (scripted experts)."""
 
-    def plan(
-        self, observation: Observation, noise: Sequence[np.random.Generator], samples: int = 0
-    ) -> PolicyOutput:
+    def plan(self, observation: Observation, noise: Sequence[np.random.Generator], samples: int = 0) -> PolicyOutput:
         """One inference.
 
         Parameters

@@ -106,7 +106,7 @@ def _network(sizes: Sequence[int]) -> nn.Sequential:
     layers: list[nn.Module] = []
     for inputs, outputs in itertools.pairwise(sizes):
         # Without torch's own initialisation, which would draw from the process-wide stream.
-        layers += [torch.nn.utils.skip_init(nn.Linear, inputs, outputs), nn.LeakyReLU()]
+        layers += [nn.Linear(inputs, outputs, device="meta").to_empty(device="cpu"), nn.LeakyReLU()]
     return nn.Sequential(*layers[:-1])
 
 

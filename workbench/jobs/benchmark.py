@@ -21,7 +21,9 @@ def run(run: Run) -> None:
     monitors = load_monitors(run)
     numbers = [number for number in range(len(store)) if store.episodes["split"][number] == "test"]
     if not numbers:
-        raise StoreError(f"{run.shown(run.store)} has no episode in the test split; roll some with job.episodes.test=20")
+        raise StoreError(
+            f"{run.shown(run.store)} has no episode in the test split; roll some with job.episodes.test=20"
+        )
     rows: dict[str, list[JudgedEpisode]] = {monitor.name: [] for monitor in monitors}
     with progress("benchmark", len(numbers)) as advance:
         for first in range(0, len(numbers), 50):

@@ -70,7 +70,13 @@ def make_monitors(
 
     def one(score: str, rule: str, window: Window) -> Monitor:
         return calibrate(
-            f"{score}+{rule}", named(fitted, score), window, named(rules, rule), calibrating, settings["level"], raw[score]
+            f"{score}+{rule}",
+            named(fitted, score),
+            window,
+            named(rules, rule),
+            calibrating,
+            settings["level"],
+            raw[score],
         )
 
     shared = window(settings["window"], settings["width"])

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from workbench.branch import find_onset, find_point_of_no_return, drive, replay
+from workbench.branch import drive, find_onset, find_point_of_no_return, replay
 from workbench.config import Run
 from workbench.crew import advance_all, batches, crew
 from workbench.errors import ConfigError

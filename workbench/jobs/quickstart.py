@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench import __version__
-from workbench.config import Run, build, compose, digest, write_text
+from workbench.config import Run, build, compose, digest, words_asked, write_text
 from workbench.progress import console
 from workbench.report import terminal_tables
 from workbench.types import Record
@@ -39,9 +39,10 @@ def run(run: Run, stages: Mapping[str, Mapping[str, Any]]) -> None:
     """Do every stage that is missing or changed, in order."""
     ledger = Ledger(run.folder / "stages.json")
     fingerprints: dict[str, str] = {}
+    asked = [word for word in words_asked() if not word.startswith("job=")]
     for name, node in stages.items():
         stage = Stage(name, **node)
-        runs = [Run(compose([*words(), *override]), run.root) for override in stage.runs]
+        runs = [Run(compose([*asked, *override]), run.root) for override in stage.runs]
         fingerprints[name] = fingerprint(stage, runs, fingerprints)
         done = ledger.state(name) == (fingerprints[name], True)
         if done and all(getattr(run, made).exists() for made in stage.makes):
@@ -74,13 +75,6 @@ def set_aside(run: Run, path: Path) -> None:
         kept = path.with_name(f"{path.stem}.before-{time.strftime('%Y%m%d-%H%M%S')}{path.suffix}")
         path.rename(kept)
         console.print(f"settings have changed: {run.shown(path)} is kept as {run.shown(kept)}")
-
-
-def words() -> list[str]:
-    """What was asked on the command line, without the job."""
-    from hydra.core.hydra_config import HydraConfig
-
-    return [word for word in HydraConfig.get().overrides.task if not word.startswith("job=")]
 
 
 def fingerprint(stage: Stage, runs: Sequence[Run], fingerprints: Mapping[str, str]) -> str:

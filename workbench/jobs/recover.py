@@ -39,9 +39,7 @@ class Batch:
     starts: list[tuple[int, tuple[int, ...]]]
 
 
-def run(
-    run: Run, monitor: str, allowance_steps: int, expert: Record, moments: int, trainer: Record
-) -> None:
+def run(run: Run, monitor: str, allowance_steps: int, expert: Record, moments: int, trainer: Record) -> None:
     """Train the head if a strategy needs it, then branch from every alarm with every strategy."""
     if allowance_steps < 1 or moments < 1:
         raise ConfigError(f"job.allowance_steps={allowance_steps} and job.moments={moments} must be at least 1")
@@ -85,14 +83,10 @@ def strategies(run: Run) -> dict[str, Strategy]:
     }
 
 
-def train_head(
-    run: Run, store: Store, expert: Record, allowance_steps: int, moments: int, trainer: Record
-) -> None:
+def train_head(run: Run, store: Store, expert: Record, allowance_steps: int, moments: int, trainer: Record) -> None:
     """Fine-tune the policy on the expert's recoveries from failed episodes of the fit split, and its demonstrations."""
     rows = store.episodes
-    failed = [
-        number for number in range(len(store)) if rows["split"][number] == "fit" and not rows["success"][number]
-    ]
+    failed = [number for number in range(len(store)) if rows["split"][number] == "fit" and not rows["success"][number]]
     if not failed:
         raise StoreError(
             f"{run.shown(run.store)} has no failed episode in the fit split to learn recoveries from; roll some with "
@@ -155,7 +149,7 @@ def alarms(run: Run, store: Store, name: str) -> list[tuple[int, tuple[int, ...]
     monitors = {monitor.name: monitor for monitor in load_monitors(run)}
     if name not in monitors:
         raise UnknownNameError("monitor", name, monitors)
-    found = []
+    found: list[tuple[int, tuple[int, ...]]] = []
     for number in range(len(store)):
         if store.episodes["split"][number] == "test" and store.episodes["outcome"][number] != "diverged":
             calls = store.calls(number)

@@ -1,0 +1,110 @@
+"""Every yaml composes, is built, and says nothing that its constructor does not know."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from workbench.config import Run, build, compose, resolve
+from workbench.errors import CheckpointError, ConfigError
+
+ROOT = Path(__file__).parent.parent
+PARTS = ["perturbation", "score", "calibrator", "strategy"]
+FILES = sorted(path for path in (ROOT / "conf").glob("*/*.yaml") if path.parent.name not in ("hydra", "experiment"))
+
+
+def nodes(value: Any) -> list[dict[str, Any]]:
+    """Every node with a target, at any depth."""
+    if not isinstance(value, dict):
+        return []
+    here = [value] if "_target_" in value else []
+    return here + [node for child in value.values() for node in nodes(child)]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_every_target_exists_and_takes_what_the_yaml_says(path):
+    content = yaml.safe_load(path.read_text())
+    found = nodes(content)
+    assert found, "a yaml without a target configures nothing"
+    for node in found:
+        known = inspect.signature(resolve(node["_target_"])).parameters
+        assert set(node) - {"_target_"} <= set(known), f"{path.name} names arguments that {node['_target_']} lacks"
+    if path.parent.name in PARTS:
+        assert list(content) == [path.stem], "a part is a dict with its own name as the only key"
+
+
+@pytest.mark.parametrize("group", [*PARTS, "task", "policy", "job"])
+def test_every_option_composes(group):
+    for path in sorted((ROOT / "conf" / group).glob("*.yaml")):
+        value = f"[{path.stem}]" if group in PARTS else path.stem
+        assert compose([f"{group}={value}"])[group]
+
+
+def test_every_experiment_composes_and_begins_with_its_command():
+    for path in (ROOT / "conf" / "experiment").glob("*.yaml"):
+        lines = path.read_text().splitlines()
+        assert lines[0] == "# @package _global_"
+        assert lines[1].startswith("# workbench ")
+        compose([f"+experiment={path.stem}"])
+
+
+def test_parts_are_built_from_the_default_configuration():
+    config = compose([])
+    run = Run(config)
+    assert run.task.name == "lift"
+    for group in ("score", "calibrator"):
+        for node in config[group].values():
+            assert build(node) is not None
+
+
+def test_parameters_are_set_from_the_command_line():
+    config = compose(["perturbation=[slip,object_shift]", "perturbation.slip.open_steps=[4,5]", "seed=3"])
+    assert (config["perturbation"]["slip"]["open_steps"], config["seed"]) == ([4, 5], 3)
+
+
+@pytest.mark.parametrize("target", ["os.system", "builtins.eval", "workbenchevil.x", ""])
+def test_targets_outside_the_allow_list_are_refused(target):
+    with pytest.raises(ConfigError, match="refused"):
+        build({"_target_": target})
+
+
+def test_a_missing_target_and_a_wrong_argument_say_so():
+    with pytest.raises(ConfigError, match="nothing_here"):
+        build({"_target_": "workbench.envs.nothing_here.X"})
+    with pytest.raises(ConfigError, match="wdith"):
+        build({"_target_": "workbench.detectors.window.Window", "kind": "mean", "wdith": 2})
+
+
+def test_errors_of_a_constructor_keep_their_kind():
+    with pytest.raises(ConfigError, match="width=0"):
+        build({"_target_": "workbench.detectors.window.Window", "kind": "mean", "width": 0})
+
+
+def test_numbers_of_metrics_merge_and_survive(tmp_path):
+    run = Run(compose(["name=m"]), tmp_path)
+    run.update_metrics(policy={"nominal": {"episodes": 3}}, wall_s=1)
+    run.update_metrics(policy={"training": [1]}, wall_s=2)
+    assert run.metrics() == {"policy": {"nominal": {"episodes": 3}, "training": [1]}, "wall_s": 2}
+    assert [path.name for path in run.folder.iterdir()] == ["metrics.json"]
+
+
+def test_names_that_would_leave_the_folder_are_refused():
+    for wrong in ("../x", "a/b", ".hidden", ""):
+        with pytest.raises(ConfigError, match="plain name"):
+            Run({**compose([]), "name": wrong})
+
+
+def test_a_missing_checkpoint_says_how_to_make_one(tmp_path):
+    with pytest.raises(CheckpointError, match="workbench train name=n"):
+        Run(compose(["name=n"]), tmp_path).policy()
+
+
+def test_a_run_travels_as_configuration_alone(tmp_path):
+    run = Run(compose(["name=n"]), tmp_path)
+    assert run.task is run.task
+    kind, arguments = run.__reduce__()
+    assert kind(*arguments).config == run.config
