@@ -284,3 +284,13 @@ def test_what_is_not_a_folder_of_monitors(monitors, tmp_path):
     (tmp_path / "monitors.safetensors").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(CheckpointError, match="damaged"):
         load(tmp_path, {"rnd": BUILD["rnd"]()}, Window)
+
+
+def test_a_writer_killed_half_way_leaves_visibly_no_monitors(monitors, tmp_path, monkeypatch):
+    save(tmp_path, monitors[:1])
+    with monkeypatch.context() as patch:
+        patch.setattr("pathlib.Path.write_text", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            save(tmp_path, monitors[1:2])
+    with pytest.raises(CheckpointError, match="fit them there first"):
+        load(tmp_path, {name: make() for name, make in BUILD.items()}, Window)

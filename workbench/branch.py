@@ -199,7 +199,8 @@ def intervene(episode: Episode, step: int, strategy: Strategy, policy: Policy, a
     start = start_at(episode, step, policy)
     if strategy.replans:
         start = dataclasses.replace(start, queue=np.zeros((0, 0)))
-    if driver.history == 1:
+    if driver.privileged:
+        # What the robot saw is not what a privileged driver is handed.
         start = dataclasses.replace(start, history=())
     stream = stream_of(episode)
     return Launch(

@@ -76,29 +76,31 @@ def hydra_arguments(arguments: list[str]) -> list[str]:
     return [f"job={job}", *(["+experiment=" + job] if experiment and not chosen else []), *rest]
 
 
-def explain_composition(error: Exception) -> str:
+def explain_composition(error: Exception, arguments: list[str]) -> str:
     """One line out of Hydra's several, with the nearest right key or option where there is one."""
     text = " ".join(str(error).split())
     if match := re.search(r"Key '([^']+)' (?:is )?not in (?:struct|'\w+')(?:.*?full_key: (\S+))?", text):
         full = match.group(2) or match.group(1)
-        return f"unknown key {full!r}.{near_key(full)}"
+        return f"unknown key {full!r}.{near_key(full, arguments)}"
     if match := re.search(r"Could not override '([^']+)'", text):
-        return f"unknown key {match.group(1)!r}.{near_key(match.group(1))}"
-    if match := re.search(r"Could not find '([^']+)/([^'/]+)' Available options in '[^']+': (.*)", text):
-        group, asked, options = match.groups()
-        known = re.findall(r"[\w-]+", options)
+        return f"unknown key {match.group(1)!r}.{near_key(match.group(1), arguments)}"
+    if match := re.search(r"Could not (?:find|load) '([^']+)/([^'/]+)'", text):
+        group, asked = match.groups()
+        files = (resources.files(CONFIG) / group).iterdir()
+        known = sorted(file.name.removesuffix(".yaml") for file in files if file.name.endswith(".yaml"))
         near = difflib.get_close_matches(asked, known, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         return f"unknown {group} {asked!r}.{hint} Known: {', '.join(known)}."
     return text
 
 
-def near_key(asked: str) -> str:
+def near_key(asked: str, arguments: list[str]) -> str:
     """A hint with the nearest keys of the composed configuration."""
     from workbench.config import compose
 
     with contextlib.suppress(Exception):
-        words = [word for word in sys.argv[1:] if word.startswith(("job=", "perturbation=", "score=", "+experiment="))]
+        # Only words that choose groups: they decide which keys there are.
+        words = [word for word in arguments if word.startswith(("job=", "perturbation=", "score=", "+experiment="))]
         known = list(keys_of(compose(words)))
         asked_last = asked.rsplit(".", 1)[-1]
         near = difflib.get_close_matches(asked, known, n=1, cutoff=0.6) or [
@@ -122,29 +124,28 @@ def keys_of(node: Any, prefix: str = "") -> Iterator[str]:
 
 
 def check_composition(arguments: list[str]) -> None:
-    """Compose once before Hydra takes over, so that a wrong word is answered in one line."""
+    """Compose once before Hydra takes over, so that a wrong word is answered in one line and makes no folder."""
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    from workbench.config import compose
+    from workbench.config import Run, compose
 
     plain = [argument for argument in arguments if not argument.startswith("-")]
     sweep = "-m" in arguments or "--multirun" in arguments
     try:
-        compose([re.sub(r",[^\]}]*$", "", word) if sweep else word for word in plain])
+        Run(compose([re.sub(r",[^\]}]*$", "", word) if sweep else word for word in plain]))
     except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(explain_composition(error)) from None
+        raise ConfigError(explain_composition(error, plain)) from None
 
 
 def run_job(composed: Any) -> None:
     """Run one composed job; what a person caused is one line on stderr and a non-zero exit."""
     from workbench.config import Run, build, plain
 
-    config = plain(composed)
-    if not isinstance(config["job"], dict):
-        raise ConfigError(f"job={config['job']!r} is not a job. Jobs: {', '.join(job_descriptions())}.")
-    run = Run(config)
-    build({**config["job"], "_partial_": True})(run)
+    # Hydra would print a line of its own for an exception; an exit it lets through.
+    with one_line_errors():
+        config = plain(composed)
+        build({**config["job"], "_partial_": True})(Run(config))
 
 
 @contextlib.contextmanager

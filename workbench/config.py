@@ -6,13 +6,15 @@ import dataclasses
 import functools
 import hashlib
 import importlib
+import inspect
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from workbench.errors import CheckpointError, ConfigError, StoreError, WorkbenchError
+from workbench.errors import CheckpointError, ConfigError, StoreError, UnknownNameError, WorkbenchError
 from workbench.types import Policy, Record, Task
 
 ALLOWED_TARGETS = "workbench."
@@ -101,7 +103,14 @@ def build(node: Mapping[str, Any], **extra: Any) -> Any:
         cause = error.__cause__
         if isinstance(cause, WorkbenchError):
             raise cause from None
+        if match := re.search(r"unexpected keyword argument '(\w+)'", str(cause)):
+            raise UnknownNameError(f"parameter of {target}", match[1], parameters_of(target)) from None
         raise ConfigError(f"{target} cannot be built: {' '.join(str(cause or error).split())}") from cause
+
+
+def parameters_of(target: str) -> list[str]:
+    """Names that a target takes from a configuration."""
+    return list(inspect.signature(resolve(target)).parameters)
 
 
 def resolve(target: str) -> Any:

@@ -344,7 +344,10 @@ class OnlineMonitor:
 
 
 def save(folder: Path, monitors: Sequence[Monitor | And]) -> None:
-    """Write monitors with their scores, thresholds, fitted uids and guarantees: safetensors and JSON, no pickle."""
+    """Write monitors with their scores, thresholds, fitted uids and guarantees: safetensors and JSON, no pickle.
+
+    The JSON goes first and comes last: killed at any point, the folder holds whole monitors or visibly none.
+    """
     from safetensors.numpy import save as to_bytes
 
     leaves, scores = _leaves(monitors)
@@ -359,8 +362,11 @@ def save(folder: Path, monitors: Sequence[Monitor | And]) -> None:
         "monitors": {monitor.name: [leaf.name for leaf in monitor.leaves()] for monitor in monitors},
     }
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / RECORDS).unlink(missing_ok=True)
     (folder / TENSORS).write_bytes(to_bytes({key: np.array(value, order="C") for key, value in tensors.items()}))
-    (folder / RECORDS).write_text(json.dumps(record, indent=1), encoding="utf-8")
+    partial = folder / f".{RECORDS}.partial"
+    partial.write_text(json.dumps(record, indent=1), encoding="utf-8")
+    partial.replace(folder / RECORDS)
 
 
 def _leaf_record(leaf: Monitor) -> Record:

@@ -346,8 +346,8 @@ def _auroc_figure(lines: Mapping[str, Sequence[float | None]]) -> Markup:
     )
     low = min([0.4, *(value for row in lines.values() for value in row if value is not None)])
     return charts.line_chart(
-        series, label=words, x_label="share of the deadline", y_label="AUROC", x_ticks=FRACTIONS, y_range=(low - 0.02, 1.02),
-        level=(0.5, "chance"),
+        series, label=words, x_label="share of the deadline", y_label="AUROC", x_ticks=FRACTIONS,
+        y_range=(low - 0.02, 1.02), level=(0.5, "chance"),
     )  # fmt: skip
 
 

@@ -236,22 +236,22 @@ def _write_scene(
         else:
             moving = rr.Transform3D.columns(translation=positions_m, quaternion=xyzw)
             writer.columns(entity, np.arange(steps), moving)
-    for shape in seen:
-        _write_shape(writer, shape)
+    for number, shape in enumerate(seen):
+        _write_shape(writer, shape, shape.name or f"shape {number}")
 
 
 def _is_wall(shape: Shape) -> bool:
     return shape.body == "world" and shape.kind == "box" and float(np.max(shape.size_m)) > ROOM_HALF_M
 
 
-def _write_shape(writer: _Writer, shape: Shape) -> None:
+def _write_shape(writer: _Writer, shape: Shape, name: str) -> None:
     import rerun as rr
 
     geometry = _geometry(shape)
     if geometry is not None:
         xyzw = np.asarray(shape.quaternion, np.float32)[[1, 2, 3, 0]]
         pose = rr.Transform3D(translation=np.asarray(shape.position_m, np.float32), quaternion=xyzw)
-        writer.static(_entity("scene", shape.body, shape.name), pose, geometry)
+        writer.static(_entity("scene", shape.body, name), pose, geometry)
 
 
 def _geometry(shape: Shape) -> Any:

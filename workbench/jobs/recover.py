@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from workbench.branch import bare_start, intervene, perturbations_of, stream_of
-from workbench.config import Run, build, resolve
+from workbench.config import Run, build, parameters_of, resolve
 from workbench.crew import advance_all, batches, crew
 from workbench.errors import ConfigError, StoreError, UnknownNameError
 from workbench.jobs.fit import load_monitors
@@ -22,7 +21,7 @@ from workbench.report import terminal_tables
 from workbench.rollout import Launch, Outcome
 from workbench.runner import spread
 from workbench.store import Store
-from workbench.types import Record, Strategy
+from workbench.types import Policy, Record, Strategy
 
 PLACEBO, CONTINUE = "placebo", "continue"
 EPISODES_PER_BATCH = 15
@@ -66,21 +65,21 @@ def head_folder(run: Run) -> Path:
 
 def needs_head(run: Run) -> bool:
     """Whether any strategy is driven by the learned head."""
-    return any("checkpoint" in parts_wanted(node) for node in run.config["strategy"].values())
+    return any("head" in parameters_of(node["_target_"]) for node in run.config["strategy"].values())
 
 
-def parts_wanted(node: Record) -> set[str]:
-    """Names of what a strategy's constructor asks for."""
-    return set(inspect.signature(resolve(node["_target_"])).parameters)
-
-
-def strategies(run: Run) -> dict[str, Strategy]:
-    """Strategies by name, each given the task and the head's checkpoint if its constructor asks for them."""
-    offered = {"task": run.task, "checkpoint": str(head_folder(run))}
-    return {
-        name: build(node, **{part: offered[part] for part in parts_wanted(node) & set(offered)})
-        for name, node in run.config["strategy"].items()
-    }
+def strategies(run: Run, expert: Record) -> dict[str, Strategy]:
+    """Strategies by name, each given what its constructor asks for: the expert, the head, or nothing."""
+    made = {}
+    for name, node in run.config["strategy"].items():
+        wanted = parameters_of(node["_target_"])
+        parts: dict[str, Policy] = {}
+        if "expert" in wanted:
+            parts["expert"] = build(expert, task=run.task)
+        if "head" in wanted:
+            parts["head"] = run.load_policy(resolve(run.config["policy"]["_target_"]), head_folder(run))
+        made[name] = build(node, **parts)
+    return made
 
 
 def train_head(run: Run, store: Store, expert: Record, allowance_steps: int, moments: int, trainer: Record) -> None:
@@ -165,7 +164,7 @@ def judge_batch(batch: Batch) -> list[dict[str, Outcome]]:
     store = Store.open(batch.run.store)
     episodes = [store.episode(number, steps=BRANCH_ARRAYS, calls=("step", "chunk")) for number, _ in batch.starts]
     outcomes: dict[str, list[Outcome]] = {}
-    for name, strategy in strategies(batch.run).items():
+    for name, strategy in strategies(batch.run, batch.expert).items():
         launches = [
             intervene(episode, steps[0], strategy, mine.policy, batch.allowance_steps)
             for episode, (_, steps) in zip(episodes, batch.starts, strict=True)
