@@ -672,3 +672,15 @@ def test_the_documented_schema_is_the_written_one(tmp_path: Path) -> None:
     for name, array in written.items():
         assert array.metadata.to_dict()["data_type"] == columns[name]["dtype"]
     assert {name for name, column in columns.items() if column.get("label")} == set(store_module.LABELS)
+
+
+def test_labels_of_a_death_outlive_the_next_labels(tmp_path: Path) -> None:
+    path = tmp_path / "a.zarr"
+    write(path, range(3))
+    with dies_at_write(1):  # the journal is written, no column is
+        Store.open(path).annotate(0, t_on=5, outcome="partial")
+    Store.open(path).annotate(1, t_on=6)
+    assert zarr.open(path, mode="r")["parts"].attrs["pending"] == {}
+    episodes = Store.open(path).episodes
+    assert episodes["t_on"].tolist() == [5, 6, -1]
+    assert episodes["outcome"].tolist() == ["partial", "", ""]

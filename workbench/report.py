@@ -382,15 +382,20 @@ def _facts(metrics: Record) -> dict[str, str]:
     return facts
 
 
-def _table(title: str, columns: Sequence[tuple[str, bool]]) -> Any:
-    """An empty terminal table; the second of each column says whether it holds numbers."""
+def _table(title: str, columns: str, rows: Sequence[Sequence[str]]) -> RenderableType | None:
+    """A terminal table, or None without rows; columns stand between bars, numeric ones with a > in front."""
     from rich import box
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
-    for name, numeric in columns:
-        table.add_column(name, justify="right" if numeric else "left", no_wrap=numeric)
-    return table
+    for column in columns.split("|"):
+        numeric = column.startswith(">")
+        table.add_column(column.removeprefix(">"), justify="right" if numeric else "left", no_wrap=numeric)
+    for row in rows:
+        # Text, because a plain string is markup to rich, and a name may hold brackets.
+        table.add_row(*(Text(cell, style="bold red" if cell.endswith("▲") else "") for cell in row))
+    return table if rows else None
 
 
 def _policy_line(metrics: Record) -> RenderableType | None:
@@ -407,32 +412,21 @@ def _label_line(metrics: Record) -> RenderableType | None:
 
 
 def _fault_table(metrics: Record) -> RenderableType | None:
-    rows = fault_rows(metrics)
-    table = _table("faults", [("fault", False), ("success", True), ("episodes", True), ("95 % interval", True)])
-    for row in rows:
-        table.add_row(row["name"], row["percent"], row["count"], row["interval"])
-    return table if rows else None
+    rows = [[row["name"], row["percent"], row["count"], row["interval"]] for row in fault_rows(metrics)]
+    return _table("faults", "fault|>success|>episodes|>95 % interval", rows)
 
 
 def _monitor_table(metrics: Record) -> RenderableType | None:
-    rows = monitor_rows(metrics)
-    columns = [("score", False), ("window", False), ("calibrator", False), ("false alarms", True), ("level", True)]
-    columns += [("caught", True), ("actionable", True), ("AUROC 0.5", True), ("TWA", True)]
-    table = _table("monitors", columns)
-    for row in rows:
-        told = f"[bold red]{row['nominal'].text}[/]" if row["nominal"].broken else row["nominal"].text
-        style = "dim" if row["baseline"] else ""
-        cells = [row["score"], row["window"], row["calibrator"], told, row["level"], row["tpr"]]
-        table.add_row(*cells, row["actionable_recall"], row["auroc_at_half"], row["twa"], style=style)
-    return table if rows else None
+    keys = ("level", "tpr", "actionable_recall", "auroc_at_half", "twa")
+    columns = "score|window|calibrator|>false alarms|>level|>caught|>actionable|>AUROC 0.5|>TWA"
+    rows = [
+        [row["score"], row["window"], row["calibrator"], row["nominal"].text, *(row[key] for key in keys)]
+        for row in monitor_rows(metrics)
+    ]
+    return _table("monitors", columns, rows)
 
 
 def _strategy_table(metrics: Record) -> RenderableType | None:
-    rows = strategy_rows(metrics)
-    columns = [("strategy", False), ("alarmed", True), ("rescued", True), ("95 %", True)]
-    columns += [("broken", True), ("95 % ", True), ("p vs placebo", True), ("median steps", True)]
-    table = _table("strategies", columns)
-    for row in rows:
-        cells = [row["name"], row["alarmed"], row["rescued"], row["rescued_interval"], row["broken"]]
-        table.add_row(*cells, row["broken_interval"], row["p"], row["steps"])
-    return table if rows else None
+    keys = ("name", "alarmed", "rescued", "rescued_interval", "broken", "broken_interval", "p", "steps")
+    columns = "strategy|>alarmed|>rescued|>95 %|>broken|>95 % |>p vs placebo|>median steps"
+    return _table("strategies", columns, [[row[key] for key in keys] for row in strategy_rows(metrics)])

@@ -48,6 +48,7 @@ STAGE_COLOURS = ((166, 189, 219), (103, 169, 207), (54, 144, 192), (2, 129, 138)
 THRESHOLD_COLOUR = (110, 110, 110)
 BACKGROUND_COLOUR = (171, 181, 191)
 GROUND_COLOUR = (140, 150, 161)
+FURNITURE_BRIGHTNESS = 0.78
 GROUND_HALF_M = 1.5
 ROOM_HALF_M = 1.0
 """A box of the world with a half length above this is a wall: it would stand between the eye and the robot."""
@@ -259,7 +260,10 @@ def _geometry(shape: Shape) -> Any:
     import rerun as rr
 
     size_m = np.asarray(shape.size_m, np.float32)
-    colour = np.round(np.clip(shape.rgba, 0.0, 1.0) * 255).astype(np.uint8)
+    colour = np.clip(np.asarray(shape.rgba, np.float64), 0.0, 1.0)
+    if shape.kind != "mesh":  # furniture is made of these, and a white robot must stand out from a white table
+        colour[:3] *= min(1.0, FURNITURE_BRIGHTNESS / max(float(colour[:3].max()), 1e-6))
+    colour = np.round(colour * 255).astype(np.uint8)
     solid = {"colors": [colour], "fill_mode": "solid"}
     if shape.kind == "box":
         return rr.Boxes3D(half_sizes=[size_m], **solid)

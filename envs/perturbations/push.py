@@ -27,8 +27,8 @@ class Push(Specification):
 
     Parameters
     ----------
-    force_n : size of the force on the object; its horizontal direction (world frame) is drawn uniformly.  An object on a
-        table starts to slide at friction times weight (0.7 N for Lift's cube), and a little above that it tumbles.
+    force_n : size of the force on the object; its horizontal direction (world frame) is drawn uniformly.  An object
+        on a table starts to slide at friction times weight (0.7 N for Lift's cube); a little above that it tumbles.
     duration_steps : for how many control steps it pushes.
     start_step, stage : when.
     """
