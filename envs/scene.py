@@ -22,7 +22,7 @@ import numpy as np
 from workbench.envs.perturbation import effect_of
 from workbench.envs.robosuite_model import RobotCell, visual_shapes
 from workbench.envs.stepper import Stepper, copy_model
-from workbench.errors import ActionError, DivergedError, SnapshotError
+from workbench.errors import ActionError, ConfigError, DivergedError, SnapshotError
 from workbench.types import Array, Observation, Record, Shape, Snapshot, Stream, Task, Truth
 
 _STATE = mujoco.mjtState.mjSTATE_INTEGRATION
@@ -113,6 +113,7 @@ class MujocoScene(gymnasium.Env[dict[str, Any], Array]):
 
     def begin(self, stream: Stream, perturbations: Sequence[Record] = ()) -> dict[str, Array]:
         """Reset to the episode that the stream and the drawn perturbations decide; returns the observation."""
+        _check_names(perturbations)
         self._effects = [effect_of(record, stream) for record in perturbations]
         self._stream, self._records = stream, tuple(perturbations)
         self._draw()
@@ -299,6 +300,14 @@ class MujocoScene(gymnasium.Env[dict[str, Any], Array]):
             )
         if snapshot.state.shape != (self._state_size,):
             raise SnapshotError(f"the snapshot's state has shape {snapshot.state.shape}, not ({self._state_size},)")
+
+
+def _check_names(perturbations: Sequence[Record]) -> None:
+    names = [record["name"] for record in perturbations]
+    if len(set(names)) < len(names):
+        raise ConfigError(
+            f"perturbations of one episode must differ in name, for each draws from a stream of its own: {names}"
+        )
 
 
 def _split(memory: Array, sizes: Sequence[int]) -> list[Array]:

@@ -31,12 +31,12 @@ def failed(breaks: int, rots: int, lazy: float = 0.0, index: int = 0) -> Episode
 
 
 @pytest.mark.parametrize("breaks", [1, 4, 5, 9, 17])
-def test_onset_is_the_first_step_from_which_nothing_succeeds(breaks):
+def test_onset_of_a_fault_that_cannot_be_overcome_is_its_injection(breaks):
     episode = failed(breaks, 0)
     policy = ToyPolicy()
     (onset,) = drive([find_onset(episode, policy, (4,))], Lockstep(ToyTask(), policy, 8))
-    # The break strikes whatever the policy does, so every step is lost; a break before the goal leaves no way out.
-    assert (onset.step, onset.low, onset.high) == (0, 0, 0)
+    # Every branch is lost, those from before the break too; but nothing that is still to come may be held against them.
+    assert (onset.step, onset.low, onset.high) == (breaks, breaks, breaks)
 
 
 def test_onset_equals_a_full_scan_over_the_calls():

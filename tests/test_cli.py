@@ -69,7 +69,10 @@ def test_an_unknown_job_names_the_nearest():
         (["rollout", "seed=many"], ["seed", "many"]),
         (["rollout", "seed=-1"], ["seed=-1", "0 or more"]),
         (["rollout", "perturbation=[slip]", "perturbation.slip.open_stepz=3"], ["open_stepz", "open_steps"]),
-        (["rollout", "perturbation=[slip]", "+perturbation.slip.open_step=3"], ["'open_step'", "Did you mean 'open_steps'"]),
+        (
+            ["rollout", "perturbation=[slip]", "+perturbation.slip.open_step=3"],
+            ["'open_step'", "Did you mean 'open_steps'"],
+        ),
         (["rollout", "name=../evil"], ["plain name"]),
         (["rolout"], ["no job 'rolout'", "Did you mean 'rollout'"]),
     ],

@@ -143,11 +143,14 @@ def find_onset(episode: Episode, policy: Policy, rounds: Sequence[int]) -> Searc
     """Onset of a failed episode by binary search over its policy calls.
 
     Between two calls the queued actions are fixed, so the value is constant there: a search over the calls is a search
-    over all steps.  The value at the end of a failed episode is 0.
+    over all steps.  The value at the end of a failed episode is 0.  Before a fault has struck nothing of it can be
+    seen in the scene, and a branch must not be lost to what is still to come: calls before ``t_inj`` count as above
+    THETA, and no onset comes before it.
     """
     calls = [int(step) for step in episode.calls["step"]]
+    injected = int(episode.record["t_inj"])
     measured: dict[int, Value] = {}
-    above, below = -1, len(calls)
+    above, below = int(np.searchsorted(calls, injected, side="left")) - 1, len(calls)
     while below - above > 1:
         middle = (above + below) // 2
         measured[middle] = yield from measure_value(episode, calls[middle], policy, rounds)
@@ -158,7 +161,8 @@ def find_onset(episode: Episode, policy: Policy, rounds: Sequence[int]) -> Searc
     surely_above = max((call for call, value in measured.items() if value.interval[0] > THETA), default=-1)
     surely_below = min((call for call, value in measured.items() if value.interval[1] < THETA), default=len(calls))
     ends = [0, *(step + 1 for step in calls)]  # ends[j]: first step after which call j decides
-    return Onset(ends[below], ends[min(surely_above + 1, below)], ends[max(surely_below, below)])
+    found = ends[below], ends[min(surely_above + 1, below)], ends[max(surely_below, below)]
+    return Onset(*(max(step, injected) for step in found))
 
 
 def find_point_of_no_return(episode: Episode, stride: int) -> Search[int]:

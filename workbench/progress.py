@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Callable, Iterator
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-console = Console(highlight=False, soft_wrap=True)
-"""Where results are printed (stdout)."""
+console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 110)
+"""Where results are printed (stdout); wide enough for the tables where it is not a terminal."""
 
 
 @contextlib.contextmanager

@@ -391,7 +391,7 @@ def _table(title: str, columns: str, rows: Sequence[Sequence[str]]) -> Renderabl
     table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns.split("|"):
         numeric = column.startswith(">")
-        table.add_column(column.removeprefix(">"), justify="right" if numeric else "left", no_wrap=numeric)
+        table.add_column(column.removeprefix(">"), justify="right" if numeric else "left", no_wrap=True)
     for row in rows:
         # Text, because a plain string is markup to rich, and a name may hold brackets.
         table.add_row(*(Text(cell, style="bold red" if cell.endswith("▲") else "") for cell in row))
@@ -418,15 +418,25 @@ def _fault_table(metrics: Record) -> RenderableType | None:
 
 def _monitor_table(metrics: Record) -> RenderableType | None:
     keys = ("level", "tpr", "actionable_recall", "auroc_at_half", "twa")
-    columns = "score|window|calibrator|>false alarms|>level|>caught|>actionable|>AUROC 0.5|>TWA"
+    columns = "monitor|>false alarms|>level|>caught|>in time|>AUROC 0.5|>TWA"
     rows = [
-        [row["score"], row["window"], row["calibrator"], row["nominal"].text, *(row[key] for key in keys)]
+        [f"{row['score']}+{row['calibrator']}", row["nominal"].text, *(row[key] for key in keys)]
         for row in monitor_rows(metrics)
     ]
     return _table("monitors", columns, rows)
 
 
 def _strategy_table(metrics: Record) -> RenderableType | None:
-    keys = ("name", "alarmed", "rescued", "rescued_interval", "broken", "broken_interval", "p", "steps")
-    columns = "strategy|>alarmed|>rescued|>95 %|>broken|>95 % |>p vs placebo|>median steps"
-    return _table("strategies", columns, [[row[key] for key in keys] for row in strategy_rows(metrics)])
+    columns = "strategy|>alarmed|>rescued|>broken|>p vs placebo|>median steps"
+    rows = [
+        [
+            row["name"],
+            row["alarmed"],
+            f"{row['rescued']} · {row['rescued_interval']}",
+            f"{row['broken']} · {row['broken_interval']}",
+            row["p"],
+            row["steps"],
+        ]
+        for row in strategy_rows(metrics)
+    ]
+    return _table("strategies", columns, rows)

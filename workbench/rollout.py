@@ -265,6 +265,7 @@ class _Slot:
             "policy": type(policy).__name__,
             "perturbation": names,
             "perturbations": json.dumps(list(launch.perturbations)),
+            "execute": policy.execute,
             "length": len(steps["action"]),
             "success": self.succeeded,
             "outcome": self._outcome(),
@@ -275,7 +276,7 @@ class _Slot:
             "t_on_low": -1,
             "t_on_high": -1,
             "t_pnr": -1,
-            "twin": uid_of(launch.stream, ()) if launch.perturbations else "",
+            "twin": "",
         }
         return Episode(record, steps, calls, memory)
 

@@ -272,7 +272,6 @@ class Store:
         self._chunk = functools.lru_cache(maxsize=_CACHED_CHUNKS)(_StoredArray.chunk)
         self._array = functools.cache(_StoredArray)
         self._keys = functools.cache(_keys)
-        self._gaps: dict[tuple[Path, str], int] = {}
 
     @classmethod
     def open(cls, path: Path) -> Store:
@@ -308,13 +307,9 @@ class Store:
         return Episode(record=record, steps=arrays, calls=self._read_group(part, row, "calls", calls), memory=memory)
 
     def calls(self, number: int) -> EpisodeCalls:
-        """The policy calls of one episode, as a detector may see them; raises StoreError if it has none.
-
-        ``execute`` is the longest gap between two calls of the same policy in the same part: an alarm makes a gap
-        shorter, never longer.
-        """
+        """The policy calls of one episode, as a detector may see them; raises StoreError if it has none."""
         part, row = self._place[number]
-        uid, policy = self._columns["uid"][number], self._columns["policy"][number]
+        uid = self._columns["uid"][number]
         first, last = part.span("calls", row)
         if first == last:
             raise StoreError(f"episode {uid} of {self.path} holds no policy calls; no detector can be run on it")
@@ -327,7 +322,7 @@ class Store:
             chunk=arrays["chunk"],
             samples=arrays.get("samples"),
             embedding=arrays.get("embedding"),
-            execute=self._longest_gap(part, policy) or arrays["chunk"].shape[1],
+            execute=int(self._columns["execute"][number]),
         )
 
     def annotate(self, which: int | str, **columns: Any) -> None:
@@ -419,16 +414,6 @@ class Store:
 
     def _read_rows(self, folder: Path, first: int, last: int) -> Array:
         return self._array(folder).read(first, last, self._chunk)
-
-    def _longest_gap(self, part: _Part, policy: str) -> int:
-        """Most control steps between two calls of a policy; 0 if every episode has only one."""
-        if (part.folder, policy) not in self._gaps:
-            gaps = [0]
-            for row in np.flatnonzero(part.columns["policy"] == policy):
-                step = self._read_rows(part.folder / "calls" / "step", *part.span("calls", int(row)))
-                gaps.extend(np.diff(step).tolist())
-            self._gaps[part.folder, policy] = int(max(gaps))
-        return self._gaps[part.folder, policy]
 
 
 class _Part:

@@ -49,23 +49,26 @@ def run(run: Run, stages: Mapping[str, Mapping[str, Any]]) -> None:
             console.print(f"{name}: up to date")
             continue
         do(run, stage, runs, fingerprints[name], ledger)
-    ledger_seconds = ledger.seconds()
-    run.update_metrics(jobs=ledger_seconds, wall_s=round(sum(ledger_seconds.values()), 1))
+    seconds = ledger.seconds()
+    run.update_metrics(jobs=seconds, wall_s=round(sum(seconds.values()), 1))
     close(run)
 
 
 def do(run: Run, stage: Stage, runs: Sequence[Run], mark: str, ledger: Ledger) -> None:
     """Do one stage and note it; results of other settings are set aside, never mixed or deleted."""
-    console.rule(stage.name, align="left")
     before, _ = ledger.state(stage.name)
     if before not in ("", mark):
         for made in stage.makes:
             set_aside(run, getattr(run, made))
     ledger.begin(stage.name, mark)
     began = time.monotonic()
-    for each in runs:
-        each.overwrite = before != ""
-        build({**each.config["job"], "_partial_": True})(each)
+    try:
+        console.quiet = True  # what the jobs print is printed once, at the end
+        for each in runs:
+            each.overwrite = before != ""
+            build({**each.config["job"], "_partial_": True})(each)
+    finally:
+        console.quiet = False
     ledger.end(stage.name, time.monotonic() - began)
 
 
@@ -121,8 +124,10 @@ class Ledger:
 def close(run: Run) -> None:
     """Print the tables and what to open next."""
     metrics = run.metrics()
-    console.rule("what was found", align="left")
     console.print(*terminal_tables(metrics))
-    console.print(f"report:    {metrics['report']}        (open it in a browser)")
-    console.print(f"recording: {metrics['recording']}     (open it with: .venv/bin/rerun {metrics['recording']})")
+    shares = ", ".join(f"{name} {taken:.0f} s" for name, taken in metrics["jobs"].items())
+    console.print(f"time:      {metrics['wall_s']:.0f} s ({shares})")
     console.print(f"numbers:   {run.shown(run.folder / 'metrics.json')}")
+    console.print(f"recording: {metrics['recording']}")
+    console.print(f"report:    {metrics['report']}")
+    console.print(f"Open the report in a browser, and the recording with: .venv/bin/rerun {metrics['recording']}")

@@ -13,7 +13,7 @@ from workbench.config import Run, build, parameters_of, resolve
 from workbench.crew import advance_all, batches, crew
 from workbench.errors import ConfigError, StoreError, UnknownNameError
 from workbench.jobs.fit import load_monitors
-from workbench.jobs.train import Demonstration, read_demonstrations, use_all_cores
+from workbench.jobs.train import Demonstration, fix_threads, read_demonstrations
 from workbench.metrics import paired_test
 from workbench.monitor import offline
 from workbench.progress import console, progress
@@ -97,7 +97,7 @@ def train_head(run: Run, store: Store, expert: Record, allowance_steps: int, mom
         found = advance_all(spread(recovery_batch, items, run.config["runner"]["workers"]), advance)
     recoveries: list[Demonstration] = [recovery for each in found for recovery in each]
     policy = run.policy()
-    use_all_cores()
+    fix_threads()
     with progress("training the head", int(trainer["iterations"])) as advance:
         build({**trainer, "_partial_": True})(
             policy,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Mapping
 
 from workbench.config import Run, build
@@ -88,13 +89,16 @@ def summary(episodes: Mapping[str, Array]) -> Record:
     """Counts of the test split: nominal, and by perturbation."""
     test = [row for row, split in enumerate(episodes["split"]) if split == "test"]
     counts: dict[str, list[bool]] = {}
+    channels: dict[str, str] = {}
     for row in test:
-        counts.setdefault(str(episodes["perturbation"][row]), []).append(bool(episodes["success"][row]))
+        name = str(episodes["perturbation"][row])
+        counts.setdefault(name, []).append(bool(episodes["success"][row]))
+        channels[name] = "+".join(record["channel"] for record in json.loads(episodes["perturbations"][row]))
     nominal = counts.pop("", [])
     return {
         "policy": {"nominal": {"episodes": len(nominal), "successes": sum(nominal)}},
         "perturbed": [
-            {"perturbation": name, "episodes": len(successes), "successes": sum(successes)}
+            {"perturbation": name, "channel": channels[name], "episodes": len(successes), "successes": sum(successes)}
             for name, successes in sorted(counts.items())
         ],
     }

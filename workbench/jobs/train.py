@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import shutil
 from pathlib import Path
 
@@ -24,7 +23,7 @@ def run(run: Run, trainer: Record) -> None:
         )
     demonstrations = read_demonstrations(run.demos)
     policy = run.policy(trained=False)
-    use_all_cores()
+    fix_threads()
     # Named after what decides the training, so that an interrupted one goes on and a changed one starts anew.
     unfinished = run.folder / f"training-{digest([trainer, run.config['policy'], run.seed, len(demonstrations)])}"
     with progress("training", int(trainer["iterations"])) as advance:
@@ -56,8 +55,8 @@ def read_demonstrations(path: Path) -> list[Demonstration]:
     return found
 
 
-def use_all_cores() -> None:
-    """Train on every core: nothing else runs meanwhile."""
+def fix_threads() -> None:
+    """Train on one thread: sums in another order give other weights, and a seed must mean the same on every machine."""
     import torch
 
-    torch.set_num_threads(os.cpu_count() or 1)
+    torch.set_num_threads(1)
