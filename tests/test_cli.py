@@ -107,9 +107,9 @@ def test_help_of_a_job_lists_groups_and_keys(tmp_path):
         assert word in done.stdout
 
 
-class FromHydra(Exception):
+class FromHydraError(Exception):
     pass
 
 
 def test_messages_that_are_not_known_are_passed_on_in_one_line():
-    assert explain_composition(FromHydra("one\n  two"), []) == "one two"
+    assert explain_composition(FromHydraError("one\n  two"), []) == "one two"

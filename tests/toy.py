@@ -1,8 +1,8 @@
 """A task whose future is known in closed form: one number moves towards a goal, unless it is broken and not mended.
 
-The scene breaks at control step ``breaks``.  While broken, the policy's actions have no effect and the expert's mend it,
-until control step ``rots``, after which nothing helps.  Without a break the policy needs ``GOAL`` steps; with one, onset
-and point of no return follow by counting.
+The scene breaks at control step ``breaks``.  While broken, the policy's actions have no effect and the expert's mend
+it, until control step ``rots``, after which nothing helps.  Without a break the policy needs ``GOAL`` steps; with one,
+onset and point of no return follow by counting.
 """
 
 from __future__ import annotations

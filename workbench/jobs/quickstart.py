@@ -39,7 +39,7 @@ def run(run: Run, stages: Mapping[str, Mapping[str, Any]]) -> None:
     """Do every stage that is missing or changed, in order."""
     ledger = Ledger(run.folder / "stages.json")
     fingerprints: dict[str, str] = {}
-    asked = [word for word in words_asked() if not word.startswith("job=")]
+    asked = [word for word in words_asked() if not word.lstrip("+").startswith(("job=", "job."))]
     for name, node in stages.items():
         stage = Stage(name, **node)
         runs = [Run(compose([*asked, *override]), run.root) for override in stage.runs]
