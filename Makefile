@@ -2,7 +2,6 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-export OMP_NUM_THREADS ?= 2
 
 .PHONY: help quickstart test lint format types benchmark verify clean
 

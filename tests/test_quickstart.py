@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -26,9 +25,8 @@ SMALL = [
 
 
 def workbench(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "workbench", *words]
-    return subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=600, env=environment)
+    return subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=600)
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +94,14 @@ def test_a_second_call_does_nothing_again(root):
     assert changed <= {"metrics.json"}
 
 
+def test_a_fit_can_be_made_again_bit_for_bit(root):
+    done = workbench(root, "fit", "name=again", "store=quickstart", *SMALL[:3])
+    assert done.returncode == 0, done.stderr
+    for file in ("monitors.safetensors", "monitors.json"):
+        first, second = (root / "runs" / name / "monitors" / file for name in ("quickstart", "again"))
+        assert first.read_bytes() == second.read_bytes()
+
+
 def test_every_episode_replays_from_its_seed(root):
     done = workbench(root, "replay", "name=quickstart")
     assert done.returncode == 0, done.stderr
@@ -120,6 +126,8 @@ def test_a_changed_action_is_found_by_replay(root, metrics):
     ("words", "said"),
     [
         (["train"], "overwrite=true"),
+        (["fit"], "overwrite=true"),
+        (["benchmark", "store=quickstart-demos"], "choose another name"),
         (["export"], "overwrite=true"),
         (["rollout", "rollout.samples=4"], "another rollout"),
         (["recover", "job.monitor=rnb+split_conformal"], "Did you mean 'rnd+split_conformal'"),

@@ -37,8 +37,8 @@ def make_episode(number: int) -> Episode:
     record: dict[str, Any] = {
         "uid": f"0:{number}:ab", "index": number, "seed": 0, "split": "train", "task": "lift", "model": "ab",
         "instruction": "lift", "policy": "flow", "perturbation": "", "perturbations": "[]", "execute": 4,
-        "length": length, "success": True, "outcome": "", "failure_mode": "", "t_inj": -1, "t_eff": -1, "t_on": -1, "t_on_low": -1,
-        "t_on_high": -1, "t_pnr": -1, "twin": "",
+        "length": length, "success": True, "outcome": "", "failure_mode": "", "t_inj": -1, "t_eff": -1, "t_on": -1,
+        "t_on_low": -1, "t_on_high": -1, "t_pnr": -1, "twin": "",
     }  # fmt: skip
     return Episode(record, steps, called, rng.normal(size=(length, 30 + number % 3)))
 

@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from workbench.errors import ConfigError, WorkbenchError
+from workbench.runner import use_one_thread
 
 CONFIG = "workbench.conf"
 EXAMPLES = (
     ("workbench quickstart", "the whole chain on one task: policy, failures, labels, monitors, recovery, report"),
-    ("workbench rollout perturbation=[slip,push] job.episodes.test=20", "20 episodes with two faults at once"),
-    ("workbench view job.episode=auto name=quickstart", "one episode as a Rerun recording"),
+    ("workbench rollout name=mine checkpoint=runs/quickstart/policy 'perturbation=[slip,push]'", "two faults at once"),
+    ("workbench view name=quickstart job.episode=17", "one episode as a Rerun recording"),
 )
 USAGE_ERROR, FAILED, INTERRUPTED = 2, 1, 130
 
@@ -176,6 +177,7 @@ def main() -> None:
     if not arguments or arguments in (["--help"], ["-h"], ["help"]):
         print(overview())
         return
+    use_one_thread()
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     with one_line_errors():
         arguments = hydra_arguments(arguments)

@@ -206,6 +206,15 @@ class Run:
         """Travel to other processes as configuration alone; they build their own task."""
         return Run, (self.config, self.root)
 
+    def refuse_other_store(self) -> None:
+        """Refuse to put the numbers of one store beside those of another."""
+        other = self.metrics().get("store")
+        if other not in (None, self.shown(self.store)):
+            raise ConfigError(
+                f"{self.shown(self.folder)} holds the numbers of {other}; "
+                f"choose another name=... for {self.shown(self.store)}"
+            )
+
     def metrics(self) -> Record:
         """What ``metrics.json`` holds so far."""
         path = self.folder / "metrics.json"

@@ -24,12 +24,8 @@ class Crew:
     """Everything that rolls for one configuration in one process."""
 
     def __init__(self, config: Record, root: str) -> None:
-        import torch
-
         self.run = Run(config, Path(root))
         self._locksteps: dict[str, Lockstep] = {}
-        # Workers share the cores; the main process is one of them while it rolls.
-        torch.set_num_threads(1)
 
     @functools.cached_property
     def policy(self) -> Policy:

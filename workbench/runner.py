@@ -16,7 +16,16 @@ from workbench.errors import ConfigError
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
+
+
+def use_one_thread() -> None:
+    """One thread a process, before any library starts its own.
+
+    Processes share the cores already; and sums in another order give other weights, so a seed would not mean the same
+    on machines with other numbers of cores.
+    """
+    os.environ.update(dict.fromkeys(_THREAD_VARIABLES, "1"))
 
 
 def spread(function: Callable[[Item], Result], items: Sequence[Item], workers: int) -> Iterator[Result]:
@@ -60,5 +69,4 @@ def _stop(pool: ProcessPoolExecutor) -> None:
 def _begin_worker() -> None:
     # Ctrl-C reaches the whole process group; the parent decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    for variable in THREAD_VARIABLES:
-        os.environ[variable] = "1"
+    use_one_thread()

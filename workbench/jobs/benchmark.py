@@ -17,6 +17,7 @@ from workbench.types import EpisodeCalls, Record
 
 def run(run: Run) -> None:
     """Write the ``monitors`` section of ``metrics.json``."""
+    run.refuse_other_store()
     store = Store.open(run.store)
     monitors = load_monitors(run)
     numbers = [number for number in range(len(store)) if store.episodes["split"][number] == "test"]

@@ -18,6 +18,7 @@ def run(run: Run, format: str) -> None:
     known = [file.name.removesuffix(".py") for file in resources.files("workbench.formats").iterdir()]
     if format not in known or format.startswith("_"):
         raise UnknownNameError("format", format, [name for name in known if not name.startswith("_")])
+    run.refuse_other_store()
     store = Store.open(run.store)
     folder = run.root / "datasets" / "exports" / f"{run.config['store']}-{format}"
     if folder.exists():

@@ -19,6 +19,12 @@ WINDOW = "workbench.detectors.window.Window"
 
 def run(run: Run) -> None:
     """Fit every score on the nominal successes of the fit split and calibrate on those of the calibrate split."""
+    run.refuse_other_store()
+    if folder_of(run).exists() and not run.overwrite:
+        raise CalibrationError(
+            f"{run.shown(folder_of(run))} holds monitors; overwrite=true fits them anew, "
+            f"name=... store={run.config['store']} keeps both"
+        )
     store = Store.open(run.store)
     fitting = nominal_successes(store, "fit")
     if not fitting:

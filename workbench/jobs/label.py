@@ -42,6 +42,7 @@ class Label:
 
 def run(run: Run, expert: Record, branches: Sequence[int], stride: int) -> None:
     """Label the failed episodes of ``datasets/<store>.zarr``; those that are labelled already are kept."""
+    run.refuse_other_store()
     if stride < 1:
         raise ConfigError(f"job.stride={stride} must be at least 1")
     if not branches or any(b < 1 for b in branches) or sorted(set(branches)) != list(branches):

@@ -13,7 +13,7 @@ from workbench.config import Run, build, parameters_of, resolve
 from workbench.crew import advance_all, batches, crew
 from workbench.errors import ConfigError, StoreError, UnknownNameError
 from workbench.jobs.fit import load_monitors
-from workbench.jobs.train import Demonstration, fix_threads, read_demonstrations
+from workbench.jobs.train import Demonstration, read_demonstrations
 from workbench.metrics import paired_test
 from workbench.monitor import offline
 from workbench.progress import console, progress
@@ -45,6 +45,7 @@ def run(run: Run, monitor: str, allowance_steps: int, expert: Record, moments: i
     for needed in (CONTINUE, PLACEBO):
         if needed not in run.config["strategy"]:
             raise ConfigError(f"strategy must include {needed!r}: nothing can be judged without it")
+    run.refuse_other_store()
     store = Store.open(run.store)
     if needs_head(run) and (run.overwrite or not head_folder(run).exists()):
         train_head(run, store, expert, allowance_steps, moments, trainer)
@@ -97,7 +98,6 @@ def train_head(run: Run, store: Store, expert: Record, allowance_steps: int, mom
         found = advance_all(spread(recovery_batch, items, run.config["runner"]["workers"]), advance)
     recoveries: list[Demonstration] = [recovery for each in found for recovery in each]
     policy = run.policy()
-    fix_threads()
     with progress("training the head", int(trainer["iterations"])) as advance:
         build({**trainer, "_partial_": True})(
             policy,

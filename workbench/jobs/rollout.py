@@ -27,6 +27,7 @@ class Batch:
 
 def run(run: Run, episodes: Mapping[str, int], one_each: bool) -> None:
     """Roll episodes of each split into ``datasets/<store>.zarr``; those that are there already are kept."""
+    run.refuse_other_store()
     specifications = {name: build(node) for name, node in run.config["perturbation"].items()}
     launches = plan(run, specifications, episodes, one_each)
     head = header(run, "policy")

@@ -23,7 +23,6 @@ def run(run: Run, trainer: Record) -> None:
         )
     demonstrations = read_demonstrations(run.demos)
     policy = run.policy(trained=False)
-    fix_threads()
     # Named after what decides the training, so that an interrupted one goes on and a changed one starts anew.
     unfinished = run.folder / f"training-{digest([trainer, run.config['policy'], run.seed, len(demonstrations)])}"
     with progress("training", int(trainer["iterations"])) as advance:
@@ -53,10 +52,3 @@ def read_demonstrations(path: Path) -> list[Demonstration]:
             }
             found.append((observation, episode.steps["action"]))
     return found
-
-
-def fix_threads() -> None:
-    """Train on one thread: sums in another order give other weights, and a seed must mean the same on every machine."""
-    import torch
-
-    torch.set_num_threads(1)

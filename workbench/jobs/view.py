@@ -20,6 +20,7 @@ from workbench.view import MonitorTrace, record_episode
 
 def run(run: Run, episode: str | int, monitors: Sequence[str]) -> None:
     """Write ``runs/<name>/recordings/<uid>.rrd``."""
+    run.refuse_other_store()
     store = Store.open(run.store)
     number = most_telling(store) if episode == "auto" else find(store, episode)
     chosen = store.episode(number, calls=())
