@@ -12,12 +12,15 @@ import contextlib
 import dataclasses
 import functools
 import hashlib
+import importlib
 import importlib.metadata
 import importlib.util
 import json
 import logging
 import os
+import sys
 import tempfile
+import types
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from pathlib import Path
@@ -180,7 +183,8 @@ def _only_errors(record: logging.LogRecord) -> bool:
 def make_environment(environment: str, robot: str, control_hz: int) -> Any:
     """An environment of robosuite's own, without any rendering; the reference that our stepper is compared with."""
     quiet_robosuite()
-    import robosuite
+    with _opencv_optional():
+        import robosuite
 
     return robosuite.make(
         environment,
@@ -191,6 +195,21 @@ def make_environment(environment: str, robot: str, control_hz: int) -> Any:
         use_camera_obs=False,
         ignore_done=True,
     )
+
+
+@contextlib.contextmanager
+def _opencv_optional() -> Iterator[None]:
+    """Let robosuite be imported where OpenCV cannot be, for want of a GL library: only its windows need it."""
+    try:
+        importlib.import_module("cv2")
+    except ImportError:
+        sys.modules["cv2"] = types.ModuleType("cv2", "stands in for OpenCV, which cannot be loaded here")
+        try:
+            yield
+        finally:
+            del sys.modules["cv2"]
+    else:
+        yield
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from workbench import charts
-from workbench.metrics import FRACTIONS, wilson
+from workbench.metrics import FRACTIONS, clopper_pearson, wilson
 from workbench.types import Record
 
 if TYPE_CHECKING:
@@ -26,8 +26,10 @@ if TYPE_CHECKING:
 SECTIONS = ("policy", "perturbed", "labels", "monitors", "strategies")
 BASELINES = ("elapsed", "always")
 """Scores that look at no policy output; what a real score has to beat."""
-REFERENCES = ("continue", "placebo")
-"""Strategies that the others are held against."""
+CONSTANT = "always"
+"""The baseline whose AUROC is one half by construction, and whose alarms are the most that can come in time."""
+REFERENCES = ("continue", "placebo", "expert")
+"""Strategies that the others are held against: nothing, luck, and what knowing the true state would reach."""
 DASH = "–"  # noqa: RUF001 (an en dash stands between the bounds of an interval)
 NONE = "—"
 
@@ -65,11 +67,17 @@ def write_report(path: Path, metrics: Record, *, title: str, curves: Record) -> 
         "title": title,
         "headlines": headlines(metrics),
         "policy": policy_row(metrics),
+        "training": metrics.get("policy", {}).get("training"),
         "faults": fault_rows(metrics),
         "labels": label_row(metrics),
         "monitors": monitor_rows(metrics),
         "promises": promises(metrics),
+        "ceiling": ceiling(metrics),
+        "marks": marks(metrics),
+        "elapsed": [number(value) for value in _elapsed(metrics)],
+        "fractions": FRACTIONS,
         "strategies": strategy_rows(metrics),
+        "strategies_monitor": metrics.get("strategies_monitor", ""),
         "head": metrics.get("head", {}),
         "figures": _figures(metrics, curves),
         "example": curves.get("title", ""),
@@ -132,10 +140,12 @@ def policy_row(metrics: Record) -> Record | None:
 
 def fault_rows(metrics: Record) -> list[Record]:
     """One row a fault, the most harmful first."""
+    words = metrics.get("fault_words", {})
     rows = [
         {
             "name": row["perturbation"],
             "channel": row.get("channel", ""),
+            "words": words.get(row["perturbation"], ""),
             **_rate_row(row["successes"], row["episodes"]),
         }
         for row in metrics.get("perturbed", [])
@@ -148,18 +158,19 @@ def monitor_rows(metrics: Record) -> list[Record]:
     """One row a monitor; baselines last."""
     rows = [
         {
+            "name": _name(row),
             "score": row["score"],
             "window": str(row.get("window") or NONE),
             "calibrator": row.get("calibrator") or NONE,
             "baseline": is_baseline(row),
-            "level": percent(row.get("level")),
-            "nominal": audit(row.get("fpr_nominal"), row.get("level")),
+            "level": percent(promised(row)),
+            "nominal": audit(row.get("fpr_nominal"), promised(row)),
             "perturbed_success": audit(row.get("fpr_perturbed_success"), None).text,
-            "tpr": _rate(row.get("tpr")),
+            "tpr": percent(row.get("tpr")),
             "auroc_at_half": number((row.get("auroc") or {}).get("0.5")),
             "twa": number(row.get("twa")),
             "detection_time": number(row.get("detection_time")),
-            "actionable_recall": _rate(row.get("actionable_recall")),
+            "actionable_recall": _counts(row.get("actionable_recall")),
         }
         for row in metrics.get("monitors", [])
     ]
@@ -171,8 +182,64 @@ def promises(metrics: Record) -> dict[str, list[str]]:
     made: dict[str, list[str]] = {}
     for row in metrics.get("monitors", []):
         if row.get("guarantee") and not is_baseline(row):
-            made.setdefault(row["guarantee"], []).append(f"{row['score']} ({row['calibrator']})")
+            made.setdefault(row["guarantee"], []).append(_name(row))
     return {guarantee: list(dict.fromkeys(names)) for guarantee, names in made.items()}
+
+
+def promised(row: Record) -> float | None:
+    """Level that a monitor promises to keep; None for one whose threshold nothing was calibrated on."""
+    return row["level"] if row.get("threshold_episodes") else None
+
+
+def ceiling(metrics: Record) -> Record | None:
+    """Failures that an alarm could come in time for at all: those the monitor that always alarms is in time for."""
+    for row in metrics.get("monitors", []):
+        if row["score"] == CONSTANT and row.get("actionable_recall", {}).get("episodes"):
+            found: Record = row["actionable_recall"]
+            return {**found, "percent": percent(_share(found)), "lost": found["episodes"] - found["alarms"]}
+    return None
+
+
+def chance_of_a_mark(level: float, ranked: int, tested: int) -> float:
+    """Chance that the audit marks a monitor that keeps its promise exactly.
+
+    Over the draw of ``ranked`` calibration episodes, the false-alarm rate that a conformal threshold really has is
+    Beta(j, n + 1 - j), j = floor((n + 1) level) (Vovk, "Conditional validity of inductive conformal predictors", ACML
+    2012), so the false alarms among ``tested`` episodes are beta-binomial; a mark is one whose Clopper-Pearson
+    interval lies above the level.
+    """
+    from scipy.stats import betabinom  # type: ignore[import-untyped,unused-ignore]
+
+    above = math.floor((ranked + 1) * level + 1e-9)
+    marked = [alarms for alarms in range(tested + 1) if clopper_pearson(alarms, tested)[0] > level]
+    if not above or not marked:
+        return 0.0
+    return float(betabinom.sf(marked[0] - 1, tested, above, ranked + 1 - above))
+
+
+def marks(metrics: Record) -> Record | None:
+    """How many marks chance alone gives, were every promise kept exactly and the monitors independent.
+
+    Bounds of each number: all calibration episodes rank the threshold, or half of them (as in a functional band).
+    """
+    rows = [row for row in metrics.get("monitors", []) if promised(row) and (row.get("fpr_nominal") or {}).get("alarms")]
+    bounds = []
+    for share in (1, 2):
+        chances = [
+            chance_of_a_mark(row["level"], row["threshold_episodes"] // share, row["fpr_nominal"]["episodes"])
+            for row in rows
+        ]
+        none = math.prod(1 - chance for chance in chances)
+        one = sum(none * chance / (1 - chance) for chance in chances)
+        bounds.append((max(chances, default=0.0), sum(chances), 1 - none - one))
+    each, expected, several = (sorted(pair) for pair in zip(*bounds, strict=True))
+    return {
+        "monitors": len(rows),
+        "marked": sum(audit(row["fpr_nominal"], promised(row)).broken for row in rows),
+        "each": interval(each),
+        "expected": f"{expected[0]:.1f}{DASH}{expected[1]:.1f}",
+        "several": interval(several),
+    } if rows else None
 
 
 def strategy_rows(metrics: Record) -> list[Record]:
@@ -181,6 +248,7 @@ def strategy_rows(metrics: Record) -> list[Record]:
         {
             "name": row["name"],
             "alarmed": str(row.get("alarmed", NONE)),
+            "succeed": count(row["rescued"][0] + row["kept"][0], row["rescued"][1] + row["kept"][1]),
             "rescued": count(*row["rescued"]),
             "rescued_interval": interval(wilson(*row["rescued"])),
             "broken": count(row["kept"][1] - row["kept"][0], row["kept"][1]),
@@ -198,12 +266,23 @@ def label_row(metrics: Record) -> Record | None:
     if not labels:
         return None
     error = labels.get("replay_max_abs_error")
+    points = labels.get("points_of_no_return", [])
+    winnable = [point for point in points if point > 0]
     return {
         "count": count(labels["with_onset"], labels["failed"]),
-        "onset": number(labels.get("median_onset"), 0),
-        "pnr": number(labels.get("median_pnr"), 0),
+        "onset": _step(labels.get("median_onset")),
+        "pnr": _step(labels.get("median_pnr")),
+        "measured": len([point for point in points if point >= 0]),
+        "lost": points.count(0),
+        "winnable_pnr": _step(float(np.median(winnable)) if winnable else None),
+        "recoverable": labels.get("recoverable"),
         "replay": None if error is None else "bit for bit" if error == 0 else f"to within {error:.2g}",
     }
+
+
+def _step(median: float | None) -> str:
+    """A median of control steps, which may lie half-way between two."""
+    return NONE if median is None else f"{median:g}"
 
 
 def is_baseline(row: Record) -> bool:
@@ -227,22 +306,29 @@ def headlines(metrics: Record) -> list[Record]:
         rows.append({"value": policy["percent"], "what": "success without faults", "sure": policy["of"]})
     if faults := fault_rows(metrics):
         worst = faults[0]
-        rows.append({"value": worst["percent"], "what": f"success under {worst['name']}", "sure": worst["of"]})
-    kept = _honest_monitors(metrics)
-    if kept:
-        best = max(kept, key=lambda row: _share(row["actionable_recall"]))
-        what = f"of failures caught while they can be mended, by {_name(best)}{_out_of(kept)}"
-        alarms = audit(best["fpr_nominal"], None).text
-        rows.append(
-            {"value": percent(_share(best["actionable_recall"])), "what": what, "sure": f"false alarms {alarms}"}
-        )
+        among = f", the most harmful of {len(faults)} faults" if len(faults) > 1 else ""
+        rows.append({"value": worst["percent"], "what": f"success under {worst['name']}{among}", "sure": worst["of"]})
+    if kept := _honest_monitors(metrics):
+        rows.append(_best_monitor(kept, ceiling(metrics)))
     tried = [row for row in metrics.get("strategies", []) if row["name"] not in REFERENCES and row["rescued"][1]]
     if tried:
         best = max(tried, key=lambda row: row["rescued"][0] / row["rescued"][1])
-        sure = f"{count(*best['rescued'])} · {interval(wilson(*best['rescued']))} · p {p_value(best['p_vs_placebo'])}"
-        what = f"of failing episodes rescued by {best['name']}{_out_of(tried)}, against placebo"
+        placebo = [row["rescued"] for row in metrics["strategies"] if row["name"] == "placebo"]
+        than = "".join(f"; the placebo {percent(saved / of)}" for saved, of in placebo)
+        sure = f"{count(*best['rescued'])} · {interval(wilson(*best['rescued']))}{than}"
+        what = f"of failing episodes rescued after an alarm by {best['name']}{_out_of(tried)}"
         rows.append({"value": percent(best["rescued"][0] / best["rescued"][1]), "what": what, "sure": sure})
     return rows
+
+
+def _best_monitor(kept: Sequence[Record], most: Record | None) -> Record:
+    best = max(kept, key=lambda row: _share(row["actionable_recall"]))
+    limit = f", where {most['percent']} can be" if most else ""
+    return {
+        "value": percent(_share(best["actionable_recall"])),
+        "what": f"of failures caught before the point of no return{limit}, by {_name(best)}{_out_of(kept)}",
+        "sure": f"{_counts(best['actionable_recall'])} · false alarms {audit(best['fpr_nominal'], None).text}",
+    }
 
 
 def _out_of(rows: Sequence[Record]) -> str:
@@ -251,7 +337,7 @@ def _out_of(rows: Sequence[Record]) -> str:
 
 
 def _name(row: Record) -> str:
-    return f"{row['score']} + {row['calibrator']}" if row.get("calibrator") else str(row["score"])
+    return f"{row['score']}+{row['calibrator']}" if row.get("calibrator") else str(row["score"])
 
 
 def _honest_monitors(metrics: Record) -> list[Record]:
@@ -262,7 +348,7 @@ def _honest_monitors(metrics: Record) -> list[Record]:
         if not is_baseline(row)
         and row.get("actionable_recall")
         and row.get("fpr_nominal")
-        and not audit(row["fpr_nominal"], row.get("level")).broken
+        and not audit(row["fpr_nominal"], promised(row)).broken
     ]
 
 
@@ -278,15 +364,13 @@ def _rate_row(successes: int, episodes: int) -> Record:
     }
 
 
-def _share(rate: Any) -> float:
-    return rate["alarms"] / max(rate["episodes"], 1) if isinstance(rate, dict) else float(rate)
+def _share(rate: Record) -> float:
+    share: float = rate["alarms"] / max(rate["episodes"], 1)
+    return share
 
 
-def _rate(rate: Any) -> str:
-    """A rate given as a number or as counts."""
-    if rate is None:
-        return NONE
-    return count(rate["alarms"], rate["episodes"]) if isinstance(rate, dict) else percent(rate)
+def _counts(rate: Record | None) -> str:
+    return count(rate["alarms"], rate["episodes"]) if rate else NONE
 
 
 def _figures(metrics: Record, curves: Record) -> dict[str, Markup]:
@@ -314,11 +398,12 @@ def _figures(metrics: Record, curves: Record) -> dict[str, Markup]:
 
 def _training_figure(training: Record) -> Markup:
     lines = [
-        charts.Line("training", training["iteration"], training["training"], quiet=True),
-        charts.Line("validation", training["iteration"], training["validation"]),
+        charts.Line("held out", training["iteration"], training["validation"]),
+        charts.Line("trained on", training["iteration"], training["training"], quiet=True),
     ]
-    words = f"Loss over {training['iteration'][-1]} iterations; validation ends at {training['validation'][-1]:.3g}"
-    return charts.line_chart(lines, label=words, x_label="iteration", y_label="loss")
+    words = f"Loss over {training['iteration'][-1]} iterations; held out it ends at {training['validation'][-1]:.3g}"
+    top = 1.05 * max(*training["training"], *training["validation"])
+    return charts.line_chart(lines, label=words, x_label="iteration", y_label="loss", y_range=(0.0, top))
 
 
 def _auroc_lines(metrics: Record) -> dict[str, list[float | None]]:
@@ -329,9 +414,13 @@ def _auroc_lines(metrics: Record) -> dict[str, list[float | None]]:
     lines: dict[str, list[float | None]] = {}
     for row in metrics.get("monitors", []):
         values = [(row.get("auroc") or {}).get(str(at)) for at in FRACTIONS]
-        if any(value is not None for value in values):
+        if any(value is not None for value in values) and row["score"] != CONSTANT:
             lines.setdefault(row["score"], values)
     return lines
+
+
+def _elapsed(metrics: Record) -> Sequence[float | None]:
+    return _auroc_lines(metrics).get("elapsed", [])
 
 
 def _mean(values: Sequence[float | None]) -> float:
@@ -420,7 +509,7 @@ def _monitor_table(metrics: Record) -> RenderableType | None:
     keys = ("level", "tpr", "actionable_recall", "auroc_at_half", "twa")
     columns = "monitor|>false alarms|>level|>caught|>in time|>AUROC 0.5|>TWA"
     rows = [
-        [f"{row['score']}+{row['calibrator']}", row["nominal"].text, *(row[key] for key in keys)]
+        [row["name"], row["nominal"].text, *(row[key] for key in keys)]
         for row in monitor_rows(metrics)
     ]
     return _table("monitors", columns, rows)

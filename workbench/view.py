@@ -49,6 +49,10 @@ THRESHOLD_COLOUR = (110, 110, 110)
 BACKGROUND_COLOUR = (171, 181, 191)
 GROUND_COLOUR = (140, 150, 161)
 FURNITURE_BRIGHTNESS = 0.78
+MARKS = "threshold, events"
+"""Series of one name share one row of the legend; the lanes and the log name each event in its own colour."""
+LEGEND_ROOM = 0.17
+"""Height that one row of the legend takes above the margins, which reach from -1 to 1."""
 GROUND_HALF_M = 1.5
 ROOM_HALF_M = 1.0
 """A box of the world with a half length above this is a wall: it would stand between the eye and the robot."""
@@ -359,7 +363,7 @@ def _write_trails(
 
     for number, body in enumerate(trails):
         path_m = np.asarray(poses[body][0], np.float32)
-        writer.static(_entity("trails", body), rr.LineStrips3D([path_m], colors=[_colour(number)], radii=[0.0015]))
+        writer.static(_entity("trails", body), rr.LineStrips3D([path_m], colors=[_colour(number)], radii=[0.002]))
     if trails and happened:
         path_m = np.asarray(poses[trails[0]][0], np.float32)
         points_m = path_m[[min(step, len(path_m) - 1) for _, step in happened]]
@@ -390,7 +394,7 @@ def _write_monitors(writer: _Writer, monitors: Mapping[str, MonitorTrace]) -> No
     if monitors:
         ends = np.concatenate([trace.call_steps for trace in monitors.values()])
         span = np.array([ends.min(), ends.max()])
-        writer.series("margins/threshold", "threshold", THRESHOLD_COLOUR, span, np.zeros(2), 1)
+        writer.series("margins/threshold", MARKS, THRESHOLD_COLOUR, span, np.zeros(2), 1)
     if alarms:
         _write_alarm_marks(writer, "marks/margins/alarm", sorted(alarms))
 
@@ -419,11 +423,19 @@ def _write_stages(writer: _Writer, stages: Sequence[str], stage: Array) -> None:
 
 
 def _write_condition(writer: _Writer, happened: Sequence[tuple[str, int]]) -> None:
-    """One lane that shows the last event: nominal, then injected, onset, point of no return, ..."""
-    at = np.array([0, *(step for _, step in happened)])
-    texts = [f"{name} @ {step}" for name, step in happened]
-    colours = [EVENT_COLOURS.get(name, OTHER_EVENT_COLOUR) for name, _ in happened]
-    writer.lane("states/condition", at, [("nominal", NOMINAL_COLOUR), *zip(texts, colours, strict=True)])
+    """One lane that shows the last event: nominal, then injected, onset, point of no return, ...
+
+    Events of the same step share their entry, or the last would hide the others.
+    """
+    names: dict[int, list[str]] = {}
+    for name, step in happened:
+        names.setdefault(step, []).append(name)
+    texts = [f"{', '.join(same)} @ {step}" for step, same in names.items()]
+    colours = [EVENT_COLOURS.get(same[-1], OTHER_EVENT_COLOUR) for same in names.values()]
+    states = list(zip(texts, colours, strict=True))
+    if 0 not in names:
+        states.insert(0, ("nominal", NOMINAL_COLOUR))
+    writer.lane("states/condition", np.array(sorted({0, *names})), states)
 
 
 def _write_alarms(writer: _Writer, monitors: Mapping[str, MonitorTrace]) -> None:
@@ -431,7 +443,8 @@ def _write_alarms(writer: _Writer, monitors: Mapping[str, MonitorTrace]) -> None
         at, states = [0], [("quiet", NOMINAL_COLOUR)]
         if trace.alarm_step >= 0:
             at, states = [*at, trace.alarm_step], [*states, (f"alarm @ {trace.alarm_step}", _colour(number))]
-        writer.lane(_entity("states", "monitor", name), np.array(at), states)
+        # Lanes are headed by their path, in which a + would be shown as \\+.
+        writer.lane(_entity("states", "monitor", *name.split("+")), np.array(at), states)
 
 
 def _write_log(writer: _Writer, happened: Sequence[tuple[str, int]], monitors: Mapping[str, MonitorTrace]) -> None:
@@ -450,8 +463,8 @@ def _write_marks(writer: _Writer, happened: Sequence[tuple[str, int]], actions: 
     for name, step in happened:
         colour = EVENT_COLOURS.get(name, OTHER_EVENT_COLOUR)
         at = np.array([step, step])  # two values at one step draw an upright line
-        writer.series(_entity("marks", "margins", name), name, colour, at, np.array([-1.0, 1.0]), 1)
-        writer.series(_entity("marks", "actions", name), name, colour, at, np.array([low, high]), 1)
+        writer.series(_entity("marks", "margins", name), MARKS, colour, at, np.array([-1.0, 1.0]), 1.5)
+        writer.series(_entity("marks", "actions", name), MARKS, colour, at, np.array([low, high]), 1.5)
 
 
 def _layout(
@@ -467,7 +480,7 @@ def _layout(
         name="Monitors: margin to the threshold",
         origin="/margins",
         contents=["/margins/**", "/marks/margins/**"],
-        axis_y=rrb.ScalarAxis(range=(-1.05, 1.05)),
+        axis_y=rrb.ScalarAxis(range=(-1.05, 1.1 + LEGEND_ROOM * (len(monitors) + 2))),
         plot_legend=rrb.PlotLegend(corner="lefttop"),
     )
     scores = [
@@ -475,7 +488,7 @@ def _layout(
         for name in monitors
     ]
     actions = rrb.TimeSeriesView(
-        name="Actions",
+        name="Actions, as executed",
         origin="/actions",
         contents=["/actions/**", "/marks/actions/**"],
         plot_legend=rrb.PlotLegend(visible=False),
@@ -507,8 +520,11 @@ def _scene_view(poses: Mapping[str, tuple[Array, Array]], trails: Sequence[str])
     points_m = np.concatenate(paths)
     low, high = points_m.min(axis=0), points_m.max(axis=0)
     centre, radius_m = (low + high) / 2, max(float(np.linalg.norm(high - low)) / 2, 0.3)
-    direction = np.array([0.85, -0.8, 0.45])
-    eye = centre + 2.3 * radius_m * direction / np.linalg.norm(direction)
+    if trails:  # what is manipulated is where the eye should rest
+        paths_m = np.concatenate([np.asarray(poses[body][0]) for body in trails])
+        centre = (centre + (paths_m.min(axis=0) + paths_m.max(axis=0)) / 2) / 2
+    direction = np.array([0.85, -0.8, 0.5])
+    eye = centre + 1.8 * radius_m * direction / np.linalg.norm(direction)
     return rrb.Spatial3DView(
         name="Scene",
         origin="/scene",
