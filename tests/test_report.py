@@ -4,11 +4,23 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 from rich.console import Console
 
 from workbench import charts
-from workbench.report import audit, fault_rows, headlines, interval, p_value, terminal_tables, write_report
+from workbench.metrics import clopper_pearson
+from workbench.report import (
+    audit,
+    chance_of_a_mark,
+    fault_rows,
+    headlines,
+    interval,
+    marks,
+    p_value,
+    terminal_tables,
+    write_report,
+)
 from workbench.types import Record
 
 VOID = {"meta", "br", "line", "rect", "polyline"}
@@ -24,7 +36,7 @@ def monitor(score: str, alarms: int, low: float, high: float, caught: int, at: l
         "auroc": dict(zip(("0.25", "0.5", "0.75", "1.0"), at, strict=True)), "tpr": 0.7,
         "fpr_nominal": rate(alarms, 100, low, high), "fpr_perturbed_success": rate(3, 20, 0.03, 0.38),
         "twa": 0.61, "detection_time": 0.4, "actionable_recall": rate(caught, 50, 0.1, 0.9),
-        "guarantee": "P(false alarm) <= 0.1",
+        "guarantee": "P(false alarm) <= 0.1", "threshold_episodes": 99,
     }  # fmt: skip
 
 
@@ -55,6 +67,7 @@ METRICS: Record = {
         {"name": "continue", "alarmed": 90, "rescued": [0, 70], "kept": [20, 20], "p_vs_placebo": 0.03},
         {"name": "placebo", "alarmed": 90, "rescued": [7, 70], "kept": [19, 20], "p_vs_placebo": None},
         {"name": "expert", "alarmed": 90, "rescued": [56, 70], "kept": [20, 20], "p_vs_placebo": 1e-9},
+        {"name": "head", "alarmed": 90, "rescued": [35, 70], "kept": [18, 20], "p_vs_placebo": 0.004},
     ],
 }  # fmt: skip
 EXAMPLE: Record = {
@@ -144,12 +157,87 @@ def test_the_flag_needs_the_whole_interval_above_the_level() -> None:
     assert audit({"alarms": 0, "episodes": 0, "ci95": [0.0, 1.0]}, 0.1).text == "—"
 
 
+def always(timely: int, episodes: int) -> Record:
+    row = monitor("always", 100, 0.96, 1.0, timely, [0.5] * 4)
+    row["actionable_recall"] = rate(timely, episodes, 0.4, 0.7)
+    return row | {"threshold_episodes": 0, "guarantee": "none", "calibrator": "fixed"}
+
+
+def test_a_monitor_that_promises_nothing_breaks_nothing(tmp_path: Path) -> None:
+    metrics = METRICS | {"monitors": [*METRICS["monitors"], always(40, 50)]}
+    _, parsed = page(tmp_path, metrics)
+    assert "100/100 · 96–100 % ▲" not in parsed.text
+    assert "98/100" not in parsed.text
+    assert "1 of the 3 that promise" in parsed.text, "stac is marked, always is not counted"
+
+
+def test_what_no_alarm_can_catch_is_told(tmp_path: Path) -> None:
+    metrics = METRICS | {"monitors": [*METRICS["monitors"], always(40, 50)]}
+    _, parsed = page(tmp_path, metrics)
+    assert "10 of 50 are lost from step 0 on, so 40/50 is the most" in parsed.text
+    (what,) = [row["what"] for row in headlines(metrics) if "caught" in row["what"]]
+    assert what == "of failures caught before the point of no return, where 80 % can be, by rnd + split_conformal"
+    (figure,) = [str(attrs["aria-label"]) for _, attrs in parsed.tags if "AUROC at a" in str(attrs.get("aria-label"))]
+    assert "elapsed" in figure
+    assert "always" not in figure, "its AUROC is one half by construction"
+
+
+def test_the_chance_of_a_mark_is_that_of_real_thresholds() -> None:
+    level, ranked, tested, runs = 0.1, 99, 98, 20_000
+    random = np.random.default_rng(0)
+    thresholds = np.sort(random.random((runs, ranked)), axis=1)[:, 90 - 1]  # rank ceil(100 * 0.9)
+    alarms = (random.random((runs, tested)) > thresholds[:, None]).sum(axis=1)
+    lowest = np.array([clopper_pearson(count, tested)[0] for count in range(tested + 1)])
+    simulated = float(np.mean(lowest[alarms] > level))
+    assert chance_of_a_mark(level, ranked, tested) == pytest.approx(simulated, abs=4 * (0.07 / runs) ** 0.5)
+    assert chance_of_a_mark(level, 8, tested) == 0.0, "too few for any threshold"
+
+
+def test_marks_count_every_promise_also_one_without_an_alarm() -> None:
+    quiet = monitor("entropy", 0, 0.0, 0.04, 0, [0.5] * 4)
+    found = marks({"monitors": [*METRICS["monitors"], quiet, always(1, 2)]})
+    assert found is not None
+    assert (found["monitors"], found["marked"]) == (4, 1)
+    each = [chance_of_a_mark(0.1, ranked, 100) for ranked in (99, 49)]
+    assert found["expected"] == f"{4 * min(each):.1f}–{4 * max(each):.1f}"
+    several = [1 - (1 - p) ** 4 - 4 * p * (1 - p) ** 3 for p in each]
+    assert found["several"] == interval(sorted(several))
+    assert marks({"monitors": [always(1, 2)]}) is None
+
+
+@pytest.mark.parametrize(("monitors", "usual"), [(11, True), (3, False)])
+def test_two_marks_are_called_usual_only_where_they_are(tmp_path: Path, monitors: int, usual: bool) -> None:
+    _, parsed = page(tmp_path, METRICS | {"monitors": METRICS["monitors"][1:2] * monitors})
+    assert ("two marks would be no proof" in parsed.text) is usual
+
+
 def test_the_headline_takes_no_monitor_that_breaks_its_promise() -> None:
-    values = {row["what"]: row["value"] for row in headlines(METRICS)}
-    assert values["success without faults"] == "93 %"
-    assert values["success under slip<b>"] == "25 %"
-    assert values["of failures caught while they can be mended, by rnd + split_conformal"] == "60 %"
-    assert values["of failing episodes rescued by expert, against placebo"] == "80 %"
+    values = {row["what"]: (row["value"], row["sure"]) for row in headlines(METRICS)}
+    assert values["success without faults"][0] == "93 %"
+    assert values["success under slip<b>, the most harmful of 2 faults"][0] == "25 %"
+    assert values["of failures caught before the point of no return, by rnd + split_conformal"][0] == "60 %"
+
+
+def test_the_headline_takes_no_strategy_that_knows_the_true_state() -> None:
+    (row,) = [row for row in headlines(METRICS) if "rescued" in row["what"]]
+    assert row["what"] == "of failing episodes rescued after an alarm by head"
+    assert row["value"] == "50 %"
+    assert row["sure"].startswith("35/70 · ")
+    assert row["sure"].endswith("; the placebo 10 %")
+
+
+def test_failures_that_were_never_winnable_are_told_apart(tmp_path: Path) -> None:
+    points = {"points_of_no_return": [0, 0, 80, 90, -1], "recoverable": 2, "median_onset": 7.5}
+    _, parsed = page(tmp_path, METRICS | {"labels": METRICS["labels"] | points})
+    assert "its median is step 7.5." in parsed.text
+    assert "In 2 of 4 failures it is step 0" in parsed.text
+    assert "In the others its median is step 85." in parsed.text
+    assert re.search(r"\. 2 failures are recoverable ?:", parsed.text)
+
+
+def test_a_fault_is_told_in_words(tmp_path: Path) -> None:
+    _, parsed = page(tmp_path, METRICS | {"fault_words": {"push": "Something pushes."}})
+    assert "push Something pushes." in parsed.text
 
 
 def test_the_best_of_several_says_so() -> None:
@@ -182,7 +270,7 @@ def test_a_run_in_which_nothing_failed(tmp_path: Path) -> None:
     strategies = [{"name": "expert", "alarmed": 0, "rescued": [0, 0], "kept": [0, 0], "p_vs_placebo": 1.0}]
     metrics = METRICS | {"labels": labels, "monitors": monitors, "strategies": strategies}
     _, parsed = page(tmp_path, metrics)
-    assert "0/0 failures have an onset" in parsed.text
+    assert "0/0 failures, of all splits, have an onset." in parsed.text
     terminal_tables(metrics)
 
 

@@ -8,6 +8,7 @@ import pytest
 from rerun.chunk import RrdReader
 
 from workbench.errors import StoreError
+from workbench.jobs.view import fault_of, interest
 from workbench.types import Array, Shape
 from workbench.view import MonitorTrace, record_episode, thin_mesh, verify
 
@@ -123,7 +124,39 @@ def test_lanes_change_when_the_episode_does(recording: Path) -> None:
     condition = [(step, text[0]) for step, text in column(recording, "/states/condition", "state")]
     assert condition[:2] == [(0, "nominal"), (5, "injected @ 5")]
     monitors = {e: [t[0] for _, t in column(recording, e, "state")] for e in verify(recording) if "/monitor/" in e}
-    assert list(monitors.values()) == [["quiet", "alarm @ 24"], ["quiet"]]
+    assert monitors == {
+        "/states/monitor/rnd/band": ["quiet", "alarm @ 24"],
+        "/states/monitor/uncalibrated": ["quiet"],
+    }
+
+
+def test_no_event_hides_another_of_the_same_step(tmp_path: Path) -> None:
+    path = record(tmp_path / "same.rrd", events={"injected": 5, "onset": 5, "failure": 39})
+    condition = [(step, text[0]) for step, text in column(path, "/states/condition", "state")]
+    assert condition == [(0, "nominal"), (5, "injected, onset @ 5"), (39, "failure @ 39")]
+    path = record(tmp_path / "first.rrd", events={"injected": 0, "failure": 39})
+    condition = [(step, text[0]) for step, text in column(path, "/states/condition", "state")]
+    assert condition == [(0, "injected @ 0"), (39, "failure @ 39")]
+
+
+def test_the_most_telling_episode() -> None:
+    best = interest(10, 80, [24, 40])
+    worse = [
+        interest(10, 79, [24, 40]),  # a shorter stretch
+        interest(10, 80, [24, -1]),  # fewer alarms in time
+        interest(10, 90, [24, 40, 8]),  # one before the fault
+        interest(10, 90, [88, 95][1:]),  # none before the point of no return
+        interest(0, 99, [24, 40, 48]),  # there from the start
+    ]
+    assert [best, *worse] == sorted([best, *worse], reverse=True)
+    assert interest(10, 80, [10]) < interest(10, 80, [-1]), "an alarm at the very step cannot be the fault's"
+
+
+def test_a_fault_in_words_has_its_magnitudes_alone() -> None:
+    drawn = {"name": "push", "channel": "physics", "target": "a.b", "start_step": 6, "stage": None}
+    drawn |= {"duration_steps": 5, "force_n": [0.41395, -0.68539], "observation_sizes": {"a": 1}}
+    assert fault_of(drawn, 100) == "push (physics), duration_steps 5, force_n [ 0.414, -0.685]"
+    assert fault_of(drawn | {"duration_steps": 1_000_000}, 100) == "push (physics), force_n [ 0.414, -0.685]"
 
 
 def test_time_is_in_seconds(recording: Path) -> None:

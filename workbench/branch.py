@@ -232,8 +232,10 @@ def replay(scene: Scene, episode: Episode, first: int = 0, whole: bool = False) 
         scene.restore(snapshot_at(episode, first))
     error, difference = 0.0, -1
     for step in range(first, len(episode.steps["action"])):
-        now = float(np.max(np.abs(scene.snapshot().state - episode.steps["state"][step])))
-        now = max(now, float(np.max(np.abs(scene.snapshot().memory - episode.memory[step]), initial=0.0)))
+        snapshot = scene.snapshot()
+        pairs = (snapshot.state, episode.steps["state"][step]), (snapshot.memory, episode.memory[step])
+        # NaN fails every comparison and would pass for no difference.
+        now = max(float(np.nan_to_num(np.abs(have - want), nan=np.inf).max(initial=0.0)) for have, want in pairs)
         if now > 0 and difference < 0:
             difference = step
         error = max(error, now)

@@ -78,10 +78,10 @@ def line_chart(
     head = ROW * len(events or {})
     axes = Axes(_range(xs), y_range or _range(ys, 0.06), x_label, y_label, TOP + head, HEIGHT + head)
     parts = [_frame(axes, x_ticks)]
-    if level:
-        parts.append(_level(axes, *level))
     parts += [_event(axes, number, name, x) for number, (name, x) in enumerate((events or {}).items())]
     parts += [_line(axes, line, number) for number, line in enumerate(lines)]
+    if level:
+        parts.append(_level(axes, *level))  # last, or a line would cross out its name
     return _figure(parts, axes.height, label) + _legend(lines)
 
 
@@ -149,7 +149,7 @@ def ticks(low: float, high: float, about: int = 5) -> list[float]:
 def _frame(axes: Axes, x_ticks: Sequence[float] | None) -> Markup:
     base = axes.height - BOTTOM
     parts = []
-    for value in ticks(*axes.y, about=4):
+    for value in ticks(*axes.y):
         y = axes.at(axes.x[0], value)[1]
         parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
         parts.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{_short(value)}</text>')

@@ -7,11 +7,12 @@ terminal are made from the same rows, so they never disagree.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -200,6 +201,7 @@ def ceiling(metrics: Record) -> Record | None:
     return None
 
 
+@functools.cache
 def chance_of_a_mark(level: float, ranked: int, tested: int) -> float:
     """Chance that the audit marks a monitor that keeps its promise exactly.
 
@@ -211,10 +213,10 @@ def chance_of_a_mark(level: float, ranked: int, tested: int) -> float:
     from scipy.stats import betabinom  # type: ignore[import-untyped,unused-ignore]
 
     above = math.floor((ranked + 1) * level + 1e-9)
-    marked = [alarms for alarms in range(tested + 1) if clopper_pearson(alarms, tested)[0] > level]
-    if not above or not marked:
+    marked = next((alarms for alarms in range(tested + 1) if clopper_pearson(alarms, tested)[0] > level), None)
+    if not above or marked is None:
         return 0.0
-    return float(betabinom.sf(marked[0] - 1, tested, above, ranked + 1 - above))
+    return float(betabinom.sf(marked - 1, tested, above, ranked + 1 - above))
 
 
 def marks(metrics: Record) -> Record | None:
@@ -222,7 +224,11 @@ def marks(metrics: Record) -> Record | None:
 
     Bounds of each number: all calibration episodes rank the threshold, or half of them (as in a functional band).
     """
-    rows = [row for row in metrics.get("monitors", []) if promised(row) and (row.get("fpr_nominal") or {}).get("alarms")]
+    rows = [
+        row for row in metrics.get("monitors", []) if promised(row) and (row.get("fpr_nominal") or {}).get("episodes")
+    ]
+    if not rows:
+        return None
     bounds = []
     for share in (1, 2):
         chances = [
@@ -231,7 +237,7 @@ def marks(metrics: Record) -> Record | None:
         ]
         none = math.prod(1 - chance for chance in chances)
         one = sum(none * chance / (1 - chance) for chance in chances)
-        bounds.append((max(chances, default=0.0), sum(chances), 1 - none - one))
+        bounds.append((max(chances), sum(chances), 1 - none - one))
     each, expected, several = (sorted(pair) for pair in zip(*bounds, strict=True))
     return {
         "monitors": len(rows),
@@ -239,7 +245,8 @@ def marks(metrics: Record) -> Record | None:
         "each": interval(each),
         "expected": f"{expected[0]:.1f}{DASH}{expected[1]:.1f}",
         "several": interval(several),
-    } if rows else None
+        "usual": several[0] > 0.05,
+    }
 
 
 def strategy_rows(metrics: Record) -> list[Record]:
@@ -324,9 +331,10 @@ def headlines(metrics: Record) -> list[Record]:
 def _best_monitor(kept: Sequence[Record], most: Record | None) -> Record:
     best = max(kept, key=lambda row: _share(row["actionable_recall"]))
     limit = f", where {most['percent']} can be" if most else ""
+    name = _name(best).replace("+", " + ")
     return {
         "value": percent(_share(best["actionable_recall"])),
-        "what": f"of failures caught before the point of no return{limit}, by {_name(best)}{_out_of(kept)}",
+        "what": f"of failures caught before the point of no return{limit}, by {name}{_out_of(kept)}",
         "sure": f"{_counts(best['actionable_recall'])} · false alarms {audit(best['fpr_nominal'], None).text}",
     }
 
@@ -508,10 +516,7 @@ def _fault_table(metrics: Record) -> RenderableType | None:
 def _monitor_table(metrics: Record) -> RenderableType | None:
     keys = ("level", "tpr", "actionable_recall", "auroc_at_half", "twa")
     columns = "monitor|>false alarms|>level|>caught|>in time|>AUROC 0.5|>TWA"
-    rows = [
-        [row["name"], row["nominal"].text, *(row[key] for key in keys)]
-        for row in monitor_rows(metrics)
-    ]
+    rows = [[row["name"], row["nominal"].text, *(row[key] for key in keys)] for row in monitor_rows(metrics)]
     return _table("monitors", columns, rows)
 
 

@@ -7,8 +7,10 @@ import functools
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing.connection import wait
 from typing import TypeVar
 
 from workbench.errors import ConfigError
@@ -70,3 +72,15 @@ def _begin_worker() -> None:
     # Ctrl-C reaches the whole process group; the parent decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     use_one_thread()
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+
+
+def _die_with_parent() -> None:
+    """End this worker at once when its parent is gone, however that ended; what it committed is safe.
+
+    The executor's own workers would finish their batch, holding their part of the store, and then wait for ever.
+    """
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    wait([parent.sentinel])
+    os._exit(1)

@@ -25,23 +25,24 @@ if TYPE_CHECKING:
 APPLICATION = "failure-workbench"
 
 # Cool colours for what is measured, warm ones for what happens: no event is taken for a series.
+# None so dark or so bright that it vanishes in the viewer's dark or light theme.
 SERIES_COLOURS = (
     (0, 114, 178),
     (0, 158, 115),
     (86, 180, 233),
     (96, 86, 170),
-    (20, 90, 90),
+    (40, 125, 125),
     (130, 140, 60),
-    (90, 90, 90),
+    (120, 120, 120),
 )
 EVENT_COLOURS: Mapping[str, tuple[int, int, int]] = {
     "injected": (204, 121, 167),
     "onset": (230, 159, 0),
     "point of no return": (213, 94, 0),
     "success": (0, 140, 90),
-    "failure": (160, 30, 30),
+    "failure": (150, 75, 62),
 }
-ALARM_COLOUR = (40, 40, 40)
+ALARM_COLOUR = (225, 45, 70)
 OTHER_EVENT_COLOUR = (110, 90, 70)
 NOMINAL_COLOUR = (205, 210, 215)
 STAGE_COLOURS = ((166, 189, 219), (103, 169, 207), (54, 144, 192), (2, 129, 138), (1, 100, 80), (1, 70, 54))
@@ -51,7 +52,7 @@ GROUND_COLOUR = (140, 150, 161)
 FURNITURE_BRIGHTNESS = 0.78
 MARKS = "threshold, events"
 """Series of one name share one row of the legend; the lanes and the log name each event in its own colour."""
-LEGEND_ROOM = 0.17
+LEGEND_ROOM = 0.15
 """Height that one row of the legend takes above the margins, which reach from -1 to 1."""
 GROUND_HALF_M = 1.5
 ROOM_HALF_M = 1.0
@@ -453,7 +454,8 @@ def _write_log(writer: _Writer, happened: Sequence[tuple[str, int]], monitors: M
     alarms = [(f"alarm: {name}", trace.alarm_step) for name, trace in monitors.items() if trace.alarm_step >= 0]
     for text, step in sorted([*happened, *alarms], key=lambda event: event[1]):
         level = "INFO" if text == "success" else "ERROR" if text in EVENT_COLOURS else "WARN"
-        colour = (*EVENT_COLOURS.get(text, ALARM_COLOUR), 255)
+        other = ALARM_COLOUR if text.startswith("alarm: ") else OTHER_EVENT_COLOUR
+        colour = (*EVENT_COLOURS.get(text, other), 255)
         writer.columns("log", np.array([step]), rr.TextLog.columns(text=[text], level=[level], color=[colour]))
 
 
@@ -524,7 +526,7 @@ def _scene_view(poses: Mapping[str, tuple[Array, Array]], trails: Sequence[str])
         paths_m = np.concatenate([np.asarray(poses[body][0]) for body in trails])
         centre = (centre + (paths_m.min(axis=0) + paths_m.max(axis=0)) / 2) / 2
     direction = np.array([0.85, -0.8, 0.5])
-    eye = centre + 1.8 * radius_m * direction / np.linalg.norm(direction)
+    eye = centre + 2.2 * radius_m * direction / np.linalg.norm(direction)
     return rrb.Spatial3DView(
         name="Scene",
         origin="/scene",

@@ -54,6 +54,7 @@ class RandomNetworkDistillation:
         with torch.no_grad():
             wanted = self.target(inputs)
         self._imitate(inputs, wanted, random)
+        self._settle()
 
     def _imitate(self, inputs: torch.Tensor, wanted: torch.Tensor, random: torch.Generator) -> None:
         optimiser = torch.optim.AdamW(self.predictor.parameters(), lr=1e-3, weight_decay=1e-5)
@@ -73,14 +74,14 @@ class RandomNetworkDistillation:
     def update(self, memories: Sequence[Record], call: PolicyCall) -> Array:
         """Scores (N,)."""
         with torch.no_grad():
-            inputs = self._standardised(embedding_of(call, "rnd"))
-            distance: Array = (self.predictor(inputs) - self.target(inputs)).norm(dim=1).double().numpy()
+            inputs = self._standardised(embedding_of(call, "rnd")).double()
+            distance: Array = (self.predictor(inputs) - self.target(inputs)).norm(dim=1).numpy()
         return distance
 
     def state(self) -> dict[str, Array]:
         """Statistics and weights."""
         weights = {
-            f"{part}.{name}": tensor.numpy().copy()
+            f"{part}.{name}": tensor.float().numpy()
             for part, network in (("target", self.target), ("predictor", self.predictor))
             for name, tensor in network.state_dict().items()
         }
@@ -94,6 +95,11 @@ class RandomNetworkDistillation:
         for part, network in (("target", self.target), ("predictor", self.predictor)):
             names = network.state_dict()
             network.load_state_dict({name: torch.as_tensor(np.array(state[f"{part}.{name}"])) for name in names})
+        self._settle()
+
+    def _settle(self) -> None:
+        """Score in double precision: in single, a score would differ by 1e-6 with how many scenes share its call."""
+        self.target, self.predictor = self.target.double(), self.predictor.double()
 
     def _networks(self, size: int) -> tuple[nn.Sequential, nn.Sequential]:
         return _network([size, self.width, self.width, OUTPUTS]), _network([size, *[self.width] * 3, OUTPUTS])

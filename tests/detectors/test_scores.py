@@ -98,7 +98,7 @@ def test_score_of_a_prefix_is_the_prefix_of_the_scores(fitted, name):
 def test_scenes_do_not_know_one_another(fitted, name):
     fresh = [episode(100 + i) for i in range(5)]
     alone = np.concatenate([scored(fitted[name], [e]) for e in fresh], axis=1)
-    np.testing.assert_allclose(scored(fitted[name], fresh), alone, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(scored(fitted[name], fresh), alone, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", LEARNT)
@@ -151,7 +151,7 @@ def test_rnd_follows_its_seed_and_leaves_the_global_stream_alone(fitted):
 
 def test_rnd_score_is_the_distance_of_its_two_networks(fitted):
     score, fresh = fitted["rnd"], episode(100)
-    z = torch.as_tensor((fresh.embedding.astype(float) - score.mean) / score.std, dtype=torch.float32)
+    z = torch.as_tensor((fresh.embedding.astype(float) - score.mean) / score.std, dtype=torch.float32).double()
     with torch.no_grad():
         apart = (score.predictor(z) - score.target(z)).numpy().astype(float)
     np.testing.assert_allclose(scored(score, [fresh])[:, 0], np.sqrt((apart**2).sum(axis=1)), rtol=1e-5)

@@ -59,6 +59,21 @@ def largest_difference(environment, scene: MujocoScene, seed: int, fresh: bool, 
     return worst
 
 
+def trajectory(environment, scene: MujocoScene, seed: int, nudge_rad: float) -> np.ndarray:
+    """Joint positions (STEPS, nq) of robosuite itself, its first arm joint off by a nudge at the start."""
+    start_together(environment, scene, seed, fresh=True)
+    environment.sim.data.qpos[environment.robots[0].joint_indexes[0]] += nudge_rad
+    rng = np.random.default_rng(seed)
+    rows = []
+    for number in range(STEPS):
+        action = rng.uniform(-1, 1, 7)
+        if number % 3 == 0:
+            action[6] = 0.0
+        environment.step(action)
+        rows.append(environment.sim.data.qpos.copy())
+    return np.array(rows)
+
+
 def reach_down(environment, scene: MujocoScene) -> float:
     """The same over a grasp: contacts of pads, cube and table, and a closing gripper."""
     start_together(environment, scene, 3, True)
@@ -74,15 +89,18 @@ def reach_down(environment, scene: MujocoScene) -> float:
     return worst
 
 
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("seed", range(4))
 def test_equal_to_robosuite(environment, lift, seed):
-    assert largest_difference(environment, lift.scene(), seed, fresh=True) <= 1e-12
+    """As near as robosuite is to itself: where meshes touch, MuJoCo carries a last bit to 1e-6 (seed 3 does)."""
+    scene = lift.scene()
+    itself = np.abs(trajectory(environment, scene, seed, 0.0) - trajectory(environment, scene, seed, 1e-14)).max()
+    assert largest_difference(environment, scene, seed, fresh=True) <= max(1e-12, 10 * itself)
 
 
-@pytest.mark.parametrize("seed", [0, 2])
-def test_near_to_unmodified_robosuite(environment, lift, seed):
-    """The stale first update alone puts robosuite 1e-7 off; large actions amplify that, to 3e-5 as far as seen."""
-    assert 1e-12 < largest_difference(environment, lift.scene(), seed, fresh=False, size=0.25) <= 1e-6
+@pytest.mark.parametrize("seed", range(4))
+def test_unmodified_robosuite_is_off_by_its_stale_first_update(environment, lift, seed):
+    """By 1e-7 after the first action, which the physics then amplifies."""
+    assert 1e-12 < largest_difference(environment, lift.scene(), seed, fresh=False, size=0.25) < 1e-4
 
 
 def test_equal_to_robosuite_in_contact(environment, lift):

@@ -95,18 +95,19 @@ def test_shapes_and_range(policy: FlowPolicy) -> None:
 def test_number_of_samples_does_not_change_the_chunk(policy: FlowPolicy) -> None:
     alone = policy.plan(observation(3), noise(3)).chunk
     for samples in (1, 7, 64):
-        np.testing.assert_allclose(policy.plan(observation(3), noise(3), samples).chunk, alone, atol=1e-5)
+        np.testing.assert_array_equal(policy.plan(observation(3), noise(3), samples).chunk, alone)
 
 
 def test_batch_does_not_change_a_scene(policy: FlowPolicy) -> None:
     together = policy.plan(observation(64), noise(64), samples=3)
-    assert together.samples is not None
+    assert together.samples is not None and together.embedding is not None
     for scene in (0, 17, 63):
         seen = {key: values[scene : scene + 1] for key, values in observation(64).items()}
         alone = policy.plan(seen, [noise(64)[scene]], samples=3)
-        assert alone.samples is not None
-        np.testing.assert_allclose(alone.chunk[0], together.chunk[scene], atol=1e-5)
-        np.testing.assert_allclose(alone.samples[0], together.samples[scene], atol=1e-5)
+        assert alone.samples is not None and alone.embedding is not None
+        np.testing.assert_array_equal(alone.chunk[0], together.chunk[scene])
+        np.testing.assert_array_equal(alone.samples[0], together.samples[scene])
+        np.testing.assert_array_equal(alone.embedding[0], together.embedding[scene])
 
 
 def test_noise_and_observation_both_matter(policy: FlowPolicy) -> None:
