@@ -11,6 +11,7 @@ What decides the future of a scene, and where it is kept::
 from __future__ import annotations
 
 import copy
+import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
@@ -205,6 +206,19 @@ class MujocoScene(gymnasium.Env[dict[str, Any], Array]):
         mujoco.mj_fwdPosition(self.model, self.data)
         self._judge()
         return self._see()
+
+    def without_pending(self, snapshot: Snapshot) -> Snapshot:
+        """The same moment without the perturbations that have not struck yet."""
+        self._check_origin(snapshot)
+        effects = [effect_of(record, snapshot.stream) for record in snapshot.perturbations]
+        memories = _split(snapshot.memory, [len(effect.memory()) for effect in effects])
+        pairs = zip(snapshot.perturbations, memories, strict=True)
+        struck = [(record, memory) for record, memory in pairs if memory[0] >= 0]
+        return dataclasses.replace(
+            snapshot,
+            perturbations=tuple(record for record, _ in struck),
+            memory=np.concatenate([snapshot.memory[:_GRIPPER_AND_STAGE], *(memory for _, memory in struck)]),
+        )
 
     def shapes(self) -> list[Shape]:
         """Visual geometry of the current episode, for viewers; the first call compiles 64 MB of meshes."""

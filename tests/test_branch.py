@@ -34,8 +34,8 @@ def failed(breaks: int, rots: int, lazy: float = 0.0, index: int = 0) -> Episode
 def test_onset_of_a_fault_that_cannot_be_overcome_is_its_injection(breaks):
     episode = failed(breaks, 0)
     policy = ToyPolicy()
-    (onset,) = drive([find_onset(episode, policy, (4,))], Lockstep(ToyTask(), policy, 8))
-    # Every branch is lost, those from before the break too; but nothing that is still to come may be held against them.
+    (onset,) = drive([find_onset(episode, policy, ToyTask().scene(), (4,))], Lockstep(ToyTask(), policy, 8))
+    # Branches from before the break succeed, for nothing that is still to come may be held against them.
     assert (onset.step, onset.low, onset.high) == (breaks, breaks, breaks)
 
 
@@ -48,8 +48,10 @@ def test_onset_equals_a_full_scan_over_the_calls():
         (episode,) = Lockstep(task, policy, 1).record([Launch(Stream(3, index))])
         if episode.record["success"]:
             continue
-        (onset,) = drive([find_onset(episode, policy, (64,))], lockstep)
-        values = drive([measure_value(episode, int(step), policy, (64,)) for step in episode.calls["step"]], lockstep)
+        (onset,) = drive([find_onset(episode, policy, task.scene(), (64,))], lockstep)
+        values = drive(
+            [measure_value(episode, int(step), policy, task.scene(), (64,)) for step in episode.calls["step"]], lockstep
+        )
         below = [value.rate < 0.5 for value in values]
         if below != sorted(below):
             continue  # not monotone: a binary search may stop at another crossing
@@ -100,14 +102,14 @@ def test_value_stops_as_soon_as_the_interval_is_clear():
     assert Value(0, 4).clear
     assert not Value(3, 4).clear
     episode, policy = failed(3, 0), ToyPolicy()
-    (value,) = drive([measure_value(episode, 8, policy, (4, 8, 16))], Lockstep(ToyTask(), policy, 8))
+    (value,) = drive([measure_value(episode, 8, policy, ToyTask().scene(), (4, 8, 16))], Lockstep(ToyTask(), policy, 8))
     assert value == Value(0, 4)
 
 
 def test_branches_share_their_noise_across_steps():
     policy = ToyPolicy(lazy=0.5)
     (episode,) = Lockstep(ToyTask(), policy, 1).record([Launch(Stream(9, 2))])
-    questions = [next(measure_value(episode, step, policy, (3,))) for step in (0, 8)]
+    questions = [next(measure_value(episode, step, policy, ToyTask().scene(), (3,))) for step in (0, 8)]
     assert [launch.noise for launch in questions[0]] == [launch.noise for launch in questions[1]]
     assert len({launch.noise for launch in questions[0]}) == 3
 

@@ -86,6 +86,10 @@ class ToyScene:
         self._place, self._broken = float(snapshot.state[0]), bool(snapshot.memory[0])
         return self.observe()
 
+    def without_pending(self, snapshot: Snapshot) -> Snapshot:
+        struck = tuple(record for record in snapshot.perturbations if record["breaks"] <= snapshot.step)
+        return dataclasses.replace(snapshot, perturbations=struck)
+
     def shapes(self) -> Sequence[Shape]:
         return ()
 

@@ -111,14 +111,16 @@ class Value:
         return low > THETA or high < THETA
 
 
-def measure_value(episode: Episode, step: int, policy: Policy, rounds: Sequence[int]) -> Search[Value]:
+def measure_value(episode: Episode, step: int, policy: Policy, scene: Scene, rounds: Sequence[int]) -> Search[Value]:
     """V(step): branch until the interval clears THETA or the rounds are used up.
 
-    Branch k draws its noise from a stream of its own, counted by policy call: the same k meets the same noise
-    whatever step it starts from (common random numbers).
+    A fault that has not struck yet is left out: nothing of it can be seen in the scene, and a value must not be lost
+    to what is still to come.  Branch k draws its noise from a stream of its own, counted by policy call: the same k
+    meets the same noise whatever step it starts from (common random numbers).
     """
     start = start_at(episode, step, policy)
-    stream, records = stream_of(episode), perturbations_of(episode)
+    start = dataclasses.replace(start, snapshot=scene.without_pending(start.snapshot))
+    stream, records = start.snapshot.stream, start.snapshot.perturbations
     value = Value(0, 0)
     for total in rounds:
         outcomes = yield [
@@ -139,30 +141,34 @@ class Onset:
     high: int
 
 
-def find_onset(episode: Episode, policy: Policy, rounds: Sequence[int]) -> Search[Onset]:
+def find_onset(episode: Episode, policy: Policy, scene: Scene, rounds: Sequence[int]) -> Search[Onset]:
     """Onset of a failed episode by binary search over its policy calls.
 
-    Between two calls the queued actions are fixed, so the value is constant there: a search over the calls is a search
-    over all steps.  The value at the end of a failed episode is 0.  Before a fault has struck nothing of it can be
-    seen in the scene, and a branch must not be lost to what is still to come: calls before ``t_inj`` count as above
-    THETA, and no onset comes before it.
+    Between two calls the queued actions are fixed, so the value is constant there but for a fault that strikes: a
+    search over the calls is a search over all steps.  The value at the end of a failed episode is 0.
     """
     calls = [int(step) for step in episode.calls["step"]]
-    injected = int(episode.record["t_inj"])
     measured: dict[int, Value] = {}
-    above, below = int(np.searchsorted(calls, injected, side="left")) - 1, len(calls)
+    above, below = -1, len(calls)
     while below - above > 1:
         middle = (above + below) // 2
-        measured[middle] = yield from measure_value(episode, calls[middle], policy, rounds)
+        measured[middle] = yield from measure_value(episode, calls[middle], policy, scene, rounds)
         if measured[middle].rate < THETA:
             below = middle
         else:
             above = middle
     surely_above = max((call for call, value in measured.items() if value.interval[0] > THETA), default=-1)
     surely_below = min((call for call, value in measured.items() if value.interval[1] < THETA), default=len(calls))
-    ends = [0, *(step + 1 for step in calls)]  # ends[j]: first step after which call j decides
-    found = ends[below], ends[min(surely_above + 1, below)], ends[max(surely_below, below)]
-    return Onset(*(max(step, injected) for step in found))
+    found = below, min(surely_above + 1, below), max(surely_below, below)
+    return Onset(*(_first_step(episode, calls, call) for call in found))
+
+
+def _first_step(episode: Episode, calls: Sequence[int], call: int) -> int:
+    """First step whose value is that of a call: behind the call before it, or where the fault struck since."""
+    first = calls[call - 1] + 1 if call else 0
+    last = calls[call] if call < len(calls) else int(episode.record["length"])
+    injected = int(episode.record["t_inj"])
+    return injected if first <= injected <= last else first
 
 
 def find_point_of_no_return(episode: Episode, stride: int) -> Search[int]:

@@ -387,3 +387,31 @@ def test_shapes_stand_on_bodies_and_follow_the_draw(scene):
     position, quaternion = poses["cube_main"]
     assert np.array_equal(position, scene.truth().observation["cube_pos"])
     assert quaternion @ quaternion == pytest.approx(1)
+
+
+def test_what_has_not_struck_can_be_left_out(lift):
+    from workbench.envs.perturbations.object_shift import ObjectShift
+
+    stream = Stream(4, 2)
+    record = ObjectShift(offset_m=0.1, start_step=10).draw(stream, lift)
+    scene, nominal = lift.scene(), lift.scene()
+    scene.begin(stream, [record])
+    nominal.begin(stream)
+    for _ in range(5):
+        scene.step(np.full(7, 0.3))
+        nominal.step(np.full(7, 0.3))
+    before = scene.without_pending(scene.snapshot())
+    assert before.perturbations == ()
+    np.testing.assert_array_equal(before.memory, nominal.snapshot().memory)
+    for _ in range(8):
+        scene.step(np.full(7, 0.3))
+        nominal.step(np.full(7, 0.3))
+    after = scene.without_pending(scene.snapshot())
+    assert after.perturbations == (record,)
+    assert np.array_equal(after.memory, scene.snapshot().memory)
+    branched = lift.scene()
+    branched.restore(before)
+    for _ in range(8):
+        branched.step(np.full(7, 0.3))
+    np.testing.assert_array_equal(branched.snapshot().state, nominal.snapshot().state)
+    assert not np.array_equal(scene.snapshot().state, nominal.snapshot().state)

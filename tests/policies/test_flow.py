@@ -100,11 +100,13 @@ def test_number_of_samples_does_not_change_the_chunk(policy: FlowPolicy) -> None
 
 def test_batch_does_not_change_a_scene(policy: FlowPolicy) -> None:
     together = policy.plan(observation(64), noise(64), samples=3)
-    assert together.samples is not None and together.embedding is not None
+    assert together.samples is not None
+    assert together.embedding is not None
     for scene in (0, 17, 63):
         seen = {key: values[scene : scene + 1] for key, values in observation(64).items()}
         alone = policy.plan(seen, [noise(64)[scene]], samples=3)
-        assert alone.samples is not None and alone.embedding is not None
+        assert alone.samples is not None
+        assert alone.embedding is not None
         np.testing.assert_array_equal(alone.chunk[0], together.chunk[scene])
         np.testing.assert_array_equal(alone.samples[0], together.samples[scene])
         np.testing.assert_array_equal(alone.embedding[0], together.embedding[scene])

@@ -1,7 +1,7 @@
 """Does ``workbench rollout`` survive ``kill -9``?  Killed again and again while it writes, always the same command.
 
-Every attempt is a real command with two workers, killed at a random moment after a worker has opened the store: in turn
-the whole process group, and the parent alone, whose workers must then end by themselves.  The claims:
+Every attempt is a real command with two workers, killed at a random moment after its first commit: in turn the whole
+process group, and the parent alone, whose workers must then end by themselves.  The claims:
 
 - a reader can open the store at any moment, and after every kill all episodes that any reader has ever seen are there,
   to the last bit as first read;
@@ -36,7 +36,7 @@ from workbench.types import Episode
 
 NAME = "crash"
 WAIT_S = 120.0
-"""Longest wait for a worker that opens the store."""
+"""Longest wait for an attempt's first commit."""
 FAREWELL_S = 5.0
 """Longest time that workers are given to follow their parent."""
 
@@ -86,9 +86,9 @@ def main() -> int:
 def arguments() -> argparse.Namespace:
     options = parser(__doc__)
     options.add_argument("--kills", type=int, default=20)
-    options.add_argument("--episodes", type=int, default=1000, help="enough that no attempt comes to its end")
+    options.add_argument("--episodes", type=int, default=1400, help="enough that no attempt comes to its end")
     options.add_argument("--scenes", type=int, default=8)
-    options.add_argument("--window-s", type=float, default=2.5, help="latest kill after a worker has opened the store")
+    options.add_argument("--window-s", type=float, default=1.0, help="latest kill after an attempt's first commit")
     return options.parse_args()
 
 
@@ -104,7 +104,7 @@ def kill_once(
     before = len(Store.open(path)) if path.exists() else 0
     quiet = subprocess.DEVNULL
     process = subprocess.Popen(command(*words), cwd=root, start_new_session=True, stdout=quiet, stderr=quiet)
-    if not wait_for_writer(path, process):
+    if not wait_for_commit(path, process, before):
         return None
     time.sleep(after_s)
     seen = set(Store.open(path).uids)
@@ -123,16 +123,14 @@ def kill_once(
     return Kill(whole_group, after_s, before, len(seen), len(store), torn(store), farewell_s, survivors, lost, changed)
 
 
-def wait_for_writer(path: Path, process: subprocess.Popen[bytes]) -> bool:
-    """Wait until a worker of this attempt has opened the store, which it notes there; False if it ended before."""
+def wait_for_commit(path: Path, process: subprocess.Popen[bytes], before: int) -> bool:
+    """Wait until there are more episodes than ``before``; False if the process ended before."""
     end = time.monotonic() + WAIT_S
     while process.poll() is None:
         if time.monotonic() > end:
-            raise TimeoutError(f"no worker has opened {path} in {WAIT_S} s")
-        workers = children(process.pid)
-        for file in path.glob("parts/*/episodes/zarr.json"):
-            if json.loads(file.read_bytes())["attributes"]["writer_pid"] in workers:
-                return True
+            raise TimeoutError(f"nothing was committed to {path} in {WAIT_S} s")
+        if rows_of_parts(path) > before:
+            return True
         time.sleep(0.01)
     return False
 

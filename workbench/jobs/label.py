@@ -77,9 +77,9 @@ def label_batch(batch: Batch) -> list[Label]:
     episodes = [store.episode(number, steps=wanted, calls=("step", "chunk")) for number in batch.numbers]
     policy = mine.lockstep("branches", mine.policy)
     expert = mine.lockstep("expert", mine.expert(batch.expert))
-    onsets = drive([find_onset(episode, mine.policy, batch.branches) for episode in episodes], policy)
-    points = drive([find_point_of_no_return(episode, batch.stride) for episode in episodes], expert)
     scene = batch.run.task.scene()
+    onsets = drive([find_onset(episode, mine.policy, scene, batch.branches) for episode in episodes], policy)
+    points = drive([find_point_of_no_return(episode, batch.stride) for episode in episodes], expert)
     labels = []
     for episode, onset, point in zip(episodes, onsets, points, strict=True):
         columns = {
