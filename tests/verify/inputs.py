@@ -1,254 +1,370 @@
-"""What happens to wrong input: one clear line, an exit status other than 0, and nothing overwritten.
+"""What happens to bad input?  Each case is a command on a copy of the finished run that has to be refused.
 
-Every case is a command (or, for a NaN, a call) on a copy of a finished quickstart.  Files are compared by digest
-before and after.  Interrupted jobs are run again and must end with what an uninterrupted one makes.
+Refused means: an exit status that is not zero, on stderr one line that starts with ``workbench: `` and says what is
+expected below (beside progress bars; what Ctrl-C leaves is read from a pseudo-terminal, as a person sees it), and no
+file below the root changed, removed or added.  New empty folders are reported.
+
+Then what has to go on afterwards: a full disk with space again, and Ctrl-C at random moments of ``rollout`` and
+``train``, after which the same command finishes with the result of an uninterrupted one; and a second ``quickstart``,
+the same (in under 20 s) and with another level, which may redo nothing before ``fit``.
 
 Run: make verify WHAT=inputs
 """
 
 from __future__ import annotations
 
+import argparse
+import contextlib
 import dataclasses
+import io
 import json
 import os
+import pty
+import re
 import resource
+import select
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+from claims import NAME, call, command, contents, copy_checkpoint, finished_run, parser, table, verdict
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
-
-from tests.verify.claims import call, command, contents, copy_checkpoint, finished_run, parser, table, verdict
-from workbench.branch import stream_of
-from workbench.config import Run, digest
-from workbench.errors import ObservationError
+from workbench.cli import INTERRUPTED, one_line_errors
+from workbench.config import Run
 from workbench.progress import console
 from workbench.rollout import Launch, Lockstep
 from workbench.store import Store
-from workbench.types import Stream
+from workbench.types import Array, Scene, Stream, episode_index
 
-SMALL_FILE_BYTES = 40_000
+SECOND_QUICKSTART_S = 20.0
+BAR = "━"
+"""What a line of a progress bar holds and no message does."""
+ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+Prepare = Callable[[Path], object]
+
+
+@dataclasses.dataclass
+class Finding:
+    """One row of the table."""
+
+    case: str
+    exit: str
+    said: str
+    faults: list[str]
 
 
 @dataclasses.dataclass(frozen=True)
-class Found:
-    """One case: what was tried, whether it was refused as it should be, and the line."""
+class Case:
+    """A command that has to be refused, and what the line has to say."""
 
-    case: str
-    holds: bool
-    line: str
+    name: str
+    words: str
+    says: tuple[str, ...]
+    prepare: Prepare = lambda root: None
 
 
 def main() -> int:
-    options = parser(__doc__).parse_args()
+    options = arguments()
     run = finished_run(options.root)
-    found: list[Found] = []
+    rng = np.random.default_rng(options.seed)
+    findings: list[Finding] = []
+    checks = [
+        *((case.name, lambda case=case: [refusal(run, case)]) for case in CASES),
+        ("NaN", lambda: nan_in_observation(run)),
+        ("full disk", lambda: [full_disk(run)]),
+        ("Ctrl-C", lambda: interrupts(run, rng, options.interrupts)),
+        ("again", lambda: [quickstart_again(run), quickstart_changed(run)]),
+    ]
+    for name, check in checks:
+        if options.only in name:
+            findings.extend(check())
+    return report(findings, options)
+
+
+def arguments() -> argparse.Namespace:
+    options = parser(__doc__)
+    options.add_argument("--interrupts", type=int, default=5, help="Ctrl-C of each of rollout and train")
+    options.add_argument("--only", default="", help="cases whose name contains this")
+    return options.parse_args()
+
+
+# --- what is broken on purpose ---------------------------------------------------------------------------------------
+
+
+def truncate(path: str) -> Prepare:
+    """Cut the first file that matches a pattern to its half."""
+
+    def cut(root: Path) -> None:
+        file = sorted(root.glob(path))[0]
+        file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+    return cut
+
+
+def other_task(root: Path) -> None:
+    record = root / f"runs/{NAME}/policy/policy.json"
+    record.write_text(json.dumps({**json.loads(record.read_text()), "task": "stack"}))
+
+
+def tamper(root: Path) -> None:
+    (weights,) = root.glob(f"runs/{NAME}/policy/weights-*")
+    data = bytearray(weights.read_bytes())
+    data[len(data) // 2] ^= 1
+    weights.write_bytes(data)
+
+
+def no_store(root: Path) -> None:
+    (root / "datasets/notes.zarr").mkdir()
+    (root / "datasets/notes.zarr/notes.txt").write_text("mine")
+
+
+CASES = (
+    Case("unknown key", "rollout name=n job.episode=3", ("'job.episode'", "Did you mean 'job.episodes'")),
+    Case("unknown split", "rollout name=n +job.episodes.tset=3", ("'tset'", "Did you mean 'test'")),
+    Case("unknown task", "rollout name=n task=lfit", ("'lfit'", "Did you mean 'lift'")),
+    Case("unknown job", "rolout", ("'rolout'", "Did you mean 'rollout'")),
+    Case(
+        "impossible magnitude",
+        f"rollout name={NAME} perturbation=[object_shift] perturbation.object_shift.offset_m=5",
+        ("offset_m=5.0", "0.005 .. 0.2"),
+    ),
+    Case(
+        "NaN magnitude",
+        f"rollout name={NAME} perturbation=[object_shift] perturbation.object_shift.offset_m=nan",
+        ("offset_m=nan", "0.005 .. 0.2"),
+    ),
+    Case("negative count", f"rollout name={NAME} job.episodes.test=-1", ("job.episodes.test=-1",)),
+    Case("no workers", f"rollout name={NAME} job.episodes.test=200 runner.workers=0", ("runner.workers=0",)),
+    Case("no scenes", f"rollout name={NAME} job.episodes.test=200 runner.scenes=0", ("runner.scenes=0",)),
+    Case("impossible level", f"fit name={NAME} monitor.level=2", ("level", "2")),
+    Case("missing store", "replay name=nowhere", ("nowhere.zarr", "workbench rollout")),
+    Case("missing checkpoint", "rollout name=nowhere", ("nowhere", "workbench train name=nowhere")),
+    Case("no store at its place", f"replay name={NAME} store=notes", ("notes.zarr", "no store"), no_store),
+    Case("unknown episode", f"replay name={NAME} job.episode=0:1:none", ("'0:1:none'", "Known")),
+    Case("unknown format", f"export name={NAME} job.format=lerobt", ("'lerobt'", "lerobot")),
+    *(
+        Case(f"truncated {what}, {words}", f"{words} name={NAME}", ("damaged",), truncate(path))
+        for what, path in (
+            ("store header", f"datasets/{NAME}.zarr/zarr.json"),
+            ("metadata", f"datasets/{NAME}.zarr/parts/*/steps/action/zarr.json"),
+            ("column", f"datasets/{NAME}.zarr/parts/*/episodes/uid/c.0"),
+        )
+        for words in ("replay", "rollout job.episodes.test=200")
+    ),
+    Case("truncated chunk, replay", f"replay name={NAME}", ("damaged",), truncate("datasets/*t.zarr/parts/*/steps/state/c.0*")),
+    Case("truncated chunk, fit", f"fit name={NAME}", ("damaged",), truncate("datasets/*t.zarr/parts/*/calls/samples/c.0*")),
+    Case("truncated metrics", f"benchmark name={NAME}", ("metrics.json", "not JSON"), truncate("runs/*/metrics.json")),
+    Case("truncated monitors", f"benchmark name={NAME}", ("damaged",), truncate("runs/*/monitors/monitors.json")),
+    Case("truncated stages", "quickstart", ("stages.json",), truncate("runs/*/stages.json")),
+    Case("truncated policy record", f"rollout name={NAME}", ("policy.json",), truncate("runs/*/policy/policy.json")),
+    Case("checkpoint of another task", f"rollout name={NAME}", ("'stack'", "'lift'"), other_task),
+    Case("tampered weights", f"rollout name={NAME}", ("sha256",), tamper),
+    Case("other settings into a store", f"rollout name={NAME} rollout.samples=8", ("another rollout", "store=")),
+    Case("overwriting a checkpoint", f"train name={NAME}", ("holds a trained policy", "overwrite=true")),
+)  # fmt: skip
+
+
+# --- commands that are refused ---------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def copied(run: Run) -> Iterator[Path]:
+    """A copy of the finished run to do harm to."""
     with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
-        for part in ("runs", "datasets"):
-            shutil.copytree(run.root / part, root / part)
-        found += wrong_words(root)
-        found += damaged_files(root)
-        found.append(nan_observation(run))
-        found.append(full_disk(run))
-        found.append(interrupted_rollout(run))
-        found.append(interrupted_training(run))
-        found += quickstart_again(root)
-    shown = table("wrong input", "case", "verdict", "line")
-    shown.columns[2].justify = "left"
-    for each in found:
-        shown.add_row(each.case, "holds" if each.holds else "DOES NOT HOLD", each.line[:200])
-    console.print(shown)
-    return verdict(all(each.holds for each in found), f"{len(found)} cases, one line each, nothing overwritten")
+        for part in (run.folder, run.store, run.demos):
+            shutil.copytree(part, Path(folder) / part.relative_to(run.root))
+        yield Path(folder)
 
 
-def refused(root: Path, case: str, said: list[str], *words: str) -> Found:
-    """A command that must be refused without touching anything."""
-    before = contents(root)
-    done = call(root, *words)
-    lines = done.stderr.strip().splitlines()
-    one_line = len(lines) == 1 and lines[0].startswith("workbench: ")
-    holds = done.returncode not in (0, 130) and one_line and before == contents(root)
-    return Found(case, holds and all(part in done.stderr for part in said), lines[-1] if lines else "(silent)")
+def refusal(run: Run, case: Case) -> Finding:
+    """Run one case on a copy of its own."""
+    with copied(run) as root:
+        case.prepare(root)
+        before = contents(root)
+        done = call(root, *case.words.split())
+        line, faults = message(done.stderr)
+        if "Traceback" in done.stdout:
+            faults.append("a traceback on stdout")
+        faults += [f"does not say {part!r}" for part in case.says if part not in line]
+        if done.returncode <= 0:
+            faults.append("exit status")
+        return Finding(case.name, str(done.returncode), line, faults + changes(before, contents(root)))
 
 
-def wrong_words(root: Path) -> list[Found]:
-    """Words that do not exist or cannot be."""
-    far = "perturbation.object_shift.offset_m=5"
-    name = "name=quickstart"
+def message(stderr: str) -> tuple[str, list[str]]:
+    """The one line beside progress bars, and what is wrong with it."""
+    lines = [line.strip() for line in stderr.splitlines() if line.strip() and BAR not in line]
+    if len(lines) == 1 and lines[0].startswith("workbench: "):
+        return lines[0], []
+    shown = lines[-1] if lines else ""
+    return shown, [f"{len(lines)} lines on stderr" + ("" if shown.startswith("workbench: ") else ", none is ours")]
+
+
+def changes(before: dict[str, str], after: dict[str, str]) -> list[str]:
+    """Files that differ and folders that are new."""
+    differing = [path for path in before.keys() & after.keys() if before[path] != after[path]]
+    gone, new = before.keys() - after.keys(), after.keys() - before.keys()
+    folders = {path for path in new if path.endswith("/")}
+    named = (("changed", differing), ("removed", gone), ("added", new - folders), ("new folder", folders))
+    return [f"{what}: {', '.join(sorted(paths))}" for what, paths in named if paths]
+
+
+def nan_in_observation(run: Run) -> list[Finding]:
+    """No command line puts NaN into an observation: asked of the policy, and of a scene that loses its sensor."""
+    key = next(iter(run.task.observation_sizes))
+    policy = run.policy()
+    seen = {name: np.zeros((2, policy.history, size)) for name, size in run.task.observation_sizes.items()}
+    seen[key][1, 0, 0] = np.nan
+    noise = [np.random.default_rng(number) for number in range(2)]
+    lockstep = Lockstep(run.task, policy, 2)
+    lockstep._scenes = [blinded(run.task.scene(), key) for _ in range(2)]
+    launches = [Launch(Stream(0, episode_index("test", number))) for number in range(2)]
     return [
-        refused(root, "unknown key", ["'seed'"], "rollout", name, "sede=1"),
-        refused(root, "unknown task", ["'lift'"], "rollout", name, "task=lfit"),
-        refused(root, "unknown perturbation", ["'slip'"], "rollout", name, "perturbation=[slpi]"),
-        refused(root, "impossible magnitude", ["0.2"], "rollout", name, "perturbation=[object_shift]", far),
-        refused(root, "missing store", ["absent.zarr"], "label", name.replace("quickstart", "new"), "store=absent"),
-        refused(root, "trained already", ["overwrite=true"], "train", name),
-        refused(root, "exported already", ["overwrite=true"], "export", name),
+        in_process("NaN handed to the policy", key, lambda: policy.plan(seen, noise)),
+        in_process("NaN seen by a rollout", key, lambda: list(lockstep.record(launches))),
     ]
 
 
-def damaged_files(root: Path) -> list[Found]:
-    """Stores and checkpoints that are cut short, altered, or of another task."""
-    store, policy = root / "datasets/quickstart.zarr", root / "runs/quickstart/policy"
-    (weights,) = policy.glob("*.safetensors")
-    part = next((store / "parts").glob("*/episodes/uid"))
-    chunk = next(part.glob("c.*"))
-    words = ("rollout", "name=quickstart", "job.episodes.test=1")
-
-    def other_task(path: Path) -> None:
-        record = json.loads(path.read_text())
-        path.write_text(json.dumps({**record, "task": "stack"}))
-
-    def cut(path: Path) -> None:
-        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-
-    def alter(path: Path) -> None:
-        content = bytearray(path.read_bytes())
-        content[-100] ^= 255
-        path.write_bytes(content)
-
-    cases: list[tuple[str, Path, Callable[[Path], None], tuple[str, ...], list[str]]] = [
-        ("truncated store: header", store / "zarr.json", cut, ("label", "name=quickstart"), ["damaged"]),
-        ("truncated store: chunk", chunk, cut, ("label", "name=quickstart"), ["damaged"]),
-        ("checkpoint of another task", policy / "policy.json", other_task, words, ["stack", "lift"]),
-        ("truncated weights", weights, cut, words, []),
-        ("altered weights", weights, alter, words, []),
-    ]
-    found = []
-    for case, path, damage, asked, said in cases:
-        whole = path.read_bytes()
-        damage(path)
-        found.append(refused(root, case, said, *asked))
-        path.write_bytes(whole)
-    return found
-
-
-def nan_observation(run: Run) -> Found:
-    """A sensor that yields NaN in the middle of an episode."""
-    policy, task = run.policy(), run.task
-    lockstep = Lockstep(task, policy, 2)
-    scene = task.scene()
+def blinded(scene: Scene, key: str) -> Scene:
+    """A scene whose sensor ``key`` says NaN from step 10 on."""
     observe = scene.observe
 
-    def broken() -> dict[str, np.ndarray]:
+    def broken() -> dict[str, Array]:
         seen = dict(observe())
-        if scene.step_index >= 8:
-            seen["cube_pos"] = np.full(3, np.nan)
-        return seen
+        return seen | {key: np.full_like(seen[key], np.nan)} if scene.step_index >= 10 else seen
 
     scene.observe = broken  # type: ignore[method-assign]
-    lockstep._scenes.append(scene)
+    return scene
+
+
+def in_process(name: str, key: str, work: Callable[[], object]) -> Finding:
+    """What the command line would make of an error."""
+    stderr, code = io.StringIO(), 0
     try:
-        lockstep.outcomes([Launch(Stream(0, 0))])
-    except ObservationError as error:
-        return Found("NaN in an observation", "cube_pos" in str(error), str(error))
-    return Found("NaN in an observation", False, "(not noticed)")
+        with contextlib.redirect_stderr(stderr), one_line_errors():
+            work()
+    except SystemExit as stop:
+        code = int(stop.code or 0)
+    line, faults = message(stderr.getvalue())
+    faults += [] if "NaN" in line and key in line else ["does not name what is NaN"]
+    return Finding(name, str(code), line, faults + ([] if code > 0 else ["exit status"]))
 
 
-def limit_files() -> None:
-    """No file of this process may grow beyond a size: as on a disk that fills up."""
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (SMALL_FILE_BYTES, SMALL_FILE_BYTES))
+# --- what has to go on afterwards ------------------------------------------------------------------------------------
+
+ROLLOUT = ("rollout", "name=n", "runner.scenes=8", "perturbation=[slip]", "job.episodes.test=200")
+TRAIN = ("train", "name=n", f"demos={NAME}-demos", "job.trainer.iterations=600", "+job.trainer.save_every=50")
 
 
-def full_disk(run: Run) -> Found:
-    """Writing fails in the middle; what was committed stays, and the same command goes on later."""
+@contextlib.contextmanager
+def fresh(run: Run, words: tuple[str, ...]) -> Iterator[Path]:
+    """A root with what a command reads and nothing that it makes."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        copy_checkpoint(run, root, "full")
-        words = ("rollout", "name=full", "runner.workers=1", "rollout.samples=0", "job.episodes.test=40")
-        done = subprocess.run(command(*words), cwd=root, capture_output=True, text=True, preexec_fn=limit_files)
-        line = [text for text in done.stderr.splitlines() if text.startswith("workbench: ")]
-        kept = len(Store.open(root / "datasets/full.zarr")) if (root / "datasets/full.zarr").exists() else 0
-        again = call(root, *words)
-        whole = len(Store.open(root / "datasets/full.zarr"))
-        holds = done.returncode == 1 and len(line) == 1 and "Traceback" not in done.stderr
-        said = f"{line[0] if line else '(silent)'} [{kept} kept, then {whole} of 40]"
-        return Found("full disk", holds and again.returncode == 0 and whole == 40, said)
+        if words[0] == "train":
+            shutil.copytree(run.demos, root / run.demos.relative_to(run.root))
+        else:
+            copy_checkpoint(run, root, "n")
+        yield root
 
 
-def interrupt(root: Path, words: tuple[str, ...], ready: Callable[[], bool]) -> subprocess.CompletedProcess[str]:
-    """Press Ctrl-C (SIGINT to the whole process group) once ``ready``."""
-    process = subprocess.Popen(
-        command(*words), cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
-    until = time.monotonic() + 120
-    while not ready() and time.monotonic() < until and process.poll() is None:
-        time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGINT)
-    out, err = process.communicate(timeout=60)
-    return subprocess.CompletedProcess(command(*words), process.returncode, out, err)
+def result(root: Path, words: tuple[str, ...]) -> object:
+    """What a command has made, to be compared."""
+    if words[0] == "train":
+        return json.loads((root / "runs/n/policy/policy.json").read_text())["sha256"]
+    store = Store.open(root / "datasets/n.zarr")
+    return len(store), store.digest()
 
 
-def interrupted_rollout(run: Run) -> Found:
-    """Ctrl-C while two workers write; then the same command, against an uninterrupted run."""
-    words = ("rollout", "name=stop", "runner.workers=2", "runner.scenes=5", "job.episodes.test=60")
-    with tempfile.TemporaryDirectory() as folder:
-        roots = Path(folder) / "stopped", Path(folder) / "whole"
-        for root in roots:
-            copy_checkpoint(run, root, "stop")
-        store = roots[0] / "datasets/stop.zarr"
-        done = interrupt(roots[0], words, lambda: store.exists() and len(Store.open(store)) > 0)
-        kept = len(Store.open(store))
-        again, whole = (call(root, *words) for root in roots)
-        equal = digests(store) == digests(roots[1] / "datasets/stop.zarr")
-        line = [text for text in done.stderr.splitlines() if text.startswith("workbench: ")]
-        holds = done.returncode == 130 and len(line) == 1 and "Traceback" not in done.stderr and 0 < kept < 60
-        said = f"{line[0] if line else done.stderr[-200:]} [{kept} kept, resumed store equal: {equal}]"
-        return Found("Ctrl-C in rollout", holds and equal and again.returncode == whole.returncode == 0, said)
+def uninterrupted(run: Run, words: tuple[str, ...]) -> object:
+    """The result of a command that is left alone."""
+    with fresh(run, words) as root:
+        call(root, *words).check_returncode()
+        return result(root, words)
 
 
-def digests(store: Path) -> dict[str, str]:
-    """Content digest of every episode, by uid."""
-    opened = Store.open(store)
-    found = {}
-    for number in range(len(opened)):
-        episode = opened.episode(number)
-        assert stream_of(episode).seed == 0
-        rows = [*episode.steps.items(), *((k, v) for k, v in episode.calls.items() if k != "seconds")]
-        found[episode.record["uid"]] = digest([(key, value.tobytes().hex()) for key, value in sorted(rows)])
-    return found
+def full_disk(run: Run) -> Finding:
+    """Roll onto a disk of 3 MB, then again with space."""
+    with fresh(run, ROLLOUT) as root:
+        before = contents(root)
+        with little_space(root / "datasets") as (limit, more_space):
+            done = subprocess.run(
+                command(*ROLLOUT), cwd=root, capture_output=True, text=True, preexec_fn=limit
+            )
+            line, faults = message(done.stderr)
+            kept = len(Store.open(root / "datasets/n.zarr"))
+            outside = {path: digest for path, digest in contents(root).items() if not path.startswith("datasets/")}
+            faults += changes(before, outside)
+            if done.returncode <= 0 or "disk is full" not in line:
+                faults.append("no word of a full disk")
+            more_space()
+            if call(root, *ROLLOUT).returncode or result(root, ROLLOUT) != uninterrupted(run, ROLLOUT):
+                faults.append("with space again the result is not that of an uninterrupted run")
+        return Finding(f"full disk (then went on from {kept} of 200)", str(done.returncode), line, faults)
 
 
-def interrupted_training(run: Run) -> Found:
-    """Ctrl-C in the middle of a training; then the same command, against an uninterrupted one."""
-    words = ("train", "name=stop", "demos=quickstart-demos", "job.trainer.iterations=900")
-    with tempfile.TemporaryDirectory() as folder:
-        roots = Path(folder) / "stopped", Path(folder) / "whole"
-        for root in roots:
-            shutil.copytree(run.demos, root / "datasets/quickstart-demos.zarr")
-        folder_of = roots[0] / "runs/stop"
-        done = interrupt(roots[0], words, lambda: any(folder_of.glob("training-*/*.safetensors")))
-        line = [text for text in done.stderr.splitlines() if text.startswith("workbench: ")]
-        again, whole = (call(root, *words) for root in roots)
-        first, second = ([p.read_bytes() for p in (r / "runs/stop/policy").glob("*.safetensors")] for r in roots)
-        equal = bool(first) and first == second
-        holds = done.returncode == 130 and len(line) == 1 and "Traceback" not in done.stderr
-        said = f"{line[0] if line else done.stderr[-200:]} [resumed weights equal bit for bit: {equal}]"
-        return Found("Ctrl-C in train", holds and equal and again.returncode == whole.returncode == 0, said)
+@contextlib.contextmanager
+def little_space(folder: Path) -> Iterator[tuple[Callable[[], None], Callable[[], None]]]:
+    """A folder on a small disk of its own; where that may not be mounted, a limit on the size of files.
+
+    Yields what a child process has to call first, and what gives more space.
+    """
+    folder.mkdir()
+    mounted = not subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", folder], capture_output=True).returncode
+
+    def limit() -> None:
+        if not mounted:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+
+    def more_space() -> None:
+        if mounted:
+            subprocess.run(["mount", "-o", "remount,size=200m", folder], check=True)
+
+    try:
+        yield limit, more_space
+    finally:
+        if mounted:
+            subprocess.run(["umount", folder], check=True)
 
 
-def quickstart_again(root: Path) -> list[Found]:
-    """A second call does nothing; a changed key redoes what depends on it."""
-    began = time.monotonic()
-    done = call(root, "quickstart")
-    seconds = time.monotonic() - began
-    idle = done.returncode == 0 and done.stdout.count("up to date") == 10 and seconds < 20
-    changed = call(root, "quickstart", "monitor.level=0.2")
-    kept = [line.split(":")[0] for line in changed.stdout.splitlines() if line.endswith("up to date")]
-    right = kept == ["collect", "train", "rollout", "label", "export"]
-    return [
-        Found("second quickstart", idle, f"{seconds:.1f} s, {done.stdout.count('up to date')} of 10 stages up to date"),
-        Found("quickstart monitor.level=0.2", right and changed.returncode == 0, f"kept: {', '.join(kept)}"),
-    ]
+def interrupts(run: Run, rng: np.random.Generator, count: int) -> list[Finding]:
+    """Ctrl-C at moments spread over a command's life, from its first imports on; then the same command to its end."""
+    findings = []
+    for words in (ROLLOUT, TRAIN):
+        began = time.monotonic()
+        wanted = uninterrupted(run, words)
+        life_s = time.monotonic() - began
+        for number in range(count):
+            after_s = 0.3 + (life_s - 1.0) * (number + rng.uniform()) / count
+            with fresh(run, words) as root:
+                code, seen = press_ctrl_c(root, words, after_s)
+                line, faults = message(seen.replace("^C", ""))
+                if code != INTERRUPTED or "interrupted" not in line:
+                    faults.append("exit status or line")
+                again = call(root, *words)
+                if again.returncode or result(root, words) != wanted:
+                    faults.append("the same command does not end with the result of an uninterrupted one")
+                findings.append(Finding(f"Ctrl-C of {words[0]} after {after_s:.1f} s", str(code), line, faults))
+    return findings
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def press_ctrl_c(root: Path, words: tuple[str, ...], after_s: float) -> tuple[int, str]:
+    """Run a command in a terminal of its own and press Ctrl-C; exit status, and what stood there without escapes."""
+    child, terminal = pty.fork()
+    if child == 0:
+        os.chdir(root)
+        os.execv(sys.executable, command(*words))
+    seen = read_until(terminal, time.monotonic() + after_s)
+    os.write(terminal, b"\x03")
+    seen += read_until(terminal, time.monotonic() + 60)
+    os.close(terminal)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(child, signal.SIGKILL) if not ended(child) else None
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) if child not in _STATUS else _STATUS.pop(child)
+    return status, ESCAPES.sub("", seen.decode(errors="replace")).replace("\r", "\n")
