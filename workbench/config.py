@@ -149,6 +149,9 @@ class Run:
                 raise ConfigError(f"{key}={config[key]!r} must be a plain name: it becomes a file name")
         if self.seed < 0:
             raise ConfigError(f"seed={self.seed} must be 0 or more")
+        for key, count in config["runner"].items():
+            if count < 1:
+                raise ConfigError(f"runner.{key}={count} must be at least 1")
 
     @property
     def folder(self) -> Path:

@@ -9,7 +9,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from multiprocessing.connection import wait
 from typing import TypeVar
 
@@ -41,8 +41,9 @@ def spread(function: Callable[[Item], Result], items: Sequence[Item], workers: i
         yield from map(function, items)
         return
     pool = _pool(workers)
-    pending = [pool.submit(function, item) for item in items]
+    pending: list[Future[Result]] = []
     try:
+        pending.extend(pool.submit(function, item) for item in items)
         for future in as_completed(pending):
             yield future.result()
     except BaseException:
@@ -55,6 +56,8 @@ def spread(function: Callable[[Item], Result], items: Sequence[Item], workers: i
 @functools.cache
 def _pool(workers: int) -> ProcessPoolExecutor:
     """One pool a process: its workers keep their scenes and weights from job to job."""
+    # numcodecs makes a semaphore in every worker; the tracker that cleans up after an ended one need not say so.
+    os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker")
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _begin_worker)
     atexit.register(pool.shutdown, wait=False, cancel_futures=True)
     return pool

@@ -86,7 +86,7 @@ def main() -> int:
 def arguments() -> argparse.Namespace:
     options = parser(__doc__)
     options.add_argument("--kills", type=int, default=20)
-    options.add_argument("--episodes", type=int, default=1400, help="enough that no attempt comes to its end")
+    options.add_argument("--episodes", type=int, default=1000, help="enough that no attempt comes to its end")
     options.add_argument("--scenes", type=int, default=8)
     options.add_argument("--window-s", type=float, default=1.0, help="latest kill after an attempt's first commit")
     return options.parse_args()

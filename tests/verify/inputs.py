@@ -16,24 +16,28 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import fcntl
+import fnmatch
 import io
 import json
 import os
 import pty
 import re
 import resource
-import select
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
+import termios
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 from claims import NAME, call, command, contents, copy_checkpoint, finished_run, parser, table, verdict
+from rich.markup import escape
 
 from workbench.cli import INTERRUPTED, one_line_errors
 from workbench.config import Run
@@ -43,8 +47,10 @@ from workbench.store import Store
 from workbench.types import Array, Scene, Stream, episode_index
 
 SECOND_QUICKSTART_S = 20.0
-BAR = "━"
-"""What a line of a progress bar holds and no message does."""
+EARLIEST_S = 0.3
+"""First moment at which Ctrl-C is pressed: before it there is only Python itself."""
+BAR = re.compile(r" \d+/\d+ \d+:\d\d:\d\d ")
+"""What a line of a progress bar holds and no message does: how far it is, and the time."""
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 Prepare = Callable[[Path], object]
 
@@ -67,6 +73,8 @@ class Case:
     words: str
     says: tuple[str, ...]
     prepare: Prepare = lambda root: None
+    spares: str = ""
+    """Pattern of files that may change: another worker goes on appending to its own part until all are stopped."""
 
 
 def main() -> int:
@@ -76,10 +84,10 @@ def main() -> int:
     findings: list[Finding] = []
     checks = [
         *((case.name, lambda case=case: [refusal(run, case)]) for case in CASES),
-        ("NaN", lambda: nan_in_observation(run)),
+        ("NaN in an observation", lambda: nan_in_observation(run)),
         ("full disk", lambda: [full_disk(run)]),
         ("Ctrl-C", lambda: interrupts(run, rng, options.interrupts)),
-        ("again", lambda: [quickstart_again(run), quickstart_changed(run)]),
+        ("quickstart again", lambda: [quickstart_again(run), quickstart_changed(run)]),
     ]
     for name, check in checks:
         if options.only in name:
@@ -124,10 +132,15 @@ def no_store(root: Path) -> None:
     (root / "datasets/notes.zarr/notes.txt").write_text("mine")
 
 
+def exported(root: Path) -> None:
+    (root / f"datasets/exports/{NAME}-lerobot").mkdir(parents=True)
+
+
 CASES = (
     Case("unknown key", "rollout name=n job.episode=3", ("'job.episode'", "Did you mean 'job.episodes'")),
     Case("unknown split", "rollout name=n +job.episodes.tset=3", ("'tset'", "Did you mean 'test'")),
     Case("unknown task", "rollout name=n task=lfit", ("'lfit'", "Did you mean 'lift'")),
+    Case("unknown perturbation", "rollout name=n perturbation=[slpi]", ("'slpi'", "Did you mean 'slip'")),
     Case("unknown job", "rolout", ("'rolout'", "Did you mean 'rollout'")),
     Case(
         "impossible magnitude",
@@ -137,35 +150,37 @@ CASES = (
     Case(
         "NaN magnitude",
         f"rollout name={NAME} perturbation=[object_shift] perturbation.object_shift.offset_m=nan",
-        ("offset_m=nan", "0.005 .. 0.2"),
+        ("offset_m=", "nan", "0.005 .. 0.2"),
     ),
     Case("negative count", f"rollout name={NAME} job.episodes.test=-1", ("job.episodes.test=-1",)),
     Case("no workers", f"rollout name={NAME} job.episodes.test=200 runner.workers=0", ("runner.workers=0",)),
     Case("no scenes", f"rollout name={NAME} job.episodes.test=200 runner.scenes=0", ("runner.scenes=0",)),
-    Case("impossible level", f"fit name={NAME} monitor.level=2", ("level", "2")),
+    Case("impossible level", f"fit name={NAME} overwrite=true monitor.level=2", ("level", "2")),
     Case("missing store", "replay name=nowhere", ("nowhere.zarr", "workbench rollout")),
     Case("missing checkpoint", "rollout name=nowhere", ("nowhere", "workbench train name=nowhere")),
     Case("no store at its place", f"replay name={NAME} store=notes", ("notes.zarr", "no store"), no_store),
     Case("unknown episode", f"replay name={NAME} job.episode=0:1:none", ("'0:1:none'", "Known")),
     Case("unknown format", f"export name={NAME} job.format=lerobt", ("'lerobt'", "lerobot")),
     *(
-        Case(f"truncated {what}, {words}", f"{words} name={NAME}", ("damaged",), truncate(path))
+        Case(f"truncated {what}, {words}", f"{words} name={NAME}", ("damaged",), truncate(path), spares)
         for what, path in (
             ("store header", f"datasets/{NAME}.zarr/zarr.json"),
             ("metadata", f"datasets/{NAME}.zarr/parts/*/steps/action/zarr.json"),
             ("column", f"datasets/{NAME}.zarr/parts/*/episodes/uid/c.0"),
         )
-        for words in ("replay", "rollout job.episodes.test=200")
+        for words, spares in (("replay", ""), ("rollout job.episodes.test=200", "*/parts/SpawnProcess-2/*"))
     ),
-    Case("truncated chunk, replay", f"replay name={NAME}", ("damaged",), truncate("datasets/*t.zarr/parts/*/steps/state/c.0*")),
-    Case("truncated chunk, fit", f"fit name={NAME}", ("damaged",), truncate("datasets/*t.zarr/parts/*/calls/samples/c.0*")),
+    Case("truncated chunk, replay", f"replay name={NAME}", ("damaged",), truncate("**/parts/*/steps/state/c.0*")),
+    Case("truncated chunk, fit", f"fit name={NAME} overwrite=true", ("damaged",), truncate("**/calls/samples/c.0*")),
     Case("truncated metrics", f"benchmark name={NAME}", ("metrics.json", "not JSON"), truncate("runs/*/metrics.json")),
     Case("truncated monitors", f"benchmark name={NAME}", ("damaged",), truncate("runs/*/monitors/monitors.json")),
     Case("truncated stages", "quickstart", ("stages.json",), truncate("runs/*/stages.json")),
     Case("truncated policy record", f"rollout name={NAME}", ("policy.json",), truncate("runs/*/policy/policy.json")),
     Case("checkpoint of another task", f"rollout name={NAME}", ("'stack'", "'lift'"), other_task),
+    Case("truncated weights", f"rollout name={NAME}", ("truncated",), truncate("runs/*/policy/weights-*")),
     Case("tampered weights", f"rollout name={NAME}", ("sha256",), tamper),
     Case("other settings into a store", f"rollout name={NAME} rollout.samples=8", ("another rollout", "store=")),
+    Case("exported already", f"export name={NAME}", ("exports", "overwrite=true"), exported),
     Case("overwriting a checkpoint", f"train name={NAME}", ("holds a trained policy", "overwrite=true")),
 )  # fmt: skip
 
@@ -174,11 +189,13 @@ CASES = (
 
 
 @contextlib.contextmanager
-def copied(run: Run) -> Iterator[Path]:
-    """A copy of the finished run to do harm to."""
+def copied(run: Run, everything: bool = False) -> Iterator[Path]:
+    """A copy of the finished run to do harm to; ``everything`` takes the demonstrations and exports along."""
+    exports = run.root / "datasets" / "exports"
     with tempfile.TemporaryDirectory() as folder:
-        for part in (run.folder, run.store, run.demos):
-            shutil.copytree(part, Path(folder) / part.relative_to(run.root))
+        for part in (run.folder, run.store, *((run.demos, exports) if everything else ())):
+            if part.exists():
+                shutil.copytree(part, Path(folder) / part.relative_to(run.root))
         yield Path(folder)
 
 
@@ -194,12 +211,18 @@ def refusal(run: Run, case: Case) -> Finding:
         faults += [f"does not say {part!r}" for part in case.says if part not in line]
         if done.returncode <= 0:
             faults.append("exit status")
-        return Finding(case.name, str(done.returncode), line, faults + changes(before, contents(root)))
+        faults += changes(*(spared(files, case.spares) for files in (before, contents(root))))
+        return Finding(case.name, str(done.returncode), line, faults)
+
+
+def spared(files: dict[str, str], pattern: str) -> dict[str, str]:
+    """Files that must not change."""
+    return {path: digest for path, digest in files.items() if not fnmatch.fnmatch(path, pattern)}
 
 
 def message(stderr: str) -> tuple[str, list[str]]:
     """The one line beside progress bars, and what is wrong with it."""
-    lines = [line.strip() for line in stderr.splitlines() if line.strip() and BAR not in line]
+    lines = [line.strip() for line in stderr.splitlines() if line.strip() and not BAR.search(f"{line} ")]
     if len(lines) == 1 and lines[0].startswith("workbench: "):
         return lines[0], []
     shown = lines[-1] if lines else ""
@@ -258,7 +281,7 @@ def in_process(name: str, key: str, work: Callable[[], object]) -> Finding:
 
 # --- what has to go on afterwards ------------------------------------------------------------------------------------
 
-ROLLOUT = ("rollout", "name=n", "runner.scenes=8", "perturbation=[slip]", "job.episodes.test=200")
+ROLLOUT = ("rollout", "name=n", "runner.scenes=8", "perturbation=[slip]", "job.episodes.test=100")
 TRAIN = ("train", "name=n", f"demos={NAME}-demos", "job.trainer.iterations=600", "+job.trainer.save_every=50")
 
 
@@ -290,13 +313,11 @@ def uninterrupted(run: Run, words: tuple[str, ...]) -> object:
 
 
 def full_disk(run: Run) -> Finding:
-    """Roll onto a disk of 3 MB, then again with space."""
+    """Roll onto a disk of 6 MB, then again with space."""
     with fresh(run, ROLLOUT) as root:
         before = contents(root)
         with little_space(root / "datasets") as (limit, more_space):
-            done = subprocess.run(
-                command(*ROLLOUT), cwd=root, capture_output=True, text=True, preexec_fn=limit
-            )
+            done = subprocess.run(command(*ROLLOUT), cwd=root, capture_output=True, text=True, preexec_fn=limit)
             line, faults = message(done.stderr)
             kept = len(Store.open(root / "datasets/n.zarr"))
             outside = {path: digest for path, digest in contents(root).items() if not path.startswith("datasets/")}
@@ -306,7 +327,7 @@ def full_disk(run: Run) -> Finding:
             more_space()
             if call(root, *ROLLOUT).returncode or result(root, ROLLOUT) != uninterrupted(run, ROLLOUT):
                 faults.append("with space again the result is not that of an uninterrupted run")
-        return Finding(f"full disk (then went on from {kept} of 200)", str(done.returncode), line, faults)
+        return Finding(f"full disk (then went on from {kept} of 100)", str(done.returncode), line, faults)
 
 
 @contextlib.contextmanager
@@ -316,7 +337,9 @@ def little_space(folder: Path) -> Iterator[tuple[Callable[[], None], Callable[[]
     Yields what a child process has to call first, and what gives more space.
     """
     folder.mkdir()
-    mounted = not subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", folder], capture_output=True).returncode
+    mounted = not subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", folder], capture_output=True
+    ).returncode
 
     def limit() -> None:
         if not mounted:
@@ -339,32 +362,120 @@ def interrupts(run: Run, rng: np.random.Generator, count: int) -> list[Finding]:
     for words in (ROLLOUT, TRAIN):
         began = time.monotonic()
         wanted = uninterrupted(run, words)
-        life_s = time.monotonic() - began
+        latest_s = 0.8 * (time.monotonic() - began)
         for number in range(count):
-            after_s = 0.3 + (life_s - 1.0) * (number + rng.uniform()) / count
-            with fresh(run, words) as root:
-                code, seen = press_ctrl_c(root, words, after_s)
-                line, faults = message(seen.replace("^C", ""))
-                if code != INTERRUPTED or "interrupted" not in line:
-                    faults.append("exit status or line")
-                again = call(root, *words)
-                if again.returncode or result(root, words) != wanted:
-                    faults.append("the same command does not end with the result of an uninterrupted one")
-                findings.append(Finding(f"Ctrl-C of {words[0]} after {after_s:.1f} s", str(code), line, faults))
+            after_s = EARLIEST_S + (latest_s - EARLIEST_S) * (number + rng.uniform()) / count
+            while (finding := interrupt_once(run, words, after_s, wanted)) is None:
+                after_s *= 0.8
+            findings.append(finding)
     return findings
+
+
+def interrupt_once(run: Run, words: tuple[str, ...], after_s: float, wanted: object) -> Finding | None:
+    """One Ctrl-C and what comes of it; None if the command came to its end first."""
+    with fresh(run, words) as root:
+        code, seen = press_ctrl_c(root, words, after_s)
+        if code == 0:
+            return None
+        line, faults = message(seen.replace("^C", ""))
+        # Python ends itself by the signal if it was inside an eval; a shell calls that 130 as well.
+        if code not in (INTERRUPTED, -signal.SIGINT) or "interrupted" not in line:
+            faults.append("exit status or line")
+        again = call(root, *words)
+        if again.returncode or result(root, words) != wanted:
+            faults.append("the same command does not end with the result of an uninterrupted one")
+        return Finding(f"Ctrl-C of {words[0]} after {after_s:.1f} s", str(code), line, faults)
 
 
 def press_ctrl_c(root: Path, words: tuple[str, ...], after_s: float) -> tuple[int, str]:
     """Run a command in a terminal of its own and press Ctrl-C; exit status, and what stood there without escapes."""
-    child, terminal = pty.fork()
-    if child == 0:
-        os.chdir(root)
-        os.execv(sys.executable, command(*words))
-    seen = read_until(terminal, time.monotonic() + after_s)
+    terminal, inside = pty.openpty()
+    process = subprocess.Popen(
+        command(*words),
+        cwd=root,
+        stdin=inside,
+        stdout=inside,
+        stderr=inside,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )
+    os.close(inside)
+    seen: list[bytes] = []
+    reader = threading.Thread(target=read_all, args=(terminal, seen))
+    reader.start()
+    time.sleep(after_s)
     os.write(terminal, b"\x03")
-    seen += read_until(terminal, time.monotonic() + 60)
+    code = process.wait(60)
+    reader.join(10)
     os.close(terminal)
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(child, signal.SIGKILL) if not ended(child) else None
-    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) if child not in _STATUS else _STATUS.pop(child)
-    return status, ESCAPES.sub("", seen.decode(errors="replace")).replace("\r", "\n")
+    return code, ESCAPES.sub("", b"".join(seen).decode(errors="replace")).replace("\r", "\n")
+
+
+def read_all(terminal: int, seen: list[bytes]) -> None:
+    """Read until the last process has left the terminal."""
+    with contextlib.suppress(OSError):
+        while piece := os.read(terminal, 65536):
+            seen.append(piece)
+
+
+def quickstart_again(run: Run) -> Finding:
+    """The same command a second time."""
+    with copied(run, everything=True) as root:
+        before = contents(root)
+        code, took_s, kept = timed_quickstart(root)
+        allowed = {f"runs/{NAME}/metrics.json", f"runs/{NAME}/stages.json"}
+        after = contents(root)
+        faults = changes(before, {**after, **{path: before[path] for path in allowed}})
+        if code or took_s >= SECOND_QUICKSTART_S or kept != list(STAGES):
+            faults.append("not all up to date, or too slow")
+        return Finding(
+            "second quickstart", str(code), f"{took_s:.1f} s, {len(kept)} of {len(STAGES)} stages up to date", faults
+        )
+
+
+def quickstart_changed(run: Run) -> Finding:
+    """The same command with another level: what comes before ``fit`` or beside it stays."""
+    with copied(run, everything=True) as root:
+        stores = {path: digest for path, digest in contents(root).items() if ".zarr/" in path}
+        code, took_s, kept = timed_quickstart(root, "monitor.level=0.2")
+        redone = [stage for stage in STAGES if stage not in kept]
+        faults = changes(stores, {path: digest for path, digest in contents(root).items() if ".zarr/" in path})
+        if code or redone != ["fit", "benchmark", "recover", "view", "report"]:
+            faults.append("another set of stages than fit and what reads it")
+        if Store.open(run.store).digest() != Store.open(root / run.store.relative_to(run.root)).digest():
+            faults.append("the store has changed")
+        return Finding(
+            "quickstart monitor.level=0.2", str(code), f"{took_s:.1f} s, redone: {', '.join(redone)}", faults
+        )
+
+
+STAGES = ("collect", "train", "rollout", "label", "fit", "benchmark", "recover", "view", "export", "report")
+
+
+def timed_quickstart(root: Path, *words: str) -> tuple[int, float, list[str]]:
+    """Exit status, seconds, and the stages that are not done again."""
+    began = time.monotonic()
+    done = call(root, "quickstart", *words)
+    took_s = time.monotonic() - began
+    kept = [line.removesuffix(": up to date") for line in done.stdout.splitlines() if line.endswith(": up to date")]
+    return done.returncode, took_s, kept
+
+
+def report(findings: list[Finding], options: argparse.Namespace) -> int:
+    """Print the table; non-zero if anything is not as it should be."""
+    shown = table("bad input, interruptions, repetitions", "case", "exit", "what is said", "verdict")
+    for column in shown.columns[1:]:
+        column.justify, column.overflow = "left", "fold"
+    for finding in findings:
+        faults = "; ".join(finding.faults)
+        shown.add_row(finding.case, finding.exit, escape(finding.said), escape(faults) or "holds", end_section=True)
+    console.print(shown)
+    wrong = [finding.case for finding in findings if finding.faults]
+    console.print(f"n = {len(findings)} cases, seed {options.seed}; not as they should be: {len(wrong)}")
+    for case in wrong:
+        console.print(f"  {case}")
+    return verdict(not wrong, "bad input is refused in one line, nothing is overwritten, interrupted work goes on")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

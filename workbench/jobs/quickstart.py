@@ -11,6 +11,7 @@ from typing import Any
 
 from workbench import __version__
 from workbench.config import Run, build, compose, digest, words_asked, write_text
+from workbench.errors import StoreError
 from workbench.progress import console
 from workbench.report import terminal_tables
 from workbench.types import Record
@@ -92,7 +93,12 @@ class Ledger:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._rows: dict[str, Record] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        self._rows: dict[str, Record] = {}
+        if path.exists():
+            try:
+                self._rows = json.loads(path.read_text(encoding="utf-8"))
+            except json.JSONDecodeError as error:
+                raise StoreError(f"{path} is not JSON ({error}); remove it, and every stage is done again") from None
 
     def state(self, stage: str) -> tuple[str, bool]:
         """Fingerprint of the last attempt ("" if there was none), and whether it ended."""

@@ -53,6 +53,8 @@ def plan(
     for split, count in episodes.items():
         if split not in SPLITS:
             raise UnknownNameError("split", split, SPLITS)
+        if count < 0:
+            raise ConfigError(f"job.episodes.{split}={count} must be 0 or more")
         groups = [[one] for one in specifications.values()] if one_each else [list(specifications.values())]
         for number in range(count * len(groups)):
             launches.append(launch(run, split, number, groups[number // count]))
