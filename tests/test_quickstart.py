@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -100,6 +101,21 @@ def test_a_fit_can_be_made_again_bit_for_bit(root):
     for file in ("monitors.safetensors", "monitors.json"):
         first, second = (root / "runs" / name / "monitors" / file for name in ("quickstart", "again"))
         assert first.read_bytes() == second.read_bytes()
+
+
+def test_labels_of_other_settings_are_not_mixed(root):
+    shutil.copytree(root / "datasets/quickstart.zarr", root / "datasets/relabel.zarr")
+    shutil.copytree(root / "runs/quickstart/policy", root / "runs/relabel/policy")
+    for branches, unchanged in (("[4]", False), ("[4]", True), ("[2]", False)):
+        before = {path: path.read_bytes() for path in (root / "datasets/relabel.zarr").rglob("t_on/c*")}
+        done = workbench(root, "label", "name=relabel", f"job.branches={branches}", "job.stride=50")
+        assert done.returncode == 0, done.stderr
+        after = {path: path.read_bytes() for path in (root / "datasets/relabel.zarr").rglob("t_on/c*")}
+        found = json.loads((root / "runs/relabel/metrics.json").read_text())["labels"]
+        assert found["failed"] == found["with_onset"]
+        assert found["settings"]["branches"] == json.loads(branches)
+        if unchanged:
+            assert before == after
 
 
 def test_every_episode_replays_from_its_seed(root):

@@ -9,7 +9,7 @@ import numpy as np
 
 from workbench.branch import drive, find_onset, find_point_of_no_return, replay
 from workbench.config import Run
-from workbench.crew import advance_all, batches, crew
+from workbench.crew import batches, crew
 from workbench.errors import ConfigError
 from workbench.progress import console, progress
 from workbench.report import terminal_tables
@@ -41,23 +41,38 @@ class Label:
 
 
 def run(run: Run, expert: Record, branches: Sequence[int], stride: int) -> None:
-    """Label the failed episodes of ``datasets/<store>.zarr``; those that are labelled already are kept."""
+    """Label the failed episodes of ``datasets/<store>.zarr``; those labelled already with these settings are kept."""
     run.refuse_other_store()
     if stride < 1:
         raise ConfigError(f"job.stride={stride} must be at least 1")
     if not branches or any(b < 1 for b in branches) or sorted(set(branches)) != list(branches):
         raise ConfigError(f"job.branches={list(branches)} must be rising numbers of branches, for example [4,8,16]")
     store = Store.open(run.store)
+    forget_other_settings(run, store, {"branches": list(branches), "stride": stride})
+    store = Store.open(run.store)
     failed = failures(store.episodes)
     wanted = [number for number in failed if store.episodes["t_on"][number] < 0]
     with progress("labels", len(failed)) as advance:
         advance(len(failed) - len(wanted))
         items = [Batch(run, expert, tuple(branches), stride, part) for part in batches(wanted, EPISODES_PER_BATCH)]
-        found: list[Label] = advance_all(spread(label_batch, items, run.config["runner"]["workers"]), advance)
-    store.annotate_many({label.uid: label.columns for label in found})
-    errors = [label.replay_error for label in found] or [run.metrics().get("labels", {}).get("replay_max_abs_error", 0)]
-    run.update_metrics(labels=summary(Store.open(run.store).episodes) | {"replay_max_abs_error": max(errors)})
+        errors = [run.metrics().get("labels", {}).get("replay_max_abs_error", 0.0)]
+        for found in spread(label_batch, items, run.config["runner"]["workers"]):
+            # Batch by batch, so that an interrupted job keeps what it has measured.
+            store.annotate_many({label.uid: label.columns for label in found})
+            errors += [label.replay_error for label in found]
+            run.update_metrics(labels={"replay_max_abs_error": max(errors)})
+            advance(len(found))
+    run.update_metrics(labels=summary(Store.open(run.store).episodes))
     console.print(*terminal_tables(run.metrics(), only=("labels",)))
+
+
+def forget_other_settings(run: Run, store: Store, settings: Record) -> None:
+    """Take back labels that were measured with other settings, so that a store never mixes the two."""
+    before = run.metrics().get("labels", {}).get("settings")
+    if before not in (None, settings):
+        unknown = dict.fromkeys(("t_on", "t_on_low", "t_on_high", "t_pnr"), -1) | {"outcome": "failure"}
+        store.annotate_many({store.uids[number]: unknown for number in failures(store.episodes)})
+    run.update_metrics(labels={"settings": settings})
 
 
 def failures(episodes: Mapping[str, Array]) -> list[int]:
