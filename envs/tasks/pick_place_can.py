@@ -47,6 +47,8 @@ LYING = 0.7
 GRIP_ABOVE_M = 0.015
 """How far above an upright can's centre the plan takes hold: at the centre, the hand sits on the wall of the bin."""
 ARM_NOISE_RAD = 0.02
+RETREAT_M = np.array([0.0, 0.0, 0.1])
+"""From where the can was let go to the end of the plan."""
 _LEFT, _RIGHT, _CAN = 1, 2, 3
 
 
@@ -69,7 +71,7 @@ class PickPlaceCan:
     name = "pick_place_can"
     instruction = "put the can into the bin at its place"
     stages = ("reach", "grasp", "lift", "carry", "place")
-    deadline = 250
+    deadline = 240
     control_hz = 20.0
     action_size = 7
     observation_sizes: Mapping[str, int] = {
@@ -172,10 +174,10 @@ class PickPlaceCan:
         if in_bin(observation["can_pos"]) and observation["can_pos"][2] < UPRIGHT_M + SET_DOWN_M:
             return _letting_go(observation)
         can, target, rotation = observation["can_pos"], observation["target_pos"], _grasp_rotation(observation)
-        grip = can + [0.0, 0.0, GRIP_ABOVE_M if _upright(observation) else 0.0]
-        above = grip + [0.0, 0.0, 0.08]
+        grip = can + np.array([0.0, 0.0, GRIP_ABOVE_M if _upright(observation) else 0.0])
+        above = grip + np.array([0.0, 0.0, 0.08])
         high = UPRIGHT_M + 0.14  # the can's bottom passes 0.04 m above the bins' walls
-        low = target + [0.0, 0.0, grip[2] - can[2] + 0.005]
+        low = target + np.array([0.0, 0.0, grip[2] - can[2] + 0.005])
         return (
             Keyframe("reach", above, rotation, closed=False, tolerance_m=0.02),
             Keyframe("reach", grip, rotation, closed=False, tolerance_m=0.01),
@@ -184,7 +186,7 @@ class PickPlaceCan:
             Keyframe("carry", np.array([target[0], target[1], high]), rotation, closed=True, tolerance_m=0.01),
             Keyframe("place", low, rotation, closed=True, tolerance_m=0.01),
             Keyframe("place", low, rotation, closed=False, tolerance_m=0.01),
-            Keyframe("place", low + [0.0, 0.0, 0.1], rotation, closed=False, tolerance_m=0.02),
+            Keyframe("place", low + RETREAT_M, rotation, closed=False, tolerance_m=0.02),
         )
 
     @functools.cached_property
@@ -241,7 +243,7 @@ def _letting_go(observation: Observation) -> Sequence[Keyframe]:
     here, rotation = observation["eef_pos"], rotation_matrix(observation["eef_quat"])
     return (
         Keyframe("place", here.copy(), rotation, closed=False, tolerance_m=0.01),
-        Keyframe("place", here + [0.0, 0.0, 0.1], rotation, closed=False, tolerance_m=0.02),
+        Keyframe("place", here + RETREAT_M, rotation, closed=False, tolerance_m=0.02),
     )
 
 

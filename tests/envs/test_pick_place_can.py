@@ -121,7 +121,7 @@ def test_equal_to_robosuite_over_a_whole_episode(environment, scene, task):
     assert all(theirs == ours for theirs, ours in judged)
     assert judged[-1] == (True, True)
     assert judged[0] == (False, False)
-    assert worst <= 1e-6
+    assert worst <= 1e-10
 
 
 def test_a_wrong_can_is_noticed(environment, task):
@@ -162,8 +162,9 @@ def test_the_place_is_drawn_as_robosuite_draws_it(environment, scene):
         assert largest_gap(distance(theirs), distance(ours)) < limit
     uniform = np.random.default_rng(0).uniform(-1, 1, (DRAWS, 2)) * [0.12, 0.17]
     assert largest_gap(np.hypot(*theirs.T), np.hypot(*uniform.T)) > limit
-    heights = {scene.begin(Stream(0, episode))["can_pos"][2] for episode in range(5)}
-    assert heights == {environment.placement_initializer.sample()["Can"][0][2]}
+    height = environment.placement_initializer.sample()["Can"][0][2]
+    for episode in range(5):
+        assert scene.begin(Stream(0, episode))["can_pos"][2] == pytest.approx(height, abs=1e-12)
 
 
 def largest_gap(first, second) -> float:
@@ -239,7 +240,7 @@ def test_after_letting_go_only_the_rest_of_the_plan_is_left(task, scene):
     assert [(frame.stage, frame.closed) for frame in rest] == [("place", False)] * 2
     assert np.array_equal(rest[0].position_m, scene.truth().observation["eef_pos"])
     assert rest[1].position_m[2] - rest[0].position_m[2] > AWAY_M
-    put_can(scene, TARGET_M + [0, 0, 0.02])
+    put_can(scene, TARGET_M + np.array([0, 0, 0.02]))
     assert len(task.plan(scene.truth().observation)) == 8
 
 
