@@ -98,14 +98,18 @@ def assets_folder() -> Path:
 
 
 @functools.cache
-def robot_cell(environment: str, robot: str, control_hz: int) -> RobotCell:
-    """The robot cell of one of robosuite's environments, such as ``Lift`` with a ``Panda``; cached where possible."""
+def robot_cell(environment: str, robot: str, control_hz: int, without: tuple[str, ...] = ()) -> RobotCell:
+    """The robot cell of one of robosuite's environments, such as ``Lift`` with a ``Panda``; cached where possible.
+
+    ``without`` names bodies of the world that are left out: what robosuite itself only clears away at reset.
+    """
     version = importlib.metadata.version("robosuite")
-    path = cache_folder() / f"{environment}-{robot}-{control_hz}hz-robosuite{version}-format{FORMAT}.json"
+    less = "".join(f"-no{body}" for body in without)
+    path = cache_folder() / f"{environment}-{robot}-{control_hz}hz{less}-robosuite{version}-format{FORMAT}.json"
     try:
         stored: dict[str, Any] = json.loads(path.read_text())
     except (OSError, ValueError):
-        cell = _build(environment, robot, control_hz)
+        cell = _build(environment, robot, control_hz, without)
         _write_atomically(path, json.dumps(dataclasses.asdict(cell)))
         return cell
     fields: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in stored.items()}
@@ -223,7 +227,7 @@ def _same_draws() -> Iterator[None]:
         np.random.set_state(before)  # noqa: NPY002
 
 
-def _build(environment: str, robot: str, control_hz: int) -> RobotCell:
+def _build(environment: str, robot: str, control_hz: int, without: tuple[str, ...]) -> RobotCell:
     with _same_draws():
         env = make_environment(environment, robot, control_hz)
     panda = env.robots[0]
@@ -231,9 +235,10 @@ def _build(environment: str, robot: str, control_hz: int) -> RobotCell:
     if arm.name != "OSC_POSE" or arm.impedance_mode != "fixed" or not arm.uncoupling or arm.input_ref_frame != "base":
         raise NotImplementedError(f"only robosuite's default OSC_POSE controller is supported, not {arm.name}")
     geoms = gripper.important_geoms
+    xml = _without_bodies(env.model.get_xml(), without)
     cell = RobotCell(
-        xml=_physics_only(env.model.get_xml()),
-        visual_xml=_relative_files(env.model.get_xml()),
+        xml=_physics_only(xml),
+        visual_xml=_relative_files(xml),
         arm_joints=tuple(panda.robot_model.arm_joints),
         arm_actuators=tuple(panda.robot_model.arm_actuators),
         gripper_joints=tuple(gripper.joints),
@@ -270,6 +275,19 @@ def _relative_files(xml: str) -> str:
             path = os.path.normpath(element.attrib["file"])
             element.set("file", os.path.relpath(path, assets_folder()))
     return ET.tostring(root, encoding="unicode")
+
+
+def _without_bodies(xml: str, names: tuple[str, ...]) -> str:
+    """Drop bodies of the world, and the meshes that nothing else uses."""
+    root = ET.fromstring(xml)
+    world = _child(root, "worldbody")
+    for name in names:
+        world.remove(next(body for body in world.findall("body") if body.get("name") == name))
+    used = {geom.get("mesh") for geom in root.iter("geom")}
+    assets = _child(root, "asset")
+    for mesh in [mesh for mesh in assets.findall("mesh") if mesh.get("name") not in used]:
+        assets.remove(mesh)
+    return ET.tostring(root, encoding="unicode") if names else xml
 
 
 def _physics_only(xml: str) -> str:

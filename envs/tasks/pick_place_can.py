@@ -1,0 +1,262 @@
+"""PickPlaceCan: one Panda carries one can from one bin to another (robosuite, Zhu et al., arXiv 2009.12293, 2020)."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from workbench.types import Array, Keyframe, Observation
+
+if TYPE_CHECKING:
+    import mujoco
+
+    from workbench.envs.robosuite_model import RobotCell
+    from workbench.envs.scene import MujocoScene
+
+CLEARED = ("Milk_main", "Bread_main", "Cereal_main")
+"""Objects that robosuite drops far away at reset, where they lie on the floor and cost 12 contacts or more."""
+MARKERS = ("VisualMilk_main", "VisualBread_main", "VisualCereal_main", "VisualCan_main")
+SOURCE_M = (0.1, -0.25)
+"""Centre of the bin in which the can starts."""
+SPREAD_M = (0.145, 0.195)
+"""Half lengths in x and y of the area of that bin into which an object has to fit."""
+RADII_M = (0.025, 0.030, 0.040, 0.025)
+"""Milk, bread, cereal, can, in the order in which robosuite places them: none may overlap an earlier one."""
+BIN_LOW_M = np.array([0.1, 0.28, 0.8])
+BIN_HIGH_M = np.array([0.295, 0.525, 0.9])
+"""The can's quarter of the other bin (robosuite's ``PickPlace.not_in_bin`` for object 3)."""
+AWAY_M = float(np.arctanh(0.4)) / 10
+"""Distance of the grip site from the can's centre above which the gripper is away: ``1 - tanh(10 d) < 0.6``."""
+UPRIGHT_M = 0.86
+"""Height of the can's centre as robosuite puts it down, upright on the bin's floor."""
+TARGET_M = np.array([0.15, 0.34, UPRIGHT_M])
+"""Where the plan puts the can: 0.05 m inside its quarter, whose centre is nearly out of the arm's reach."""
+LIFTED_M = 0.04
+"""Height above ``UPRIGHT_M`` that counts as lifted."""
+CARRIED_M = 0.06
+"""Horizontal distance from the target below which a lifted can has been carried."""
+REACHED_M = 0.03
+"""Distance of the grip site from the can's centre that counts as reached."""
+SET_DOWN_M = 0.015
+"""Height above ``UPRIGHT_M`` below which a can in its quarter may be let go."""
+LYING = 0.7
+"""Vertical part of the can's axis below which it lies."""
+GRIP_ABOVE_M = 0.015
+"""How far above an upright can's centre the plan takes hold: at the centre, the hand sits on the wall of the bin."""
+ARM_NOISE_RAD = 0.02
+RETREAT_M = np.array([0.0, 0.0, 0.1])
+"""From where the can was let go to the end of the plan."""
+_LEFT, _RIGHT, _CAN = 1, 2, 3
+
+
+class PickPlaceCan:
+    """Put the can into its bin; scene, controller and success are those of robosuite 1.5.1's ``PickPlaceCan``, Panda.
+
+    The objects that robosuite only clears away are not in the model.  They still shape the draw of the can's place:
+    robosuite puts milk, bread and cereal down first, so the can lies where they left room.  What varies per episode:
+    the can's place (within 0.12 m and 0.17 m of the bin's centre in x and y) and yaw, and the arm's joints (normal,
+    0.02 rad).
+
+    Observation, world frame: ``eef_pos`` grip site in metres; ``eef_quat`` (x, y, z, w) grip site, of the sign nearer
+    to pointing straight down; ``gripper_qpos`` finger joints in metres; ``can_pos`` centre in metres; ``can_axis`` unit
+    vector along the can, which looks the same however it is turned about it; ``target_pos`` where it is to go, metres.
+
+    Action, each in -1 .. 1: translation (1 = 0.05 m) and rotation vector (1 = 0.5 rad per axis) of the grip site in the
+    robot base's frame, then the gripper (negative opens, positive closes).
+    """
+
+    name = "pick_place_can"
+    instruction = "put the can into the bin at its place"
+    stages = ("reach", "grasp", "lift", "carry", "place")
+    deadline = 240
+    control_hz = 20.0
+    action_size = 7
+    observation_sizes: Mapping[str, int] = {
+        "eef_pos": 3,
+        "eef_quat": 4,
+        "gripper_qpos": 2,
+        "can_pos": 3,
+        "can_axis": 3,
+        "target_pos": 3,
+    }
+
+    object_body = "Can_main"
+    """Body that is manipulated, for perturbations; with its joint and geometries."""
+    object_joint = "Can_joint0"
+    object_geoms = ("Can_g0",)
+    trails = ("gripper0_right_eef", object_body)
+
+    @functools.cached_property
+    def cell(self) -> RobotCell:
+        """The robot, its controller's numbers and the names of its fingers, joints and actuators."""
+        from workbench.envs.robosuite_model import robot_cell
+
+        return robot_cell("PickPlaceCan", "Panda", int(self.control_hz), without=(*CLEARED, *MARKERS))
+
+    def scene(self) -> MujocoScene:
+        """Make a new scene of this task."""
+        from workbench.envs.scene import MujocoScene
+
+        return MujocoScene(self)
+
+    def edit(self, model: mujoco.MjModel, rng: np.random.Generator) -> None:
+        """Nothing varies in the model: robosuite's can has one size."""
+
+    def place(self, model: mujoco.MjModel, qpos: Array, rng: np.random.Generator) -> None:
+        """Draw the joint positions (nq,) at reset."""
+        arm, fingers, can = self._places
+        qpos[arm] = self.cell.arm_qpos_rad + ARM_NOISE_RAD * rng.standard_normal(len(arm))
+        qpos[fingers] = self.cell.gripper_qpos_m
+        x, y = can_place(rng)
+        yaw = rng.uniform(0, 2 * np.pi)
+        qpos[can : can + 7] = x, y, UPRIGHT_M, np.cos(yaw / 2), 0, 0, np.sin(yaw / 2)
+
+    def observation(self, data: mujoco.MjData) -> dict[str, Array]:
+        """What a robot with perfect sensors sees; see the class."""
+        from workbench.envs.observations import GRIPPER_DOWN, quaternion
+
+        site, body = self._bodies
+        return {
+            "eef_pos": data.site_xpos[site].copy(),
+            "eef_quat": quaternion(data.site_xmat[site], GRIPPER_DOWN),
+            "gripper_qpos": data.qpos[self._places[1]],
+            "can_pos": data.xpos[body].copy(),
+            "can_axis": data.xmat[body][2::3].copy(),
+            "target_pos": TARGET_M.copy(),
+        }
+
+    def predicates(self, data: mujoco.MjData) -> dict[str, float]:
+        """What the simulator knows: contacts of the finger pads, grasp, height, distances, bin and success.
+
+        ``can_height_m`` is above the can's upright place, ``can_target_distance_m`` is horizontal and from the plan's
+        target, ``can_bin_distance_m`` horizontal and from the centre of the can's quarter of the bin.
+        """
+        from workbench.envs.observations import touching
+
+        site, body = self._bodies
+        pairs = data.contact.geom
+        left = touching(pairs, self._marks, _LEFT, _CAN)
+        right = touching(pairs, self._marks, _RIGHT, _CAN)
+        can = data.xpos[body]
+        distance = float(np.linalg.norm(can - data.site_xpos[site]))
+        inside = in_bin(can)
+        return {
+            "left_contact": float(left),
+            "right_contact": float(right),
+            "grasped": float(left and right),
+            "can_height_m": float(can[2]) - UPRIGHT_M,
+            "gripper_can_distance_m": distance,
+            "can_target_distance_m": float(np.hypot(*(can - TARGET_M)[:2])),
+            "can_bin_distance_m": float(np.hypot(*(can - (BIN_LOW_M + BIN_HIGH_M) / 2)[:2])),
+            "in_bin": float(inside),
+            "success": float(inside and distance > AWAY_M),
+        }
+
+    def reached(self, predicates: Mapping[str, float]) -> int:
+        """How many stages the state has reached by itself; a later one implies those before it."""
+        if predicates["success"]:
+            return 5
+        if predicates["grasped"]:
+            if predicates["can_target_distance_m"] < CARRIED_M:
+                return 4
+            return 3 if predicates["can_height_m"] > LIFTED_M else 2
+        return int(predicates["gripper_can_distance_m"] < REACHED_M)
+
+    def plan(self, observation: Observation) -> Sequence[Keyframe]:
+        """Above the can, down, close, up, across to the bin, down, open, up; with the can set down, the last two alone.
+
+        The last two begin where the gripper is, so that it lets go without a push.  The gripper points straight down
+        and closes along the world's y axis, or across the axis of a can that lies.
+        """
+        if in_bin(observation["can_pos"]) and observation["can_pos"][2] < UPRIGHT_M + SET_DOWN_M:
+            return _letting_go(observation)
+        can, target, rotation = observation["can_pos"], observation["target_pos"], _grasp_rotation(observation)
+        grip = can + np.array([0.0, 0.0, GRIP_ABOVE_M if _upright(observation) else 0.0])
+        above = grip + np.array([0.0, 0.0, 0.08])
+        high = UPRIGHT_M + 0.14  # the can's bottom passes 0.04 m above the bins' walls
+        low = target + np.array([0.0, 0.0, grip[2] - can[2] + 0.005])
+        return (
+            Keyframe("reach", above, rotation, closed=False, tolerance_m=0.02),
+            Keyframe("reach", grip, rotation, closed=False, tolerance_m=0.01),
+            Keyframe("grasp", grip, rotation, closed=True, tolerance_m=0.01),
+            Keyframe("lift", np.array([can[0], can[1], high]), rotation, closed=True, tolerance_m=0.02),
+            Keyframe("carry", np.array([target[0], target[1], high]), rotation, closed=True, tolerance_m=0.01),
+            Keyframe("place", low, rotation, closed=True, tolerance_m=0.01),
+            Keyframe("place", low, rotation, closed=False, tolerance_m=0.01),
+            Keyframe("place", low + RETREAT_M, rotation, closed=False, tolerance_m=0.02),
+        )
+
+    @functools.cached_property
+    def _model(self) -> mujoco.MjModel:
+        from workbench.envs.scene import pristine
+
+        return pristine(self.cell)
+
+    @functools.cached_property
+    def _places(self) -> tuple[Array, Array, int]:
+        """Addresses in qpos of the arm (7,), the fingers (2,) and the can."""
+
+        def addresses(names: Sequence[str]) -> Array:
+            return np.array([self._model.joint(name).qposadr[0] for name in names])
+
+        can = int(self._model.joint(self.object_joint).qposadr[0])
+        return addresses(self.cell.arm_joints), addresses(self.cell.gripper_joints), can
+
+    @functools.cached_property
+    def _bodies(self) -> tuple[int, int]:
+        """Indices of the grip site and of the can's body."""
+        return self._model.site(self.cell.grip_site).id, self._model.body(self.object_body).id
+
+    @functools.cached_property
+    def _marks(self) -> Array:
+        """(geometries,) which of them are the left pad, the right pad and the can."""
+        marks = np.zeros(self._model.ngeom, dtype=np.int64)
+        groups = (self.cell.left_pads, self.cell.right_pads, self.object_geoms)
+        for mark, names in zip((_LEFT, _RIGHT, _CAN), groups, strict=True):
+            marks[[self._model.geom(name).id for name in names]] = mark
+        return marks
+
+
+def in_bin(can_m: Array) -> bool:
+    """Whether the can's centre (3,) is in its quarter of the bin."""
+    return bool(np.all(can_m > BIN_LOW_M) and np.all(can_m < BIN_HIGH_M))
+
+
+def can_place(rng: np.random.Generator) -> Array:
+    """Place (2,) in metres of the can: the last of four discs put down one by one where none overlaps another."""
+    placed: list[tuple[Array, float]] = []
+    for radius in RADII_M:
+        reach = np.array(SPREAD_M) - radius
+        place = SOURCE_M + rng.uniform(-reach, reach)
+        while any(np.linalg.norm(place - other) <= radius + size for other, size in placed):
+            place = SOURCE_M + rng.uniform(-reach, reach)
+        placed.append((place, radius))
+    return placed[-1][0]
+
+
+def _letting_go(observation: Observation) -> Sequence[Keyframe]:
+    from workbench.envs.observations import rotation_matrix
+
+    here, rotation = observation["eef_pos"], rotation_matrix(observation["eef_quat"])
+    return (
+        Keyframe("place", here.copy(), rotation, closed=False, tolerance_m=0.01),
+        Keyframe("place", here + RETREAT_M, rotation, closed=False, tolerance_m=0.02),
+    )
+
+
+def _upright(observation: Observation) -> bool:
+    return bool(abs(observation["can_axis"][2]) >= LYING)
+
+
+def _grasp_rotation(observation: Observation) -> Array:
+    """Rotation (3, 3) of the grip site, whose fingers close along its x axis."""
+    closing = np.array([0.0, 1.0])
+    if not _upright(observation):
+        x, y, _ = observation["can_axis"]
+        across = np.array([-y, x]) / np.hypot(x, y)
+        closing = across if across @ closing >= 0 else -across
+    cos, sin = closing
+    return np.array([[cos, sin, 0.0], [sin, -cos, 0.0], [0.0, 0.0, -1.0]])
