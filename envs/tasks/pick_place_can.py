@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from workbench.envs.scene import MujocoScene
 
 CLEARED = ("Milk_main", "Bread_main", "Cereal_main")
-"""Objects that robosuite drops far away at reset, where they lie on the floor and cost 12 contacts or more."""
+"""Objects that robosuite drops far away at reset, where they lie on the floor and cost 16 contacts."""
 MARKERS = ("VisualMilk_main", "VisualBread_main", "VisualCereal_main", "VisualCan_main")
 SOURCE_M = (0.1, -0.25)
 """Centre of the bin in which the can starts."""
