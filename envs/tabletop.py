@@ -1,4 +1,4 @@
-"""What robosuite's table tasks with one arm have in common: the cell, where things are in it, and how the arm starts."""
+"""What robosuite's table tasks with one arm have in common: the cell, where things are, and how the arm starts."""
 
 from __future__ import annotations
 
