@@ -8,29 +8,23 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from workbench.envs.tabletop import TABLE_M, Tabletop, closing_yaw, dropped, face_yaw, pointing_down
 from workbench.types import Array, Keyframe, Observation
 
 if TYPE_CHECKING:
     import mujoco
 
-    from workbench.envs.robosuite_model import RobotCell
-    from workbench.envs.scene import MujocoScene
-
-TABLE_M = 0.8
-"""Height of the table top."""
 LIFTED_M = 0.04
 """Height of the cube's centre above the table that counts as lifted (robosuite's ``Lift._check_success``)."""
 REACHED_M = 0.03
 """Distance of the grip site from the cube's centre that counts as reached."""
 HALF_SIZE_M = (0.020, 0.022)
 SPREAD_M = 0.03
-DROP_M = 0.01
-ARM_NOISE_RAD = 0.02
 DENSITY_KG_M3 = 1000.0
 _LEFT, _RIGHT, _CUBE = 1, 2, 3
 
 
-class Lift:
+class Lift(Tabletop):
     """Lift the red cube; scene, controller and success are those of robosuite 1.5.1's ``Lift`` with a Panda.
 
     What varies per episode, drawn as robosuite draws it: the cube's half lengths (0.020 .. 0.022 m each), its place
@@ -40,17 +34,13 @@ class Lift:
     Observation, world frame: ``eef_pos`` grip site in metres; ``eef_quat`` (x, y, z, w) grip site, of the sign nearer
     to pointing straight down; ``gripper_qpos`` finger joints in metres; ``cube_pos`` centre in metres; ``cube_yaw``
     (cos 4 psi, sin 4 psi), since a cube looks the same after a quarter turn.
-
-    Action, each in -1 .. 1: translation (1 = 0.05 m) and rotation vector (1 = 0.5 rad per axis) of the grip site in the
-    robot base's frame, then the gripper (negative opens, positive closes).
     """
 
     name = "lift"
+    environment = "Lift"
     instruction = "lift the red cube"
     stages = ("reach", "grasp", "lift")
     deadline = 100
-    control_hz = 20.0
-    action_size = 7
     observation_sizes: Mapping[str, int] = {
         "eef_pos": 3,
         "eef_quat": 4,
@@ -64,19 +54,6 @@ class Lift:
     object_joint = "cube_joint0"
     object_geoms = ("cube_g0",)
     trails = ("gripper0_right_eef", object_body)
-
-    @functools.cached_property
-    def cell(self) -> RobotCell:
-        """The robot, its controller's numbers and the names of its fingers, joints and actuators."""
-        from workbench.envs.robosuite_model import robot_cell
-
-        return robot_cell("Lift", "Panda", int(self.control_hz))
-
-    def scene(self) -> MujocoScene:
-        """Make a new scene of this task."""
-        from workbench.envs.scene import MujocoScene
-
-        return MujocoScene(self)
 
     def edit(self, model: mujoco.MjModel, rng: np.random.Generator) -> None:
         """Draw the cube's size."""
@@ -99,23 +76,20 @@ class Lift:
 
     def place(self, model: mujoco.MjModel, qpos: Array, rng: np.random.Generator) -> None:
         """Draw the joint positions (nq,) at reset."""
-        arm, fingers, cube = self._places
-        qpos[arm] = self.cell.arm_qpos_rad + ARM_NOISE_RAD * rng.standard_normal(len(arm))
-        qpos[fingers] = self.cell.gripper_qpos_m
+        self.place_arm(qpos, rng)
         x, y = rng.uniform(-SPREAD_M, SPREAD_M, size=2)
         yaw = rng.uniform(0, 2 * np.pi)
-        height = TABLE_M + DROP_M + model.geom_size[self._cube_geom][2]
-        qpos[cube : cube + 7] = x, y, height, np.cos(yaw / 2), 0, 0, np.sin(yaw / 2)
+        qpos[self._cube_qpos : self._cube_qpos + 7] = dropped(x, y, model.geom_size[self._cube_geom][2], yaw)
 
     def observation(self, data: mujoco.MjData) -> dict[str, Array]:
         """What a robot with perfect sensors sees; see the class."""
         from workbench.envs.observations import GRIPPER_DOWN, quarter_yaw, quaternion
 
-        site, body = self._bodies
+        site, body = self.grip_site, self._cube
         return {
             "eef_pos": data.site_xpos[site].copy(),
             "eef_quat": quaternion(data.site_xmat[site], GRIPPER_DOWN),
-            "gripper_qpos": data.qpos[self._places[1]],
+            "gripper_qpos": data.qpos[self.finger_qpos],
             "cube_pos": data.xpos[body].copy(),
             "cube_yaw": quarter_yaw(data.xmat[body]),
         }
@@ -124,7 +98,7 @@ class Lift:
         """What the simulator knows: contacts of the finger pads, grasp, height, distance and success."""
         from workbench.envs.observations import touching
 
-        site, body = self._bodies
+        site, body = self.grip_site, self._cube
         pairs = data.contact.geom
         left = touching(pairs, self._marks, _LEFT, _CUBE)
         right = touching(pairs, self._marks, _RIGHT, _CUBE)
@@ -153,12 +127,8 @@ class Lift:
         from workbench.envs.observations import rotation_matrix
 
         cube = observation["cube_pos"]
-        closing = rotation_matrix(observation["eef_quat"])[:, 0]  # the fingers close along the grip site's x axis
-        now = np.arctan2(closing[1], closing[0])
-        face = np.arctan2(observation["cube_yaw"][1], observation["cube_yaw"][0]) / 4
-        yaw = face + np.round((now - face) / (np.pi / 2)) * np.pi / 2
-        cos, sin = np.cos(yaw), np.sin(yaw)
-        rotation = np.array([[cos, sin, 0.0], [sin, -cos, 0.0], [0.0, 0.0, -1.0]])
+        now = closing_yaw(rotation_matrix(observation["eef_quat"]))
+        rotation = pointing_down(face_yaw(observation["cube_yaw"], now))
         above = np.array([cube[0], cube[1], cube[2] + 0.08])
         lifted = np.array([cube[0], cube[1], TABLE_M + 0.12])
         return (
@@ -169,35 +139,19 @@ class Lift:
         )
 
     @functools.cached_property
-    def _model(self) -> mujoco.MjModel:
-        from workbench.envs.scene import pristine
-
-        return pristine(self.cell)
+    def _cube_qpos(self) -> int:
+        return int(self.qpos_of([self.object_joint])[0])
 
     @functools.cached_property
-    def _places(self) -> tuple[Array, Array, int]:
-        """Addresses in qpos of the arm (7,), the fingers (2,) and the cube."""
-
-        def addresses(names: Sequence[str]) -> Array:
-            return np.array([self._model.joint(name).qposadr[0] for name in names])
-
-        cube = int(self._model.joint(self.object_joint).qposadr[0])
-        return addresses(self.cell.arm_joints), addresses(self.cell.gripper_joints), cube
-
-    @functools.cached_property
-    def _bodies(self) -> tuple[int, int]:
-        """Indices of the grip site and of the cube's body."""
-        return self._model.site(self.cell.grip_site).id, self._model.body(self.object_body).id
+    def _cube(self) -> int:
+        """Index of the cube's body."""
+        return int(self.model.body(self.object_body).id)
 
     @functools.cached_property
     def _cube_geom(self) -> int:
-        return int(self._model.geom(self.object_geoms[0]).id)
+        return int(self.model.geom(self.object_geoms[0]).id)
 
     @functools.cached_property
     def _marks(self) -> Array:
         """(geometries,) which of them are the left pad, the right pad and the cube."""
-        marks = np.zeros(self._model.ngeom, dtype=np.int64)
-        groups = (self.cell.left_pads, self.cell.right_pads, self.object_geoms)
-        for mark, names in zip((_LEFT, _RIGHT, _CUBE), groups, strict=True):
-            marks[[self._model.geom(name).id for name in names]] = mark
-        return marks
+        return self.marks_of(self.cell.left_pads, self.cell.right_pads, self.object_geoms)

@@ -1,0 +1,113 @@
+"""What robosuite's table tasks with one arm have in common: the cell, where things are, and how the arm starts."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from workbench.types import Array
+
+if TYPE_CHECKING:
+    import mujoco
+
+    from workbench.envs.robosuite_model import RobotCell
+    from workbench.envs.scene import MujocoScene
+
+TABLE_M = 0.8
+"""Height of the table top."""
+DROP_M = 0.01
+"""How far above the table robosuite lets go of objects at reset."""
+ARM_NOISE_RAD = 0.02
+
+
+class Tabletop:
+    """A Panda at robosuite's table; tasks inherit where things are, and say themselves what is to be done.
+
+    Action of all of them, each in -1 .. 1: translation (1 = 0.05 m) and rotation vector (1 = 0.5 rad per axis) of the
+    grip site in the robot base's frame, then the gripper (negative opens, positive closes).
+
+    Attributes
+    ----------
+    environment : name of robosuite's environment.
+    """
+
+    environment: str
+    control_hz = 20.0
+    action_size = 7
+
+    @functools.cached_property
+    def cell(self) -> RobotCell:
+        """The robot, its controller's numbers and the names of its fingers, joints and actuators."""
+        from workbench.envs.robosuite_model import robot_cell
+
+        return robot_cell(self.environment, "Panda", int(self.control_hz))
+
+    def scene(self) -> MujocoScene:
+        """Make a new scene of this task."""
+        from workbench.envs.scene import MujocoScene
+
+        return MujocoScene(self)  # type: ignore[arg-type]  # the rest of MujocoTask is the task's own
+
+    def place_arm(self, qpos: Array, rng: np.random.Generator) -> None:
+        """Draw the arm's joints at reset (normal, 0.02 rad) and put the fingers where they start."""
+        qpos[self.arm_qpos] = self.cell.arm_qpos_rad + ARM_NOISE_RAD * rng.standard_normal(len(self.arm_qpos))
+        qpos[self.finger_qpos] = self.cell.gripper_qpos_m
+
+    @functools.cached_property
+    def model(self) -> mujoco.MjModel:
+        """The compiled model that is never changed, for names and addresses."""
+        from workbench.envs.scene import pristine
+
+        return pristine(self.cell)
+
+    @functools.cached_property
+    def arm_qpos(self) -> Array:
+        """(7,) addresses of the arm's joints in qpos."""
+        return self.qpos_of(self.cell.arm_joints)
+
+    @functools.cached_property
+    def finger_qpos(self) -> Array:
+        """(2,) addresses of the fingers' joints in qpos."""
+        return self.qpos_of(self.cell.gripper_joints)
+
+    @functools.cached_property
+    def grip_site(self) -> int:
+        """Index of the site that is controlled."""
+        return int(self.model.site(self.cell.grip_site).id)
+
+    def qpos_of(self, joints: Sequence[str]) -> Array:
+        """(joints,) first addresses of joints in qpos."""
+        return np.array([self.model.joint(name).qposadr[0] for name in joints])
+
+    def marks_of(self, *groups: Sequence[str]) -> Array:
+        """(geometries,) the number, from 1, of the group of names that each geometry is in; 0 for none."""
+        marks = np.zeros(self.model.ngeom, dtype=np.int64)
+        for mark, names in enumerate(groups, start=1):
+            marks[[self.model.geom(name).id for name in names]] = mark
+        return marks
+
+
+def dropped(x: float, y: float, half_height_m: float, yaw_rad: float) -> list[float]:
+    """Free joint (7,) of an object that robosuite lets go of just above the table, turned about the vertical."""
+    height = TABLE_M + DROP_M + half_height_m
+    return [x, y, height, np.cos(yaw_rad / 2), 0, 0, np.sin(yaw_rad / 2)]
+
+
+def closing_yaw(grip_rotation: Array) -> float:
+    """Yaw in rad of the direction in which the fingers close, the grip site's x axis, given its rotation (3, 3)."""
+    return float(np.arctan2(grip_rotation[1, 0], grip_rotation[0, 0]))
+
+
+def face_yaw(cube_yaw: Array, near_rad: float) -> float:
+    """Yaw in rad, of the cube's four, that is nearest to another; the cube's as (cos 4 psi, sin 4 psi)."""
+    face = np.arctan2(cube_yaw[1], cube_yaw[0]) / 4
+    return float(face + np.round((near_rad - face) / (np.pi / 2)) * np.pi / 2)
+
+
+def pointing_down(yaw_rad: float) -> Array:
+    """Rotation (3, 3) of a grip site that points straight down and closes along a yaw."""
+    cos, sin = np.cos(yaw_rad), np.sin(yaw_rad)
+    return np.array([[cos, sin, 0.0], [sin, -cos, 0.0], [0.0, 0.0, -1.0]])
