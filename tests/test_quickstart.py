@@ -103,6 +103,16 @@ def test_a_fit_can_be_made_again_bit_for_bit(root):
         assert first.read_bytes() == second.read_bytes()
 
 
+def test_what_others_made_is_refused_however_often(root):
+    weights = {path: path.read_bytes() for path in (root / "runs/quickstart/policy").iterdir()}
+    words = ["name=hand", "demos=quickstart-demos", "checkpoint=runs/quickstart/policy"]
+    for _ in range(2):
+        done = workbench(root, "quickstart", *SMALL, *words)
+        assert done.returncode == 1
+        assert "overwrite=true" in done.stderr
+    assert weights == {path: path.read_bytes() for path in (root / "runs/quickstart/policy").iterdir()}
+
+
 def test_labels_of_other_settings_are_not_mixed(root):
     shutil.copytree(root / "datasets/quickstart.zarr", root / "datasets/relabel.zarr")
     shutil.copytree(root / "runs/quickstart/policy", root / "runs/relabel/policy")

@@ -11,7 +11,7 @@ from typing import Any
 
 from workbench import __version__
 from workbench.config import Run, build, compose, digest, words_asked, write_text
-from workbench.errors import StoreError
+from workbench.errors import StoreError, WorkbenchError
 from workbench.progress import console
 from workbench.report import terminal_tables
 from workbench.types import Record
@@ -66,8 +66,11 @@ def do(run: Run, stage: Stage, runs: Sequence[Run], mark: str, ledger: Ledger) -
     try:
         console.quiet = True  # what the jobs print is printed once, at the end
         for each in runs:
-            each.overwrite = before != ""
+            each.overwrite = each.overwrite or before != ""
             build({**each.config["job"], "_partial_": True})(each)
+    except WorkbenchError:
+        ledger.take_back(stage.name)  # what was refused was not begun: a second call must be refused as well
+        raise
     finally:
         console.quiet = False
     ledger.end(stage.name, time.monotonic() - began)
@@ -94,6 +97,7 @@ class Ledger:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._rows: dict[str, Record] = {}
+        self._before: dict[str, dict[str, Record]] = {}
         if path.exists():
             try:
                 self._rows = json.loads(path.read_text(encoding="utf-8"))
@@ -110,7 +114,14 @@ class Ledger:
         before = self._rows.get(stage, {})
         again = before.get("fingerprint") == fingerprint and not before.get("ended")
         seconds = before.get("seconds", 0.0) if again else 0.0
+        self._before[stage] = {stage: before} if before else {}
         self._rows[stage] = {"fingerprint": fingerprint, "ended": False, "seconds": seconds}
+        self._write()
+
+    def take_back(self, stage: str) -> None:
+        """Forget the last attempt at a stage; the one before it counts again."""
+        before = self._before.pop(stage)
+        self._rows = {name: row for name, row in self._rows.items() if name != stage} | before
         self._write()
 
     def end(self, stage: str, seconds: float) -> None:
