@@ -11,7 +11,7 @@ Order within one control step t of :meth:`workbench.envs.scene.MujocoScene.step`
 so an effect that starts at step s is seen in the observation of step s and acts on the action of step s.
 
 Of a scene, effects use ``task`` (with the names ``object_body``, ``object_joint``, ``object_geoms`` of the manipulated
-object and ``cell.finger_geoms``), ``step_index``, ``truth()``, and MuJoCo's own ``model`` and ``data``.
+object, and ``finger_geoms``, what touches it), ``step_index``, ``truth()``, and MuJoCo's own ``model`` and ``data``.
 """
 
 from __future__ import annotations

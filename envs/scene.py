@@ -3,9 +3,9 @@
 What decides the future of a scene, and where it is kept::
 
     MuJoCo's integration state   Snapshot.state    joints, velocities, warm start, controls, applied forces, time
-    gripper command (2), stage   Snapshot.memory   then each perturbation's memory, in order
-    cube sizes, edits, posture   recomputed        from the stream and the perturbation records
-    controller goals             nowhere           set anew from the achieved pose at every control step
+    controller's memory, stage   Snapshot.memory   then each perturbation's memory, in order
+    sizes, edits, posture        recomputed        from the stream and the perturbation records
+    controller's goals           nowhere           set anew from the achieved pose at every control step
 """
 
 from __future__ import annotations
@@ -20,22 +20,38 @@ import gymnasium
 import mujoco
 import numpy as np
 
-from workbench.envs.perturbation import effect_of
-from workbench.envs.robosuite_model import RobotCell, visual_shapes
-from workbench.envs.stepper import Stepper, copy_model
+from workbench.envs.perturbation import Effect, effect_of
+from workbench.envs.robosuite_model import visual_shapes
+from workbench.envs.stepper import Controller, copy_model
 from workbench.errors import ActionError, ConfigError, DivergedError, SnapshotError
 from workbench.types import Array, Observation, Record, Shape, Snapshot, Stream, Task, Truth
 
 _STATE = mujoco.mjtState.mjSTATE_INTEGRATION
-_GRIPPER_AND_STAGE = 3
-"""How many numbers of a snapshot's memory stand before the perturbations'."""
+
+
+class Cell(Protocol):
+    """Where a task's compiled models come from; hashable, and equal for tasks that share them."""
+
+    def __hash__(self) -> int: ...
+    @property
+    def digest(self) -> str:
+        """Names the compiled model, by what it is made of and MuJoCo's version."""
+        ...
+
+    def compiled(self) -> mujoco.MjModel:
+        """A new model of what moves, touches or has mass."""
+        ...
+
+    def compiled_visual(self) -> mujoco.MjModel:
+        """A new model with all that an image shows; bodies and joints are those of :meth:`compiled`."""
+        ...
 
 
 class MujocoTask(Task, Protocol):
     """A task as its scene needs it."""
 
     @property
-    def cell(self) -> RobotCell: ...
+    def cell(self) -> Cell: ...
     @property
     def object_body(self) -> str:
         """Body that is manipulated, for perturbations; its free joint and its geometries follow."""
@@ -45,6 +61,15 @@ class MujocoTask(Task, Protocol):
     def object_joint(self) -> str: ...
     @property
     def object_geoms(self) -> Sequence[str]: ...
+    @property
+    def finger_geoms(self) -> Sequence[str]:
+        """Geometries of the robot that touch the object."""
+        ...
+
+    def controller(self, model: mujoco.MjModel, data: mujoco.MjData) -> Controller:
+        """A new controller for one scene."""
+        ...
+
     def edit(self, model: mujoco.MjModel, rng: np.random.Generator) -> None:
         """Draw what varies in the model; works on the small and on the visual model."""
         ...
@@ -67,7 +92,7 @@ class MujocoTask(Task, Protocol):
 
 
 @functools.cache
-def pristine(cell: RobotCell) -> mujoco.MjModel:
+def pristine(cell: Cell) -> mujoco.MjModel:
     """The compiled model that all scenes of a process start from; never changed."""
     model = cell.compiled()
     # MuJoCo would start over by itself after a divergence; here that is an error
@@ -76,7 +101,7 @@ def pristine(cell: RobotCell) -> mujoco.MjModel:
 
 
 @functools.cache
-def _visual(cell: RobotCell) -> mujoco.MjModel:
+def _visual(cell: Cell) -> mujoco.MjModel:
     return cell.compiled_visual()
 
 
@@ -107,7 +132,7 @@ class MujocoScene(gymnasium.Env[dict[str, Any], Array]):
                 for name, size in task.observation_sizes.items()
             }
         )
-        self._stepper = Stepper(self.model, self.data, task.cell)
+        self._controller = task.controller(self.model, self.data)
         self._state_size = mujoco.mj_stateSize(self.model, _STATE)
         self._gym_episode = -1
         self.begin(Stream(0, 0))
@@ -150,7 +175,7 @@ class MujocoScene(gymnasium.Env[dict[str, Any], Array]):
         applied = self._checked(action)
         if self._effects:
             applied = self._perturb(applied)
-        if not self._stepper.step(applied):
+        if not self._controller.step(applied):
             raise DivergedError(
                 f"the physics of task {self.task.name} diverged in control step {self.step_index} of {self._stream}; "
                 f"perturbations: {[record['name'] for record in self._records] or 'none'}. "
@@ -180,7 +205,7 @@ class MujocoScene(gymnasium.Env[dict[str, Any], Array]):
         """Everything that decides the future of this scene."""
         state = np.empty(self._state_size)
         mujoco.mj_getState(self.model, self.data, state, _STATE)
-        memory = np.concatenate([self._stepper.gripper, [self._stage], *self._memories])
+        memory = np.concatenate([self._controller.memory, [self._stage], *self._memories])
         return Snapshot(self.task.name, self.digest, self.step_index, state, memory, self._stream, self._records)
 
     def restore(self, snapshot: Snapshot) -> dict[str, Array]:
@@ -194,13 +219,13 @@ class MujocoScene(gymnasium.Env[dict[str, Any], Array]):
         self._check_origin(snapshot)
         same = self._stream == snapshot.stream and self._records == snapshot.perturbations
         effects = self._effects if same else [effect_of(record, snapshot.stream) for record in snapshot.perturbations]
-        memories = _split(snapshot.memory, [len(effect.memory()) for effect in effects])
+        own, memories = self._split(snapshot.memory, effects)
         if not same or any(effect.active(self.step_index) for effect in effects):
             self._effects, self._stream, self._records = effects, snapshot.stream, snapshot.perturbations
             self._draw()  # also takes away the edits of perturbations
-        self.step_index, self._stage = snapshot.step, int(snapshot.memory[2])
+        self.step_index, self._stage = snapshot.step, int(own[-1])
         mujoco.mj_setState(self.model, self.data, snapshot.state, _STATE)
-        self._stepper.gripper[:] = snapshot.memory[:2]
+        self._controller.memory[:] = own[:-1]
         for effect, memory in zip(effects, memories, strict=True):
             effect.restore(self, memory)
         mujoco.mj_fwdPosition(self.model, self.data)
@@ -211,13 +236,13 @@ class MujocoScene(gymnasium.Env[dict[str, Any], Array]):
         """The same moment without the perturbations that have not struck yet."""
         self._check_origin(snapshot)
         effects = [effect_of(record, snapshot.stream) for record in snapshot.perturbations]
-        memories = _split(snapshot.memory, [len(effect.memory()) for effect in effects])
+        own, memories = self._split(snapshot.memory, effects)
         pairs = zip(snapshot.perturbations, memories, strict=True)
         struck = [(record, memory) for record, memory in pairs if memory[0] >= 0]
         return dataclasses.replace(
             snapshot,
             perturbations=tuple(record for record, _ in struck),
-            memory=np.concatenate([snapshot.memory[:_GRIPPER_AND_STAGE], *(memory for _, memory in struck)]),
+            memory=np.concatenate([own, *(memory for _, memory in struck)]),
         )
 
     def shapes(self) -> list[Shape]:
@@ -243,7 +268,7 @@ class MujocoScene(gymnasium.Env[dict[str, Any], Array]):
         mujoco.mj_setConst(self.model, self.data)
         mujoco.mj_resetData(self.model, self.data)
         self.task.place(self.model, self.data.qpos, rng)
-        self._stepper.reset()
+        self._controller.reset()
 
     def _judge(self) -> None:
         """Observe and judge the state that was just computed."""
@@ -304,6 +329,17 @@ class MujocoScene(gymnasium.Env[dict[str, Any], Array]):
             "success": truth.success,
         }
 
+    def _split(self, memory: Array, effects: Sequence[Effect]) -> tuple[Array, list[Array]]:
+        """A snapshot's memory as controller and stage, and each perturbation's part."""
+        sizes = [len(self._controller.memory) + 1, *(len(effect.memory()) for effect in effects)]
+        if memory.shape != (sum(sizes),):
+            raise SnapshotError(
+                f"the snapshot's memory has shape {memory.shape}, not ({sum(sizes)},): "
+                "it was recorded with other perturbations, with another controller or by another version"
+            )
+        own, *memories = np.split(memory, np.cumsum(sizes)[:-1])
+        return own, memories
+
     def _check_origin(self, snapshot: Snapshot) -> None:
         if snapshot.task != self.task.name:
             raise SnapshotError(f"the snapshot is of task {snapshot.task!r}, this scene is of {self.task.name!r}")
@@ -322,13 +358,3 @@ def _check_names(perturbations: Sequence[Record]) -> None:
         raise ConfigError(
             f"perturbations of one episode must differ in name, for each draws from a stream of its own: {names}"
         )
-
-
-def _split(memory: Array, sizes: Sequence[int]) -> list[Array]:
-    """The perturbations' parts of a snapshot's memory."""
-    if memory.shape != (_GRIPPER_AND_STAGE + sum(sizes),):
-        raise SnapshotError(
-            f"the snapshot's memory has shape {memory.shape}, not ({_GRIPPER_AND_STAGE + sum(sizes)},): "
-            "it was recorded with other perturbations or by another version"
-        )
-    return np.split(memory[_GRIPPER_AND_STAGE:], np.cumsum(sizes)[:-1]) if sizes else []
