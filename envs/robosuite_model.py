@@ -74,8 +74,8 @@ class RobotCell:
 
     @functools.cached_property
     def digest(self) -> str:
-        """Names the compiled model: MJCF, the bytes of its meshes and MuJoCo's version, but no path of this machine."""
-        digest = hashlib.sha256(f"{mujoco.__version__}\n{self.xml}".encode())
+        """Names the model: MJCF and the bytes of its meshes, but no path of this machine."""
+        digest = hashlib.sha256(self.xml.encode())
         for mesh in ET.fromstring(self.xml).iter("mesh"):
             digest.update((assets_folder() / mesh.attrib["file"]).read_bytes())
         return digest.hexdigest()[:16]

@@ -13,6 +13,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import functools
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -27,6 +28,8 @@ from workbench.errors import ActionError, ConfigError, DivergedError, SnapshotEr
 from workbench.types import Array, Observation, Record, Shape, Snapshot, Stream, Task, Truth
 
 _STATE = mujoco.mjtState.mjSTATE_INTEGRATION
+SNAPSHOT_VERSION = 2
+"""Raise it when the same snapshot would have another future: the layout of memory, a controller's formula."""
 
 
 class Cell(Protocol):
@@ -35,7 +38,7 @@ class Cell(Protocol):
     def __hash__(self) -> int: ...
     @property
     def digest(self) -> str:
-        """Names the compiled model, by what it is made of and MuJoCo's version."""
+        """Names the model by what it is made of."""
         ...
 
     def compiled(self) -> mujoco.MjModel:
@@ -52,6 +55,11 @@ class MujocoTask(Task, Protocol):
 
     @property
     def cell(self) -> Cell: ...
+    @property
+    def out_of_range(self) -> str:
+        """What is done with an action outside -1..1: ``clip`` or ``error``."""
+        ...
+
     @property
     def object_body(self) -> str:
         """Body that is manipulated, for perturbations; its free joint and its geometries follow."""
@@ -97,6 +105,8 @@ def pristine(cell: Cell) -> mujoco.MjModel:
     model = cell.compiled()
     # MuJoCo would start over by itself after a divergence; here that is an error
     model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
+    if mujoco.get_mju_user_warning() is None:
+        mujoco.set_mju_user_warning(_log_warning)
     return model
 
 
@@ -114,7 +124,7 @@ class MujocoScene(gymnasium.Env[dict[str, Any], Array]):
     Attributes
     ----------
     model, data : this scene's own.
-    digest : names the compiled model.
+    model_id : names the compiled model and the versions that decide a future.
     step_index : control steps done since reset.
     """
 
@@ -122,7 +132,7 @@ class MujocoScene(gymnasium.Env[dict[str, Any], Array]):
 
     def __init__(self, task: MujocoTask) -> None:
         self.task = task
-        self.digest = task.cell.digest
+        self.model_id = model_id(task.cell)
         self.model = copy.copy(pristine(task.cell))
         self.data = mujoco.MjData(self.model)
         self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (task.action_size,), np.float64)
@@ -161,14 +171,16 @@ class MujocoScene(gymnasium.Env[dict[str, Any], Array]):
         return observation, self._info(np.zeros(self.task.action_size))
 
     def step(self, action: Array) -> tuple[dict[str, Array], float, bool, bool, dict[str, Any]]:
-        """Apply one action (A,), clipped to -1..1; the order of things stands in :mod:`workbench.envs.perturbation`.
+        """Apply one action (A,); the order of things stands in :mod:`workbench.envs.perturbation`.
+
+        Each number is in -1..1; what lies outside is clipped or refused, as the task's ``out_of_range`` says.
 
         ``info`` holds ``applied`` (A,), the action as executed, and ``stage``, ``predicates`` and ``success`` after it.
 
         Raises
         ------
         ActionError
-            If the action has the wrong shape or is not finite.
+            If the action has the wrong shape, is not finite, or is out of range and the task does not clip.
         DivergedError
             If the physics diverged; the scene can then only begin or restore.
         """
@@ -179,7 +191,8 @@ class MujocoScene(gymnasium.Env[dict[str, Any], Array]):
             raise DivergedError(
                 f"the physics of task {self.task.name} diverged in control step {self.step_index} of {self._stream}; "
                 f"perturbations: {[record['name'] for record in self._records] or 'none'}. "
-                "Lower the perturbation's magnitude, or leave this episode out."
+                "Lower the perturbation's magnitude, or leave this episode out.",
+                applied,
             )
         self.step_index += 1
         self._judge()
@@ -206,7 +219,7 @@ class MujocoScene(gymnasium.Env[dict[str, Any], Array]):
         state = np.empty(self._state_size)
         mujoco.mj_getState(self.model, self.data, state, _STATE)
         memory = np.concatenate([self._controller.memory, [self._stage], *self._memories])
-        return Snapshot(self.task.name, self.digest, self.step_index, state, memory, self._stream, self._records)
+        return Snapshot(self.task.name, self.model_id, self.step_index, state, memory, self._stream, self._records)
 
     def restore(self, snapshot: Snapshot) -> dict[str, Array]:
         """Return to a snapshot, also of another scene or process; what follows is bit-exact.
@@ -318,7 +331,13 @@ class MujocoScene(gymnasium.Env[dict[str, Any], Array]):
             )
         if not np.isfinite(values).all():
             raise ActionError(f"an action must be finite, not {values.tolist()}; check what the policy was fed")
-        return values.clip(-1.0, 1.0)
+        clipped = values.clip(-1.0, 1.0)
+        if self.task.out_of_range == "error" and not np.array_equal(clipped, values):
+            raise ActionError(
+                f"an action of task {self.task.name} lies within -1..1, not {values.tolist()}; scale the policy's "
+                "output, or let task.out_of_range=clip cut it off"
+            )
+        return clipped
 
     def _info(self, applied: Array) -> dict[str, Any]:
         truth = self._truth
@@ -343,13 +362,35 @@ class MujocoScene(gymnasium.Env[dict[str, Any], Array]):
     def _check_origin(self, snapshot: Snapshot) -> None:
         if snapshot.task != self.task.name:
             raise SnapshotError(f"the snapshot is of task {snapshot.task!r}, this scene is of {self.task.name!r}")
-        if snapshot.model != self.digest:
-            raise SnapshotError(
-                f"the snapshot is of model {snapshot.model}, this scene's is {self.digest}: robosuite's or MuJoCo's "
-                "version differs from the one that recorded it. Install that version, or record again."
-            )
+        if snapshot.model != self.model_id:
+            raise SnapshotError(_difference(snapshot.model, self.model_id))
         if snapshot.state.shape != (self._state_size,):
             raise SnapshotError(f"the snapshot's state has shape {snapshot.state.shape}, not ({self._state_size},)")
+
+
+def model_id(cell: Cell) -> str:
+    """Digest of the model, version of MuJoCo and version of the snapshot, all of which decide a future."""
+    return f"{cell.digest}/mujoco-{mujoco.__version__}/snapshot-{SNAPSHOT_VERSION}"
+
+
+def _difference(theirs: str, ours: str) -> str:
+    """Why a snapshot of another model cannot be taken up, and what to do."""
+    parts = ("the scene's model", "MuJoCo's version", "the snapshot's format")
+    there, here = theirs.split("/"), ours.split("/")
+    if len(there) == len(here):
+        differing = "; ".join(f"{p} is {t}, here {h}" for p, t, h in zip(parts, there, here, strict=True) if t != h)
+    else:
+        differing = f"its model is {theirs!r}, here {ours!r}"
+    return (
+        f"the snapshot cannot be restored here: {differing}. Use the "
+        "versions and the task's parameters that recorded it, or record it again."
+    )
+
+
+def _log_warning(message: str) -> None:
+    """MuJoCo's warnings go to the log instead of a file where it runs; a divergence is reported as an error anyway."""
+    level = logging.DEBUG if "simulation is unstable" in message else logging.WARNING
+    logging.getLogger(__name__).log(level, "MuJoCo: %s", message)
 
 
 def _check_names(perturbations: Sequence[Record]) -> None:

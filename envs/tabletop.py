@@ -36,6 +36,8 @@ class Tabletop:
         rotation vector (1 = 0.5 rad per axis) of the grip site in the robot base's frame, then the gripper (negative
         opens, positive closes).  ``joint_position`` (8,): the seven joints (1 = 0.05 rad), then the gripper.
 
+    out_of_range : what is done with an action outside -1 .. 1: ``clip``, as robosuite does, or ``error``.
+
     Attributes
     ----------
     environment : name of robosuite's environment.
@@ -46,9 +48,12 @@ class Tabletop:
     cleared: tuple[str, ...] = ()
     control_hz = 20.0
 
-    def __init__(self, controller: str = "osc_pose") -> None:
+    def __init__(self, controller: str = "osc_pose", out_of_range: str = "clip") -> None:
         if controller not in ACTION_SIZES:
             raise UnknownNameError("task.controller", controller, tuple(ACTION_SIZES))
+        if out_of_range not in ("clip", "error"):
+            raise UnknownNameError("task.out_of_range", out_of_range, ("clip", "error"))
+        self.out_of_range = out_of_range
         self.action_meaning, self.action_size = controller, ACTION_SIZES[controller]
 
     @functools.cached_property
