@@ -37,7 +37,7 @@ def run(run: Run, episodes: Mapping[str, int], one_each: bool) -> None:
     with progress("episodes", len(launches)) as advance:
         advance(len(launches) - len(wanted))
         items = [Batch(run, part) for part in batches(wanted, 2 * run.config["runner"]["scenes"])]
-        advance_all(spread(roll_batch, items, run.config["runner"]["workers"]), advance)
+        advance_all(spread(roll_batch, items, run.config["runner"]), advance)
     store = Store.open(run.store)
     outcomes = dict(zip(store.uids, store.episodes["outcome"], strict=True))
     run.update_metrics(**summary(store.episodes), store=run.shown(run.store))
