@@ -4,8 +4,8 @@ Run on a machine with two quiet cores::
 
     OMP_NUM_THREADS=1 python tests/benchmarks/workers.py [repetitions]
 
-Every episode is a nominal one of Lift with the scripted expert, rolled by the function that the jobs use (``spread``
-over a ``Lockstep``).  Each repetition does all of it once on one worker and once on two; the first is thrown away, since
+Every episode is a nominal one of Lift with the scripted expert, rolled as the jobs do it (``spread`` over a
+``Lockstep``).  Each repetition does all of it once on one worker and once on two; the first is thrown away, since
 workers start and compile in it.
 """
 
