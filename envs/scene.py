@@ -62,7 +62,7 @@ class MujocoTask(Task, Protocol):
 
     @property
     def object_body(self) -> str:
-        """Body that is manipulated, for perturbations; its free joint and its geometries follow."""
+        """Body that is manipulated, for perturbations; its joint and its geometries follow."""
         ...
 
     @property
