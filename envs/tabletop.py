@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from workbench.types import Array
 if TYPE_CHECKING:
     import mujoco
 
+    from workbench.envs.cameras import Cameras
     from workbench.envs.robosuite_model import RobotCell
     from workbench.envs.scene import MujocoScene
 
@@ -29,6 +30,10 @@ class Tabletop:
     Action of all of them, each in -1 .. 1: translation (1 = 0.05 m) and rotation vector (1 = 0.5 rad per axis) of the
     grip site in the robot base's frame, then the gripper (negative opens, positive closes).
 
+    Parameters
+    ----------
+    cameras : what :class:`workbench.envs.cameras.Cameras` takes, as plain settings; None for no images.
+
     Attributes
     ----------
     environment : name of robosuite's environment.
@@ -37,6 +42,13 @@ class Tabletop:
     environment: str
     control_hz = 20.0
     action_size = 7
+
+    def __init__(self, cameras: Mapping[str, Any] | None = None) -> None:
+        self.cameras: Cameras | None = None
+        if cameras is not None:
+            from workbench.envs.cameras import Cameras
+
+            self.cameras = Cameras.of(cameras)
 
     @functools.cached_property
     def cell(self) -> RobotCell:
