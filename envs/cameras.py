@@ -58,7 +58,7 @@ _REMEDY = (
     "with task.cameras=null"
 )
 _POSES = ("body_pos", "body_quat")
-_LOOKS = ("geom_pos", "geom_quat", "geom_size", "geom_rgba")
+_LOOKS = ("geom_pos", "geom_quat", "geom_size", "geom_rgba", "geom_matid")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,7 +133,6 @@ class Renderer:
         # what its window would be large: only images of the size that is asked for are drawn
         visual.vis.global_.offwidth, visual.vis.global_.offheight = 1, 1
         self._gl = mujoco.MjrContext(visual, mujoco.mjtFontScale.mjFONTSCALE_100)
-        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._gl)
         self._gl.readDepthMap = mujoco.mjtDepthMap.mjDEPTH_ZEROFAR
         _FREED_AT_EXIT.append(self._gl)
         self._data = mujoco.MjData(visual)
@@ -167,9 +166,9 @@ class Renderer:
         here, there = self._geoms
         for name in ("geom_pos", "geom_quat", "geom_size"):
             getattr(self._model, name)[there] = getattr(model, name)[here]
-        # a geometry that is not drawn has a colour that is not meant: only a new colour counts
+        # the small model's colours are not meant to be seen: only a new one counts, and takes the material's place
         new = (model.geom_rgba[here] != self._small.geom_rgba[here]).any(axis=1)
-        self._model.geom_rgba[there[new]] = model.geom_rgba[here[new]]
+        self._model.geom_rgba[there[new]], self._model.geom_matid[there[new]] = model.geom_rgba[here[new]], -1
         self._data.qpos[:] = data.qpos
         self._data.time = data.time
         here, there = model.body_mocapid[self._mocap[0]], self._model.body_mocapid[self._mocap[1]]
@@ -184,6 +183,7 @@ class Renderer:
 
         _context().make_current()
         self._make_room(cameras.width_px, cameras.height_px)
+        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._gl)  # renderers share what is bound
         seen: dict[str, Array] = {}
         for name in cameras.names:
             camera = mujoco.MjvCamera()
