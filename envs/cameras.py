@@ -21,6 +21,7 @@ import dataclasses
 import functools
 import importlib
 import os
+import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
@@ -372,7 +373,7 @@ def _opened() -> tuple[str, Any]:
         try:
             context = _start(name)
         except Exception as error:  # each binding raises what it likes, AttributeError of a missing library included
-            tried.append(f"{name} ({' '.join(str(error).split()) or type(error).__name__})")
+            tried.append(f"{name} ({_reason(str(error))})")
             continue
         _FREED_AT_EXIT.append(context)
         atexit.register(_free)
@@ -382,11 +383,31 @@ def _opened() -> tuple[str, Any]:
 
 
 def _start(name: str) -> Any:
-    """A current GL context of one backend."""
+    """A current GL context of one backend, in which MuJoCo can draw."""
+    import mujoco
+
+    if name == "egl":
+        _try_egl()
     with _pyopengl_for(name):
         context = importlib.import_module(f"mujoco.{name}").GLContext(64, 64)
         context.make_current()
+    empty = mujoco.MjModel.from_xml_string("<mujoco/>")
+    mujoco.MjrContext(empty, mujoco.mjtFontScale.mjFONTSCALE_50).free()
     return context
+
+
+def _try_egl() -> None:
+    """Open EGL in another process first: a libEGL without a driver, once loaded, would keep OSMesa from working."""
+    code = "from mujoco.egl import GLContext; GLContext(64, 64).make_current()"
+    kept = {name: value for name, value in os.environ.items() if name not in ("MUJOCO_GL", "PYOPENGL_PLATFORM")}
+    done = subprocess.run([sys.executable, "-c", code], env=kept, capture_output=True, text=True)
+    if done.returncode:
+        raise RenderError(next((line for line in done.stderr.splitlines() if "Error:" in line), "it crashed"))
+
+
+def _reason(said: str) -> str:
+    """What PyOpenGL said, in one line and in words."""
+    return "its library is not installed" if "'NoneType' object has no attribute" in said else " ".join(said.split())
 
 
 @contextlib.contextmanager
