@@ -53,7 +53,10 @@ def main() -> None:
             x, y = column * pitch, row * (pitch + HEAD)
             draw.text((x, y + 2), f"{path.stem}: {camera}, {profile}", fill="black")
             sheet.paste(Image.fromarray(tile(settings, camera, profile, options.size)), (x, y + HEAD))
-    sheet.save(options.picture, optimize=True)
+    # coverage, not counts: a small red cube keeps its red among thousands of greys
+    sheet.quantize(256, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
+        options.picture, optimize=True
+    )
 
 
 if __name__ == "__main__":

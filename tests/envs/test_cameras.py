@@ -199,6 +199,66 @@ def test_edits_of_the_episode_and_of_perturbations_show(scene):
     assert np.array_equal(size, scene.model.geom("cube_g0").size)
 
 
+PUCK = """<mujoco>
+  <worldbody>
+    {seen}
+    <body name="puck"><freejoint/><geom name="puck" type="cylinder" size="0.1 0.02" group="1" rgba="0 0.8 0 1"/></body>
+    <body name="pusher" mocap="true" pos="0.4 0 0"><geom name="tip" size="0.05" group="1" rgba="0 0 0.9 1"/></body>
+  </worldbody>
+</mujoco>"""
+SEEN = """<light pos="0 0 3"/>
+    <camera name="agentview" pos="0 0 2"/>
+    <body name="target" mocap="true"><geom size="0.04" contype="0" conaffinity="0" group="1"/></body>"""
+
+
+class PuckCell:
+    """A cell of its own: primitives alone, a mocap body, and one that only the visual model has."""
+
+    def compiled(self):
+        return mujoco.MjModel.from_xml_string(PUCK.format(seen=""))
+
+    def compiled_visual(self):
+        return mujoco.MjModel.from_xml_string(PUCK.format(seen=SEEN))
+
+
+class PuckTask:
+    def edit(self, model, rng):
+        pass
+
+
+@draws
+@pytest.mark.parametrize("profile", ["fast", "full"])
+def test_cells_other_than_robosuites_and_what_hangs_on_no_joint(profile):
+    cell, task, cameras = PuckCell(), PuckTask(), Cameras(segmentation=True, profile=profile)
+    renderer, model = renderer_of(cell, profile), cell.compiled()
+    data = mujoco.MjData(model)
+    data.mocap_pos[0] = 0.4, 0.3, 0.0
+    renderer.pose(task, Stream(0, 0), model, data)
+    images = renderer.images(cameras)
+    bodies = images["segmentation/agentview"]
+    puck, pusher = (bodies == model.body(name).id for name in ("puck", "pusher"))
+    assert puck[42, 42 + 4]
+    assert not puck[42, 42], "the target lies on it, and is no body of the small model"
+    assert bodies[42, 42] == -1
+    row, column = np.array(np.nonzero(pusher)).mean(axis=1)
+    assert column > 42 + 10, "to the right"
+    assert row < 42 - 7, "and above"
+    for part, colour in ((puck, 1), (pusher, 2)):
+        assert images["images/agentview"][part].mean(axis=0).argmax() == colour
+    with pytest.raises(UnknownNameError, match=r"'wrist'. Known: agentview"):
+        renderer.images(Cameras(("wrist",)))
+
+
+@draws
+def test_models_that_do_not_fit_together_are_refused():
+    class Odd(PuckCell):
+        def compiled(self):
+            return mujoco.MjModel.from_xml_string("<mujoco/>")
+
+    with pytest.raises(ValueError, match="same joints"):
+        renderer_of(Odd(), "fast")
+
+
 @draws
 def test_gymnasium_draws_the_first_camera(scene):
     check_env(scene)
