@@ -44,6 +44,7 @@ types: $(VENV)/dev
 
 benchmark: $(VENV)/dev
 	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/stepping.py
+	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/workers.py
 	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/store.py
 	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/rendering.py
 

@@ -24,7 +24,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -34,7 +34,7 @@ from workbench.types import Array, Stream
 if TYPE_CHECKING:
     import mujoco
 
-    from workbench.envs.scene import MujocoTask
+    from workbench.envs.scene import Cell, MujocoTask
 
 PROFILES = ("fast", "full")
 ALIASES: Mapping[str, str] = {"wrist": "robot0_eye_in_hand", "side": "sideview"}
@@ -106,14 +106,6 @@ class Cameras:
         for key in ("depth", "segmentation"):
             if type(getattr(self, key)) is not bool:
                 raise ConfigError(f"task.cameras.{key}={getattr(self, key)!r} must be true or false")
-
-
-class Cell(Protocol):
-    """A task's cell as it is drawn: its small model moves, its visual one is seen."""
-
-    def compiled(self) -> mujoco.MjModel: ...
-    def compiled_visual(self) -> mujoco.MjModel: ...
-    def __hash__(self) -> int: ...
 
 
 class Renderer:

@@ -11,7 +11,9 @@ Order within one control step t of :meth:`workbench.envs.scene.MujocoScene.step`
 so an effect that starts at step s is seen in the observation of step s and acts on the action of step s.
 
 Of a scene, effects use ``task`` (with the names ``object_body``, ``object_joint``, ``object_geoms`` of the manipulated
-object and ``cell.finger_geoms``), ``step_index``, ``truth()``, and MuJoCo's own ``model`` and ``data``.
+object, and ``finger_geoms``, what touches it), ``step_index``, ``truth()``, and MuJoCo's own ``model`` and ``data``.
+A task whose object hangs on a hinge has ``object_is_free = False``; faults that need a free joint are then refused when
+drawn.
 """
 
 from __future__ import annotations
@@ -68,6 +70,7 @@ class Specification:
 
     channel: ClassVar[str]
     effect: ClassVar[type[Effect]]
+    needs_free_object: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -86,6 +89,11 @@ class Specification:
         if self.stage is not None and self.stage not in task.stages:
             raise UnknownNameError(f"stage of task {task.name}", self.stage, task.stages)
         name = type(self).__module__.rsplit(".", 1)[-1]
+        if self.needs_free_object and not getattr(task, "object_is_free", True):
+            raise ConfigError(
+                f"perturbation {name} needs an object that can go anywhere, but that of task {task.name} hangs on a "
+                f"hinge. Leave {name} out, or choose another perturbation or task."
+            )
         rng = stream.child("perturbation", name).at()
         return {
             "name": name,

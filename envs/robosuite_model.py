@@ -76,8 +76,8 @@ class RobotCell:
 
     @functools.cached_property
     def digest(self) -> str:
-        """Names the compiled model: MJCF, the bytes of its meshes and MuJoCo's version, but no path of this machine."""
-        digest = hashlib.sha256(f"{mujoco.__version__}\n{self.xml}".encode())
+        """Names the model: MJCF and the bytes of its meshes, but no path of this machine."""
+        digest = hashlib.sha256(self.xml.encode())
         for mesh in ET.fromstring(self.xml).iter("mesh"):
             digest.update((assets_folder() / mesh.attrib["file"]).read_bytes())
         return digest.hexdigest()[:16]
@@ -189,15 +189,26 @@ def _only_errors(record: logging.LogRecord) -> bool:
     return record.levelno >= logging.ERROR
 
 
-def make_environment(environment: str, robot: str, control_hz: int) -> Any:
-    """An environment of robosuite's own, without any rendering; the reference that our stepper is compared with."""
+def make_environment(environment: str, robot: str, control_hz: int, arm_controller: str = "OSC_POSE") -> Any:
+    """An environment of robosuite's own, without any rendering; the reference that our controllers are compared with.
+
+    ``arm_controller`` is a type of robosuite's, with its default numbers.
+    """
     quiet_robosuite()
     with _opencv_optional(), _own_gl_choice():
         import robosuite
+        from robosuite.controllers import load_composite_controller_config, load_part_controller_config
 
+    controllers = load_composite_controller_config(robot=robot)
+    if arm_controller != "OSC_POSE":
+        arm = controllers["body_parts"]["right"]
+        controllers["body_parts"]["right"] = load_part_controller_config(default_controller=arm_controller) | {
+            "gripper": arm["gripper"]
+        }
     return robosuite.make(
         environment,
         robots=robot,
+        controller_configs=controllers,
         control_freq=control_hz,
         has_renderer=False,
         has_offscreen_renderer=False,

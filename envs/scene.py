@@ -3,9 +3,9 @@
 What decides the future of a scene, and where it is kept::
 
     MuJoCo's integration state   Snapshot.state    joints, velocities, warm start, controls, applied forces, time
-    gripper command (2), stage   Snapshot.memory   then each perturbation's memory, in order
-    cube sizes, edits, posture   recomputed        from the stream and the perturbation records
-    controller goals             nowhere           set anew from the achieved pose at every control step
+    controller's memory, stage   Snapshot.memory   then each perturbation's memory, in order
+    sizes, edits, posture        recomputed        from the stream and the perturbation records
+    controller's goals           nowhere           set anew from the achieved pose at every control step
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import functools
+import logging
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -20,9 +21,9 @@ import gymnasium
 import mujoco
 import numpy as np
 
-from workbench.envs.perturbation import effect_of
-from workbench.envs.robosuite_model import RobotCell, visual_shapes
-from workbench.envs.stepper import Stepper, copy_model
+from workbench.envs.perturbation import Effect, effect_of
+from workbench.envs.robosuite_model import visual_shapes
+from workbench.envs.stepper import Controller, copy_model
 from workbench.errors import ActionError, ConfigError, DivergedError, SnapshotError
 from workbench.types import Array, Observation, Record, Shape, Snapshot, Stream, Task, Truth
 
@@ -30,24 +31,56 @@ if TYPE_CHECKING:
     from workbench.envs.cameras import Cameras
 
 _STATE = mujoco.mjtState.mjSTATE_INTEGRATION
-_GRIPPER_AND_STAGE = 3
-"""How many numbers of a snapshot's memory stand before the perturbations'."""
+SNAPSHOT_VERSION = 2
+"""Raise it when the same snapshot would have another future: the layout of memory, a controller's formula."""
+
+
+class Cell(Protocol):
+    """Where a task's compiled models come from; hashable, and equal for tasks that share them."""
+
+    def __hash__(self) -> int: ...
+    @property
+    def digest(self) -> str:
+        """Names the model by what it is made of."""
+        ...
+
+    def compiled(self) -> mujoco.MjModel:
+        """A new model of what moves, touches or has mass."""
+        ...
+
+    def compiled_visual(self) -> mujoco.MjModel:
+        """A new model with all that an image shows; bodies and joints are those of :meth:`compiled`."""
+        ...
 
 
 class MujocoTask(Task, Protocol):
     """A task as its scene needs it."""
 
     @property
-    def cell(self) -> RobotCell: ...
+    def cell(self) -> Cell: ...
+    @property
+    def out_of_range(self) -> str:
+        """What is done with an action outside -1..1: ``clip`` or ``error``."""
+        ...
+
     @property
     def object_body(self) -> str:
-        """Body that is manipulated, for perturbations; its free joint and its geometries follow."""
+        """Body that is manipulated, for perturbations; its joint and its geometries follow."""
         ...
 
     @property
     def object_joint(self) -> str: ...
     @property
     def object_geoms(self) -> Sequence[str]: ...
+    @property
+    def finger_geoms(self) -> Sequence[str]:
+        """Geometries of the robot that touch the object."""
+        ...
+
+    def controller(self, model: mujoco.MjModel, data: mujoco.MjData) -> Controller:
+        """A new controller for one scene."""
+        ...
+
     def edit(self, model: mujoco.MjModel, rng: np.random.Generator) -> None:
         """Draw what varies in the model; works on the small and on the visual model."""
         ...
@@ -70,16 +103,18 @@ class MujocoTask(Task, Protocol):
 
 
 @functools.cache
-def pristine(cell: RobotCell) -> mujoco.MjModel:
+def pristine(cell: Cell) -> mujoco.MjModel:
     """The compiled model that all scenes of a process start from; never changed."""
     model = cell.compiled()
     # MuJoCo would start over by itself after a divergence; here that is an error
     model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
+    if mujoco.get_mju_user_warning() is None:
+        mujoco.set_mju_user_warning(_log_warning)
     return model
 
 
 @functools.cache
-def _visual(cell: RobotCell) -> mujoco.MjModel:
+def _visual(cell: Cell) -> mujoco.MjModel:
     return cell.compiled_visual()
 
 
@@ -92,7 +127,7 @@ class MujocoScene(gymnasium.Env[dict[str, Any], Array]):
     Attributes
     ----------
     model, data : this scene's own.
-    digest : names the compiled model.
+    model_id : names the compiled model and the versions that decide a future.
     step_index : control steps done since reset.
     """
 
@@ -100,7 +135,7 @@ class MujocoScene(gymnasium.Env[dict[str, Any], Array]):
 
     def __init__(self, task: MujocoTask) -> None:
         self.task = task
-        self.digest = task.cell.digest
+        self.model_id = model_id(task.cell)
         self.model = copy.copy(pristine(task.cell))
         self.data = mujoco.MjData(self.model)
         self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (task.action_size,), np.float64)
@@ -113,7 +148,7 @@ class MujocoScene(gymnasium.Env[dict[str, Any], Array]):
         self.metadata = {**self.metadata, "render_fps": round(task.control_hz)}
         self.cameras: Cameras | None = getattr(task, "cameras", None)  # a task need not have any
         self.render_mode = "rgb_array" if self.cameras else None
-        self._stepper = Stepper(self.model, self.data, task.cell)
+        self._controller = task.controller(self.model, self.data)
         self._state_size = mujoco.mj_stateSize(self.model, _STATE)
         self._gym_episode = -1
         self.begin(Stream(0, 0))
@@ -142,25 +177,28 @@ class MujocoScene(gymnasium.Env[dict[str, Any], Array]):
         return observation, self._info(np.zeros(self.task.action_size))
 
     def step(self, action: Array) -> tuple[dict[str, Array], float, bool, bool, dict[str, Any]]:
-        """Apply one action (A,), clipped to -1..1; the order of things stands in :mod:`workbench.envs.perturbation`.
+        """Apply one action (A,); the order of things stands in :mod:`workbench.envs.perturbation`.
+
+        Each number is in -1..1; what lies outside is clipped or refused, as the task's ``out_of_range`` says.
 
         ``info`` holds ``applied`` (A,), the action as executed, and ``stage``, ``predicates`` and ``success`` after it.
 
         Raises
         ------
         ActionError
-            If the action has the wrong shape or is not finite.
+            If the action has the wrong shape, is not finite, or is out of range and the task does not clip.
         DivergedError
             If the physics diverged; the scene can then only begin or restore.
         """
         applied = self._checked(action)
         if self._effects:
             applied = self._perturb(applied)
-        if not self._stepper.step(applied):
+        if not self._controller.step(applied):
             raise DivergedError(
                 f"the physics of task {self.task.name} diverged in control step {self.step_index} of {self._stream}; "
                 f"perturbations: {[record['name'] for record in self._records] or 'none'}. "
-                "Lower the perturbation's magnitude, or leave this episode out."
+                "Lower the perturbation's magnitude, or leave this episode out.",
+                applied,
             )
         self.step_index += 1
         self._judge()
@@ -210,8 +248,8 @@ class MujocoScene(gymnasium.Env[dict[str, Any], Array]):
         """Everything that decides the future of this scene."""
         state = np.empty(self._state_size)
         mujoco.mj_getState(self.model, self.data, state, _STATE)
-        memory = np.concatenate([self._stepper.gripper, [self._stage], *self._memories])
-        return Snapshot(self.task.name, self.digest, self.step_index, state, memory, self._stream, self._records)
+        memory = np.concatenate([self._controller.memory, [self._stage], *self._memories])
+        return Snapshot(self.task.name, self.model_id, self.step_index, state, memory, self._stream, self._records)
 
     def restore(self, snapshot: Snapshot) -> dict[str, Array]:
         """Return to a snapshot, also of another scene or process; what follows is bit-exact.
@@ -224,13 +262,13 @@ class MujocoScene(gymnasium.Env[dict[str, Any], Array]):
         self._check_origin(snapshot)
         same = self._stream == snapshot.stream and self._records == snapshot.perturbations
         effects = self._effects if same else [effect_of(record, snapshot.stream) for record in snapshot.perturbations]
-        memories = _split(snapshot.memory, [len(effect.memory()) for effect in effects])
+        own, memories = self._split(snapshot.memory, effects)
         if not same or any(effect.active(self.step_index) for effect in effects):
             self._effects, self._stream, self._records = effects, snapshot.stream, snapshot.perturbations
             self._draw()  # also takes away the edits of perturbations
-        self.step_index, self._stage = snapshot.step, int(snapshot.memory[2])
+        self.step_index, self._stage = snapshot.step, int(own[-1])
         mujoco.mj_setState(self.model, self.data, snapshot.state, _STATE)
-        self._stepper.gripper[:] = snapshot.memory[:2]
+        self._controller.memory[:] = own[:-1]
         for effect, memory in zip(effects, memories, strict=True):
             effect.restore(self, memory)
         mujoco.mj_fwdPosition(self.model, self.data)
@@ -241,13 +279,13 @@ class MujocoScene(gymnasium.Env[dict[str, Any], Array]):
         """The same moment without the perturbations that have not struck yet."""
         self._check_origin(snapshot)
         effects = [effect_of(record, snapshot.stream) for record in snapshot.perturbations]
-        memories = _split(snapshot.memory, [len(effect.memory()) for effect in effects])
+        own, memories = self._split(snapshot.memory, effects)
         pairs = zip(snapshot.perturbations, memories, strict=True)
         struck = [(record, memory) for record, memory in pairs if memory[0] >= 0]
         return dataclasses.replace(
             snapshot,
             perturbations=tuple(record for record, _ in struck),
-            memory=np.concatenate([snapshot.memory[:_GRIPPER_AND_STAGE], *(memory for _, memory in struck)]),
+            memory=np.concatenate([own, *(memory for _, memory in struck)]),
         )
 
     def shapes(self) -> list[Shape]:
@@ -280,7 +318,7 @@ class MujocoScene(gymnasium.Env[dict[str, Any], Array]):
         mujoco.mj_setConst(self.model, self.data)
         mujoco.mj_resetData(self.model, self.data)
         self.task.place(self.model, self.data.qpos, rng)
-        self._stepper.reset()
+        self._controller.reset()
 
     def _judge(self) -> None:
         """Observe and judge the state that was just computed."""
@@ -330,7 +368,13 @@ class MujocoScene(gymnasium.Env[dict[str, Any], Array]):
             )
         if not np.isfinite(values).all():
             raise ActionError(f"an action must be finite, not {values.tolist()}; check what the policy was fed")
-        return values.clip(-1.0, 1.0)
+        clipped = values.clip(-1.0, 1.0)
+        if self.task.out_of_range == "error" and not np.array_equal(clipped, values):
+            raise ActionError(
+                f"an action of task {self.task.name} lies within -1..1, not {values.tolist()}; scale the policy's "
+                "output, or let task.out_of_range=clip cut it off"
+            )
+        return clipped
 
     def _info(self, applied: Array) -> dict[str, Any]:
         truth = self._truth
@@ -341,16 +385,49 @@ class MujocoScene(gymnasium.Env[dict[str, Any], Array]):
             "success": truth.success,
         }
 
+    def _split(self, memory: Array, effects: Sequence[Effect]) -> tuple[Array, list[Array]]:
+        """A snapshot's memory as controller and stage, and each perturbation's part."""
+        sizes = [len(self._controller.memory) + 1, *(len(effect.memory()) for effect in effects)]
+        if memory.shape != (sum(sizes),):
+            raise SnapshotError(
+                f"the snapshot's memory has shape {memory.shape}, not ({sum(sizes)},): "
+                "it was recorded with other perturbations, with another controller or by another version"
+            )
+        own, *memories = np.split(memory, np.cumsum(sizes)[:-1])
+        return own, memories
+
     def _check_origin(self, snapshot: Snapshot) -> None:
         if snapshot.task != self.task.name:
             raise SnapshotError(f"the snapshot is of task {snapshot.task!r}, this scene is of {self.task.name!r}")
-        if snapshot.model != self.digest:
-            raise SnapshotError(
-                f"the snapshot is of model {snapshot.model}, this scene's is {self.digest}: robosuite's or MuJoCo's "
-                "version differs from the one that recorded it. Install that version, or record again."
-            )
+        if snapshot.model != self.model_id:
+            raise SnapshotError(_difference(snapshot.model, self.model_id))
         if snapshot.state.shape != (self._state_size,):
             raise SnapshotError(f"the snapshot's state has shape {snapshot.state.shape}, not ({self._state_size},)")
+
+
+def model_id(cell: Cell) -> str:
+    """Digest of the model, version of MuJoCo and version of the snapshot, all of which decide a future."""
+    return f"{cell.digest}/mujoco-{mujoco.__version__}/snapshot-{SNAPSHOT_VERSION}"
+
+
+def _difference(theirs: str, ours: str) -> str:
+    """Why a snapshot of another model cannot be taken up, and what to do."""
+    parts = ("the scene's model", "MuJoCo's version", "the snapshot's format")
+    there, here = theirs.split("/"), ours.split("/")
+    if len(there) == len(here):
+        differing = "; ".join(f"{p} is {t}, here {h}" for p, t, h in zip(parts, there, here, strict=True) if t != h)
+    else:
+        differing = f"its model is {theirs!r}, here {ours!r}"
+    return (
+        f"the snapshot cannot be restored here: {differing}. Use the "
+        "versions and the task's parameters that recorded it, or record it again."
+    )
+
+
+def _log_warning(message: str) -> None:
+    """MuJoCo's warnings go to the log instead of a file where it runs; a divergence is reported as an error anyway."""
+    level = logging.DEBUG if "simulation is unstable" in message else logging.WARNING
+    logging.getLogger(__name__).log(level, "MuJoCo: %s", message)
 
 
 def _check_names(perturbations: Sequence[Record]) -> None:
@@ -359,13 +436,3 @@ def _check_names(perturbations: Sequence[Record]) -> None:
         raise ConfigError(
             f"perturbations of one episode must differ in name, for each draws from a stream of its own: {names}"
         )
-
-
-def _split(memory: Array, sizes: Sequence[int]) -> list[Array]:
-    """The perturbations' parts of a snapshot's memory."""
-    if memory.shape != (_GRIPPER_AND_STAGE + sum(sizes),):
-        raise SnapshotError(
-            f"the snapshot's memory has shape {memory.shape}, not ({_GRIPPER_AND_STAGE + sum(sizes)},): "
-            "it was recorded with other perturbations or by another version"
-        )
-    return np.split(memory[_GRIPPER_AND_STAGE:], np.cumsum(sizes)[:-1]) if sizes else []

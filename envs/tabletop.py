@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from workbench.errors import UnknownNameError
 from workbench.types import Array
 
 if TYPE_CHECKING:
@@ -16,34 +17,50 @@ if TYPE_CHECKING:
     from workbench.envs.cameras import Cameras
     from workbench.envs.robosuite_model import RobotCell
     from workbench.envs.scene import MujocoScene
+    from workbench.envs.stepper import Controller
 
 TABLE_M = 0.8
 """Height of the table top."""
 DROP_M = 0.01
 """How far above the table robosuite lets go of objects at reset."""
 ARM_NOISE_RAD = 0.02
+ACTION_SIZES = {"osc_pose": 7, "joint_position": 8}
+"""Controllers and the sizes of their actions."""
 
 
 class Tabletop:
     """A Panda at robosuite's table; tasks inherit where things are, and say themselves what is to be done.
 
-    Action of all of them, each in -1 .. 1: translation (1 = 0.05 m) and rotation vector (1 = 0.5 rad per axis) of the
-    grip site in the robot base's frame, then the gripper (negative opens, positive closes).
-
     Parameters
     ----------
+    controller : what an action means, each of its numbers in -1 .. 1.  ``osc_pose`` (7,): translation (1 = 0.05 m) and
+        rotation vector (1 = 0.5 rad per axis) of the grip site in the robot base's frame, then the gripper (negative
+        opens, positive closes).  ``joint_position`` (8,): the seven joints (1 = 0.05 rad), then the gripper.
+    out_of_range : what is done with an action outside -1 .. 1: ``clip``, as robosuite does, or ``error``.
     cameras : what :class:`workbench.envs.cameras.Cameras` takes, as plain settings; None for no images.
 
     Attributes
     ----------
     environment : name of robosuite's environment.
+    cleared : bodies that robosuite only clears away at reset; they leave the model.
     """
 
     environment: str
+    cleared: tuple[str, ...] = ()
     control_hz = 20.0
-    action_size = 7
 
-    def __init__(self, cameras: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        controller: str = "osc_pose",
+        out_of_range: str = "clip",
+        cameras: Mapping[str, Any] | None = None,
+    ) -> None:
+        if controller not in ACTION_SIZES:
+            raise UnknownNameError("task.controller", controller, tuple(ACTION_SIZES))
+        if out_of_range not in ("clip", "error"):
+            raise UnknownNameError("task.out_of_range", out_of_range, ("clip", "error"))
+        self.out_of_range = out_of_range
+        self.action_meaning, self.action_size = controller, ACTION_SIZES[controller]
         self.cameras: Cameras | None = None
         if cameras is not None:
             from workbench.envs.cameras import Cameras
@@ -55,7 +72,22 @@ class Tabletop:
         """The robot, its controller's numbers and the names of its fingers, joints and actuators."""
         from workbench.envs.robosuite_model import robot_cell
 
-        return robot_cell(self.environment, "Panda", int(self.control_hz))
+        return robot_cell(self.environment, "Panda", int(self.control_hz), without=self.cleared)
+
+    @property
+    def finger_geoms(self) -> Sequence[str]:
+        """Geometries of both fingers."""
+        return self.cell.finger_geoms
+
+    def controller(self, model: mujoco.MjModel, data: mujoco.MjData) -> Controller:
+        """A new controller for one scene."""
+        if self.action_meaning == "joint_position":
+            from workbench.envs.controllers.joint_position import JointPosition
+
+            return JointPosition(model, data, self.cell)
+        from workbench.envs.controllers.operational_space import OperationalSpace
+
+        return OperationalSpace(model, data, self.cell)
 
     def scene(self) -> MujocoScene:
         """Make a new scene of this task."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
-from tests.toy import GOAL, ToyPolicy, ToyTask, broken
-from workbench.errors import ConfigError
+from tests.toy import GOAL, ToyPolicy, ToyScene, ToyTask, broken
+from workbench.branch import Replayed, replay
+from workbench.errors import ConfigError, DivergedError
 from workbench.rollout import Launch, Lockstep, uid_of
 from workbench.types import Episode, PolicyCall, Stream, episode_index, split_of
 
@@ -101,3 +104,35 @@ def test_an_episode_and_its_twin_are_of_one_split():
         assert split_of(episode_index(split, 99_999)) == split
     with pytest.raises(ValueError, match="100000"):
         episode_index("fit", 100_000)
+
+
+class Fragile(ToyScene):
+    """Diverges at the seventh step of an episode with a fault."""
+
+    def step(self, action):
+        if self._records and self.step_index == 6:
+            raise DivergedError("gone", np.clip(action, -0.5, 0.5))
+        return super().step(action)
+
+
+@dataclasses.dataclass
+class FragileTask(ToyTask):
+    def scene(self):
+        return Fragile(self)
+
+
+def test_a_divergence_ends_its_episode_can_be_replayed_and_the_run_goes_on():
+    launches = [Launch(Stream(0, n), (broken(30, 40),) if n == 1 else ()) for n in range(3)]
+    episodes = {e.record["index"]: e for e in Lockstep(FragileTask(), ToyPolicy(), 2).record(launches)}
+    assert [episodes[n].record["outcome"] for n in range(3)] == ["success", "diverged", "success"]
+    gone = episodes[1]
+    assert gone.record["length"] == 7
+    assert all(len(rows) == 7 for rows in gone.steps.values())
+    assert gone.steps["applied"][-1] == 0.5
+    assert gone.steps["reward"][-1] == 0.0
+    scene = FragileTask().scene()
+    assert replay(scene, gone, whole=True).max_abs_error == 0.0
+    assert replay(scene, gone, first=3).max_abs_error == 0.0
+    assert replay(ToyTask().scene(), gone, whole=True) == Replayed(np.inf, 6), "it has to diverge again"
+    early = dataclasses.replace(gone, record=gone.record | {"outcome": "failure"})
+    assert replay(scene, early, whole=True) == Replayed(np.inf, 6), "it must not diverge where it did not"

@@ -24,7 +24,7 @@ def work(folder):
     time.sleep(600)
 
 if __name__ == "__main__":
-    list(spread(work, [sys.argv[1]] * 2, 2))
+    list(spread(work, [sys.argv[1]] * 2, {"workers": 2}))
 """
 
 
@@ -44,13 +44,13 @@ def waits_for(what, timeout_s: float) -> bool:
 
 
 def test_results_do_not_depend_on_the_number_of_workers():
-    assert list(spread(abs, [-1, -2, 3], 1)) == [1, 2, 3]
-    assert sorted(spread(abs, [-1, -2, 3], 2)) == [1, 2, 3]
+    assert list(spread(abs, [-1, -2, 3], {"workers": 1})) == [1, 2, 3]
+    assert sorted(spread(abs, [-1, -2, 3], {"workers": 2})) == [1, 2, 3]
 
 
 def test_no_workers_is_refused():
     with pytest.raises(ConfigError, match="at least 1"):
-        list(spread(abs, [1], 0))
+        list(spread(abs, [1], {"workers": 0}))
 
 
 def test_no_worker_outlives_a_killed_parent(tmp_path):

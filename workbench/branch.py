@@ -13,6 +13,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from workbench.errors import DivergedError
 from workbench.metrics import wilson
 from workbench.rollout import Launch, Lockstep, Outcome, Start
 from workbench.types import Array, Episode, Policy, Record, Scene, Snapshot, Strategy, Stream
@@ -231,7 +232,10 @@ class Replayed:
 
 
 def replay(scene: Scene, episode: Episode, first: int = 0, whole: bool = False) -> Replayed:
-    """Run the stored actions again, from the seed (``whole``) or from the snapshot at ``first``."""
+    """Run the stored actions again, from the seed (``whole``) or from the snapshot at ``first``.
+
+    The physics has to diverge where it did; anywhere else that is an infinite error.
+    """
     if whole:
         scene.begin(stream_of(episode), perturbations_of(episode))
     else:
@@ -245,5 +249,14 @@ def replay(scene: Scene, episode: Episode, first: int = 0, whole: bool = False) 
         if now > 0 and difference < 0:
             difference = step
         error = max(error, now)
-        scene.step(episode.steps["action"][step])
+        if not np.isfinite(error):
+            break
+        diverges = episode.record["outcome"] == "diverged" and step == len(episode.steps["action"]) - 1
+        try:
+            scene.step(episode.steps["action"][step])
+            diverged = False
+        except DivergedError:
+            diverged = True
+        if diverged != diverges:
+            return Replayed(np.inf, step)
     return Replayed(error, difference)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 
 class WorkbenchError(Exception):
@@ -45,7 +46,7 @@ class SnapshotError(WorkbenchError, ValueError):
 
 
 class ActionError(WorkbenchError, ValueError):
-    """An action has the wrong shape or holds NaN."""
+    """An action has the wrong shape, holds NaN, or is out of range where that is not allowed."""
 
 
 class ObservationError(WorkbenchError, ValueError):
@@ -53,7 +54,16 @@ class ObservationError(WorkbenchError, ValueError):
 
 
 class DivergedError(WorkbenchError, ArithmeticError):
-    """The physics diverged."""
+    """The physics diverged.
+
+    Attributes
+    ----------
+    applied : (A,) the action that was being executed.
+    """
+
+    def __init__(self, message: str, applied: Any) -> None:
+        super().__init__(message)
+        self.applied = applied
 
 
 class RenderError(WorkbenchError, RuntimeError):

@@ -239,8 +239,11 @@ class _Slot:
             self.rows.before(self.scene, action)
         try:
             _, reward, _, _, info = self.scene.step(action)
-        except DivergedError:
+        except DivergedError as error:
             self.diverged = self.ended = True
+            if self.rows is not None:
+                # There is nothing after it, so what was true before it stands; the action is what replays it.
+                self.rows.after(self.scene, 0.0, {"applied": error.applied})
             return
         if self.rows is not None:
             self.rows.after(self.scene, reward, info)
@@ -335,11 +338,10 @@ class _Rows:
         self.calls.setdefault("seconds", []).append(seconds)
 
     def arrays(self) -> tuple[dict[str, Array], dict[str, Array], Array]:
-        """Stacked rows; a step at which the physics diverged has no 'after' and is dropped."""
-        length = len(self.steps["reward"]) if "reward" in self.steps else 0
-        steps = {key: np.asarray(values[:length]) for key, values in self.steps.items()}
+        """Stacked rows."""
+        steps = {key: np.asarray(values) for key, values in self.steps.items()}
         calls = {key: np.asarray(values) for key, values in self.calls.items()}
-        return steps, calls, np.asarray(self.memory[:length], dtype=np.float64)
+        return steps, calls, np.asarray(self.memory, dtype=np.float64)
 
     def _step(self, key: str, value: Array | float) -> None:
         self.steps.setdefault(key, []).append(np.array(value))

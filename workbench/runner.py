@@ -8,10 +8,10 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from multiprocessing.connection import wait
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from workbench.errors import ConfigError
 
@@ -30,11 +30,14 @@ def use_one_thread() -> None:
     os.environ.update(dict.fromkeys(_THREAD_VARIABLES, "1"))
 
 
-def spread(function: Callable[[Item], Result], items: Sequence[Item], workers: int) -> Iterator[Result]:
-    """Results of ``function`` over ``items`` as they come, on that many processes (1: in this one).
+def spread(function: Callable[[Item], Result], items: Sequence[Item], runner: Mapping[str, Any]) -> Iterator[Result]:
+    """Results of ``function`` over ``items`` as they come, on ``runner.workers`` processes (1: in this one).
 
-    ``function`` and the items must be importable and plain.  Results do not depend on the number of workers.
+    ``function`` and the items must be importable and plain.  Results do not depend on the number of workers.  Callers
+    hand over the whole ``runner`` group of the configuration and know nothing of where the work is done, so that
+    another executor is a matter of this file and that group alone.
     """
+    workers = int(runner["workers"])
     if workers < 1:
         raise ConfigError(f"runner.workers={workers} must be at least 1")
     if workers == 1 or len(items) < 2:

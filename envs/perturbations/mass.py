@@ -62,6 +62,7 @@ class Mass(Specification):
 
     channel = "physics"
     effect = MassEffect
+    needs_free_object = True
 
     def __init__(
         self,

@@ -36,6 +36,7 @@ class ObjectShift(Specification):
 
     channel = "physics"
     effect = ObjectShiftEffect
+    needs_free_object = True
 
     def __init__(
         self, offset_m: float | Sequence[float], start_step: int | Sequence[int] = 0, stage: str | None = None

@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from workbench.envs.tabletop import Tabletop
 from workbench.types import Array, Keyframe, Observation
 
 if TYPE_CHECKING:
     import mujoco
-
-    from workbench.envs.robosuite_model import RobotCell
-    from workbench.envs.scene import MujocoScene
 
 CLEARED = ("Milk_main", "Bread_main", "Cereal_main")
 """Objects that robosuite drops far away at reset, where they lie on the floor and cost 16 contacts."""
@@ -46,13 +44,12 @@ LYING = 0.7
 """Vertical part of the can's axis below which it lies."""
 GRIP_ABOVE_M = 0.015
 """How far above an upright can's centre the plan takes hold: at the centre, the hand sits on the wall of the bin."""
-ARM_NOISE_RAD = 0.02
 RETREAT_M = np.array([0.0, 0.0, 0.1])
 """From where the can was let go to the end of the plan."""
 _LEFT, _RIGHT, _CAN = 1, 2, 3
 
 
-class PickPlaceCan:
+class PickPlaceCan(Tabletop):
     """Put the can into its bin; scene, controller and success are those of robosuite 1.5.1's ``PickPlaceCan``, Panda.
 
     The objects that robosuite only clears away are not in the model.  They still shape the draw of the can's place:
@@ -63,17 +60,14 @@ class PickPlaceCan:
     Observation, world frame: ``eef_pos`` grip site in metres; ``eef_quat`` (x, y, z, w) grip site, of the sign nearer
     to pointing straight down; ``gripper_qpos`` finger joints in metres; ``can_pos`` centre in metres; ``can_axis`` unit
     vector along the can, which looks the same however it is turned about it; ``target_pos`` where it is to go, metres.
-
-    Action, each in -1 .. 1: translation (1 = 0.05 m) and rotation vector (1 = 0.5 rad per axis) of the grip site in the
-    robot base's frame, then the gripper (negative opens, positive closes).
     """
 
     name = "pick_place_can"
+    environment = "PickPlaceCan"
+    cleared = (*CLEARED, *MARKERS)
     instruction = "put the can into the bin at its place"
     stages = ("reach", "grasp", "lift", "carry", "place")
     deadline = 240
-    control_hz = 20.0
-    action_size = 7
     observation_sizes: Mapping[str, int] = {
         "eef_pos": 3,
         "eef_quat": 4,
@@ -89,27 +83,13 @@ class PickPlaceCan:
     object_geoms = ("Can_g0",)
     trails = ("gripper0_right_eef", object_body)
 
-    @functools.cached_property
-    def cell(self) -> RobotCell:
-        """The robot, its controller's numbers and the names of its fingers, joints and actuators."""
-        from workbench.envs.robosuite_model import robot_cell
-
-        return robot_cell("PickPlaceCan", "Panda", int(self.control_hz), without=(*CLEARED, *MARKERS))
-
-    def scene(self) -> MujocoScene:
-        """Make a new scene of this task."""
-        from workbench.envs.scene import MujocoScene
-
-        return MujocoScene(self)
-
     def edit(self, model: mujoco.MjModel, rng: np.random.Generator) -> None:
         """Nothing varies in the model: robosuite's can has one size."""
 
     def place(self, model: mujoco.MjModel, qpos: Array, rng: np.random.Generator) -> None:
         """Draw the joint positions (nq,) at reset."""
-        arm, fingers, can = self._places
-        qpos[arm] = self.cell.arm_qpos_rad + ARM_NOISE_RAD * rng.standard_normal(len(arm))
-        qpos[fingers] = self.cell.gripper_qpos_m
+        self.place_arm(qpos, rng)
+        can = self._can_qpos
         x, y = can_place(rng)
         yaw = rng.uniform(0, 2 * np.pi)
         qpos[can : can + 7] = x, y, UPRIGHT_M, np.cos(yaw / 2), 0, 0, np.sin(yaw / 2)
@@ -118,11 +98,11 @@ class PickPlaceCan:
         """What a robot with perfect sensors sees; see the class."""
         from workbench.envs.observations import GRIPPER_DOWN, quaternion
 
-        site, body = self._bodies
+        body = self._can
         return {
-            "eef_pos": data.site_xpos[site].copy(),
-            "eef_quat": quaternion(data.site_xmat[site], GRIPPER_DOWN),
-            "gripper_qpos": data.qpos[self._places[1]],
+            "eef_pos": data.site_xpos[self.grip_site].copy(),
+            "eef_quat": quaternion(data.site_xmat[self.grip_site], GRIPPER_DOWN),
+            "gripper_qpos": data.qpos[self.finger_qpos],
             "can_pos": data.xpos[body].copy(),
             "can_axis": data.xmat[body][2::3].copy(),
             "target_pos": TARGET_M.copy(),
@@ -136,12 +116,11 @@ class PickPlaceCan:
         """
         from workbench.envs.observations import touching
 
-        site, body = self._bodies
         pairs = data.contact.geom
         left = touching(pairs, self._marks, _LEFT, _CAN)
         right = touching(pairs, self._marks, _RIGHT, _CAN)
-        can = data.xpos[body]
-        distance = float(np.linalg.norm(can - data.site_xpos[site]))
+        can = data.xpos[self._can]
+        distance = float(np.linalg.norm(can - data.site_xpos[self.grip_site]))
         inside = in_bin(can)
         return {
             "left_contact": float(left),
@@ -190,34 +169,18 @@ class PickPlaceCan:
         )
 
     @functools.cached_property
-    def _model(self) -> mujoco.MjModel:
-        from workbench.envs.scene import pristine
-
-        return pristine(self.cell)
+    def _can_qpos(self) -> int:
+        return int(self.qpos_of((self.object_joint,))[0])
 
     @functools.cached_property
-    def _places(self) -> tuple[Array, Array, int]:
-        """Addresses in qpos of the arm (7,), the fingers (2,) and the can."""
-
-        def addresses(names: Sequence[str]) -> Array:
-            return np.array([self._model.joint(name).qposadr[0] for name in names])
-
-        can = int(self._model.joint(self.object_joint).qposadr[0])
-        return addresses(self.cell.arm_joints), addresses(self.cell.gripper_joints), can
-
-    @functools.cached_property
-    def _bodies(self) -> tuple[int, int]:
-        """Indices of the grip site and of the can's body."""
-        return self._model.site(self.cell.grip_site).id, self._model.body(self.object_body).id
+    def _can(self) -> int:
+        """Index of the can's body."""
+        return int(self.model.body(self.object_body).id)
 
     @functools.cached_property
     def _marks(self) -> Array:
         """(geometries,) which of them are the left pad, the right pad and the can."""
-        marks = np.zeros(self._model.ngeom, dtype=np.int64)
-        groups = (self.cell.left_pads, self.cell.right_pads, self.object_geoms)
-        for mark, names in zip((_LEFT, _RIGHT, _CAN), groups, strict=True):
-            marks[[self._model.geom(name).id for name in names]] = mark
-        return marks
+        return self.marks_of(self.cell.left_pads, self.cell.right_pads, self.object_geoms)
 
 
 def in_bin(can_m: Array) -> bool:

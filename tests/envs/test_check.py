@@ -27,7 +27,7 @@ class Forgetful(MujocoScene):
 
     def restore(self, snapshot):
         seen = super().restore(snapshot)
-        self._stepper.gripper[:] = 0.0
+        self._controller.memory[:] = 0.0
         return seen
 
 

@@ -58,7 +58,7 @@ def start_together(environment, scene, seed: int) -> None:
         ours.joint(name).qacc_warmstart[:] = theirs.joint(name).qacc_warmstart
     ours.ctrl[:] = theirs.ctrl
     mujoco.mj_fwdPosition(scene.model, ours)
-    scene._stepper.reset()
+    scene._controller.reset()
     scene._judge()
 
 

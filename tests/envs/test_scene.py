@@ -16,7 +16,7 @@ from gymnasium.utils.env_checker import check_env
 import workbench.envs.scene as scene_module
 from workbench.envs.perturbation import Effect
 from workbench.envs.tasks.lift import Lift
-from workbench.errors import ActionError, DivergedError, SnapshotError
+from workbench.errors import ActionError, DivergedError, SnapshotError, UnknownNameError
 from workbench.types import Snapshot, Stream
 
 ACTIONS = np.random.default_rng(7).uniform(-1, 1, (60, 7))
@@ -340,17 +340,51 @@ def test_bad_actions_are_refused_before_anything_moves(scene, action):
     assert scene.step_index == before.step
 
 
+def test_actions_out_of_range_are_clipped_or_refused(scene):
+    strict = Lift(out_of_range="error").scene()
+    beyond = np.array([0, 0, 1.5, 0, 0, 0, 0])
+    for each in (scene, strict):
+        each.begin(Stream(1, 1))
+    assert scene.step(beyond)[4]["applied"][2] == 1.0
+    before = strict.snapshot()
+    with pytest.raises(ActionError, match=r"within -1\.\.1.*out_of_range=clip"):
+        strict.step(beyond)
+    assert np.array_equal(strict.snapshot().state, before.state)
+    assert strict.step(beyond.clip(-1, 1))[4]["applied"][2] == 1.0
+    with pytest.raises(UnknownNameError, match="clip"):
+        Lift(out_of_range="wrap")
+
+
+@pytest.mark.parametrize(
+    ("part", "other", "reason"),
+    [
+        (0, "0123456789abcdef", "the scene's model is 0123456789abcdef, here"),
+        (1, "mujoco-2.0.0", r"MuJoCo's version is mujoco-2\.0\.0, here mujoco-"),
+        (2, "snapshot-1", "the snapshot's format is snapshot-1, here snapshot-"),
+    ],
+)
+def test_a_foreign_snapshot_is_refused_with_the_reason(scene, part, other, reason):
+    snapshot = scene.snapshot()
+    parts = snapshot.model.split("/")
+    parts[part] = other
+    with pytest.raises(SnapshotError, match=reason):
+        scene.restore(dataclasses.replace(snapshot, model="/".join(parts)))
+
+
 @pytest.mark.parametrize("velocity", [np.nan, 1e12, 1e6])
 def test_divergence_is_an_error_and_can_be_left(scene, velocity, monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)  # MuJoCo writes a log of its warnings where it runs
+    monkeypatch.chdir(tmp_path)
     scene.begin(Stream(1, 1))
     good = scene.snapshot()
     scene.data.qvel[3] = velocity
     scene.data.qvel[12] = velocity
     with pytest.raises(DivergedError, match="diverged in control step 0"):
         scene.step(np.zeros(7))
+    assert not any(tmp_path.iterdir()), "MuJoCo's warnings are no business of the folder where it runs"
     scene.restore(good)
-    assert np.isfinite(play(scene, ACTIONS[:5])).all()
+    after = play(scene, ACTIONS[:5])
+    scene.begin(Stream(1, 1))
+    assert np.array_equal(after, play(scene, ACTIONS[:5]))
 
 
 def test_success_ends_and_the_deadline_truncates(lift, scene):

@@ -35,7 +35,7 @@ def start_together(environment, scene, seed: int) -> None:
     scene.begin(Stream(0, 0))
     for name in ("qpos", "qvel", "qacc_warmstart", "ctrl"):
         getattr(scene.data, name)[:] = getattr(environment.sim.data._data, name)
-    scene._stepper.reset()
+    scene._controller.reset()
 
 
 def paths(environment, scene, seed: int, nudge_rad: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
@@ -68,7 +68,7 @@ def test_equal_to_robosuite(environment, scene, seed):
 
 def test_a_wrong_gain_is_noticed(environment, stack):
     scene = stack.scene()
-    scene._stepper._gains[0, 1] *= 1.001
+    scene._controller._gains[0, 1] *= 1.001
     ours, itself = differences(environment, scene, 0)
     assert ours > 1e-6 > 1e5 * itself
 

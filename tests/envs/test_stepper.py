@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from workbench.envs import robosuite_model, stepper
+from workbench.envs.controllers import operational_space
 from workbench.envs.scene import MujocoScene
 from workbench.envs.tasks.lift import Lift
 
@@ -41,8 +42,8 @@ def start_together(environment, scene: MujocoScene, seed: int, fresh: bool) -> N
     theirs = environment.sim.data._data
     for name in ("qpos", "qvel", "qacc_warmstart", "ctrl"):
         getattr(scene.data, name)[:] = getattr(theirs, name)
-    scene._stepper.reset()
-    assert np.array_equal(arm.initial_joint, scene._stepper.posture_rad)
+    scene._controller.reset()
+    assert np.array_equal(arm.initial_joint, scene._controller.posture_rad)
 
 
 def largest_difference(environment, scene: MujocoScene, seed: int, fresh: bool, size: float = 1.0) -> float:
@@ -110,7 +111,7 @@ def test_equal_to_robosuite_in_contact(environment, lift):
 @pytest.mark.parametrize(("array", "index"), [("_gains", (0, 1)), ("_gains", (1, 4)), ("_action_scale", (5,))])
 def test_a_wrong_gain_is_noticed(environment, lift, array, index):
     scene = lift.scene()
-    getattr(scene._stepper, array)[index] *= 1.001
+    getattr(scene._controller, array)[index] *= 1.001
     assert largest_difference(environment, scene, 0, fresh=True, size=0.25) > 1e-6
 
 
@@ -149,8 +150,8 @@ def test_rotation_is_robosuites(environment):
     rng = np.random.default_rng(0)
     for vector in rng.uniform(-0.5, 0.5, (300, 3)):
         theirs = transform_utils.quat2mat(transform_utils.axisangle2quat(vector))
-        assert np.array_equal(stepper.rotation_of(*vector), theirs)
-        assert not np.array_equal(stepper.rotation_of(*vector * (1 + 1e-6)), theirs)
+        assert np.array_equal(operational_space.rotation_of(*vector), theirs)
+        assert not np.array_equal(operational_space.rotation_of(*vector * (1 + 1e-6)), theirs)
 
 
 def test_a_singular_arm_gets_finite_torques():
@@ -165,7 +166,7 @@ def test_a_singular_arm_gets_finite_torques():
     uncoupled = np.zeros((6, 6))
     uncoupled[:3, :3], uncoupled[3:, 3:] = np.linalg.pinv(mobility[:3, :3]), np.linalg.pinv(mobility[3:, 3:])
     expected = uncoupled @ wrench - np.linalg.pinv(mobility) @ jacobian @ acceleration
-    stepper._task_force(inertia, jacobian, wrench, acceleration, force)
+    operational_space._task_force(inertia, jacobian, wrench, acceleration, force)
     assert np.allclose(force, expected, rtol=1e-9, atol=1e-9)
 
 

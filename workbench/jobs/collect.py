@@ -41,7 +41,7 @@ def run(run: Run, episodes: int, expert: Record, noise: Record | None) -> None:
     with progress("demonstrations", len(launches)) as advance:
         advance(len(launches) - len(wanted))
         items = [Batch(run, expert, part) for part in batches(wanted, run.config["runner"]["scenes"])]
-        advance_all(spread(collect_batch, items, run.config["runner"]["workers"]), advance)
+        advance_all(spread(collect_batch, items, run.config["runner"]), advance)
     stored = Store.open(run.demos).episodes
     successes = int(sum(stored["success"]))
     run.update_metrics(demonstrations={"episodes": len(stored["success"]), "successes": successes})

@@ -56,7 +56,7 @@ def run(run: Run, expert: Record, branches: Sequence[int], stride: int) -> None:
         advance(len(failed) - len(wanted))
         items = [Batch(run, expert, tuple(branches), stride, part) for part in batches(wanted, EPISODES_PER_BATCH)]
         errors = [run.metrics().get("labels", {}).get("replay_max_abs_error", 0.0)]
-        for found in spread(label_batch, items, run.config["runner"]["workers"]):
+        for found in spread(label_batch, items, run.config["runner"]):
             # Batch by batch, so that an interrupted job keeps what it has measured.
             store.annotate_many({label.uid: label.columns for label in found})
             errors += [label.replay_error for label in found]

@@ -53,7 +53,7 @@ def run(run: Run, monitor: str, allowance_steps: int, expert: Record, moments: i
     names = list(run.config["strategy"])
     with progress("branches from alarms", len(starts)) as advance:
         items = [Batch(run, expert, allowance_steps, part) for part in batches(starts, EPISODES_PER_BATCH)]
-        judged = advance_all(spread(judge_batch, items, run.config["runner"]["workers"]), advance)
+        judged = advance_all(spread(judge_batch, items, run.config["runner"]), advance)
     rows = compare(names, judged)
     run.update_metrics(strategies=rows, strategies_monitor=monitor)
     console.print(*terminal_tables(run.metrics(), only=("strategies",)))
@@ -95,7 +95,7 @@ def train_head(run: Run, store: Store, expert: Record, allowance_steps: int, mom
     starts = [(number, moments_of(int(rows["length"][number]), moments)) for number in failed]
     with progress("verified recoveries", len(starts)) as advance:
         items = [Batch(run, expert, allowance_steps, part) for part in batches(starts, EPISODES_PER_BATCH)]
-        found = advance_all(spread(recovery_batch, items, run.config["runner"]["workers"]), advance)
+        found = advance_all(spread(recovery_batch, items, run.config["runner"]), advance)
     recoveries: list[Demonstration] = [recovery for each in found for recovery in each]
     policy = run.policy()
     with progress("training the head", int(trainer["iterations"])) as advance:

@@ -37,10 +37,17 @@ def run(run: Run, episodes: Mapping[str, int], one_each: bool) -> None:
     with progress("episodes", len(launches)) as advance:
         advance(len(launches) - len(wanted))
         items = [Batch(run, part) for part in batches(wanted, 2 * run.config["runner"]["scenes"])]
-        advance_all(spread(roll_batch, items, run.config["runner"]["workers"]), advance)
-    run.update_metrics(**summary(Store.open(run.store).episodes), store=run.shown(run.store))
+        advance_all(spread(roll_batch, items, run.config["runner"]), advance)
+    store = Store.open(run.store)
+    outcomes = dict(zip(store.uids, store.episodes["outcome"], strict=True))
+    run.update_metrics(**summary(store.episodes), store=run.shown(run.store))
     console.print(*terminal_tables(run.metrics(), only=("policy", "perturbed")))
     console.print(f"store: {run.shown(run.store)}")
+    if diverged := [launch.uid for launch in launches if outcomes[launch.uid] == "diverged"]:
+        console.print(
+            f"the physics diverged in {len(diverged)} of {len(launches)} episodes; they are kept up to the action that "
+            f"did it: workbench replay job.episode={diverged[0]}"
+        )
 
 
 def plan(

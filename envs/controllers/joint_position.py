@@ -1,0 +1,121 @@
+"""Joint-position control of a Panda, compiled; equal to robosuite's JOINT_POSITION with its default gains.
+
+In every physics step, with M the arm's mass matrix (robosuite 1.5.1, ``controllers/parts/generic/joint_pos.py``)::
+
+    tau = M (kp (q* - q) - kd dq/dt) + bias        kp = 50, kd = 2 sqrt(kp)
+
+The goal q* is set once per control step, from the joints then achieved, so it need not be part of a snapshot.
+"""
+
+from __future__ import annotations
+
+import mujoco
+import numpy as np
+
+from workbench.envs.controllers.panda import (
+    PandaController,
+    arm_inertia,
+    average,
+    command_arm,
+    command_fingers,
+    move_gripper,
+)
+from workbench.envs.robosuite_model import RobotCell
+from workbench.envs.stepper import addresses, bounded, call, compiled
+from workbench.types import Array
+
+KP = 50.0
+ACTION_RAD = 0.05
+"""Radians that an action of one asks a joint to turn."""
+
+
+class JointPosition(PandaController):
+    """Turns the joints by an action (8,): seven joints, each in -1..1 of 0.05 rad, then the gripper."""
+
+    def __init__(self, model: mujoco.MjModel, data: mujoco.MjData, cell: RobotCell) -> None:
+        super().__init__(model, data, cell)
+        self._ids = np.array([self._dof, self._joint, cell.substeps], dtype=np.int64)
+        self._gains = np.array([KP, 2 * np.sqrt(KP)])
+        self._scale = np.array([ACTION_RAD, cell.gripper_speed])
+
+    def reset(self) -> None:
+        """Forget the gripper's command."""
+        self.memory[:] = 0.0
+
+    def step(self, action: Array) -> bool:
+        """Apply one action (8,) in -1..1 for one control step; False if the physics diverged on the way."""
+        return bool(
+            _control_step(
+                addresses(),
+                self._pointers,
+                self._ids,
+                self._arm,
+                self._fingers,
+                self._gains,
+                self._scale,
+                action,
+                self.memory,
+                self._model_views,
+                self._common_views,
+            )
+        )
+
+
+@compiled
+def _control_step(
+    functions: Array,
+    pointers: Array,
+    ids: Array,
+    arm: Array,
+    fingers: Array,
+    gains: Array,
+    scale: Array,
+    action: Array,
+    gripper: Array,
+    model_views: tuple[Array, ...],
+    data_views: tuple[Array, ...],
+) -> bool:
+    ctrl_range, mass_address = model_views
+    qpos, qvel, qacc, ctrl, mass, bias, sensors, kept = data_views
+    dof, joint, substeps = ids
+    goal_rad = np.empty(7)
+    torque = np.empty(7)
+    for i in range(7):
+        goal_rad[i] = qpos[joint + i] + action[i] * scale[0]
+    move_gripper(action[7], scale[1], gripper)
+    kept[:] = 0.0
+    for _ in range(substeps):
+        call(functions[0], pointers[0], pointers[1])
+        _arm_torque(
+            goal_rad, gains, qpos[joint : joint + 7], qvel[dof : dof + 7], bias[dof : dof + 7],
+            mass, mass_address[dof : dof + 7], torque,
+        )  # fmt: skip
+        command_arm(torque, arm, ctrl_range, ctrl)
+        command_fingers(gripper, fingers, ctrl_range, ctrl)
+        call(functions[1], pointers[0], pointers[1])
+        average(sensors, kept, substeps)
+        if not (bounded(qpos) and bounded(qvel) and bounded(qacc)):
+            return False
+    # positions and contacts of the state just reached; the next step computes them again from that state
+    call(functions[2], pointers[0], pointers[1])
+    return True
+
+
+@compiled
+def _arm_torque(
+    goal_rad: Array,
+    gains: Array,
+    qpos: Array,
+    qvel: Array,
+    bias: Array,
+    mass: Array,
+    mass_address: Array,
+    torque: Array,
+) -> None:
+    """Joint torques (7,) in N m, gravity compensation included."""
+    inertia = np.empty((7, 7))
+    arm_inertia(mass, mass_address, inertia)
+    for i in range(7):
+        torque[i] = bias[i]
+        for j in range(7):
+            torque[i] += inertia[i, j] * (gains[0] * (goal_rad[j] - qpos[j]) - gains[1] * qvel[j])
