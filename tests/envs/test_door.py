@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import yaml
 
-from workbench.envs import robosuite_model
+from tests.beside import Beside
 from workbench.envs.observations import rotation_matrix
 from workbench.envs.scene import MujocoScene, pristine
 from workbench.envs.tasks.door import AJAR_RAD, OPENED_RAD, TURN_RAD, TURNED_RAD, Door
@@ -37,34 +37,8 @@ def scene(door) -> MujocoScene:
 
 
 @pytest.fixture(scope="module")
-def environment():
-    return robosuite_model.make_environment("Door", "Panda", 20)
-
-
-def start_together(environment, scene, seed: int) -> None:
-    """Bring our scene to robosuite's door and state after its reset, robosuite's stale controller updated."""
-    np.random.seed(seed)  # noqa: NPY002 (robosuite draws from the global generator)
-    environment.reset()
-    environment.robots[0].part_controllers["right"].update(force=True)
-    scene.begin(Stream(0, 0))
-    theirs = environment.sim.model._model.body("Door_main")
-    scene.task.stand(scene.model, theirs.pos, theirs.quat)
-    mujoco.mj_setConst(scene.model, scene.data)
-    for name in ("qpos", "qvel", "qacc_warmstart", "ctrl"):
-        getattr(scene.data, name)[:] = getattr(environment.sim.data._data, name)
-    scene._stepper.reset()
-    mujoco.mj_fwdPosition(scene.model, scene.data)
-    scene._judge()
-
-
-def random_actions(seed: int) -> np.ndarray:
-    return np.random.default_rng(seed).uniform(-1, 1, (100, 7))
-
-
-def expert_actions(environment, scene, seed: int) -> np.ndarray:
-    """What the expert does from robosuite's own start, until the door is open."""
-    start_together(environment, scene, seed)
-    return follow(scene)
+def both(door) -> Beside:
+    return Beside(door)
 
 
 def follow(scene) -> np.ndarray:
@@ -78,62 +52,12 @@ def follow(scene) -> np.ndarray:
     return np.array(actions)
 
 
-def paths(environment, scene, seed: int, actions, nudge_rad: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
-    """Joint positions (T, nq) of robosuite, its first arm joint nudged, and of ours, for the same actions."""
-    start_together(environment, scene, seed)
-    environment.sim.data.qpos[0] += nudge_rad
-    theirs, ours = [], []
-    for action in actions:
-        environment.step(action)
-        scene.step(action)
-        assert environment._check_success() == scene.truth().success
-        theirs.append(environment.sim.data.qpos.copy())
-        ours.append(scene.data.qpos.copy())
-    return np.array(theirs), np.array(ours)
-
-
-def differences(environment, scene, seed: int, actions) -> tuple[float, float]:
-    """Largest difference of any joint: ours from robosuite's, and robosuite's from itself nudged by 1e-14 rad."""
-    theirs, ours = paths(environment, scene, seed, actions)
-    nudged, _ = paths(environment, scene, seed, actions, 1e-14)
-    return float(np.abs(ours - theirs).max()), float(np.abs(nudged - theirs).max())
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_equal_to_robosuite(environment, scene, seed):
-    ours, itself = differences(environment, scene, seed, random_actions(seed))
-    assert ours <= max(1e-12, 10 * itself)
-
-
-def test_equal_to_robosuite_through_the_door(environment, scene):
-    """Grasp, latch and hinge too, and robosuite's own judgement at every step."""
-    actions = expert_actions(environment, scene, 1)
-    assert scene.truth().success
-    ours, itself = differences(environment, scene, 1, actions)
-    assert ours <= max(1e-12, 10 * itself)
-
-
-@pytest.mark.parametrize("wrong", ["place", "spring"])
-def test_a_wrong_door_is_noticed(environment, scene, monkeypatch, wrong):
-    """Of the door alone: it stands 0.01 mm aside, or its latch's spring is 0.1 % too stiff."""
-    actions = expert_actions(environment, scene, 1)
-    stand = Door.stand
-
-    def change(task, model, position_m, quaternion):
-        stand(task, model, position_m + np.array([1e-5 * (wrong == "place"), 0, 0]), quaternion)
-        model.joint("Door_latch_joint").stiffness *= 1.001 if wrong == "spring" else 1.0
-
-    monkeypatch.setattr(Door, "stand", change)
-    ours, itself = differences(environment, scene, 1, actions)
-    assert ours > max(1e-6, 1e3 * itself)
-
-
-def test_the_door_stands_as_robosuite_puts_it(environment, door):
+def test_the_door_stands_as_robosuite_puts_it(both, door):
     """From the same generator, number for number; and a pristine model is left alone."""
     model, before = door.cell.compiled(), pristine(door.cell).body("Door_main").pos.copy()
     for seed in range(20):
         np.random.seed(seed)  # noqa: NPY002
-        position, quaternion, _ = environment.placement_initializer.sample()["Door"]
+        position, quaternion, _ = both.environment.placement_initializer.sample()["Door"]
         door.edit(model, np.random.RandomState(seed))  # the kind of generator that robosuite uses
         np.testing.assert_array_equal(model.body("Door_main").pos, position)
         np.testing.assert_array_equal(model.body("Door_main").quat, quaternion)
@@ -191,9 +115,10 @@ def set_angles(scene, hinge_rad: float, latch_rad: float) -> None:
     scene.restore(snapshot)
 
 
-def test_observation_is_what_robosuite_sees(environment, scene):
-    start_together(environment, scene, 2)
-    seen, theirs = scene.truth().observation, environment._get_observations(force_update=True)
+def test_observation_is_what_robosuite_sees(both):
+    both.start(2)
+    scene = both.scene
+    seen, theirs = scene.truth().observation, both.environment._get_observations(force_update=True)
     np.testing.assert_allclose(seen["handle_pos"], theirs["handle_pos"], atol=1e-12)
     np.testing.assert_allclose(seen["eef_pos"], theirs["robot0_eef_pos"], atol=1e-12)
     set_angles(scene, 0.2, -0.8)

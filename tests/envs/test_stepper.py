@@ -1,118 +1,18 @@
-"""The compiled step against robosuite's own."""
+"""The parts of the compiled step, and the cell that it takes from robosuite; the whole is in test_beside_robosuite."""
 
 from __future__ import annotations
 
-import mujoco
 import numpy as np
 import pytest
 
-from workbench.envs import robosuite_model, stepper
+from workbench.envs import robosuite_model
 from workbench.envs.controllers import operational_space
-from workbench.envs.scene import MujocoScene
 from workbench.envs.tasks.lift import Lift
-
-STEPS = 100
-
-
-@pytest.fixture(scope="module")
-def environment():
-    return robosuite_model.make_environment("Lift", "Panda", 20)
 
 
 @pytest.fixture(scope="module")
 def lift() -> Lift:
     return Lift()
-
-
-def start_together(environment, scene: MujocoScene, seed: int, fresh: bool) -> None:
-    """Bring our scene to robosuite's state after its reset.
-
-    ``fresh`` first updates robosuite's controller, whose first physics step otherwise uses a mass matrix, Jacobian and
-    bias from before the reset had finished.
-    """
-    np.random.seed(seed)  # noqa: NPY002 (robosuite draws from the global generator)
-    environment.reset()
-    arm = environment.robots[0].part_controllers["right"]
-    if fresh:
-        arm.update(force=True)
-    scene.begin(scene._stream)
-    stepper.copy_model(scene.model, scene.task.cell.compiled())
-    scene.task.resize(scene.model, environment.sim.model._model.geom("cube_g0").size)
-    mujoco.mj_setConst(scene.model, scene.data)
-    theirs = environment.sim.data._data
-    for name in ("qpos", "qvel", "qacc_warmstart", "ctrl"):
-        getattr(scene.data, name)[:] = getattr(theirs, name)
-    scene._controller.reset()
-    assert np.array_equal(arm.initial_joint, scene._controller.posture_rad)
-
-
-def largest_difference(environment, scene: MujocoScene, seed: int, fresh: bool, size: float = 1.0) -> float:
-    start_together(environment, scene, seed, fresh)
-    rng = np.random.default_rng(seed)
-    worst = 0.0
-    for number in range(STEPS):
-        action = size * rng.uniform(-1, 1, 7)
-        if number % 3 == 0:
-            action[6] = 0.0  # a gripper told nothing keeps its command
-        environment.step(action)
-        scene.step(action)
-        worst = max(worst, float(np.abs(environment.sim.data.qpos - scene.data.qpos).max()))
-    return worst
-
-
-def trajectory(environment, scene: MujocoScene, seed: int, nudge_rad: float) -> np.ndarray:
-    """Joint positions (STEPS, nq) of robosuite itself, its first arm joint off by a nudge at the start."""
-    start_together(environment, scene, seed, fresh=True)
-    environment.sim.data.qpos[environment.robots[0].joint_indexes[0]] += nudge_rad
-    rng = np.random.default_rng(seed)
-    rows = []
-    for number in range(STEPS):
-        action = rng.uniform(-1, 1, 7)
-        if number % 3 == 0:
-            action[6] = 0.0
-        environment.step(action)
-        rows.append(environment.sim.data.qpos.copy())
-    return np.array(rows)
-
-
-def reach_down(environment, scene: MujocoScene) -> float:
-    """The same over a grasp: contacts of pads, cube and table, and a closing gripper."""
-    start_together(environment, scene, 3, True)
-    worst = 0.0
-    for number in range(60):
-        offset = scene.data.body("cube_main").xpos - scene.data.site("gripper0_right_grip_site").xpos
-        action = np.array([*np.clip(offset * 10, -1, 1), 0, 0, 0, 1.0 if number > 35 else -1.0])
-        environment.step(action)
-        scene.step(action)
-        worst = max(worst, float(np.abs(environment.sim.data.qpos - scene.data.qpos).max()))
-    assert scene.truth().predicates["cube_height_m"] < 0.1
-    assert scene.data.ncon > 4
-    return worst
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_equal_to_robosuite(environment, lift, seed):
-    """As near as robosuite is to itself: where meshes touch, MuJoCo carries a last bit to 1e-6 (seed 3 does)."""
-    scene = lift.scene()
-    itself = np.abs(trajectory(environment, scene, seed, 0.0) - trajectory(environment, scene, seed, 1e-14)).max()
-    assert largest_difference(environment, scene, seed, fresh=True) <= max(1e-12, 10 * itself)
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_unmodified_robosuite_is_off_by_its_stale_first_update(environment, lift, seed):
-    """By 1e-7 after the first action, which the physics then amplifies."""
-    assert 1e-12 < largest_difference(environment, lift.scene(), seed, fresh=False, size=0.25) < 1e-4
-
-
-def test_equal_to_robosuite_in_contact(environment, lift):
-    assert reach_down(environment, lift.scene()) <= 1e-10
-
-
-@pytest.mark.parametrize(("array", "index"), [("_gains", (0, 1)), ("_gains", (1, 4)), ("_action_scale", (5,))])
-def test_a_wrong_gain_is_noticed(environment, lift, array, index):
-    scene = lift.scene()
-    getattr(scene._controller, array)[index] *= 1.001
-    assert largest_difference(environment, scene, 0, fresh=True, size=0.25) > 1e-6
 
 
 def test_the_small_model_moves_like_the_whole_one(lift):
@@ -144,7 +44,7 @@ def test_the_small_model_moves_like_the_whole_one(lift):
         assert np.array_equal(getattr(small, field), getattr(whole, field)), field
 
 
-def test_rotation_is_robosuites(environment):
+def test_rotation_is_robosuites():
     from robosuite.utils import transform_utils
 
     rng = np.random.default_rng(0)
