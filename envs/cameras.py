@@ -9,8 +9,8 @@ Two profiles, equal in what stands where::
     fast   no shadows, reflections, sky or multisampling; large meshes thinned to about one vertex per cubic centimetre
     full   what the cell's MJCF says (robosuite's lights cast no shadows), four samples a pixel
 
-A GL backend is chosen at the first image: ``MUJOCO_GL`` (``egl``, ``osmesa``, ``glfw``) if it is set, else EGL, else
-OSMesa.
+All images of a process are to be drawn from one thread.  A GL backend is chosen at the first of them: ``MUJOCO_GL``
+(``egl``, ``osmesa``, ``glfw``) if it is set, else EGL, else OSMesa.
 """
 
 from __future__ import annotations
@@ -257,8 +257,10 @@ def renderer_of(cell: Cell, profile: str) -> Renderer:
     RenderError
         If there is no GL library to draw with.
     """
-    _context()  # before a second is spent on meshes
-    return Renderer(cell.compiled(), cell.compiled_visual(), profile)
+    from workbench.envs.scene import pristine
+
+    _context()  # before seconds are spent on meshes
+    return Renderer(pristine(cell), cell.compiled_visual(), profile)
 
 
 def thin_meshes(model: mujoco.MjModel) -> None:
