@@ -46,6 +46,7 @@ benchmark: $(VENV)/dev
 	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/stepping.py
 	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/workers.py
 	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/store.py
+	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/rendering.py
 
 verify: $(VENV)/dev
 	OMP_NUM_THREADS=1 $(BIN)/python tests/verify/$(WHAT).py

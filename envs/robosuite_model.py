@@ -33,6 +33,8 @@ from workbench.types import Array, Shape
 
 FORMAT = 1
 """Raise it when what is cached changes, so that older caches are left alone."""
+SIDE_CAMERA = {"name": "sideview", "pos": "0.1 1.5 1.7", "xyaxes": "-1 0 0 0 -0.5 0.86"}
+"""Looks at the workspace from the robot's left; robosuite has one at its tables, but not at its bins."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,8 +87,11 @@ class RobotCell:
         return mujoco.MjModel.from_xml_string(_with_assets(self.xml))
 
     def compiled_visual(self) -> mujoco.MjModel:
-        """A new compiled model of :attr:`visual_xml` (about 64 MB)."""
-        return mujoco.MjModel.from_xml_string(_with_assets(self.visual_xml))
+        """A new compiled model of :attr:`visual_xml` (about 64 MB), with a camera ``sideview`` in any case."""
+        root = ET.fromstring(_with_assets(self.visual_xml))
+        if not any(camera.get("name") == SIDE_CAMERA["name"] for camera in root.iter("camera")):
+            ET.SubElement(_child(root, "worldbody"), "camera", SIDE_CAMERA)
+        return mujoco.MjModel.from_xml_string(ET.tostring(root, encoding="unicode"))
 
 
 def assets_folder() -> Path:
@@ -190,7 +195,7 @@ def make_environment(environment: str, robot: str, control_hz: int, arm_controll
     ``arm_controller`` is a type of robosuite's, with its default numbers.
     """
     quiet_robosuite()
-    with _opencv_optional():
+    with _opencv_optional(), _own_gl_choice():
         import robosuite
         from robosuite.controllers import load_composite_controller_config, load_part_controller_config
 
@@ -225,6 +230,19 @@ def _opencv_optional() -> Iterator[None]:
             del sys.modules["cv2"]
     else:
         yield
+
+
+@contextlib.contextmanager
+def _own_gl_choice() -> Iterator[None]:
+    """Take back what robosuite's import writes into the environment: its choice of a GL backend is not the person's."""
+    before = {name: os.environ.get(name) for name in ("MUJOCO_GL", "PYOPENGL_PLATFORM")}
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ import dataclasses
 import functools
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import gymnasium
 import mujoco
@@ -26,6 +26,9 @@ from workbench.envs.robosuite_model import visual_shapes
 from workbench.envs.stepper import Controller, copy_model
 from workbench.errors import ActionError, ConfigError, DivergedError, SnapshotError
 from workbench.types import Array, Observation, Record, Shape, Snapshot, Stream, Task, Truth
+
+if TYPE_CHECKING:
+    from workbench.envs.cameras import Cameras
 
 _STATE = mujoco.mjtState.mjSTATE_INTEGRATION
 SNAPSHOT_VERSION = 2
@@ -128,7 +131,7 @@ class MujocoScene(gymnasium.Env[dict[str, Any], Array]):
     step_index : control steps done since reset.
     """
 
-    metadata = {"render_modes": []}  # noqa: RUF012 (gymnasium's own declaration)
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array"]}  # noqa: RUF012 (gymnasium's own declaration)
 
     def __init__(self, task: MujocoTask) -> None:
         self.task = task
@@ -142,6 +145,9 @@ class MujocoScene(gymnasium.Env[dict[str, Any], Array]):
                 for name, size in task.observation_sizes.items()
             }
         )
+        self.metadata = {**self.metadata, "render_fps": round(task.control_hz)}
+        self.cameras: Cameras | None = getattr(task, "cameras", None)  # a task need not have any
+        self.render_mode = "rgb_array" if self.cameras else None
         self._controller = task.controller(self.model, self.data)
         self._state_size = mujoco.mj_stateSize(self.model, _STATE)
         self._gym_episode = -1
@@ -206,6 +212,30 @@ class MujocoScene(gymnasium.Env[dict[str, Any], Array]):
         """What the robot sees now; the same array contents however often it is called."""
         return dict(self._observation)
 
+    def images(self) -> dict[str, Array]:
+        """What the task's cameras see now, drawn when this is called; nothing if the task has none.
+
+        Returns
+        -------
+        ``images/<camera>`` (H, W, 3) uint8 RGB, and if the task asks for them ``depth/<camera>`` (H, W) float32, metres
+        along the camera's axis (infinite where there is nothing), and ``segmentation/<camera>`` (H, W) int32: index
+        into ``list(scene.body_poses())``, 0 for floor and walls, -1 where there is nothing.  Origin at the top left.
+
+        Raises
+        ------
+        RenderError, UnknownNameError
+            If there is no GL library to draw with, or the task has no such camera.
+        """
+        return self._look(self.cameras) if self.cameras else {}
+
+    def render(self) -> Array:
+        """Gymnasium's ``rgb_array``: what the first camera sees (H, W, 3)."""
+        if self.cameras is None:
+            raise ConfigError("this scene's task has no cameras; give it some, such as Lift(cameras={})")
+        first = self.cameras.names[0]
+        only = dataclasses.replace(self.cameras, names=(first,), depth=False, segmentation=False)
+        return self._look(only)[f"images/{first}"]
+
     def truth(self) -> Truth:
         """Ground truth now."""
         return self._truth
@@ -268,6 +298,13 @@ class MujocoScene(gymnasium.Env[dict[str, Any], Array]):
         """Body name -> world position (3,) in metres and quaternion (w, x, y, z)."""
         positions, quaternions = self.data.xpos.copy(), self.data.xquat.copy()
         return {name: (positions[body], quaternions[body]) for body, name in enumerate(self._body_names)}
+
+    def _look(self, cameras: Cameras) -> dict[str, Array]:
+        from workbench.envs.cameras import renderer_of
+
+        renderer = renderer_of(self.task.cell, cameras.profile)
+        renderer.pose(self.task, self._stream, self.model, self.data)
+        return renderer.images(cameras)
 
     @functools.cached_property
     def _body_names(self) -> list[str]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from workbench.types import Array
 if TYPE_CHECKING:
     import mujoco
 
+    from workbench.envs.cameras import Cameras
     from workbench.envs.robosuite_model import RobotCell
     from workbench.envs.scene import MujocoScene
     from workbench.envs.stepper import Controller
@@ -35,8 +36,8 @@ class Tabletop:
     controller : what an action means, each of its numbers in -1 .. 1.  ``osc_pose`` (7,): translation (1 = 0.05 m) and
         rotation vector (1 = 0.5 rad per axis) of the grip site in the robot base's frame, then the gripper (negative
         opens, positive closes).  ``joint_position`` (8,): the seven joints (1 = 0.05 rad), then the gripper.
-
     out_of_range : what is done with an action outside -1 .. 1: ``clip``, as robosuite does, or ``error``.
+    cameras : what :class:`workbench.envs.cameras.Cameras` takes, as plain settings; None for no images.
 
     Attributes
     ----------
@@ -48,13 +49,23 @@ class Tabletop:
     cleared: tuple[str, ...] = ()
     control_hz = 20.0
 
-    def __init__(self, controller: str = "osc_pose", out_of_range: str = "clip") -> None:
+    def __init__(
+        self,
+        controller: str = "osc_pose",
+        out_of_range: str = "clip",
+        cameras: Mapping[str, Any] | None = None,
+    ) -> None:
         if controller not in ACTION_SIZES:
             raise UnknownNameError("task.controller", controller, tuple(ACTION_SIZES))
         if out_of_range not in ("clip", "error"):
             raise UnknownNameError("task.out_of_range", out_of_range, ("clip", "error"))
         self.out_of_range = out_of_range
         self.action_meaning, self.action_size = controller, ACTION_SIZES[controller]
+        self.cameras: Cameras | None = None
+        if cameras is not None:
+            from workbench.envs.cameras import Cameras
+
+            self.cameras = Cameras.of(cameras)
 
     @functools.cached_property
     def cell(self) -> RobotCell:

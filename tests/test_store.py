@@ -89,6 +89,15 @@ def kill(writer: StoreWriter) -> None:
     writer._lock.close()
 
 
+def test_large_episodes_are_committed_before_they_fill_the_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(store_module, "BATCH_BYTES", 30_000)
+    with StoreWriter.open(tmp_path / "a.zarr", HEADER) as writer:
+        writer.append(make_episode(6))  # seven steps, 34 KB
+        assert len(Store.open(tmp_path / "a.zarr")) == 1
+        writer.append(make_episode(0))
+        assert len(Store.open(tmp_path / "a.zarr")) == 1
+
+
 class Killed(BaseException):
     """Stands for a process that ends here."""
 

@@ -109,6 +109,20 @@ def test_moving_bodies_have_a_pose_a_step_and_still_ones_one(recording: Path) ->
     assert [chunk.is_static for chunk in static] == [True]
 
 
+def test_images_stand_at_their_steps(tmp_path: Path, recording: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (T, 3, 4, 3)).astype(np.uint8)
+    path = record(tmp_path / "seen.rrd", images={"agentview": pixels, "wrist": 255 - pixels})
+    rows = column(path, "/images/wrist", "buffer")
+    assert [step for step, _ in rows] == list(range(T))
+    assert all(np.array_equal(value[0], (255 - pixels[step]).reshape(-1)) for step, value in rows)
+    (layout,) = [c for c in RrdReader(path).stream() if c.entity_path == "/images/wrist" and c.is_static]
+    batch = layout.to_record_batch()
+    (name,) = [name for name in batch.schema.names if name.endswith("format")]
+    shape = batch.column(name).to_pylist()[0][0]
+    assert (shape["width"], shape["height"]) == (4, 3)
+    assert not [entity for entity in verify(recording) if entity.startswith("/images")]
+
+
 def test_events_stand_at_their_steps(recording: Path) -> None:
     log = [(step, text[0]) for step, text in column(recording, "/log", "text")]
     alarm = (24, "alarm: rnd+band")

@@ -70,6 +70,9 @@ class ToyScene:
     def observe(self) -> Observation:
         return {"place": np.array([self._place])}
 
+    def images(self) -> Mapping[str, Array]:
+        return {}
+
     def truth(self) -> Truth:
         stage = int(self._place >= GOAL / 2) + int(self._place >= GOAL)
         return Truth(self.observe(), {"broken": float(self._broken)}, stage, self._place >= GOAL)

@@ -66,6 +66,10 @@ class DivergedError(WorkbenchError, ArithmeticError):
         self.applied = applied
 
 
+class RenderError(WorkbenchError, RuntimeError):
+    """Images were asked for where there is no GL library to draw them with."""
+
+
 class ScoreError(WorkbenchError, ValueError):
     """A score is not finite, or lacks the policy output that it needs."""
 

@@ -315,6 +315,8 @@ class _Rows:
         snapshot = scene.snapshot()
         for key, value in scene.observe().items():
             self._step(f"obs/{key}", value)
+        for key, value in scene.images().items():
+            self._step(key, value)
         self._step("action", action)
         self._step("state", snapshot.state)
         self.memory.append(snapshot.memory)

@@ -51,7 +51,9 @@ from workbench.types import EPISODE_COLUMNS, Array, Episode, EpisodeCalls, Recor
 
 SCHEMA = 1
 BATCH = 16
-"""Episodes that are committed at once."""
+"""Episodes that are committed at once ..."""
+BATCH_BYTES = 2**26
+"""... or fewer, if their arrays are larger than this: images."""
 LOCK_WAIT_S = 2.0
 """How long to wait for a part that another process holds: annotating takes less, a writer more."""
 LABELS = ("t_eff", "t_on", "t_on_low", "t_on_high", "t_pnr", "outcome", "failure_mode", "twin")
@@ -153,7 +155,7 @@ class StoreWriter:
         for group in ("steps", "calls"):
             self._refuse_other_layout(group, uid, waiting.arrays[group])
         self._waiting.append(waiting)
-        if len(self._waiting) >= BATCH:
+        if len(self._waiting) >= BATCH or sum(waiting.bytes for waiting in self._waiting) > BATCH_BYTES:
             self.commit()
 
     def commit(self) -> None:
@@ -437,6 +439,10 @@ class _Waiting:
     record: Record
     arrays: dict[str, dict[str, Array]]
     sizes: dict[str, int]
+
+    @property
+    def bytes(self) -> int:
+        return sum(rows.nbytes for group in self.arrays.values() for rows in group.values())
 
     @classmethod
     def of(cls, episode: Episode) -> _Waiting:

@@ -216,6 +216,15 @@ class Scene(Protocol):
         """What the robot sees now; the same array contents however often it is called."""
         ...
 
+    def images(self) -> Mapping[str, Array]:
+        """What the task's cameras see now, drawn when this is called; empty if the task has none.
+
+        ``images/<camera>`` (H, W, 3) uint8 RGB; where asked for, ``depth/<camera>`` (H, W) float32 metres along the
+        camera's axis, and ``segmentation/<camera>`` (H, W) int32, index into ``list(body_poses())`` or -1.  The origin
+        is at the top left.
+        """
+        ...
+
     def truth(self) -> Truth: ...
     def injected(self) -> int:
         """First step at which any perturbation was active, or -1."""
@@ -411,7 +420,8 @@ class Episode:
     ----------
     record : one row of ``episodes/``; the columns are :data:`EPISODE_COLUMNS`.
     steps : name -> (T, ...): ``obs/<key>``, ``action``, ``applied``, ``reward``, ``stage``, ``predicates/<key>``,
-        ``state`` (T, S), optionally ``images/<camera>``.
+        ``state`` (T, S), and if the task has cameras ``images/<camera>`` (T, H, W, 3) uint8, ``depth/<camera>`` and
+        ``segmentation/<camera>`` (T, H, W), as :meth:`Scene.images` gives them.
     calls : name -> (C, ...): ``step``, ``chunk``, ``samples``, ``embedding``, ``seconds``; may be empty.
     memory : (T, M) float64, the rest of every step's snapshot; M differs from episode to episode.
     """

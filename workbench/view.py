@@ -107,6 +107,7 @@ def record_episode(
     events: Mapping[str, int],
     actions: Array,
     trails: Sequence[str],
+    images: Mapping[str, Array] | None = None,
     notes: str = "",
 ) -> Path:
     """Write one episode as a Rerun recording with its layout.
@@ -138,6 +139,8 @@ def record_episode(
         (T, A) as executed.
     trails
         Bodies whose paths are drawn, such as the end effector and the target object.
+    images
+        Camera -> (T, H, W, 3) uint8 RGB.
     notes
         Markdown shown beside the log.
     """
@@ -146,11 +149,12 @@ def record_episode(
     happened = sorted(((name, int(step)) for name, step in events.items() if step >= 0), key=lambda event: event[1])
     recording = rr.RecordingStream(APPLICATION, recording_id=path.stem)
     path.parent.mkdir(parents=True, exist_ok=True)
-    recording.save(path, default_blueprint=_layout(poses, trails, monitors, control_hz))
+    recording.save(path, default_blueprint=_layout(poses, trails, monitors, control_hz, list(images or {})))
     recording.send_recording_name(title)
     writer = _Writer(recording, control_hz)
     _write_scene(writer, shapes, poses, steps)
     _write_trails(writer, poses, trails, happened)
+    _write_images(writer, images or {})
     _write_monitors(writer, monitors)
     _write_actions(writer, actions)
     _write_stages(writer, stages, stage)
@@ -375,6 +379,16 @@ def _write_trails(
         )
 
 
+def _write_images(writer: _Writer, images: Mapping[str, Array]) -> None:
+    import rerun as rr
+
+    for camera, pixels in images.items():
+        steps, height, width, _ = pixels.shape
+        layout = rr.components.ImageFormat(width=width, height=height, color_model="RGB", channel_datatype="U8")
+        writer.static(_entity("images", camera), rr.Image.from_fields(format=layout))
+        writer.columns(_entity("images", camera), np.arange(steps), rr.Image.columns(buffer=pixels.reshape(steps, -1)))
+
+
 def _colour(number: int) -> tuple[int, int, int]:
     return SERIES_COLOURS[number % len(SERIES_COLOURS)]
 
@@ -474,8 +488,9 @@ def _layout(
     trails: Sequence[str],
     monitors: Mapping[str, MonitorTrace],
     control_hz: float,
+    cameras: Sequence[str],
 ) -> rrb.Blueprint:
-    """The scene and the lanes to the left, the plots and the log to the right."""
+    """The scene, what cameras saw and the lanes to the left, the plots and the log to the right."""
     import rerun.blueprint as rrb
 
     margins = rrb.TimeSeriesView(
@@ -497,10 +512,12 @@ def _layout(
     )
     log = rrb.TextLogView(name="Events", origin="/log", columns=rrb.TextLogColumns(text_log_columns=["body"]))
     notes = rrb.TextDocumentView(name="Notes", origin="/notes")
+    seen = [rrb.Spatial2DView(name=camera, origin=_entity("images", camera)) for camera in cameras]
     left = rrb.Vertical(
         _scene_view(poses, trails),
+        *([rrb.Horizontal(*seen)] if seen else []),
         rrb.StateTimelineView(name="Stages and events", origin="/states"),
-        row_shares=[5, 2],
+        row_shares=[5, 2, 2] if seen else [5, 2],
     )
     right = rrb.Vertical(
         rrb.Tabs(margins, *scores, active_tab=0), actions, rrb.Horizontal(log, notes), row_shares=[3, 2, 2]

@@ -48,6 +48,9 @@ def run(run: Run, episode: str | int, monitors: Sequence[str]) -> None:
         events=events_of(chosen.record),
         actions=chosen.steps["applied"],
         trails=run.task.trails,
+        images={
+            key.removeprefix("images/"): pixels for key, pixels in chosen.steps.items() if key.startswith("images/")
+        },
         notes=notes_of(chosen.record),
     )
     curves = {
