@@ -221,7 +221,7 @@ class NutAssemblySquare(Tabletop):
         return (
             *gripped,
             Keyframe("lift", lifted, grasp, closed=True, tolerance_m=0.01),
-            Keyframe("align", over, rotation, closed=True, tolerance_m=0.0015),
+            Keyframe("align", over, rotation, closed=True, tolerance_m=0.002),
             Keyframe("insert", low, rotation, closed=True, tolerance_m=0.01),
             *_letting_go(low, rotation),
         )
