@@ -14,7 +14,6 @@ from workbench.types import Array, Keyframe, Observation
 if TYPE_CHECKING:
     import mujoco
 
-    from workbench.envs.robosuite_model import RobotCell
 
 CLEARED = ("RoundNut_main",)
 """Object that robosuite puts far away at reset."""
@@ -89,6 +88,7 @@ class NutAssemblySquare(Tabletop):
 
     name = "nut_assembly_square"
     environment = "NutAssemblySquare"
+    cleared = CLEARED
     instruction = "put the square nut over the square peg"
     stages = ("reach", "grasp", "lift", "align", "insert")
     deadline = 220
@@ -107,13 +107,6 @@ class NutAssemblySquare(Tabletop):
     object_joint = "SquareNut_joint0"
     object_geoms = tuple(f"SquareNut_g{number}" for number in range(5))
     trails = ("gripper0_right_eef", object_body)
-
-    @functools.cached_property
-    def cell(self) -> RobotCell:
-        """The robot, its controller's numbers and the names of its fingers, joints and actuators."""
-        from workbench.envs.robosuite_model import robot_cell
-
-        return robot_cell(self.environment, "Panda", int(self.control_hz), without=CLEARED)
 
     def edit(self, model: mujoco.MjModel, rng: np.random.Generator) -> None:
         """Nothing varies in the model: robosuite's nut has one size."""
