@@ -68,6 +68,8 @@ class Specification:
 
     channel: ClassVar[str]
     effect: ClassVar[type[Effect]]
+    fingers: ClassVar[bool] = False
+    """Whether it is a fault of the fingers, which a task must then have."""
 
     def __init__(
         self,
@@ -83,9 +85,11 @@ class Specification:
 
     def draw(self, stream: Stream, task: Task) -> Record:
         """One fault as it will be applied; see :class:`workbench.types.Perturbation`."""
+        name = type(self).__module__.rsplit(".", 1)[-1]
+        if self.fingers and not task.gripper:
+            raise ConfigError(f"{name} is a fault of the fingers, and task {task.name} has none. Leave it out.")
         if self.stage is not None and self.stage not in task.stages:
             raise UnknownNameError(f"stage of task {task.name}", self.stage, task.stages)
-        name = type(self).__module__.rsplit(".", 1)[-1]
         rng = stream.child("perturbation", name).at()
         return {
             "name": name,

@@ -66,6 +66,10 @@ class MujocoTask(Task, Protocol):
         """Geometries of the robot that touch the object."""
         ...
 
+    def shift_m(self, data: mujoco.MjData, offset_m: Sequence[float]) -> Array:
+        """The displacement (2,) nearest to a drawn one at which the object can be put."""
+        ...
+
     def controller(self, model: mujoco.MjModel, data: mujoco.MjData) -> Controller:
         """A new controller for one scene."""
         ...

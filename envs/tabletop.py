@@ -45,6 +45,7 @@ class Tabletop:
     environment: str
     cleared: tuple[str, ...] = ()
     control_hz = 20.0
+    gripper = True
 
     def __init__(self, controller: str = "osc_pose") -> None:
         if controller not in ACTION_SIZES:
@@ -78,6 +79,10 @@ class Tabletop:
         from workbench.envs.scene import MujocoScene
 
         return MujocoScene(self)  # type: ignore[arg-type]  # the rest of MujocoTask is the task's own
+
+    def shift_m(self, data: mujoco.MjData, offset_m: Sequence[float]) -> Array:
+        """The drawn displacement (2,) of the object itself: there is room on the table, and the arm gives way."""
+        return np.array(offset_m)
 
     def place_arm(self, qpos: Array, rng: np.random.Generator) -> None:
         """Draw the arm's joints at reset (normal, 0.02 rad) and put the fingers where they start."""

@@ -184,6 +184,11 @@ class Task(Protocol):
     @property
     def action_size(self) -> int: ...
     @property
+    def gripper(self) -> bool:
+        """Whether the last number of an action commands fingers, above zero to close."""
+        ...
+
+    @property
     def trails(self) -> Sequence[str]:
         """Bodies whose paths are worth drawing: the gripper's, the manipulated object's."""
         ...

@@ -24,6 +24,7 @@ class Picking:
     """A plan like Lift's: above the block, down, close, up."""
 
     name = "picking"
+    action_size = 7
 
     def plan(self, observation: dict[str, Array]) -> tuple[Keyframe, ...]:
         block = observation["block"]
