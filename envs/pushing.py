@@ -16,17 +16,21 @@ from __future__ import annotations
 
 import numpy as np
 
-from workbench.envs.coverage import coverage, in_frame, in_world, nearest, outside
+from workbench.envs.coverage import coverage, in_frame, in_world, nearest
 from workbench.envs.stepper import compiled
 from workbench.envs.tee import ARENA_M, CENTRE_M, DISC_M, GYRATION_M, OUTLINE_M, RECTANGLES_M
 from workbench.types import Array
 
-FRICTION = 0.5
-"""Between disc and T."""
+FRICTION, WALL_FRICTION = 0.5, 0.1
+"""Of the disc and of the walls against the T."""
 REACH_M = 0.05
 """The ellipsoid's a, fitted to MuJoCo's T."""
 STRIDE_M = 0.005
 """Longest piece of a push that the model takes at once."""
+ROUNDS = 6
+"""How often disc and walls move the T out of them, in turns."""
+OVERLAP_M = 0.0003
+"""Overlap that is left alone, so that a T that leans on a wall can be pushed along it."""
 
 TURN_WEIGHT = 3.0
 """What a square of turning counts beside one of moving, in units of the radius of gyration."""
@@ -61,7 +65,7 @@ NEAR_M = 0.004
 """Gap below which a disc may push from where it is."""
 THERE_M = 0.0015
 """Distance from a place at which a disc is at it."""
-CLEAR_M = 0.003
+CLEAR_M = 0.006
 """Gap at which a disc goes round corners."""
 GRAZE_M = 0.001
 """Gap below which a way counts as blocked; a disc nearer than half as much again moves away first."""
@@ -91,48 +95,78 @@ STRAIGHT, NO_WAY = -1, -2
 
 
 @compiled
-def shove(pose: Array, disc: Array, ux: float, uy: float) -> None:
-    """Move a disc (2,) by (ux, uy), and the T's pose (3,) as far as it is in the way, in place; a few millimetres."""
+def shove(pose: Array, disc: Array, ux: float, uy: float) -> bool:
+    """Move a disc (2,) by (ux, uy), and the T's pose (3,) as far as it is in the way, in place; a few millimetres.
+
+    False if there is no room for that: the disc, the T and the walls would overlap.
+    """
     disc[0] += ux
     disc[1] += uy
-    for _ in range(2):  # where stem and bar meet, the disc touches both
-        cos, sin = np.cos(pose[2]), np.sin(pose[2])
-        x, y = in_frame(pose, disc[0], disc[1])
-        distance, nx, ny = nearest(x, y)
-        depth = DISC_M - distance
-        if depth <= 1e-9:
-            return
-        # the contact moves inwards by what the disc is in the T, and along by its share of the disc's way
-        vx, vy = cos * ux + sin * uy, cos * uy - sin * ux
-        inward, along = -(vx * nx + vy * ny), vy * nx - vx * ny
-        along *= min(1.0, depth / inward) if inward > 1e-9 else 0.0
-        x, y = x - distance * nx - CENTRE_M[0], y - distance * ny - CENTRE_M[1]
-        fx, fy, turn = _give_way(x, y, nx, ny, depth, along)
-        centre_x, centre_y = in_world(pose, CENTRE_M[0], CENTRE_M[1])
-        pose[2] += turn
-        moved_x, moved_y = in_world(pose, CENTRE_M[0], CENTRE_M[1])
-        pose[0] += centre_x + cos * fx - sin * fy - moved_x
-        pose[1] += centre_y + sin * fx + cos * fy - moved_y
+    for _ in range(ROUNDS):  # the disc may touch stem and bar, and the T two walls
+        pushed = _disc_pushes(pose, disc, ux, uy)
+        if max(pushed, _wall_pushes(pose)) < OVERLAP_M:
+            return True
+    return False
 
 
 @compiled
-def _give_way(x: float, y: float, nx: float, ny: float, depth: float, along: float) -> tuple[float, float, float]:
-    """How a T moves (2) and turns when its contact at (x, y) from the centre must move by ``depth`` against the normal.
+def _disc_pushes(pose: Array, disc: Array, ux: float, uy: float) -> float:
+    """Move the T out of a disc that has come by (ux, uy); returns how much they overlapped."""
+    cos, sin = np.cos(pose[2]), np.sin(pose[2])
+    x, y = in_frame(pose, disc[0], disc[1])
+    distance, nx, ny = nearest(x, y)
+    depth = DISC_M - distance
+    if depth > 0.0:
+        # the contact moves inwards by the overlap, and along by its share of the disc's way
+        vx, vy = cos * ux + sin * uy, cos * uy - sin * ux
+        inward, along = -(vx * nx + vy * ny), vy * nx - vx * ny
+        along *= min(1.0, depth / inward) if inward > 1e-9 else 0.0
+        _give_way(pose, x - distance * nx, y - distance * ny, nx, ny, depth, along, FRICTION)
+    return depth
 
-    ``along`` is how far it would move to the normal's left if the disc did not slide.
+
+@compiled
+def _wall_pushes(pose: Array) -> float:
+    """Move the T's corner that is the furthest behind a wall out of it; returns how far it was."""
+    depth, corner, wall = 0.0, 0, 0
+    for i in range(len(OUTLINE_M)):
+        x, y = in_world(pose, OUTLINE_M[i, 0], OUTLINE_M[i, 1])
+        for side, behind in enumerate((-x, x - ARENA_M, -y, y - ARENA_M)):
+            if behind > depth:
+                depth, corner, wall = behind, i, side
+    if depth > 0.0:
+        cos, sin = np.cos(pose[2]), np.sin(pose[2])
+        sign = -1.0 if wall % 2 == 0 else 1.0
+        nx, ny = (sign * cos, -sign * sin) if wall < 2 else (sign * sin, sign * cos)
+        _give_way(pose, OUTLINE_M[corner, 0], OUTLINE_M[corner, 1], nx, ny, depth, 0.0, WALL_FRICTION)
+    return depth
+
+
+@compiled
+def _give_way(
+    pose: Array, x: float, y: float, nx: float, ny: float, depth: float, along: float, friction: float
+) -> None:
+    """Move a T so that its contact at (x, y) goes by ``depth`` against the outward normal; all in the T's frame.
+
+    ``along`` is how far it would go to the normal's left if nothing slid.
     """
-    jx, jy = -y / REACH_M, x / REACH_M
+    jx, jy = -(y - CENTRE_M[1]) / REACH_M, (x - CENTRE_M[0]) / REACH_M
     xx, xy, yy = 1.0 + jx * jx, jx * jy, 1.0 + jy * jy  # maps a force at the contact to the motion of the contact
     wanted_x, wanted_y = -depth * nx - along * ny, -depth * ny + along * nx
     determinant = xx * yy - xy * xy
     fx, fy = (yy * wanted_x - xy * wanted_y) / determinant, (xx * wanted_y - xy * wanted_x) / determinant
     normal, tangent = -(fx * nx + fy * ny), fy * nx - fx * ny
-    if abs(tangent) > FRICTION * normal:
-        side = FRICTION if tangent > 0 else -FRICTION
+    if abs(tangent) > friction * normal:
+        side = friction if tangent > 0 else -friction
         fx, fy = -nx - side * ny, -ny + side * nx
         scale = -depth / (nx * (xx * fx + xy * fy) + ny * (xy * fx + yy * fy))
         fx, fy = scale * fx, scale * fy
-    return fx, fy, (jx * fx + jy * fy) / REACH_M
+    cos, sin = np.cos(pose[2]), np.sin(pose[2])
+    centre_x, centre_y = in_world(pose, CENTRE_M[0], CENTRE_M[1])
+    pose[2] += (jx * fx + jy * fy) / REACH_M
+    moved_x, moved_y = in_world(pose, CENTRE_M[0], CENTRE_M[1])
+    pose[0] += centre_x + cos * fx - sin * fy - moved_x
+    pose[1] += centre_y + sin * fx + cos * fy - moved_y
 
 
 @compiled
@@ -166,7 +200,7 @@ def search(pose: Array, disc: Array, goal: Array, enough: float) -> tuple[bool, 
     distance, nx, ny = nearest(x, y)
     gap, best, begun = distance - DISC_M, -np.inf, False
     if gap < NEAR_M:
-        best, length, dx, dy = _best_angle(pose, disc, nx, ny, HERE_ANGLES_RAD, 0.0, now, goal, enough)
+        best, length, dx, dy = _best_angle(pose, disc, nx, ny, HERE_ANGLES_RAD, 0.0, best, now, goal, enough)
         begun = best > -np.inf
         way[2] = way[0] = disc + length * np.array([dx, dy])
     out = GAP_M - gap if gap < 1.5 * GRAZE_M else 0.0
@@ -181,7 +215,9 @@ def search(pose: Array, disc: Array, goal: Array, enough: float) -> tuple[bool, 
         if here:
             at[:] = disc
         travel = 0.0 if here else ways[p] / TRAVEL_M + TRAVEL_STEPS + out / GAP_M
-        gain, length, dx, dy = _best_angle(pose, at, PLACES[p, 2], PLACES[p, 3], ANGLES_RAD, travel, now, goal, enough)
+        gain, length, dx, dy = _best_angle(
+            pose, at, PLACES[p, 2], PLACES[p, 3], ANGLES_RAD, travel, best, now, goal, enough
+        )
         if gain > best:
             best, begun = gain, here
             way[1] = at
@@ -218,17 +254,21 @@ def _best_angle(
     ny: float,
     angles_rad: Array,
     travel: float,
+    least: float,
     now: float,
     goal: Array,
     enough: float,
 ) -> tuple[float, float, float, float]:
-    """Most progress per control step of the pushes from one place, its length, and its direction in the world."""
-    best, best_length, best_x, best_y = -np.inf, 0.0, 0.0, 0.0
+    """Most progress per control step of the pushes from one place, the push's length, and its direction in the world.
+
+    Only what is above the ``least`` progress is looked for; if nothing is, the length is zero.
+    """
+    best, best_length, best_x, best_y = least, 0.0, 0.0, 0.0
     for angle in angles_rad:
         turned = pose[2] + angle
         cos, sin = np.cos(turned), np.sin(turned)
         dx, dy = -(cos * nx - sin * ny), -(sin * nx + cos * ny)
-        gain, length = _progress(pose, disc, dx, dy, travel, now, goal, enough)
+        gain, length = _progress(pose, disc, dx, dy, travel, best, now, goal, enough)
         if gain > best:
             best, best_length, best_x, best_y = gain, length, dx, dy
     return best, best_length, best_x, best_y
@@ -236,19 +276,29 @@ def _best_angle(
 
 @compiled
 def _progress(
-    pose: Array, disc: Array, dx: float, dy: float, travel: float, now: float, goal: Array, enough: float
+    pose: Array,
+    disc: Array,
+    dx: float,
+    dy: float,
+    travel: float,
+    least: float,
+    now: float,
+    goal: Array,
+    enough: float,
 ) -> tuple[float, float]:
-    """Most progress per control step of a push along (dx, dy), over its lengths, and that length."""
+    """Most progress per control step of a push along (dx, dy), over its lengths, and that length; above the least."""
     pose, disc = pose.copy(), disc.copy()
-    limit = max(outside(pose), -GRAZE_M)
-    best, best_length, length, last, worse = -np.inf, 0.0, 0.0, np.inf, 0
+    best, best_length, length, last, worse = least, 0.0, 0.0, np.inf, 0
     for k in range(len(LENGTHS_M)):
+        if now + COVERED_STEPS <= best * (travel + PUSH_STEPS + LENGTHS_M[k] / PUSH_M):
+            break  # covering the goal at once would be no better
         piece = LENGTHS_M[k] - length
         count = int(np.ceil(piece / STRIDE_M))
+        room = True
         for _ in range(count):
-            shove(pose, disc, dx * piece / count, dy * piece / count)
+            room = room and shove(pose, disc, dx * piece / count, dy * piece / count)
         length = LENGTHS_M[k]
-        if not _within(disc[0], disc[1]) or outside(pose) > limit:
+        if not (room and _within(disc[0], disc[1])):
             break
         left = remaining(pose, goal, enough)
         gain = (now - left) / (travel + PUSH_STEPS + length / PUSH_M)

@@ -30,8 +30,8 @@ class ActionBias(Specification):
 
     Parameters
     ----------
-    bias_fraction : length of the bias as a fraction of the largest action; its direction, in space or in the plane, is drawn
-        uniformly.
+    bias_fraction : length of the bias as a fraction of the largest action; its direction, in space or in the plane, is
+        drawn uniformly.
     start_step, stage, duration_steps : see :class:`Specification`.
     """
 
