@@ -278,7 +278,7 @@ def mjcf() -> str:
   <size njmax="200"/>
   <visual>
     <global offwidth="640" offheight="640"/>
-    <headlight ambient="0.4 0.4 0.4" diffuse="0.3 0.3 0.3" specular="0 0 0"/>
+    <headlight ambient="0.4 0.4 0.4" diffuse="0.25 0.25 0.25" specular="0 0 0"/>
     <map znear="0.01"/>
   </visual>
   <default>
@@ -295,7 +295,7 @@ def mjcf() -> str:
     <default class="motor"><motor ctrlrange="-15 15"/></default>
   </default>
   <worldbody>
-    <light pos="{middle} {middle} 1.5" dir="0 0 -1" diffuse="0.5 0.5 0.5" castshadow="false"/>
+    <light pos="{middle} {middle} 1.5" dir="0 0 -1" diffuse="0.25 0.25 0.25" castshadow="false"/>
     <camera name="agentview" pos="{middle} {middle} 1.2" xyaxes="1 0 0 0 1 0" fovy="25"/>
     <camera name="sideview" pos="{middle} -0.45 0.55" xyaxes="1 0 0 0 0.62 0.78" fovy="42"/>
     <geom name="table" type="plane" pos="{middle} {middle} 0" size="{half} {half} 0.01" contype="1" conaffinity="1"
