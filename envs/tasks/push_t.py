@@ -41,7 +41,7 @@ class PushT:
     """Push the gray T onto the green one with a disc; coverage of the goal is the measure of success.
 
     Sizes, walls, goal pose and draws are those of the original, one pixel to a millimetre; what moves is MuJoCo's.  The
-    T (0.085 kg, 0.03 m high) slides on the table with friction 0.8, so it comes to rest within 4 mm of being pushed at
+    T (0.085 kg, 0.03 m high) slides on the table with friction 0.8, so it comes to rest within 6 mm of being pushed at
     full speed; between disc and T friction is 0.5.  Between 0.67 N, at which the T begins to slide, and the 15 N of the
     motors there is enough to push it along a wall.
 
