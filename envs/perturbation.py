@@ -70,7 +70,10 @@ class Specification:
 
     channel: ClassVar[str]
     effect: ClassVar[type[Effect]]
+    needs_gripper: ClassVar[bool] = False
+    """Whether it is a fault of the fingers, which the task must then have."""
     needs_free_object: ClassVar[bool] = False
+    """Whether it moves or weighs the object, which must then hang on nothing."""
 
     def __init__(
         self,
@@ -86,14 +89,18 @@ class Specification:
 
     def draw(self, stream: Stream, task: Task) -> Record:
         """One fault as it will be applied; see :class:`workbench.types.Perturbation`."""
+        name = type(self).__module__.rsplit(".", 1)[-1]
+        if self.needs_gripper and not task.gripper:
+            raise ConfigError(
+                f"perturbation {name} is a fault of the fingers, and task {task.name} has none: leave it out"
+            )
+        if self.needs_free_object and not task.object_is_free:
+            raise ConfigError(
+                f"perturbation {name} needs an object that can go anywhere, and that of task {task.name} hangs on a "
+                "hinge: leave it out"
+            )
         if self.stage is not None and self.stage not in task.stages:
             raise UnknownNameError(f"stage of task {task.name}", self.stage, task.stages)
-        name = type(self).__module__.rsplit(".", 1)[-1]
-        if self.needs_free_object and not getattr(task, "object_is_free", True):
-            raise ConfigError(
-                f"perturbation {name} needs an object that can go anywhere, but that of task {task.name} hangs on a "
-                f"hinge. Leave {name} out, or choose another perturbation or task."
-            )
         rng = stream.child("perturbation", name).at()
         return {
             "name": name,

@@ -59,6 +59,8 @@ class MujocoTask(Task, Protocol):
     @property
     def cell(self) -> Cell: ...
     @property
+    def cameras(self) -> Cameras | None: ...
+    @property
     def out_of_range(self) -> str:
         """What is done with an action outside -1..1: ``clip`` or ``error``."""
         ...
@@ -75,6 +77,10 @@ class MujocoTask(Task, Protocol):
     @property
     def finger_geoms(self) -> Sequence[str]:
         """Geometries of the robot that touch the object."""
+        ...
+
+    def shift_m(self, data: mujoco.MjData, offset_m: Sequence[float]) -> Array:
+        """The displacement (2,) nearest to a drawn one at which the object can be put."""
         ...
 
     def controller(self, model: mujoco.MjModel, data: mujoco.MjData) -> Controller:
@@ -146,7 +152,7 @@ class MujocoScene(gymnasium.Env[dict[str, Any], Array]):
             }
         )
         self.metadata = {**self.metadata, "render_fps": round(task.control_hz)}
-        self.cameras: Cameras | None = getattr(task, "cameras", None)  # a task need not have any
+        self.cameras: Cameras | None = task.cameras
         self.render_mode = "rgb_array" if self.cameras else None
         self._controller = task.controller(self.model, self.data)
         self._state_size = mujoco.mj_stateSize(self.model, _STATE)

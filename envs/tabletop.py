@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from workbench.envs.task import SceneTask
 from workbench.errors import UnknownNameError
 from workbench.types import Array
 
 if TYPE_CHECKING:
     import mujoco
 
-    from workbench.envs.cameras import Cameras
     from workbench.envs.robosuite_model import RobotCell
-    from workbench.envs.scene import MujocoScene
     from workbench.envs.stepper import Controller
 
 TABLE_M = 0.8
@@ -28,7 +27,7 @@ ACTION_SIZES = {"osc_pose": 7, "joint_position": 8}
 """Controllers and the sizes of their actions."""
 
 
-class Tabletop:
+class Tabletop(SceneTask):
     """A Panda at robosuite's table; tasks inherit where things are, and say themselves what is to be done.
 
     Parameters
@@ -36,8 +35,7 @@ class Tabletop:
     controller : what an action means, each of its numbers in -1 .. 1.  ``osc_pose`` (7,): translation (1 = 0.05 m) and
         rotation vector (1 = 0.5 rad per axis) of the grip site in the robot base's frame, then the gripper (negative
         opens, positive closes).  ``joint_position`` (8,): the seven joints (1 = 0.05 rad), then the gripper.
-    out_of_range : what is done with an action outside -1 .. 1: ``clip``, as robosuite does, or ``error``.
-    cameras : what :class:`workbench.envs.cameras.Cameras` takes, as plain settings; None for no images.
+    out_of_range, cameras : see :class:`workbench.envs.task.SceneTask`.
 
     Attributes
     ----------
@@ -57,15 +55,8 @@ class Tabletop:
     ) -> None:
         if controller not in ACTION_SIZES:
             raise UnknownNameError("task.controller", controller, tuple(ACTION_SIZES))
-        if out_of_range not in ("clip", "error"):
-            raise UnknownNameError("task.out_of_range", out_of_range, ("clip", "error"))
-        self.out_of_range = out_of_range
+        super().__init__(out_of_range, cameras)
         self.action_meaning, self.action_size = controller, ACTION_SIZES[controller]
-        self.cameras: Cameras | None = None
-        if cameras is not None:
-            from workbench.envs.cameras import Cameras
-
-            self.cameras = Cameras.of(cameras)
 
     @functools.cached_property
     def cell(self) -> RobotCell:
@@ -89,23 +80,10 @@ class Tabletop:
 
         return OperationalSpace(model, data, self.cell)
 
-    def scene(self) -> MujocoScene:
-        """Make a new scene of this task."""
-        from workbench.envs.scene import MujocoScene
-
-        return MujocoScene(self)  # type: ignore[arg-type]  # the rest of MujocoTask is the task's own
-
     def place_arm(self, qpos: Array, rng: np.random.Generator) -> None:
         """Draw the arm's joints at reset (normal, 0.02 rad) and put the fingers where they start."""
         qpos[self.arm_qpos] = self.cell.arm_qpos_rad + ARM_NOISE_RAD * rng.standard_normal(len(self.arm_qpos))
         qpos[self.finger_qpos] = self.cell.gripper_qpos_m
-
-    @functools.cached_property
-    def model(self) -> mujoco.MjModel:
-        """The compiled model that is never changed, for names and addresses."""
-        from workbench.envs.scene import pristine
-
-        return pristine(self.cell)
 
     @functools.cached_property
     def arm_qpos(self) -> Array:
@@ -121,17 +99,6 @@ class Tabletop:
     def grip_site(self) -> int:
         """Index of the site that is controlled."""
         return int(self.model.site(self.cell.grip_site).id)
-
-    def qpos_of(self, joints: Sequence[str]) -> Array:
-        """(joints,) first addresses of joints in qpos."""
-        return np.array([self.model.joint(name).qposadr[0] for name in joints])
-
-    def marks_of(self, *groups: Sequence[str]) -> Array:
-        """(geometries,) the number, from 1, of the group of names that each geometry is in; 0 for none."""
-        marks = np.zeros(self.model.ngeom, dtype=np.int64)
-        for mark, names in enumerate(groups, start=1):
-            marks[[self.model.geom(name).id for name in names]] = mark
-        return marks
 
 
 def dropped(x: float, y: float, half_height_m: float, yaw_rad: float) -> list[float]:

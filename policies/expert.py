@@ -10,9 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from workbench.errors import ObservationError
+from workbench.errors import ConfigError, ObservationError
+from workbench.policies import planar_expert
 from workbench.types import Array, Keyframe, Observation, PolicyOutput, Task
 
+ACTION_SIZE = 7
 ACTION_M = 0.05
 """Metres that an action of one asks for, along each axis."""
 ACTION_RAD = 0.5
@@ -41,12 +43,18 @@ class Expert:
     before the present one only tells whether the fingers have stopped.
 
     The action space is the operational-space one of size 7: translation (1 = 0.05 m) and rotation vector (1 = 0.5 rad)
-    in the world frame, then the gripper (-1 opens, 1 closes).
+    in the world frame, then the gripper (-1 opens, 1 closes).  A disc in the plane, whose action space is of size 2, is
+    driven by :mod:`workbench.policies.planar_expert` instead.
 
     Parameters
     ----------
     task : gives the plan; its observations hold ``eef_pos`` (3,) in metres, ``eef_quat`` (4,) as (x, y, z, w), both of
-        the grip site in the world frame, and ``gripper_qpos`` (2,) in metres.
+        the grip site in the world frame, and ``gripper_qpos`` (2,) in metres; a disc's hold ``pusher_pos`` (2,).
+
+    Raises
+    ------
+    ConfigError
+        If the task's actions are of another size.
     """
 
     history: int = 2
@@ -55,10 +63,15 @@ class Expert:
     privileged: bool = True
 
     def __init__(self, task: Task) -> None:
+        if task.action_size not in (ACTION_SIZE, planar_expert.ACTION_SIZE):
+            raise ConfigError(
+                f"the expert cannot drive task {task.name} by actions of size {task.action_size}: it moves a gripper "
+                f"by {ACTION_SIZE} numbers (task.controller=osc_pose) or a disc by {planar_expert.ACTION_SIZE}"
+            )
         self.task = task
 
     def plan(self, observation: Observation, noise: Sequence[np.random.Generator], samples: int = 0) -> PolicyOutput:
-        """One action (N, 1, 7) for each scene; it draws nothing, so there are no samples."""
+        """One action (N, 1, A) for each scene; it draws nothing, so there are no samples."""
         for key, values in observation.items():
             broken = np.flatnonzero(~np.isfinite(values).all(axis=(1, 2)))
             if len(broken):
@@ -67,8 +80,10 @@ class Expert:
         return PolicyOutput(np.stack([self.action(scene) for scene in scenes])[:, None])
 
     def action(self, observation: Observation) -> Array:
-        """Action (7,) for the true observations (2, size) of one scene."""
+        """Action (A,) for the true observations (2, size) of one scene."""
         now = {key: values[-1] for key, values in observation.items()}
+        if self.task.action_size == planar_expert.ACTION_SIZE:
+            return planar_expert.follow(self.task.plan(now), now)
         hand = Hand.of(now, observation["gripper_qpos"])
         keyframes = self.task.plan(now)
         target = keyframes[choose(keyframes, hand)]

@@ -184,6 +184,16 @@ class Task(Protocol):
     @property
     def action_size(self) -> int: ...
     @property
+    def gripper(self) -> bool:
+        """Whether the last number of an action commands fingers, above zero to close."""
+        ...
+
+    @property
+    def object_is_free(self) -> bool:
+        """Whether the manipulated object hangs on nothing but a free joint."""
+        ...
+
+    @property
     def trails(self) -> Sequence[str]:
         """Bodies whose paths are worth drawing: the gripper's, the manipulated object's."""
         ...

@@ -8,20 +8,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from workbench.envs.perturbation import Effect, Specification, uniform, within
-from workbench.types import Array, Record
+from workbench.types import Array, Record, Stream, Task
 
 if TYPE_CHECKING:
     from workbench.envs.scene import MujocoScene
 
 
 class ActionBiasEffect(Effect):
-    """Adds a constant to the three translation channels."""
+    """Adds a constant to the translation channels, which are an action's first."""
 
     def action(self, scene: MujocoScene, action: Array) -> Array:
         """The asked action with the bias added; the scene clips it."""
         if not self.active(scene.step_index):
             return action
-        return np.concatenate([action[:3] + self.record["bias_fraction"], action[3:]])
+        bias = self.record["bias_fraction"]
+        return np.concatenate([action[: len(bias)] + bias, action[len(bias) :]])
 
 
 class ActionBias(Specification):
@@ -29,7 +30,8 @@ class ActionBias(Specification):
 
     Parameters
     ----------
-    bias_fraction : length of the bias as a fraction of the largest action; its direction in space is drawn uniformly.
+    bias_fraction : length of the bias as a fraction of the largest action; its direction, in space or in the plane, is
+        drawn uniformly.
     start_step, stage, duration_steps : see :class:`Specification`.
     """
 
@@ -45,6 +47,15 @@ class ActionBias(Specification):
     ) -> None:
         super().__init__(start_step, stage, duration_steps)
         self.bias_fraction = within("bias_fraction", bias_fraction, 0.01, 1.0)
+
+    def draw(self, stream: Stream, task: Task) -> Record:
+        """Where an action has two numbers, the direction is the shadow of the drawn one, and the length the same."""
+        record = super().draw(stream, task)
+        bias = np.array(record["bias_fraction"])
+        if task.action_size < len(bias):
+            shadow = bias[: task.action_size]
+            record["bias_fraction"] = (shadow * np.linalg.norm(bias) / np.linalg.norm(shadow)).tolist()
+        return record
 
     def parameters(self, rng: np.random.Generator) -> Record:
         """The drawn bias of the three translation channels."""

@@ -21,8 +21,9 @@ class ActionNoiseEffect(Effect):
         """The asked action with noise on all channels but the fingers'; the scene clips it."""
         if not self.active(scene.step_index):
             return action
-        noise = self.noise.at(scene.step_index).normal(0.0, float(self.record["std_fraction"]), len(action) - 1)
-        noisy: Array = action + np.append(noise, 0.0)
+        fingers = int(scene.task.gripper)
+        noise = self.noise.at(scene.step_index).normal(0.0, float(self.record["std_fraction"]), len(action) - fingers)
+        noisy: Array = action + np.append(noise, np.zeros(fingers))
         return noisy
 
 

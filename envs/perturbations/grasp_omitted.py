@@ -44,6 +44,7 @@ class GraspOmitted(Specification):
 
     channel = "keyframe"
     effect = GraspOmittedEffect
+    needs_gripper = True
 
     def __init__(
         self, open_steps: int | Sequence[int], start_step: int | Sequence[int] = 0, stage: str | None = None

@@ -29,7 +29,9 @@ class LatencyEffect(Effect):
             self.queue = np.vstack([self.queue[1:], action])
             return late
         # Holding still is a zero motion of the arm; the fingers keep their last command.
-        self.queue[:, :-1], self.queue[:, -1] = 0.0, action[-1]
+        self.queue[:] = 0.0
+        if scene.task.gripper:
+            self.queue[:, -1] = action[-1]
         return action
 
     def recall(self) -> Array:

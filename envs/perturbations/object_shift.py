@@ -20,7 +20,7 @@ class ObjectShiftEffect(Effect):
     def strike(self, scene: MujocoScene) -> None:
         """Move the object's free joint horizontally and zero its velocity."""
         joint = scene.data.joint(scene.task.object_joint)
-        joint.qpos[:2] += self.record["offset_m"]
+        joint.qpos[:2] += scene.task.shift_m(scene.data, self.record["offset_m"])
         joint.qvel[:] = 0.0
 
 
@@ -30,7 +30,8 @@ class ObjectShift(Specification):
     Parameters
     ----------
     offset_m : how far it is moved; the horizontal direction (world frame) is drawn uniformly.  At most 0.2 m, which
-        keeps an object from the middle of the table on it.
+        keeps an object from the middle of the table on it; in an arena with walls the direction is turned by what keeps
+        it clear of them.
     start_step, stage : when.
     """
 

@@ -36,6 +36,7 @@ class Slip(Specification):
 
     channel = "keyframe"
     effect = SlipEffect
+    needs_gripper = True
 
     def __init__(
         self, open_steps: int | Sequence[int], start_step: int | Sequence[int] = 0, stage: str | None = "lift"

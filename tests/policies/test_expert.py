@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbench.errors import ObservationError
+from workbench.errors import ConfigError, ObservationError
 from workbench.policies.expert import Expert, rotation_matrix, rotation_vector
 from workbench.types import Array, Keyframe, Task
 
@@ -24,6 +24,7 @@ class Picking:
     """A plan like Lift's: above the block, down, close, up."""
 
     name = "picking"
+    action_size = 7
 
     def plan(self, observation: dict[str, Array]) -> tuple[Keyframe, ...]:
         block = observation["block"]
@@ -158,3 +159,38 @@ def test_rotation_vector_inverts_the_exponential(axis: Any, angle: float) -> Non
     again = rotation_matrix(np.array([*(found / max(back, 1e-300) * np.sin(back / 2)), np.cos(back / 2)]))
     np.testing.assert_allclose(again, matrix, atol=1e-6)
     assert back <= np.pi + 1e-9
+
+
+class Pushing:
+    """A plan of a disc in the plane: first round a corner, then to where it pushes."""
+
+    name = "pushing"
+    action_size = 2
+
+    def plan(self, observation: dict[str, Array]) -> tuple[Keyframe, ...]:
+        corner, place = observation["pusher_pos"] + observation["ahead"], np.zeros(2)
+        return tuple(
+            Keyframe("reach", np.array([*at, 0.015]), np.eye(3), closed=False, tolerance_m=0.001)
+            for at in (corner, place)
+        )
+
+
+@pytest.mark.parametrize(
+    ("ahead_m", "action"),
+    [((0.005, -0.01), (0.2, -0.4)), ((0.0, 0.0), (0.0, 0.0)), ((0.3, 0.4), (0.6, 0.8)), ((-1.0, 0.0), (-1.0, 0.0))],
+)
+def test_a_disc_goes_straight_to_the_first_keyframe(ahead_m: Array, action: Array) -> None:
+    """One control step's way at most, in whatever direction; the present observation alone counts."""
+    expert = Expert(cast(Task, Pushing()))
+    observation = {"pusher_pos": np.array([[9.0, 9.0], [0.2, 0.1]]), "ahead": np.array([[5.0, 5.0], ahead_m])}
+    assert expert.action(observation) == pytest.approx(action)
+    output = expert.plan({key: value[None] for key, value in observation.items()}, [np.random.default_rng()])
+    assert output.chunk.shape == (1, 1, 2)
+
+
+def test_an_action_of_another_size_is_refused() -> None:
+    task = Picking()
+    task.action_size = 8
+    with pytest.raises(ConfigError, match=r"task picking by actions of size 8.*task.controller=osc_pose") as caught:
+        Expert(cast(Task, task))
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,81 @@
+"""What every task of ours has: its settings, its compiled model, and where things are in it."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from workbench.errors import UnknownNameError
+from workbench.types import Array
+
+if TYPE_CHECKING:
+    import mujoco
+
+    from workbench.envs.cameras import Cameras
+    from workbench.envs.scene import Cell, MujocoScene
+
+OUT_OF_RANGE = ("clip", "error")
+
+
+class SceneTask:
+    """A task whose scene is a :class:`workbench.envs.scene.MujocoScene`; the rest of ``MujocoTask`` is the task's own.
+
+    Parameters
+    ----------
+    out_of_range : what is done with an action outside -1 .. 1: ``clip`` or ``error``.
+    cameras : what :class:`workbench.envs.cameras.Cameras` takes, as plain settings; None for no images.
+
+    Attributes
+    ----------
+    gripper : whether the last number of an action commands fingers, above zero to close.
+    object_is_free : whether the manipulated object hangs on nothing but a free joint.
+    """
+
+    gripper = True
+    object_is_free = True
+
+    def __init__(self, out_of_range: str = "clip", cameras: Mapping[str, Any] | None = None) -> None:
+        if out_of_range not in OUT_OF_RANGE:
+            raise UnknownNameError("task.out_of_range", out_of_range, OUT_OF_RANGE)
+        self.out_of_range = out_of_range
+        self.cameras: Cameras | None = None
+        if cameras is not None:
+            from workbench.envs.cameras import Cameras
+
+            self.cameras = Cameras.of(cameras)
+
+    @property
+    def cell(self) -> Cell:
+        """Where the compiled models come from."""
+        raise NotImplementedError
+
+    def scene(self) -> MujocoScene:
+        """Make a new scene of this task."""
+        from workbench.envs.scene import MujocoScene
+
+        return MujocoScene(self)  # type: ignore[arg-type]  # the rest of MujocoTask is the task's own
+
+    def shift_m(self, data: mujoco.MjData, offset_m: Sequence[float]) -> Array:
+        """By how much (2,) a drawn displacement of the object moves it: as drawn, where there is room for it."""
+        return np.array(offset_m)
+
+    @functools.cached_property
+    def model(self) -> mujoco.MjModel:
+        """The compiled model that is never changed, for names and addresses."""
+        from workbench.envs.scene import pristine
+
+        return pristine(self.cell)
+
+    def qpos_of(self, joints: Sequence[str]) -> Array:
+        """(joints,) first addresses of joints in qpos."""
+        return np.array([self.model.joint(name).qposadr[0] for name in joints])
+
+    def marks_of(self, *groups: Sequence[str]) -> Array:
+        """(geometries,) the number, from 1, of the group of names that each geometry is in; 0 for none."""
+        marks = np.zeros(self.model.ngeom, dtype=np.int64)
+        for mark, names in enumerate(groups, start=1):
+            marks[[self.model.geom(name).id for name in names]] = mark
+        return marks

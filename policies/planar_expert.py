@@ -1,0 +1,23 @@
+"""How the scripted expert drives a disc in the plane: to the first keyframe of the task's plan, which knows the way."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from workbench.types import Array, Keyframe, Observation
+
+ACTION_SIZE = 2
+ACTION_M = 0.025
+"""Metres that an action of one asks for, along each axis."""
+
+
+def follow(keyframes: Sequence[Keyframe], observation: Observation) -> Array:
+    """Action (2,) straight to the first keyframe, or as far towards it as one control step goes.
+
+    ``observation`` holds ``pusher_pos`` (2,) in metres, world frame, of one scene and control step.
+    """
+    move = (keyframes[0].position_m[:ACTION_SIZE] - observation["pusher_pos"]) / ACTION_M
+    action: Array = move / max(1.0, float(np.hypot(*move)))
+    return action
