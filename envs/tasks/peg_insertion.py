@@ -28,21 +28,25 @@ PEG_HALF_M = np.array([0.01, 0.01, 0.05])
 PEG_DENSITY_KG_M3 = 7850.0
 """Steel: 0.314 kg, 3.1 N."""
 CLEARANCE_M = (0.0002, 0.005)
-"""Gaps on each side that can be asked for; contacts give by some hundredths of a millimetre (see ``BOARD``)."""
+"""Gaps on each side that can be asked for; pressed with 50 N, board and peg give by 0.00005 m (a test measures it)."""
 BOARD_HALF_M = 0.045
 HOLE_DEPTH_M = 0.04
 """Thickness of the board: the hole goes through it, down to the table, and has no chamfer."""
 BOARD = {
     "type": "box",
     "priority": "1",  # what touches the board does so with these numbers, whatever its own
-    "friction": "0.3 0.005 0.0001",  # steel on steel, oiled
-    "solref": "0.004 1",  # as stiff as the physics step of 0.002 s allows: a contact settles within 0.004 s
+    "friction": "0.3 0.005 0.0001",  # that of smooth metal
+    "solref": "0.004 1",  # two physics steps: the stiffest that MuJoCo allows
     "solimp": "0.95 0.99 0.0001",
 }
 INSERTED = 0.9
 """Part of the hole's depth from which the peg counts as inserted."""
 GRIP_ABOVE_M = 0.02
 """How far above the peg's centre it is taken hold of: the hand clears the peg's end, the fingers the board."""
+GRIP_LYING_M = 0.03
+"""The same for a peg that lies: it is lifted by one end."""
+CLOSED_M = 0.03
+"""Distance between the fingers below which they have closed on the peg."""
 REACHED_M = 0.02
 LIFTED_M = 0.02
 """Height of the standing peg above the table that counts as lifted."""
@@ -50,6 +54,12 @@ ALIGNED_M, ALIGNED_RAD = 0.002, 0.035
 """Place of the peg's lower end beside the hole's middle, tilt and turn, below which it counts as aligned."""
 LYING = 0.7
 """Vertical part of the peg's axis below which it lies."""
+MIDDLE_YAW_RAD = np.pi / 2
+"""Closing yaw of the gripper at reset; from there its wrist turns by more than a quarter either way."""
+POINTING_DOWN = 0.9
+"""Vertical part of the gripper's direction from which it points down."""
+ASIDE_M = 0.1
+"""Distance in y from the table's middle, away from the board, where a peg that lay is stood up."""
 SPREAD_M = 0.08
 PEG_ASIDE_M = (0.08, 0.12)
 BOARD_ASIDE_M = (0.09, 0.12)
@@ -83,12 +93,11 @@ class PegInsertion(Tabletop):
 
     Observation, world frame: ``eef_pos`` grip site in metres; ``eef_quat`` (x, y, z, w) grip site, of the sign nearer
     to pointing straight down; ``gripper_qpos`` finger joints in metres; ``peg_pos`` centre in metres; ``peg_axis`` unit
-    vector along the peg, up when it stands; ``peg_yaw`` (cos 4 psi, sin 4 psi) of its turn psi about that axis (what is
-    left of its rotation when the tilt is taken off, so it is continuous but where the peg stands on its head);
-    ``hole_pos`` middle of the hole's mouth in metres; ``hole_yaw`` (cos 4 psi, sin 4 psi); ``wrench`` force in N and
-    torque in N m at robosuite's sensor in the wrist, in that sensor's frame (its z axis points out of the hand), each
-    the mean over the physics steps of the last control step, zeros before the first.  It is what MuJoCo's sensors read,
-    with the weight of gripper and peg, and nothing subtracted.
+    vector along the peg, up when it stands; ``peg_yaw`` (cos 4 psi, sin 4 psi) of its turn psi about that axis (see
+    :func:`quarter_turn`); ``hole_pos`` middle of the hole's mouth in metres; ``hole_yaw`` (cos 4 psi, sin 4 psi);
+    ``wrench`` force in N and torque in N m that the arm exerts on the gripper at robosuite's sensor in the wrist, in
+    that sensor's frame (its z axis points to the fingers), each the mean over the physics steps of the last control
+    step, zeros before the first.  Nothing is subtracted: at rest it holds the weight of the gripper and of the peg.
 
     Parameters
     ----------
@@ -100,7 +109,7 @@ class PegInsertion(Tabletop):
     environment = "Lift"
     instruction = "put the peg into the hole"
     stages = ("reach", "grasp", "lift", "align", "insert")
-    deadline = 240
+    deadline = 140
     observation_sizes: Mapping[str, int] = {
         "eef_pos": 3,
         "eef_quat": 4,
@@ -223,28 +232,34 @@ class PegInsertion(Tabletop):
         """Above the peg, down, close, up, over the hole, down into it.
 
         What is carried keeps its place in the fingers, so the gripper's goals follow from where the *peg* is to go: it
-        is turned upright and to the nearest of the hole's faces, and its lower end is led over the hole's middle.  It
-        is let down in small steps, and only while its corners fit the hole; off the hole's axis the expert finds itself
-        back at the lift.
+        is turned upright and along the hole's faces, and its lower end is led over the hole's middle.  It is let down
+        in small steps, and only while its corners fit the hole; where it jams, the gripper comes off the hole's axis,
+        and the expert finds itself back at the lift.  A peg that lies is first stood up on a free place of the table.
         """
         from workbench.envs.observations import rotation_matrix
 
         grip, now = observation["eef_pos"], rotation_matrix(observation["eef_quat"])
         peg, axis, hole = observation["peg_pos"], upward(observation["peg_axis"]), observation["hole_pos"]
-        hold = peg + GRIP_ABOVE_M * axis
-        upright = pointing_down(grasp_yaw(observation, closing_yaw(now)))
-        held = grip - peg if np.sqrt((grip - hold).dot(grip - hold)) < REACHED_M else hold - peg
-        turned = righted(observation)
+        hold = peg + (GRIP_ABOVE_M if abs(axis[2]) > LYING else GRIP_LYING_M) * axis
+        held, rotation = hold - peg, pointing_down(grasp_yaw(observation))
+        if np.sqrt((grip - hold).dot(grip - hold)) < REACHED_M and np.ptp(observation["gripper_qpos"]) < CLOSED_M:
+            held, rotation = grip - peg, now  # as it is held; only over the hole it is turned
         high = hole[2] + OVER_M + PEG_HALF_M[2]  # of the peg's centre
         lifted = np.array([grip[0], grip[1], high + held[2]])
+        taking = (
+            Keyframe("reach", hold + np.array([0.0, 0.0, 0.08]), rotation, closed=False, tolerance_m=0.02),
+            Keyframe("reach", hold, rotation, closed=False, tolerance_m=0.008),
+            Keyframe("grasp", hold, rotation, closed=True, tolerance_m=0.008),
+            Keyframe("lift", lifted, rotation, closed=True, tolerance_m=0.006),
+        )
+        if abs(axis[2]) < LYING or (rotation is now and now[2, 2] > -POINTING_DOWN):
+            return *taking, *_standing_up(observation, held, high)
+        turned = righted(observation)
         over = np.array([hole[0], hole[1], high]) + turned @ held
         over[:2] += np.clip(INSIST * (over - grip)[:2], -INSIST_M, INSIST_M)
         lowered = np.array([over[0], over[1], max(self._lowest(observation), peg[2] - LOWERING_M) + held[2]])
         return (
-            Keyframe("reach", hold + np.array([0.0, 0.0, 0.08]), upright, closed=False, tolerance_m=0.02),
-            Keyframe("reach", hold, upright, closed=False, tolerance_m=0.008),
-            Keyframe("grasp", hold, upright, closed=True, tolerance_m=0.008),
-            Keyframe("lift", lifted, upright, closed=True, tolerance_m=0.006),
+            *taking,
             Keyframe("align", over, turned @ now, closed=True, tolerance_m=0.0012),
             Keyframe("insert", lowered, turned @ now, closed=True, tolerance_m=0.0012),
         )
@@ -276,18 +291,37 @@ class PegInsertion(Tabletop):
         return self.marks_of(self.cell.left_pads, self.cell.right_pads, self.object_geoms, self.board_geoms)
 
 
+def _standing_up(observation: Observation, held_m: Array, high_m: float) -> tuple[Keyframe, Keyframe, Keyframe]:
+    """Turn the peg upright over a free place of the table, set it down there, let go: from there it is taken anew."""
+    from workbench.envs.observations import rotation_matrix
+
+    axis, hole = upward(observation["peg_axis"]), observation["hole_pos"]
+    tilt = tilt_of(axis).T
+    rotation, held = tilt @ rotation_matrix(observation["eef_quat"]), tilt @ held_m
+    place = np.array([0.0, np.copysign(ASIDE_M, -hole[1])])
+    over, down = np.array([*place, high_m]) + held, np.array([*place, TABLE_M + PEG_HALF_M[2]]) + held
+    return (
+        Keyframe("lift", over, rotation, closed=True, tolerance_m=0.006),
+        Keyframe("lift", down, rotation, closed=True, tolerance_m=0.002),
+        Keyframe("lift", down, rotation, closed=False, tolerance_m=0.002),
+    )
+
+
 def lower_end(centre_m: Array, axis: Array) -> Array:
     """Middle (3,) of that end of the peg which is further down."""
-    return centre_m - np.copysign(PEG_HALF_M[2], axis[2]) * axis
+    below: Array = np.copysign(PEG_HALF_M[2], axis[2]) * axis
+    return centre_m - below
 
 
 def quarter_turn(rotation: Array) -> Array:
-    """(cos 4 psi, sin 4 psi) of the turn psi of a rotation (9,) about its own z axis, once its tilt is taken off.
+    """(cos 4 psi, sin 4 psi) of the peg's turn psi about its own axis, once its tilt is taken off its rotation (9,).
 
-    The rotation is a tilt about a horizontal axis after a turn psi about the vertical; psi is lost where the z axis
-    points straight down.
+    The rotation is a tilt about a horizontal axis after a turn psi about the vertical.  Where the peg's axis points
+    down, its other end is taken, as its looks are the same: at a tilt of half a turn psi would be lost.  The two agree
+    where the peg lies on a face, so nothing jumps there.
     """
-    turn = 4.0 * np.arctan2(rotation[3] - rotation[1], rotation[0] + rotation[4])
+    side = np.copysign(1.0, rotation[8])
+    turn = 4.0 * np.arctan2(rotation[3] - side * rotation[1], rotation[0] + side * rotation[4])
     return np.array([np.cos(turn), np.sin(turn)])
 
 
@@ -298,17 +332,20 @@ def quarter_between(first: Array, second: Array) -> float:
 
 
 def upward(axis: Array) -> Array:
-    """The peg's axis (3,), turned round where the peg stands on its head: one end goes in as well as the other."""
-    return axis if axis[2] > -LYING else -axis
+    """The peg's axis (3,) with the end first that is to be up, for one goes in as well as the other.
+
+    Of a peg that lies it is the one further from the robot, for the hand that rights it then points away from the arm.
+    """
+    return axis if axis[0] + 2 * axis[2] > 0 else -axis
 
 
-def grasp_yaw(observation: Observation, now_rad: float) -> float:
-    """Yaw in rad of the nearest pair of faces that the fingers can take; across the peg where it lies."""
+def grasp_yaw(observation: Observation) -> float:
+    """Closing yaw in rad at which to take the peg: a face's, or across it where it lies, nearest the middle."""
     x, y, z = observation["peg_axis"]
     if abs(z) > LYING:
-        return face_yaw(observation["peg_yaw"], now_rad)
+        return face_yaw(observation["peg_yaw"], MIDDLE_YAW_RAD)
     across = float(np.arctan2(x, -y))
-    return across + np.pi * round((now_rad - across) / np.pi)
+    return across + np.pi * round((MIDDLE_YAW_RAD - across) / np.pi)
 
 
 def tilt_of(axis: Array) -> Array:
@@ -319,11 +356,19 @@ def tilt_of(axis: Array) -> Array:
 
 
 def righted(observation: Observation) -> Array:
-    """Rotation (3, 3) in the world that makes the peg stand upright, its faces along the nearest of the hole's."""
+    """Rotation (3, 3) in the world that makes the peg stand upright, its faces along the hole's.
+
+    Of the four turns that do, it is the one that leaves the wrist nearest to its middle.
+    """
+    from workbench.envs.observations import rotation_matrix
+
     axis = upward(observation["peg_axis"])
+    level = tilt_of(axis).T
     turn = quarter_between(observation["peg_yaw"], observation["hole_yaw"])
+    left = (MIDDLE_YAW_RAD - closing_yaw(level @ rotation_matrix(observation["eef_quat"])) - turn) % (2 * np.pi)
+    turn += np.pi / 2 * round((left - 2 * np.pi if left > np.pi else left) / (np.pi / 2))
     cos, sin = np.cos(turn), np.sin(turn)
-    upright: Array = np.array([[cos, -sin, 0.0], [sin, cos, 0.0], [0.0, 0.0, 1.0]]) @ tilt_of(axis).T
+    upright: Array = np.array([[cos, -sin, 0.0], [sin, cos, 0.0], [0.0, 0.0, 1.0]]) @ level
     return upright
 
 
@@ -335,7 +380,7 @@ def misfit(observation: Observation) -> float:
     cos, sin = np.cos(yaw), np.sin(yaw)
     x, y, _ = lower_end(observation["peg_pos"], observation["peg_axis"]) - observation["hole_pos"]
     beside = max(abs(cos * x + sin * y), abs(cos * y - sin * x))
-    return float(beside + half * (np.cos(turn) + abs(np.sin(turn)) - 1))
+    return float(beside) + float(half * (np.cos(turn) + abs(np.sin(turn)) - 1))
 
 
 def _entered(observation: Observation) -> bool:
@@ -370,7 +415,7 @@ def _with_peg_and_board(xml: str, clearance_m: float, visual: bool = False) -> s
 
 
 def walls(clearance_m: float) -> list[tuple[Array, Array]]:
-    """Centre (3,) and half lengths (3,) of the four boxes around the hole, in the board's frame; they do not overlap."""
+    """Centre (3,) and half lengths (3,) of the four boxes around the hole, in the board's frame; none overlap."""
     inner, up = PEG_HALF_M[0] + clearance_m, HOLE_DEPTH_M / 2
     thick = (BOARD_HALF_M - inner) / 2
     across, long, short = inner + thick, (thick, BOARD_HALF_M, up), (inner, thick, up)
