@@ -67,8 +67,8 @@ BOARD_ASIDE_M = (0.09, 0.12)
 however both are turned, nor after the 0.09 m by which the perturbation ``object_shift`` moves the peg."""
 OVER_M = 0.02
 """How far above the board the peg is carried."""
-HOVER_M = 0.002
-"""How far above the board the peg waits until it fits."""
+HOVER_M = 0.001
+"""How far above the board the peg waits until it fits, and half as far further up as it is off: a funnel."""
 FITS = 0.8
 """Part of the clearance by which the peg's lower corners may be off when it enters."""
 INSIST, INSIST_M = 3.0, 0.002
@@ -109,7 +109,7 @@ class PegInsertion(Tabletop):
     environment = "Lift"
     instruction = "put the peg into the hole"
     stages = ("reach", "grasp", "lift", "align", "insert")
-    deadline = 140
+    deadline = 150
     observation_sizes: Mapping[str, int] = {
         "eef_pos": 3,
         "eef_quat": 4,
@@ -260,16 +260,17 @@ class PegInsertion(Tabletop):
         lowered = np.array([over[0], over[1], max(self._lowest(observation), peg[2] - LOWERING_M) + held[2]])
         return (
             *taking,
-            Keyframe("align", over, turned @ now, closed=True, tolerance_m=0.0012),
-            Keyframe("insert", lowered, turned @ now, closed=True, tolerance_m=0.0012),
+            Keyframe("align", over, turned @ now, closed=True, tolerance_m=0.006),
+            Keyframe("insert", lowered, turned @ now, closed=True, tolerance_m=0.006),
         )
 
     def _lowest(self, observation: Observation) -> float:
         """Height to which the peg's centre may be let down now: the table if the peg fits, a little above the hole."""
         standing = float(PEG_HALF_M[2])
-        if misfit(observation) < FITS * self.clearance_m or _entered(observation):
+        off = misfit(observation)
+        if off < FITS * self.clearance_m or _entered(observation):
             return TABLE_M + standing
-        return float(observation["hole_pos"][2]) + HOVER_M + standing
+        return float(observation["hole_pos"][2]) + HOVER_M + off / 2 + standing
 
     @functools.cached_property
     def _peg_qpos(self) -> int:
