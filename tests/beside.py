@@ -22,7 +22,7 @@ from workbench.types import Array, Stream
 
 SKY_M = 1000.0
 """Height of what robosuite has cleared away: it falls 125 m in 100 control steps."""
-ENVIRONMENTS = ("Lift", "Stack", "PickPlaceCan", "NutAssemblySquare", "Door")
+NAMES = ("lift", "stack", "pick_place_can", "nut_assembly_square", "door")
 CONF = Path(__file__).parents[1] / "conf" / "task"
 OF_BODY = ("body_pos", "body_quat", "body_ipos", "body_iquat", "body_mass", "body_inertia")
 OF_GEOM = ("geom_pos", "geom_quat", "geom_size", "geom_rbound", "geom_aabb", "geom_friction")
@@ -32,7 +32,7 @@ def tasks_of_robosuite() -> list[Tabletop]:
     """Every task of conf/task whose scene is one of robosuite's."""
     nodes = (yaml.safe_load(path.read_text()) for path in sorted(CONF.glob("*.yaml")))
     tasks = [instantiate(node) for node in nodes]
-    return [task for task in tasks if getattr(task, "environment", None) in ENVIRONMENTS]
+    return [task for task in tasks if task.name in NAMES]
 
 
 class Beside:

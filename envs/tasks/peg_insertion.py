@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -101,7 +101,7 @@ class PegInsertion(Tabletop):
 
     Parameters
     ----------
-    controller : see :class:`workbench.envs.tabletop.Tabletop`.
+    controller, out_of_range, cameras : see :class:`workbench.envs.tabletop.Tabletop`.
     clearance_m : gap between the peg and each wall of the hole when the peg is in its middle, 0.0002 .. 0.005.
     """
 
@@ -109,7 +109,7 @@ class PegInsertion(Tabletop):
     environment = "Lift"
     instruction = "put the peg into the hole"
     stages = ("reach", "grasp", "lift", "align", "insert")
-    deadline = 150
+    deadline = 200
     observation_sizes: Mapping[str, int] = {
         "eef_pos": 3,
         "eef_quat": 4,
@@ -130,8 +130,14 @@ class PegInsertion(Tabletop):
     board_geoms = ("board_g0", "board_g1", "board_g2", "board_g3")
     trails = ("gripper0_right_eef", object_body)
 
-    def __init__(self, controller: str = "osc_pose", clearance_m: float = 0.0005) -> None:
-        super().__init__(controller)
+    def __init__(
+        self,
+        controller: str = "osc_pose",
+        clearance_m: float = 0.0005,
+        out_of_range: str = "clip",
+        cameras: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(controller, out_of_range, cameras)
         low, high = CLEARANCE_M
         if isinstance(clearance_m, bool) or not isinstance(clearance_m, (int, float)) or not low <= clearance_m <= high:
             raise ConfigError(f"clearance_m={clearance_m!r} is impossible: it must be a number within {low} .. {high}")

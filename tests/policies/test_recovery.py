@@ -8,6 +8,7 @@ from typing import Any, cast
 import pytest
 
 import workbench.conf
+from workbench.envs.tasks.lift import Lift
 from workbench.policies.recovery.continuation import Continue
 from workbench.policies.recovery.expert import Expert
 from workbench.policies.recovery.head import Head
@@ -50,6 +51,6 @@ def test_strategy_yaml_is_named_as_its_class_says(name: str, node: dict[str, Any
 def test_policy_yaml_builds(name: str, node: dict[str, Any]) -> None:
     from workbench.config import build, resolve
 
-    handed = {} if hasattr(resolve(node["_target_"]), "load") else {"task": None}
+    handed = {} if hasattr(resolve(node["_target_"]), "load") else {"task": Lift()}
     policy = build(node, **handed)
     assert policy.execute <= policy.horizon
