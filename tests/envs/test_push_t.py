@@ -307,7 +307,7 @@ def draw(name: str, task, **changes):
 @pytest.mark.parametrize("stage", ["lift", "push", None])
 def test_faults_of_fingers_are_refused(task, name, stage):
     """At the draw and in one line, whichever stage they wait for: they would overwrite y."""
-    with pytest.raises(ConfigError, match=f"{name} is a fault of the fingers; task push_t has none") as caught:
+    with pytest.raises(ConfigError, match=f"{name} is a fault of the fingers, and task push_t has none") as caught:
         draw(name, task, stage=stage)
     assert "\n" not in str(caught.value)
     assert draw(name, Lift())["name"] == name
