@@ -135,8 +135,10 @@ class MujocoScene(gymnasium.Env[dict[str, Any], Array]):
         observation = self.begin(Stream(self.np_random_seed, self._gym_episode), asked.get("perturbations", ()))
         return observation, self._info(np.zeros(self.task.action_size))
 
-    def step(self, action: Array) -> tuple[dict[str, Array], float, bool, bool, dict[str, Any]]:
+    def step(self, action: Array, as_asked: bool = False) -> tuple[dict[str, Array], float, bool, bool, dict[str, Any]]:
         """Apply one action (A,), clipped to -1..1; the order of things stands in :mod:`workbench.envs.perturbation`.
+
+        With ``as_asked`` that action is executed: effects see it and remember it, but what they make of it is dropped.
 
         ``info`` holds ``applied`` (A,), the action as executed, and ``stage``, ``predicates`` and ``success`` after it.
 
@@ -147,9 +149,11 @@ class MujocoScene(gymnasium.Env[dict[str, Any], Array]):
         DivergedError
             If the physics diverged; the scene can then only begin or restore.
         """
-        applied = self._checked(action)
+        asked = applied = self._checked(action)
         if self._effects:
-            applied = self._perturb(applied)
+            applied = self._perturb(asked)
+        if as_asked:
+            applied = asked
         if not self._stepper.step(applied):
             raise DivergedError(
                 f"the physics of task {self.task.name} diverged in control step {self.step_index} of {self._stream}; "
