@@ -91,19 +91,20 @@ class Curve:
     def __init__(self, successes: list[int]) -> None:
         self.successes, self.asked = successes, list[int]()
 
-    def __call__(self, episode, step, policy, scene, rounds):
+    def __call__(self, episode, step, policy, scene, rounds, known=None):
         self.asked.append(step)
         return Value(self.successes[step], 8)
         yield
 
 
 def onset_on(curve: Curve, monkeypatch: pytest.MonkeyPatch) -> Onset:
-    monkeypatch.setattr("workbench.branch.measure_value", curve)
+    monkeypatch.setattr("workbench.branch.glance", curve)
     count = len(curve.successes)
     record = {"t_inj": -1, "length": count}
     episode = Episode(record, {}, {"step": np.arange(count)}, np.zeros((0, 0)))
     ((onset, _),) = drive(
-        [find_onset(episode, ToyPolicy(), ToyTask().scene(), (8,))], Lockstep(ToyTask(), ToyPolicy(), 1)
+        [find_onset(episode, ToyPolicy(), ToyTask().scene(), (8,) if type(curve) is Curve else (4, 8, 16))],
+        Lockstep(ToyTask(), ToyPolicy(), 1),
     )
     return onset
 
@@ -125,6 +126,37 @@ def test_unclear_values_widen_the_interval_and_their_neighbours_are_measured(mon
     curve = Curve([8] * 20 + [5, 5, 5, 3, 3, 3, 2, 3, 4, 2, 0] + [0] * 33)
     onset = onset_on(curve, monkeypatch)
     assert (onset.step, onset.low, onset.high) == (29, 20, 30)
+
+
+class Glances(Curve):
+    """At some calls the first look was luck: call -> successes of 16 branches once it is measured in full."""
+
+    def __init__(self, successes: list[int], luck: dict[int, int]) -> None:
+        super().__init__(successes)
+        self.luck, self.in_full = luck, set[int]()
+
+    def __call__(self, episode, step, policy, scene, rounds):
+        self.asked.append(step)
+        return Value(self.successes[step] // 2, 4, 3)
+        yield
+
+    def measure(self, episode, step, policy, scene, rounds, known):
+        self.in_full.add(step)
+        return Value(self.luck.get(step, 2 * self.successes[step]), 16, 3)
+        yield
+
+
+@pytest.mark.parametrize(
+    ("luck", "found"),
+    [({}, 20), ({20: 12}, 21), ({19: 3}, 19), ({19: 3, 18: 2}, 18), ({19: 8}, 20), ({20: 12, 21: 16, 22: 16}, 23)],
+)
+def test_the_two_calls_beside_the_onset_are_measured_in_full(monkeypatch, luck, found):
+    glances = Glances([8] * 20 + [0] * 40, luck)
+    monkeypatch.setattr("workbench.branch.measure_value", glances.measure)
+    onset = onset_on(glances, monkeypatch)
+    assert onset.step == found
+    assert glances.in_full == {19, 20, *luck, found - 1, found}
+    assert onset.low <= onset.step <= onset.high
 
 
 @pytest.mark.parametrize("first", [0, 1, 7, 31, 62, 63])

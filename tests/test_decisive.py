@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from tests.toy import ToyExpert, ToyPolicy, ToyScene, ToyTask, broken, turned
-from workbench.branch import drive, start_at
-from workbench.decisive import Decision, call_at, effect_step, find_decision, responsibility, take_detour
+from workbench.branch import branch, drive, start_at, stream_of
+from workbench.decisive import Decision, Detour, call_at, effect_step, find_decision, take_detour
+from workbench.metrics import paired_gain
 from workbench.rollout import Launch, Lockstep
-from workbench.types import Array, Episode, Observation, Record, Stream
+from workbench.types import Array, Episode, Record, Stream
 
 WINDOWS = (1, 4, 8)
 
@@ -58,30 +59,44 @@ def test_nothing_is_decisive_when_nothing_helps_or_it_is_too_late(rots):
     assert decision.detour_steps > 0
 
 
-def test_the_earliest_of_a_full_scan_is_found():
-    # A nominal failure: idle calls piled up.  Where replacement helps is asked of every step and window.
-    policy, compared = ToyPolicy(lazy=0.45), 0
-    for index in range(12):
+def decides(episode: Episode, step: int, window: int, policy: ToyPolicy) -> bool:
+    """Whether the expert's actions for a window from a step are decisive, asked without any search."""
+    made = take_detour(episode, None, step, call_at(episode, step + window), policy, ToyExpert(), ToyTask().scene())
+    lockstep = Lockstep(ToyTask(), policy, 16)
+    if made.start is None:
+        return made.success
+    (outcome,) = lockstep.outcomes([Launch(stream_of(episode), (), made.start)])
+    return outcome.success and gain_of(episode, made, policy)[1] > 0
+
+
+def gain_of(episode: Episode, made: Detour, policy: ToyPolicy) -> tuple[float, float, float]:
+    """Responsibility of a detour, by branches."""
+    assert made.start is not None
+    noise = stream_of(episode).child("branch")
+    arms = branch([made.start, start_at(episode, made.end, policy)], policy, 16, noise, task=ToyTask())
+    first, second = ([outcome.success for outcome in arm] for arm in arms)
+    return paired_gain(np.array(first), np.array(second))
+
+
+def test_what_is_found_is_decisive_and_mostly_the_earliest_of_a_full_scan():
+    # Nominal failures: idle calls piled up.  Whether replacement helps is asked of every step and window.
+    policy, sound, earliest = ToyPolicy(lazy=0.38), 0, 0
+    for index in range(60):
         episode = rolled((), policy, index)
         if episode.record["success"]:
             continue
         onset = 16
         decision = decide(episode, policy, onset)
-        flips = {}
-        for window in WINDOWS:
-            for step in range(onset - window, len(episode.steps["action"])):
-                scene = ToyTask().scene()
-                made = take_detour(episode, None, step, call_at(episode, step + window), policy, ToyExpert(), scene)
-                outcomes = Lockstep(ToyTask(), policy, 1).outcomes(
-                    [Launch(Stream(1, index), (), made.start)] if made.start else []
-                )
-                ((gain, _),) = drive([responsibility(episode, made, policy, 16)], Lockstep(ToyTask(), policy, 16))
-                won = made.success or any(outcome.success for outcome in outcomes)
-                flips[window, step] = won and gain[1] > 0
-        expected = next((key for key, decisive in flips.items() if decisive), None)
-        assert decision.step == (-1 if expected is None else expected[1])
-        compared += expected is not None
-    assert compared >= 2
+        first = max(0, onset - WINDOWS[-1])
+        if decision.step >= 0:
+            windows = [w for w in WINDOWS if call_at(episode, decision.step + w) <= decision.end]
+            assert [decides(episode, decision.step, w, policy) for w in windows].index(True) == len(windows) - 1
+            sound += 1
+        steps = range(first, len(episode.steps["action"]))
+        flips = (step for step in steps if any(decides(episode, step, window, policy) for window in WINDOWS))
+        earliest += decision.step == next(flips, -1)
+    assert sound >= 2
+    assert earliest >= sound
 
 
 def test_replacing_actions_by_themselves_is_the_episode():
@@ -114,30 +129,12 @@ def test_luck_is_not_decisive():
         made = take_detour(episode, None, 0, 4, policy, ToyExpert(), ToyTask().scene())
         lockstep = Lockstep(ToyTask(), policy, 16)
         (outcome,) = lockstep.outcomes([Launch(Stream(1, index), (), made.start)])
-        (((gain, low, _), _),) = drive([responsibility(episode, made, policy, 16)], lockstep)
+        gain, low, _ = gain_of(episode, made, policy)
         if outcome.success and low <= 0:
             assert gain < 0.5
             assert decide(episode, policy, onset=0, windows=(1,)).step != 0
             lucky += 1
     assert lucky >= 1
-
-
-def test_responsibility_compares_both_arms_on_the_same_noise():
-    noises: list[tuple[int, float]] = []
-
-    class Tells(ToyPolicy):
-        def plan(self, observation: Observation, noise, samples: int = 0):
-            noises.extend((0, rng.random()) for rng in noise)
-            return super().plan(observation, noise, samples)
-
-    episode, policy = rolled((broken(6, 100),), ToyPolicy()), Tells()
-    made = take_detour(episode, None, 6, 8, policy, ToyExpert(), ToyTask().scene())
-    ((gain, steps),) = drive([responsibility(episode, made, policy, 4)], Lockstep(ToyTask(), policy, 8))
-    first = [value for _, value in noises[:8]]
-    assert first[:4] == first[4:]
-    assert len(set(first)) == 4
-    assert gain[0] == 1.0
-    assert steps == 4 * 32 + 4 * 13  # lost branches run to the deadline; the others have 13 places to go
 
 
 def test_effect_is_the_first_step_that_differs_from_the_twin():

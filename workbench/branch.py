@@ -166,23 +166,44 @@ class Value:
         low, high = self.interval
         return low > THETA or high < THETA
 
+    def settled(self, rounds: Sequence[int]) -> bool:
+        """Whether no further round would be looked at."""
+        return self.clear or self.branches >= rounds[-1]
 
-def measure_value(episode: Episode, step: int, policy: Policy, scene: Scene, rounds: Sequence[int]) -> Search[Value]:
-    """V(step): branch until the interval clears THETA or the rounds are used up.
+
+def measure_value(
+    episode: Episode, step: int, policy: Policy, scene: Scene, rounds: Sequence[int], known: Value | None = None
+) -> Search[Value]:
+    """V(step): branch until the interval clears THETA or the rounds are used up; goes on from what is ``known``.
 
     A fault that has not struck yet is left out: nothing of it can be seen in the scene, and a value must not be lost
     to what is still to come.  Branches are those of :func:`branch`, with the noise of the episode's own stream.
     """
-    start = start_at(episode, step, policy)
-    start = dataclasses.replace(start, snapshot=scene.without_pending(start.snapshot))
-    noise = stream_of(episode).child(NOISE)
-    value = Value(0, 0, len(rounds))
-    for total in rounds:
-        outcomes = yield branches_from(start, noise, range(value.branches, total))
-        value = Value(value.successes + sum(outcome.success for outcome in outcomes), total, len(rounds))
+    value = known or Value(0, 0, len(rounds))
+    for _ in [total for total in rounds if total > value.branches]:
+        value = yield from _look(episode, step, policy, scene, rounds, value)
         if value.clear:
             break
     return value
+
+
+def glance(episode: Episode, step: int, policy: Policy, scene: Scene, rounds: Sequence[int]) -> Search[Value]:
+    """V(step) as :func:`measure_value`, except that a first look at which all branches end alike is enough."""
+    value = yield from _look(episode, step, policy, scene, rounds, Value(0, 0, len(rounds)))
+    if 0 < value.successes < value.branches:
+        value = yield from measure_value(episode, step, policy, scene, rounds, value)
+    return value
+
+
+def _look(
+    episode: Episode, step: int, policy: Policy, scene: Scene, rounds: Sequence[int], value: Value
+) -> Search[Value]:
+    """The value with the branches of the next round."""
+    start = start_at(episode, step, policy)
+    start = dataclasses.replace(start, snapshot=scene.without_pending(start.snapshot))
+    total = next(total for total in rounds if total > value.branches)
+    outcomes = yield branches_from(start, stream_of(episode).child(NOISE), range(value.branches, total))
+    return Value(value.successes + sum(outcome.success for outcome in outcomes), total, len(rounds))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -210,37 +231,47 @@ def find_onset(episode: Episode, policy: Policy, scene: Scene, rounds: Sequence[
 
     A binary search finds *a* call at which the value falls below THETA; it may rise again later.  So one call is
     measured in every stretch of 1, 2, 4, ... calls behind it, up to a sixth of all calls, which the search itself has
-    partly done; the last call; and those next to a call whose value is not clear.  If the value is back at THETA
-    anywhere, all calls behind the last such one are measured.  A return shorter than these stretches may be missed.
+    partly done; the last call; and those next to a call where branches end differently.  If the value is back at
+    THETA anywhere, all calls behind the last such one are measured.  A return shorter than these stretches may be
+    missed.  On the way a first look at which all branches end alike is enough; the two calls on either side of the
+    onset are then measured until their intervals are clear or the rounds are used up.
     """
     calls = [int(step) for step in episode.calls["step"]]
     measured: dict[int, Value] = {}
 
-    def measure(wanted: Sequence[int]) -> Search[None]:
+    def look(wanted: Sequence[int]) -> Search[None]:
         for call in wanted:
             if call not in measured:
-                measured[call] = yield from measure_value(episode, calls[call], policy, scene, rounds)
+                measured[call] = yield from glance(episode, calls[call], policy, scene, rounds)
 
-    above, below = -1, len(calls)
-    while below - above > 1:
-        middle = (above + below) // 2
-        yield from measure([middle])
-        if measured[middle].rate < THETA:
-            below = middle
+    def bounds() -> tuple[int, int]:
+        """The last call that is not below THETA, and the first one behind it that is."""
+        above = max((call for call, value in measured.items() if value.rate >= THETA), default=-1)
+        return above, min((call for call in measured if call > above), default=len(calls))
+
+    checked = False
+    while True:
+        above, below = bounds()
+        doubtful = [call for call in (above, below) if call in measured and not measured[call].settled(rounds)]
+        if below - above > 1:
+            yield from look([(above + below) // 2])
+        elif not checked:
+            checked = True
+            yield from look(_unseen(below, len(calls), measured, max(1, len(calls) // 6)))
+            for call in range(below + 1, len(calls)):
+                if call - 1 in measured and 0 < measured[call - 1].successes < measured[call - 1].branches:
+                    yield from look([call])
+            if bounds()[0] > above:
+                yield from look(range(len(calls) - 1, bounds()[0], -1))
+        elif doubtful:
+            for call in doubtful:
+                measured[call] = yield from measure_value(episode, calls[call], policy, scene, rounds, measured[call])
         else:
-            above = middle
-    yield from measure(_unseen(below, len(calls), measured, max(1, len(calls) // 6)))
-    for call in range(below + 1, len(calls)):
-        if call - 1 in measured and not measured[call - 1].clear:
-            yield from measure([call])
-    last = max((call for call, value in measured.items() if value.rate >= THETA), default=-1)
-    if last > above:
-        yield from measure(range(len(calls) - 1, last, -1))
-        below = 1 + max(call for call, value in measured.items() if value.rate >= THETA)
+            break
     surely_above = max((call for call, value in measured.items() if value.interval[0] > THETA), default=-1)
     lost = [call for call, value in measured.items() if call >= below and value.interval[1] < THETA]
     found = below, surely_above + 1, min(lost, default=len(calls))
-    return Onset(*(_first_step(episode, calls, call) for call in found))
+    return Onset(*(first_step(episode, calls, call) for call in found))
 
 
 def _unseen(first: int, end: int, seen: Container[int], longest: int) -> list[int]:
@@ -253,7 +284,7 @@ def _unseen(first: int, end: int, seen: Container[int], longest: int) -> list[in
     return wanted if end - 1 in (first, *wanted) or end - 1 in seen else [*wanted, end - 1]
 
 
-def _first_step(episode: Episode, calls: Sequence[int], call: int) -> int:
+def first_step(episode: Episode, calls: Sequence[int], call: int) -> int:
     """First step whose value is that of a call: behind the call before it, or where the fault struck since."""
     first = calls[call - 1] + 1 if call else 0
     last = calls[call] if call < len(calls) else int(episode.record["length"])

@@ -7,18 +7,18 @@ and when?", ICML 2025); here the counterfactual is run.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from workbench.branch import NOISE, Search, branches_from, perturbations_of, start_at, stream_of
 from workbench.errors import DivergedError
 from workbench.metrics import paired_gain
-from workbench.rollout import Launch, Outcome, Start
+from workbench.rollout import Launch, Start
 from workbench.types import Array, Episode, Observation, Policy, Scene
 
-CANDIDATES = 3
-"""Replacements per window that are tried with fresh noise before a longer window is."""
+CANDIDATES = 4
+"""Replacements that are asked for their responsibility."""
 
 
 def effect_step(episode: Episode, twin: Episode) -> int:
@@ -77,7 +77,7 @@ def find_decision(
     windows: Sequence[int],
     count: int,
 ) -> Search[Decision]:
-    """Earliest control step whose replacement turns the failure into a success, by the shortest window that does.
+    """Earliest control step whose replacement turns the failure into a success, and the shortest window that does.
 
     Replaced are the actions of the control steps t .. e - 1, where e is the first policy call at or after t + w: from
     there on the policy goes on with the noise it had, so that replacing actions by themselves is the episode itself.
@@ -87,15 +87,17 @@ def find_decision(
     twin    the nominal twin's executed actions, while the state still is the twin's, if the twin succeeds
     expert  the reference expert, asked anew at every step, once the state has left the twin's, or without such a twin
 
-    Decisive is the earliest t of the shortest w with y(do(ã)) = 1 under the episode's own noise, and with a causal
-    responsibility V(s_t, do(ã)) - V(s_t, a) whose 95 % interval lies above 0: a replacement that wins once by another
-    throw of the dice is none.  Both values are from ``count`` branches behind e, with common random numbers.
-    Definitions after Who&When (Zhang et al., ICML 2025: the earliest step whose correction flips the outcome) and
-    CausalFlow (arXiv 2605.25338, 2026: responsibility as a change in success probability).
+    Decisive is the earliest t, and of its windows the shortest, with y(do(ã)) = 1 under the episode's own noise, and
+    with a causal responsibility V(s_t, do(ã)) - V(s_t, a) whose 95 % interval lies above 0: a replacement that wins
+    once by another throw of the dice is none.  Both values are from ``count`` branches behind e, with common random
+    numbers.  At most ``CANDIDATES`` replacements are asked for their responsibility, so the interval of one that was
+    chosen after others is a little too favourable.  Definitions after Who&When (Zhang et al., ICML 2025: the earliest
+    step whose correction flips the outcome) and CausalFlow (arXiv 2605.25338, 2026: responsibility as a change in
+    success probability).
 
     The search begins at t_inj, before which a fault with a successful twin can have decided nothing; else with the
-    windows that reach the onset.  It tries t there and at the policy calls 0, 1, 2, 4, 8, ... behind, then every step
-    before the first that flips; a flip between steps that were not tried is missed.
+    longest window that reaches the onset.  It tries t there and at the policy calls 0, 1, 2, 4, 8, ... behind, then
+    every step before the first that flips; a flip between steps that were not tried is missed.
 
     Parameters
     ----------
@@ -105,55 +107,64 @@ def find_decision(
     count : K.
     """
     reference = twin if twin is not None and twin.record["success"] else None
-    detours: dict[tuple[int, int], Detour] = {}
-    flipped: dict[tuple[int, int], bool] = {}
-
-    def ask(steps: Sequence[int], window: int) -> Search[None]:
-        wanted = [step for step in steps if (step, window) not in flipped]
-        launches: dict[int, Launch] = {}
-        for step in wanted:
-            made = take_detour(episode, reference, step, call_at(episode, step + window), policy, expert, scene)
-            detours[step, window] = made
-            flipped[step, window] = made.success
-            if made.start is not None:
-                launches[step] = Launch(stream_of(episode), perturbations_of(episode), made.start)
-        outcomes = yield list(launches.values())
-        for step, outcome in zip(launches, outcomes, strict=True):
-            flipped[step, window] = outcome.success
-
-    def cost() -> int:
-        return sum(made.steps for made in detours.values())
-
-    for window in windows:
-        first = int(episode.record["t_inj"]) if reference else -1
-        coarse = moments(episode, first if first >= 0 else max(0, onset - window))
-        yield from ask(coarse, window)
-        hit = next((place for place, step in enumerate(coarse) if flipped[step, window]), None)
-        if hit is None:
-            continue
-        yield from ask(range(coarse[hit - 1] + 1, coarse[hit]) if hit else [], window)
-        flips = sorted(step for (step, of), success in flipped.items() if of == window and success)
-        for step in flips[:CANDIDATES]:
-            made = detours[step, window]
-            gain, low, high = yield from responsibility(episode, made, policy, count)
-            if low > 0:
-                return Decision(step, made.end, made.by, gain, low, high, cost())
-    return Decision(detour_steps=cost())
+    first = int(episode.record["t_inj"]) if reference else -1
+    coarse = moments(episode, first if first >= 0 else max(0, onset - windows[-1]))
+    made = {step: _detours(episode, reference, step, windows, policy, expert, scene) for step in coarse}
+    flips = yield from _flips(episode, made)
+    hit = next((place for place, step in enumerate(coarse) if step in {detour.step for detour in flips}), 0)
+    between = range(coarse[hit - 1] + 1, coarse[hit]) if hit else range(0)
+    finer = {step: _detours(episode, reference, step, windows, policy, expert, scene) for step in between}
+    flips += yield from _flips(episode, finer)
+    cost = sum(detour.steps for each in (*made.values(), *finer.values()) for detour in each)
+    factual: dict[int, Array] = {}
+    for detour in sorted(flips, key=lambda detour: (detour.step, detour.end))[:CANDIDATES]:
+        if detour.end not in factual:
+            factual[detour.end] = yield from _successes(episode, detour.end, policy, count)
+        replaced = yield from _replaced(episode, detour, count)
+        gain, low, high = paired_gain(replaced, factual[detour.end])
+        if low > 0:
+            return Decision(detour.step, detour.end, detour.by, gain, low, high, cost)
+    return Decision(detour_steps=cost)
 
 
-def responsibility(episode: Episode, made: Detour, policy: Policy, count: int) -> Search[tuple[float, float, float]]:
-    """Gain in value by a detour over the actions that were executed, and its interval; both arms share their noise."""
-    noise, length = stream_of(episode).child(NOISE), len(episode.steps["action"])
-    factual = branches_from(start_at(episode, made.end, policy), noise, range(count)) if made.end < length else []
-    replaced = branches_from(made.start, noise, range(count)) if made.start is not None else []
-    outcomes = yield [*factual, *replaced]
-    lost = [Outcome(False, length)] * count
-    won = [Outcome(made.success, made.end)] * count
+def _detours(
+    episode: Episode,
+    reference: Episode | None,
+    step: int,
+    windows: Sequence[int],
+    policy: Policy,
+    expert: Policy,
+    scene: Scene,
+) -> list[Detour]:
+    """One detour for each end that the windows have from a step."""
+    ends = sorted({call_at(episode, step + window) for window in windows})
+    return [take_detour(episode, reference, step, end, policy, expert, scene) for end in ends]
 
-    def successes(ended: Sequence[Outcome]) -> Array:
-        return np.array([outcome.success for outcome in ended])
 
-    return paired_gain(successes(outcomes[len(factual) :] or won), successes(outcomes[: len(factual)] or lost))
+def _flips(episode: Episode, made: Mapping[int, Sequence[Detour]]) -> Search[list[Detour]]:
+    """Those detours behind which the policy succeeds with the noise that it had."""
+    detours = [detour for each in made.values() for detour in each]
+    open_ended = [detour for detour in detours if detour.start is not None]
+    stream, records = stream_of(episode), perturbations_of(episode)
+    outcomes = yield [Launch(stream, records, detour.start) for detour in open_ended]
+    won = [detour for detour, outcome in zip(open_ended, outcomes, strict=True) if outcome.success]
+    return [detour for detour in detours if detour.success] + won
+
+
+def _successes(episode: Episode, end: int, policy: Policy, count: int) -> Search[Array]:
+    """(K,) whether branches behind the actions that were executed succeed."""
+    if end >= len(episode.steps["action"]):
+        return np.zeros(count, bool)
+    outcomes = yield branches_from(start_at(episode, end, policy), stream_of(episode).child(NOISE), range(count))
+    return np.array([outcome.success for outcome in outcomes])
+
+
+def _replaced(episode: Episode, detour: Detour, count: int) -> Search[Array]:
+    """(K,) whether branches behind a detour succeed, with the noise of those behind the executed actions."""
+    if detour.start is None:
+        return np.full(count, detour.success)
+    outcomes = yield branches_from(detour.start, stream_of(episode).child(NOISE), range(count))
+    return np.array([outcome.success for outcome in outcomes])
 
 
 def moments(episode: Episode, first: int) -> list[int]:

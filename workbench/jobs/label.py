@@ -51,15 +51,17 @@ class Settings:
     branches : rising numbers of branches at which a value is looked at.
     stride : control steps between the expert's first trials.
     windows : rising numbers of control steps whose actions are replaced.
+    pairs : branches with and without a replacement, which say how much it gains.
     """
 
     branches: tuple[int, ...]
     stride: int
     windows: tuple[int, ...]
+    pairs: int
 
     def __post_init__(self) -> None:
-        if self.stride < 1:
-            raise ConfigError(f"job.stride={self.stride} must be at least 1")
+        if self.stride < 1 or self.pairs < 1:
+            raise ConfigError(f"job.stride={self.stride} and job.pairs={self.pairs} must be at least 1")
         for name, rising in (("branches", self.branches), ("windows", self.windows)):
             if not rising or any(one < 1 for one in rising) or sorted(set(rising)) != list(rising):
                 raise ConfigError(f"job.{name}={list(rising)} must be rising numbers from 1 on, for example [4,8,16]")
@@ -91,10 +93,10 @@ class Label:
     replay_error: float
 
 
-def run(run: Run, expert: Record, branches: Sequence[int], stride: int, windows: Sequence[int]) -> None:
+def run(run: Run, expert: Record, branches: Sequence[int], stride: int, windows: Sequence[int], pairs: int) -> None:
     """Label the failed episodes of ``datasets/<store>.zarr``; those labelled already with these settings are kept."""
     run.refuse_other_store()
-    settings = Settings(tuple(branches), stride, tuple(windows))
+    settings = Settings(tuple(branches), stride, tuple(windows), pairs)
     store = Store.open(run.store)
     forget_other_settings(
         run, store, dataclasses.asdict(settings) | {"branches": list(branches), "windows": list(windows)}
@@ -158,7 +160,7 @@ def label_episodes(
     points = drive([find_point_of_no_return(episode, settings.stride) for episode in episodes], expert)
     decisions = drive(
         [
-            find_decision(episode, twin, onset.step, driver, reference, scene, settings.windows, rounds[-1])
+            find_decision(episode, twin, onset.step, driver, reference, scene, settings.windows, settings.pairs)
             for episode, twin, (onset, _) in zip(episodes, twins, onsets, strict=True)
         ],
         policy,
