@@ -231,7 +231,7 @@ def find_onset(episode: Episode, policy: Policy, scene: Scene, rounds: Sequence[
 
     A binary search finds *a* call at which the value falls below THETA; it may rise again later.  So one call is
     measured in every stretch of 1, 2, 4, ... calls behind it, up to a sixth of all calls, which the search itself has
-    partly done; the last call; and those next to a call where branches end differently.  If the value is back at
+    partly done; the last call; and those next to a call whose value is above one quarter.  If the value is back at
     THETA anywhere, all calls behind the last such one are measured.  A return shorter than these stretches may be
     missed.  On the way a first look at which all branches end alike is enough; the two calls on either side of the
     onset are then measured until their intervals are clear or the rounds are used up.
@@ -259,7 +259,7 @@ def find_onset(episode: Episode, policy: Policy, scene: Scene, rounds: Sequence[
             checked = True
             yield from look(_unseen(below, len(calls), measured, max(1, len(calls) // 6)))
             for call in range(below + 1, len(calls)):
-                if call - 1 in measured and 0 < measured[call - 1].successes < measured[call - 1].branches:
+                if call - 1 in measured and measured[call - 1].rate > THETA / 2:
                     yield from look([call])
             if bounds()[0] > above:
                 yield from look(range(len(calls) - 1, bounds()[0], -1))

@@ -7,7 +7,7 @@ and when?", ICML 2025); here the counterfactual is run.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -109,21 +109,27 @@ def find_decision(
     reference = twin if twin is not None and twin.record["success"] else None
     first = int(episode.record["t_inj"]) if reference else -1
     coarse = moments(episode, first if first >= 0 else max(0, onset - windows[-1]))
-    made = {step: _detours(episode, reference, step, windows, policy, expert, scene) for step in coarse}
-    flips = yield from _flips(episode, made)
-    hit = next((place for place, step in enumerate(coarse) if step in {detour.step for detour in flips}), 0)
-    between = range(coarse[hit - 1] + 1, coarse[hit]) if hit else range(0)
-    finer = {step: _detours(episode, reference, step, windows, policy, expert, scene) for step in between}
-    flips += yield from _flips(episode, finer)
-    cost = sum(detour.steps for each in (*made.values(), *finer.values()) for detour in each)
+    cost = asked = 0
     factual: dict[int, Array] = {}
-    for detour in sorted(flips, key=lambda detour: (detour.step, detour.end))[:CANDIDATES]:
-        if detour.end not in factual:
-            factual[detour.end] = yield from _successes(episode, detour.end, policy, count)
-        replaced = yield from _replaced(episode, detour, count)
-        gain, low, high = paired_gain(replaced, factual[detour.end])
-        if low > 0:
-            return Decision(detour.step, detour.end, detour.by, gain, low, high, cost)
+    for place, moment in enumerate(coarse):
+        flips: list[Detour] = []
+        # Backwards, so that the steps since the moment before are only asked if this one flips.
+        for steps in ([moment], range(coarse[place - 1] + 1, moment) if place else ()):
+            made = [
+                each for step in steps for each in _detours(episode, reference, step, windows, policy, expert, scene)
+            ]
+            cost += sum(detour.steps for detour in made)
+            flips += yield from _flips(episode, made)
+            if not flips:
+                break
+        for detour in sorted(flips, key=lambda detour: (detour.step, detour.end))[: CANDIDATES - asked]:
+            asked += 1
+            if detour.end not in factual:
+                factual[detour.end] = yield from _successes(episode, detour.end, policy, count)
+            replaced = yield from _replaced(episode, detour, count)
+            gain, low, high = paired_gain(replaced, factual[detour.end])
+            if low > 0:
+                return Decision(detour.step, detour.end, detour.by, gain, low, high, cost)
     return Decision(detour_steps=cost)
 
 
@@ -141,9 +147,8 @@ def _detours(
     return [take_detour(episode, reference, step, end, policy, expert, scene) for end in ends]
 
 
-def _flips(episode: Episode, made: Mapping[int, Sequence[Detour]]) -> Search[list[Detour]]:
+def _flips(episode: Episode, detours: Sequence[Detour]) -> Search[list[Detour]]:
     """Those detours behind which the policy succeeds with the noise that it had."""
-    detours = [detour for each in made.values() for detour in each]
     open_ended = [detour for detour in detours if detour.start is not None]
     stream, records = stream_of(episode), perturbations_of(episode)
     outcomes = yield [Launch(stream, records, detour.start) for detour in open_ended]

@@ -46,7 +46,7 @@ FAILURES_PER_CELL = 3
 MAX_TRIED = 120
 
 POLICIES: Mapping[str, Record] = {
-    "lift.Lift": {"speed": 0.35, "std": 0.15, "execute": 2},
+    "lift.Lift": {"speed": 0.4, "std": 0.12, "execute": 2},
     "stack.Stack": {"speed": 0.5, "std": 0.1, "execute": 2},
     "pick_place_can.PickPlaceCan": {"speed": 0.6, "std": 0.1, "execute": 4},
 }
