@@ -155,7 +155,9 @@ def test_the_two_calls_beside_the_onset_are_measured_in_full(monkeypatch, luck, 
     monkeypatch.setattr("workbench.branch.measure_value", glances.measure)
     onset = onset_on(glances, monkeypatch)
     assert onset.step == found
-    assert glances.in_full == {19, 20, *luck, found - 1, found}
+    assert {found - 1, found, *luck} <= glances.in_full
+    assert len(glances.in_full) <= 4 + len(luck)
+    assert onset.high < 30, "an unclear value beside the onset is followed outwards to a clear one"
     assert onset.low <= onset.step <= onset.high
 
 

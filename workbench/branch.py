@@ -233,8 +233,8 @@ def find_onset(episode: Episode, policy: Policy, scene: Scene, rounds: Sequence[
     measured in every stretch of 1, 2, 4, ... calls behind it, up to a sixth of all calls, which the search itself has
     partly done; the last call; and those next to a call whose value is above one quarter.  If the value is back at
     THETA anywhere, all calls behind the last such one are measured.  A return shorter than these stretches may be
-    missed.  On the way a first look at which all branches end alike is enough; the two calls on either side of the
-    onset are then measured until their intervals are clear or the rounds are used up.
+    missed.  On the way a first look at which all branches end alike is enough; then the calls on either side of the
+    onset are measured in full, outwards until one is clear.
     """
     calls = [int(step) for step in episode.calls["step"]]
     measured: dict[int, Value] = {}
@@ -249,10 +249,19 @@ def find_onset(episode: Episode, policy: Policy, scene: Scene, rounds: Sequence[
         above = max((call for call, value in measured.items() if value.rate >= THETA), default=-1)
         return above, min((call for call in measured if call > above), default=len(calls))
 
+    def doubtful(above: int, below: int) -> list[int]:
+        """The next call on each side of the onset to be measured in full, as long as none there is clear."""
+        found = []
+        for lost, side in ((True, [c for c in measured if c >= below]), (False, [c for c in measured if c <= above])):
+            outwards = sorted(side, reverse=not lost)
+            sure = (n for n, c in enumerate(outwards) if measured[c].clear and (measured[c].rate < THETA) == lost)
+            doubted = outwards[: next(sure, len(outwards))]
+            found += [call for call in doubted if not measured[call].settled(rounds)][:1]
+        return found
+
     checked = False
     while True:
         above, below = bounds()
-        doubtful = [call for call in (above, below) if call in measured and not measured[call].settled(rounds)]
         if below - above > 1:
             yield from look([(above + below) // 2])
         elif not checked:
@@ -263,8 +272,8 @@ def find_onset(episode: Episode, policy: Policy, scene: Scene, rounds: Sequence[
                     yield from look([call])
             if bounds()[0] > above:
                 yield from look(range(len(calls) - 1, bounds()[0], -1))
-        elif doubtful:
-            for call in doubtful:
+        elif unclear := doubtful(above, below):
+            for call in unclear:
                 measured[call] = yield from measure_value(episode, calls[call], policy, scene, rounds, measured[call])
         else:
             break
