@@ -177,14 +177,14 @@ def test_point_of_no_return_by_counting(breaks, rots, stride):
     in_time = DEADLINE - (GOAL - place) - 1  # last step at which mending leaves enough steps
     assert found.step == found.low == 1 + min(in_time, rots - 1)
     assert found.step <= found.high < found.step + stride
-    assert found.high % stride == 0 or found.high == DEADLINE
+    assert found.high % stride == 0 or found.high in (breaks - 1, breaks, breaks + 1, DEADLINE)
 
 
 def test_point_of_no_return_is_zero_when_the_expert_never_succeeds():
     episode = failed(0, 0)
     ((found, steps),) = drive([find_point_of_no_return(episode, 10)], Lockstep(ToyTask(), ToyExpert(), 4))
     assert found == PointOfNoReturn(0, 0, 0)
-    assert steps == 40 + 30 + 20 + 10
+    assert steps == 40 + 39 + 30 + 20 + 10  # the stride, and the step behind the injection
 
 
 def test_a_branch_from_any_step_with_the_episodes_own_noise_is_the_episode():
@@ -338,3 +338,10 @@ def test_replay_says_where_it_differs():
     episode.steps["action"][2] += 0.5 if episode.steps["action"][2] < 0.5 else -0.5
     assert replay(scene, episode, whole=True).first_difference == 3
     assert np.isfinite(replay(scene, episode, whole=True).max_abs_error)
+
+
+def test_the_steps_beside_the_injection_are_tried_whatever_the_stride():
+    asked: list[int] = []
+    search = find_point_of_no_return(failed(10, 0), 20)
+    asked.extend(launch.start.snapshot.step for launch in next(search) if launch.start)
+    assert asked == [0, 9, 10, 11, 20]

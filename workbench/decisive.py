@@ -95,9 +95,10 @@ def find_decision(
     step whose correction flips the outcome) and CausalFlow (arXiv 2605.25338, 2026: responsibility as a change in
     success probability).
 
-    The search begins at t_inj, before which a fault with a successful twin can have decided nothing; else with the
-    longest window that reaches the onset.  It tries t there and at the policy calls 0, 1, 2, 4, 8, ... behind, then
-    every step before the first that flips; a flip between steps that were not tried is missed.
+    The search begins with the longest window that reaches the onset, before which the actions that were executed still
+    left the policy its chance; and not before t_inj where the twin succeeds, for until then the two are one.  It tries
+    t there and at the policy calls 0, 1, 2, 4, 8, ... behind; where one flips, every step since the one before, too.  A
+    flip between steps that were not tried is missed.
 
     Parameters
     ----------
@@ -107,8 +108,8 @@ def find_decision(
     count : K.
     """
     reference = twin if twin is not None and twin.record["success"] else None
-    first = int(episode.record["t_inj"]) if reference else -1
-    coarse = moments(episode, first if first >= 0 else max(0, onset - windows[-1]))
+    injected = int(episode.record["t_inj"]) if reference else 0
+    coarse = moments(episode, max(0, injected, onset - windows[-1]))
     cost = asked = 0
     factual: dict[int, Array] = {}
     for place, moment in enumerate(coarse):

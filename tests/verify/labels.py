@@ -241,6 +241,7 @@ def report(rows: list[Record], options: argparse.Namespace) -> int:
     points = [row for row in rows if "scan_pnr" in row]
     single = [row for row in rows if row["single"]]
     same = [row["t_on"] == row["scan_on"] for row in rows]
+    at_once = [row for row in single if abs(row["t_on"] - row["t_inj"]) <= TOLERANCE_STEPS]
     console.print(
         f"n = {len(rows)} failed episodes of {len({row['task'] for row in rows})} tasks, seed {options.seed}, looks at "
         f"{options.branches} branches; replay error {max(row['replay'] for row in rows)}\n"
@@ -248,7 +249,8 @@ def report(rows: list[Record], options: argparse.Namespace) -> int:
         f"{share(rows, [row['t_on_low'] <= row['scan_on'] <= row['t_on_high'] for row in rows])}\n"
         f"point of no return is the scan's: {share(points, [row['t_pnr'] == row['scan_pnr'] for row in points])}\n"
         f"t_eff is not before t_inj: {share(rows, [row['t_eff'] >= row['t_inj'] for row in rows])}\n"
-        f"single events with a decisive step near the fault: {share(single, list(map(near, single)))}"
+        f"single events with a decisive step near the fault: {share(single, list(map(near, single)))}; "
+        f"of those with the onset near it, too: {share(at_once, list(map(near, at_once)))}"
     )
     claims = {
         "the onset is the scan's on at least 95 %": np.mean(same) >= 0.95,
