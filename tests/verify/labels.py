@@ -239,7 +239,7 @@ def report(rows: list[Record], options: argparse.Namespace) -> int:
         costs.add_row(name, str(len(scanned)), f"{mine:.0f}", f"{scan:.0f}", f"{ratios[name]:.3f}")
     console.print(costs)
     points = [row for row in rows if "scan_pnr" in row]
-    single = [row for row in rows if row["single"]]
+    single = [row for row in rows if row["single"] and row["t_inj"] >= 0]  # a fault may wait for ever for its stage
     same = [row["t_on"] == row["scan_on"] for row in rows]
     at_once = [row for row in single if abs(row["t_on"] - row["t_inj"]) <= TOLERANCE_STEPS]
     console.print(
