@@ -182,10 +182,12 @@ class MujocoScene(gymnasium.Env[dict[str, Any], Array]):
         observation = self.begin(Stream(self.np_random_seed, self._gym_episode), asked.get("perturbations", ()))
         return observation, self._info(np.zeros(self.task.action_size))
 
-    def step(self, action: Array) -> tuple[dict[str, Array], float, bool, bool, dict[str, Any]]:
+    def step(self, action: Array, as_asked: bool = False) -> tuple[dict[str, Array], float, bool, bool, dict[str, Any]]:
         """Apply one action (A,); the order of things stands in :mod:`workbench.envs.perturbation`.
 
         Each number is in -1..1; what lies outside is clipped or refused, as the task's ``out_of_range`` says.
+
+        With ``as_asked`` that action is executed: effects see it and remember it, but what they make of it is dropped.
 
         ``info`` holds ``applied`` (A,), the action as executed, and ``stage``, ``predicates`` and ``success`` after it.
 
@@ -196,9 +198,11 @@ class MujocoScene(gymnasium.Env[dict[str, Any], Array]):
         DivergedError
             If the physics diverged; the scene can then only begin or restore.
         """
-        applied = self._checked(action)
+        asked = applied = self._checked(action)
         if self._effects:
-            applied = self._perturb(applied)
+            applied = self._perturb(asked)
+        if as_asked:
+            applied = asked
         if not self._controller.step(applied):
             raise DivergedError(
                 f"the physics of task {self.task.name} diverged in control step {self.step_index} of {self._stream}; "

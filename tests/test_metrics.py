@@ -20,6 +20,7 @@ from workbench.metrics import (
     elapsed,
     margin_at,
     monitor_row,
+    paired_gain,
     paired_test,
     timeliness_weighted_accuracy,
     wilson,
@@ -217,3 +218,27 @@ def test_row_of_elapsed_time_is_ranked_by_elapsed_time():
     episodes = [judged([-1], length=DEADLINE), judged([-1], length=30, success=True)]
     assert monitor_row(episodes, **META)["auroc"]["1.0"] == 0.5
     assert monitor_row(episodes, **META, ranked=[elapsed(e) for e in episodes])["auroc"]["1.0"] == 1.0
+
+
+def pairs(both: int, only_first: int, only_second: int, neither: int) -> tuple[np.ndarray, np.ndarray]:
+    counts = (both, only_first, only_second, neither)
+    return np.repeat([True, True, False, False], counts), np.repeat([True, False, True, False], counts)
+
+
+def test_paired_gain_is_newcombes():
+    gain, low, high = paired_gain(*pairs(36, 12, 2, 0))  # the example of Newcombe 1998, method 10
+    assert (gain, round(low, 4), round(high, 4)) == (pytest.approx(0.2), 0.0569, 0.3404)
+
+
+@pytest.mark.parametrize("counts", [(3, 5, 0, 8), (0, 16, 0, 0), (8, 7, 1, 0), (20, 0, 0, 30), (5, 5, 5, 5)])
+def test_paired_gain_turns_round_with_its_arms(counts):
+    first, second = pairs(*counts)
+    gain, low, high = paired_gain(first, second)
+    assert -1 <= low <= gain <= high <= 1
+    assert paired_gain(second, first) == pytest.approx((-gain, -high, -low))
+
+
+def test_paired_gain_needs_pairs():
+    for one, two in (([], []), ([True], [True, False])):
+        with pytest.raises(ValueError, match="pairs are needed"):
+            paired_gain(np.array(one), np.array(two))

@@ -235,6 +235,20 @@ def test_failures_that_were_never_winnable_are_told_apart(tmp_path: Path) -> Non
     assert re.search(r"\. 2 failures are recoverable ?:", parsed.text)
 
 
+def test_the_decisive_step_is_told_and_the_terminal_lists_every_label(tmp_path: Path) -> None:
+    more = {"decided": 15, "median_decisive": 61.0, "median_window_steps": 8.0, "median_responsibility": 0.875}
+    more |= {"with_effect": 17, "median_effect": 58.0, "median_onset_interval_steps": 4.0}
+    more |= {"simulated_steps": {"onset": 18_000, "point of no return": 1_800, "decisive step": 900}}
+    metrics = METRICS | {"labels": METRICS["labels"] | more}
+    _, parsed = page(tmp_path, metrics)
+    assert "In 15/18 failures there is a decisive step" in parsed.text
+    assert "for a median of 8 steps" in parsed.text
+    rows = {line.split("  ")[0].strip(): line.split() for line in shown(metrics, only=("labels",)).splitlines()}
+    assert rows["onset"][1:] == ["18/20", "64", "4", "1000"]
+    assert rows["decisive step"][2:] == ["15/20", "61", "\u2014", "50"]
+    assert rows["effect"][1:3] == ["17/20", "58"]
+
+
 def test_a_fault_is_told_in_words(tmp_path: Path) -> None:
     _, parsed = page(tmp_path, METRICS | {"fault_words": {"push": "Something pushes."}})
     assert "push Something pushes." in parsed.text

@@ -57,7 +57,8 @@ def make_episode(number: int, **changes: Any) -> Episode:
         "instruction": "lift the cube\0", "policy": "flow", "perturbation": "slip" if number % 2 else "",
         "perturbations": json.dumps([{"name": "slip", "force_n": number / 3}]), "execute": 4, "length": length,
         "success": number % 2 == 0, "outcome": "", "failure_mode": "", "t_inj": -1, "t_eff": -1, "t_on": -1,
-        "t_on_low": -1, "t_on_high": -1, "t_pnr": -1, "twin": "",
+        "t_on_low": -1, "t_on_high": -1, "t_pnr": -1, "t_pnr_low": -1, "t_pnr_high": -1, "t_dec": -1, "t_dec_end": -1,
+        "t_dec_by": "", "responsibility": 0.0, "responsibility_low": 0.0, "responsibility_high": 0.0, "twin": "",
     }  # fmt: skip
     values = rng.normal(size=(length, memory))
     return Episode(record | changes, steps, called if calls else {}, values)
@@ -595,7 +596,7 @@ def test_another_header_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.zarr"
     write(path, (0,))
     assert Store.open(path).header == HEADER
-    for change in ({"task": "door"}, {"schema": 2}, {"control_hz": 10.0}, {"deadline": 5}):
+    for change in ({"task": "door"}, {"schema": 1}, {"control_hz": 10.0}, {"deadline": 5}):
         with pytest.raises(StoreError, match=f"made with {next(iter(change))} .*another store"):
             StoreWriter.open(path, dataclasses.replace(HEADER, **change))
     StoreWriter.open(path, dataclasses.replace(HEADER, config={}, seed=9)).close()
@@ -629,7 +630,7 @@ def test_another_schema_is_refused(tmp_path: Path) -> None:
     root["attributes"]["schema"] = 7
     (path / "zarr.json").write_text(json.dumps(root))
     for use in (lambda: Store.open(path), lambda: StoreWriter.open(path, HEADER)):
-        with pytest.raises(StoreError, match="schema 7, this version knows 1"):
+        with pytest.raises(StoreError, match="schema 7, this version knows 2"):
             use()
 
 

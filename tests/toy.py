@@ -2,7 +2,8 @@
 
 The scene breaks at control step ``breaks``.  While broken, the policy's actions have no effect and the expert's mend
 it, until control step ``rots``, after which nothing helps.  Without a break the policy needs ``GOAL`` steps; with one,
-onset and point of no return follow by counting.
+onset, point of no return and decisive step follow by counting.  A fault of the action channel turns actions round, and
+a negative action breaks the scene.
 """
 
 from __future__ import annotations
@@ -53,11 +54,15 @@ class ToyScene:
         return self.observe()
 
     def _begin_step(self) -> None:
-        if any(record["breaks"] == self._step for record in self._records):
+        if any(record["breaks"] == self._step and "turned_steps" not in record for record in self._records):
             self._broken = True
 
-    def step(self, action: Array) -> tuple[Observation, float, bool, bool, Record]:
+    def step(self, action: Array, as_asked: bool = False) -> tuple[Observation, float, bool, bool, Record]:
         rotten = any(self._step >= record["rots"] for record in self._records)
+        turned = any(r["breaks"] <= self._step < r["breaks"] + r.get("turned_steps", 0) for r in self._records)
+        if turned and not as_asked:
+            action = -np.abs(action)
+        self._broken = self._broken or bool(action[0] < 0)
         if self._broken and action[0] >= MEND and not rotten:
             self._broken = False
         elif not self._broken:
@@ -137,3 +142,8 @@ class ToyExpert(ToyPolicy):
 
 def broken(breaks: int, rots: int) -> Record:
     return {"name": "break", "channel": "physics", "breaks": breaks, "rots": rots}
+
+
+def turned(breaks: int, steps: int, rots: int = 0) -> Record:
+    """A fault of the action channel: actions are turned round, which breaks the scene."""
+    return broken(breaks, rots) | {"name": "turn", "channel": "action", "turned_steps": steps}

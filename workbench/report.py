@@ -96,7 +96,7 @@ def terminal_tables(metrics: Record, only: Sequence[str] = SECTIONS) -> list[Ren
     makers = {
         "policy": _policy_line,
         "perturbed": _fault_table,
-        "labels": _label_line,
+        "labels": _label_table,
         "monitors": _monitor_table,
         "strategies": _strategy_table,
     }
@@ -283,6 +283,10 @@ def label_row(metrics: Record) -> Record | None:
         "lost": points.count(0),
         "winnable_pnr": _step(float(np.median(winnable)) if winnable else None),
         "recoverable": labels.get("recoverable"),
+        "decided": count(labels["decided"], labels["with_onset"]) if labels.get("decided") else None,
+        "decisive": _step(labels.get("median_decisive")),
+        "window": _step(labels.get("median_window_steps")),
+        "responsibility": number(labels.get("median_responsibility"), 2),
         "replay": None if error is None else "bit for bit" if error == 0 else f"to within {error:.2g}",
     }
 
@@ -500,12 +504,24 @@ def _policy_line(metrics: Record) -> RenderableType | None:
     return f"policy: {row['percent']} success without faults ({row['of']})" if row else None
 
 
-def _label_line(metrics: Record) -> RenderableType | None:
-    row = label_row(metrics)
-    if not row:
+def _label_table(metrics: Record) -> RenderableType | None:
+    labels = metrics.get("labels")
+    if not labels:
         return None
-    medians = f"median onset {row['onset']}, point of no return {row['pnr']}"
-    return f"labels: {row['count']} failures with an onset; {medians} (steps)"
+    failed, labelled = labels["failed"], labels["with_onset"]
+    steps = labels.get("simulated_steps", {})
+
+    def row(name: str, found: int, key: str, width: str = "", search: str = "") -> list[str]:
+        cost = number(steps[search] / labelled, 0) if labelled and search in steps else NONE
+        return [name, count(found, failed), _step(labels.get(key)), _step(labels.get(width)), cost]
+
+    rows = [
+        row("effect", labels.get("with_effect", 0), "median_effect"),
+        row("onset", labelled, "median_onset", "median_onset_interval_steps", "onset"),
+        row("point of no return", labelled, "median_pnr", "median_pnr_interval_steps", "point of no return"),
+        row("decisive step", labels.get("decided", 0), "median_decisive", search="decisive step"),
+    ]
+    return _table("labels", "label|>failures|>median step|>interval, steps|>simulated steps each", rows)
 
 
 def _fault_table(metrics: Record) -> RenderableType | None:

@@ -279,6 +279,14 @@ class _Slot:
             "t_on_low": -1,
             "t_on_high": -1,
             "t_pnr": -1,
+            "t_pnr_low": -1,
+            "t_pnr_high": -1,
+            "t_dec": -1,
+            "t_dec_end": -1,
+            "t_dec_by": "",
+            "responsibility": 0.0,
+            "responsibility_low": 0.0,
+            "responsibility_high": 0.0,
             "twin": "",
         }
         return Episode(record, steps, calls, memory)

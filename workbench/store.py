@@ -49,14 +49,17 @@ import numpy as np
 from workbench.errors import StoreError, UnknownNameError
 from workbench.types import EPISODE_COLUMNS, Array, Episode, EpisodeCalls, Record, split_of
 
-SCHEMA = 1
+SCHEMA = 2
 BATCH = 16
 """Episodes that are committed at once ..."""
 BATCH_BYTES = 2**26
 """... or fewer, if their arrays are larger than this: images."""
 LOCK_WAIT_S = 2.0
 """How long to wait for a part that another process holds: annotating takes less, a writer more."""
-LABELS = ("t_eff", "t_on", "t_on_low", "t_on_high", "t_pnr", "outcome", "failure_mode", "twin")
+LABELS = (
+    "t_eff", "t_on", "t_on_low", "t_on_high", "t_pnr", "t_pnr_low", "t_pnr_high", "t_dec", "t_dec_end", "t_dec_by",
+    "responsibility", "responsibility_low", "responsibility_high", "outcome", "failure_mode", "twin",
+)  # fmt: skip
 """Columns that :meth:`Store.annotate` may rewrite."""
 
 _ENDS = {"steps": "step_end", "calls": "call_end", "memory": "memory_end"}
@@ -285,7 +288,7 @@ class Store:
 
     @property
     def episodes(self) -> dict[str, Array]:
-        """Column -> (N,) values, read-only: int64, bool, or str objects; the columns are EPISODE_COLUMNS."""
+        """Column -> (N,) values, read-only: int64, float64, bool, or str objects; the columns are EPISODE_COLUMNS."""
         return {name: self._columns[name] for name in EPISODE_COLUMNS}
 
     @property
@@ -763,7 +766,7 @@ def _rewrite_labels(part: Path, rows: Mapping[int, str], labels: Mapping[str, Re
 
 
 def _column_dtype(name: str) -> str:
-    return {str: "string", int: "int64", bool: "bool"}[_COLUMNS[name]]
+    return {str: "string", int: "int64", bool: "bool", float: "float64"}[_COLUMNS[name]]
 
 
 def _column(name: str, values: list[Any]) -> Array:
@@ -783,6 +786,8 @@ def _checked(column: str, value: Any) -> Any:
     fits = type(plain) is kind
     if fits and kind is int:
         fits = -(2**63) <= plain < 2**63
+    elif fits and kind is float:
+        fits = bool(np.isfinite(plain))
     elif fits and kind is str:
         fits = plain.encode(errors="ignore").decode() == plain  # a lone surrogate has no UTF-8
     if not fits:

@@ -218,8 +218,11 @@ class Scene(Protocol):
         """Reset to the episode that the stream and the drawn perturbations decide; returns the observation."""
         ...
 
-    def step(self, action: Array) -> tuple[Observation, float, bool, bool, Record]:
-        """Apply one action (A,); gymnasium's five values; ``info["applied"]`` is the action as executed."""
+    def step(self, action: Array, as_asked: bool = False) -> tuple[Observation, float, bool, bool, Record]:
+        """Apply one action (A,); gymnasium's five values; ``info["applied"]`` is the action as executed.
+
+        With ``as_asked`` the perturbations see the action but cannot change it; whatever else they do goes on.
+        """
         ...
 
     def observe(self) -> Observation:
@@ -459,11 +462,19 @@ EPISODE_COLUMNS: Mapping[str, type] = {
     "outcome": str,
     "failure_mode": str,
     "t_inj": int,  # -1: never
-    "t_eff": int,  # -1: not measured or none
+    "t_eff": int,  # -1: not measured or none; so are the next eight
     "t_on": int,
     "t_on_low": int,
     "t_on_high": int,
     "t_pnr": int,
+    "t_pnr_low": int,
+    "t_pnr_high": int,
+    "t_dec": int,  # first of the replaced control steps that turn failure into success
+    "t_dec_end": int,  # one past the last of them
+    "t_dec_by": str,  # "twin" or "expert": whose actions they were; "" where there is no decisive step
+    "responsibility": float,  # gain in value by that replacement; 0 where there is no decisive step
+    "responsibility_low": float,
+    "responsibility_high": float,
     "twin": str,  # uid of the nominal twin, "" if there is none
 }
 

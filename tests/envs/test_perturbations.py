@@ -554,3 +554,19 @@ def test_observation_freeze_keeps_what_earlier_faults_showed(reference):
     trace = reference.run([bias, drawn("observation_freeze", reference)])
     for seen in trace.seen[START : START + DURATION]:
         assert np.allclose(seen["cube_pos"] - trace.true[START]["cube_pos"], [0.03, 0, 0], atol=1e-15)
+
+
+@pytest.mark.parametrize("name", ["slip", "action_bias", "latency"])
+def test_an_action_executed_as_asked_bypasses_the_fault_which_goes_on(reference, name):
+    steps = {"slip": {"open_steps": 20}, "latency": {"latency_steps": 3}}.get(name, {})
+    record = drawn(
+        name, reference, **({"start_step": 0, "stage": None} if name == "slip" else {"start_step": 0}), **steps
+    )
+    scene, action = reference.task.scene(), np.array([0.3, -0.2, 0.1, 0, 0, 0, 1.0])
+    scene.begin(Stream(1, 1), [record])
+    assert not np.array_equal(scene.step(action)[-1]["applied"], action)
+    assert np.array_equal(scene.step(2 * action, as_asked=True)[-1]["applied"], np.clip(2 * action, -1, 1))
+    assert not np.array_equal(scene.step(action)[-1]["applied"], action)
+    if name == "latency":  # what was executed as asked is in the queue, too
+        assert np.array_equal(scene.step(action)[-1]["applied"], action)
+        assert np.array_equal(scene.step(action)[-1]["applied"], np.clip(2 * action, -1, 1))

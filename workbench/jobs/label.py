@@ -1,4 +1,4 @@
-"""Onset and point of no return of every failed episode, measured by branching."""
+"""Effect, onset, point of no return and decisive step of every failed episode, measured by branching."""
 
 from __future__ import annotations
 
@@ -7,17 +7,64 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from workbench.branch import drive, find_onset, find_point_of_no_return, replay
+from workbench.branch import (
+    Onset,
+    PointOfNoReturn,
+    Replayed,
+    drive,
+    find_onset,
+    find_point_of_no_return,
+    replay,
+    stream_of,
+)
 from workbench.config import Run
 from workbench.crew import batches, crew
+from workbench.decisive import Decision, effect_step, find_decision
 from workbench.errors import ConfigError
 from workbench.progress import console, progress
 from workbench.report import terminal_tables
+from workbench.rollout import Launch, Lockstep
 from workbench.runner import spread
 from workbench.store import Store
-from workbench.types import Array, Record
+from workbench.types import Array, Episode, Record, Task
 
 EPISODES_PER_BATCH = 10
+
+
+SEARCHES = ("onset", "point of no return", "decisive step")
+UNKNOWN: Record = {
+    **dict.fromkeys(("t_eff", "t_on", "t_on_low", "t_on_high", "t_pnr", "t_pnr_low", "t_pnr_high"), -1),
+    **dict.fromkeys(("t_dec", "t_dec_end"), -1),
+    **dict.fromkeys(("responsibility", "responsibility_low", "responsibility_high"), 0.0),
+    **dict.fromkeys(("t_dec_by", "twin"), ""),
+    "outcome": "failure",
+}
+"""Labels of an episode that has none."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How labels are measured.
+
+    Attributes
+    ----------
+    branches : rising numbers of branches at which a value is looked at.
+    stride : control steps between the expert's first trials.
+    windows : rising numbers of control steps whose actions are replaced.
+    pairs : branches with and without a replacement, which say how much it gains.
+    """
+
+    branches: tuple[int, ...]
+    stride: int
+    windows: tuple[int, ...]
+    pairs: int
+
+    def __post_init__(self) -> None:
+        if self.stride < 1 or self.pairs < 1:
+            raise ConfigError(f"job.stride={self.stride} and job.pairs={self.pairs} must be at least 1")
+        for name, rising in (("branches", self.branches), ("windows", self.windows)):
+            if not rising or any(one < 1 for one in rising) or sorted(set(rising)) != list(rising):
+                raise ConfigError(f"job.{name}={list(rising)} must be rising numbers from 1 on, for example [4,8,16]")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,41 +73,48 @@ class Batch:
 
     run: Run
     expert: Record
-    branches: tuple[int, ...]
-    stride: int
+    settings: Settings
     numbers: list[int]
 
 
 @dataclasses.dataclass(frozen=True)
 class Label:
-    """What branching found of one episode."""
+    """What branching found of one episode.
+
+    Attributes
+    ----------
+    columns : values of the store's label columns.
+    steps : search -> control steps that were simulated for it.
+    """
 
     uid: str
     columns: Record
+    steps: dict[str, int]
     replay_error: float
 
 
-def run(run: Run, expert: Record, branches: Sequence[int], stride: int) -> None:
+def run(run: Run, expert: Record, branches: Sequence[int], stride: int, windows: Sequence[int], pairs: int) -> None:
     """Label the failed episodes of ``datasets/<store>.zarr``; those labelled already with these settings are kept."""
     run.refuse_other_store()
-    if stride < 1:
-        raise ConfigError(f"job.stride={stride} must be at least 1")
-    if not branches or any(b < 1 for b in branches) or sorted(set(branches)) != list(branches):
-        raise ConfigError(f"job.branches={list(branches)} must be rising numbers of branches, for example [4,8,16]")
+    settings = Settings(tuple(branches), stride, tuple(windows), pairs)
     store = Store.open(run.store)
-    forget_other_settings(run, store, {"branches": list(branches), "stride": stride})
+    forget_other_settings(
+        run, store, dataclasses.asdict(settings) | {"branches": list(branches), "windows": list(windows)}
+    )
     store = Store.open(run.store)
     failed = failures(store.episodes)
     wanted = [number for number in failed if store.episodes["t_on"][number] < 0]
     with progress("labels", len(failed)) as advance:
         advance(len(failed) - len(wanted))
-        items = [Batch(run, expert, tuple(branches), stride, part) for part in batches(wanted, EPISODES_PER_BATCH)]
-        errors = [run.metrics().get("labels", {}).get("replay_max_abs_error", 0.0)]
+        items = [Batch(run, expert, settings, part) for part in batches(wanted, EPISODES_PER_BATCH)]
+        known = run.metrics().get("labels", {})
+        error, steps = known.get("replay_max_abs_error", 0.0), known.get("simulated_steps", dict.fromkeys(SEARCHES, 0))
         for found in spread(label_batch, items, run.config["runner"]):
             # Batch by batch, so that an interrupted job keeps what it has measured.
             store.annotate_many({label.uid: label.columns for label in found})
-            errors += [label.replay_error for label in found]
-            run.update_metrics(labels={"replay_max_abs_error": max(errors)})
+            error = max([error, *(label.replay_error for label in found)])
+            steps = {name: steps[name] + sum(label.steps[name] for label in found) for name in SEARCHES}
+            run.update_metrics(labels={"replay_max_abs_error": error, "simulated_steps": steps})
             advance(len(found))
     run.update_metrics(labels=summary(Store.open(run.store).episodes))
     console.print(*terminal_tables(run.metrics(), only=("labels",)))
@@ -70,8 +124,8 @@ def forget_other_settings(run: Run, store: Store, settings: Record) -> None:
     """Take back labels that were measured with other settings, so that a store never mixes the two."""
     before = run.metrics().get("labels", {}).get("settings")
     if before not in (None, settings):
-        unknown = dict.fromkeys(("t_on", "t_on_low", "t_on_high", "t_pnr"), -1) | {"outcome": "failure"}
-        store.annotate_many({store.uids[number]: unknown for number in failures(store.episodes)})
+        store.annotate_many({store.uids[number]: UNKNOWN for number in failures(store.episodes)})
+        run.update_metrics(labels={"simulated_steps": dict.fromkeys(SEARCHES, 0)})
     run.update_metrics(labels={"settings": settings})
 
 
@@ -88,45 +142,108 @@ def label_batch(batch: Batch) -> list[Label]:
     """Label one batch in this process."""
     mine = crew(batch.run)
     store = Store.open(batch.run.store)
-    wanted = ("obs/*", "state", "action")
+    wanted = ("obs/*", "state", "action", "applied")
     episodes = [store.episode(number, steps=wanted, calls=("step", "chunk")) for number in batch.numbers]
-    policy = mine.lockstep("branches", mine.policy)
-    expert = mine.lockstep("expert", mine.expert(batch.expert))
-    scene = batch.run.task.scene()
-    onsets = drive([find_onset(episode, mine.policy, scene, batch.branches) for episode in episodes], policy)
-    points = drive([find_point_of_no_return(episode, batch.stride) for episode in episodes], expert)
-    labels = []
-    for episode, onset, point in zip(episodes, onsets, points, strict=True):
-        columns = {
-            "t_on": onset.step,
-            "t_on_low": onset.low,
-            "t_on_high": onset.high,
-            "t_pnr": point,
-            # Recoverable: when the policy had lost, the expert could still have won.
-            "outcome": "recoverable failure" if point > onset.step else "catastrophic failure",
-        }
-        middle = len(episode.steps["action"]) // 2
-        labels.append(Label(episode.record["uid"], columns, replay(scene, episode, middle).max_abs_error))
-    return labels
+    expert = mine.expert(batch.expert)
+    drivers = mine.lockstep("branches", mine.policy), mine.lockstep("expert", expert)
+    return label_episodes(episodes, batch.run.task, *drivers, batch.settings)
+
+
+def label_episodes(
+    episodes: Sequence[Episode], task: Task, policy: Lockstep, expert: Lockstep, settings: Settings
+) -> list[Label]:
+    """Labels of failed episodes, which need ``obs``, ``state``, ``action``, ``applied`` and their policy calls."""
+    scene = task.scene()
+    rounds, driver, reference = settings.branches, policy.policy, expert.policy
+    twins = nominal_twins(episodes, policy)
+    onsets = drive([find_onset(episode, driver, scene, rounds) for episode in episodes], policy)
+    points = drive([find_point_of_no_return(episode, settings.stride) for episode in episodes], expert)
+    decisions = drive(
+        [
+            find_decision(episode, twin, onset.step, driver, reference, scene, settings.windows, settings.pairs)
+            for episode, twin, (onset, _) in zip(episodes, twins, onsets, strict=True)
+        ],
+        policy,
+    )
+    return [
+        label(episode, twin, onset, point, decision, replay(scene, episode, len(episode.steps["action"]) // 2))
+        for episode, twin, onset, point, decision in zip(episodes, twins, onsets, points, decisions, strict=True)
+    ]
+
+
+def nominal_twins(episodes: Sequence[Episode], policy: Lockstep) -> list[Episode | None]:
+    """The nominal twin of every perturbed episode, rolled again; None for nominal ones."""
+    perturbed = [place for place, episode in enumerate(episodes) if episode.record["perturbation"]]
+    launches = [Launch(stream_of(episodes[place])) for place in perturbed]
+    twins: list[Episode | None] = [None] * len(episodes)
+    for number, twin in policy.record_numbered(launches):
+        twins[perturbed[number]] = twin
+    return twins
+
+
+def label(
+    episode: Episode,
+    twin: Episode | None,
+    onset: tuple[Onset, int],
+    point: tuple[PointOfNoReturn, int],
+    decision: tuple[Decision, int],
+    replayed: Replayed,
+) -> Label:
+    """Put together what the searches found of one episode."""
+    (start, start_steps), (lost, lost_steps), (decisive, decisive_steps) = onset, point, decision
+    columns = {
+        "t_eff": -1 if twin is None else effect_step(episode, twin),
+        "t_on": start.step,
+        "t_on_low": start.low,
+        "t_on_high": start.high,
+        "t_pnr": lost.step,
+        "t_pnr_low": lost.low,
+        "t_pnr_high": lost.high,
+        "t_dec": decisive.step,
+        "t_dec_end": decisive.end,
+        "t_dec_by": decisive.by,
+        "responsibility": decisive.responsibility,
+        "responsibility_low": decisive.low,
+        "responsibility_high": decisive.high,
+        "twin": "" if twin is None else twin.record["uid"],
+        # Recoverable: when the policy had lost, the expert could still have won.
+        "outcome": "recoverable failure" if lost.step > start.step else "catastrophic failure",
+    }
+    rolled = decisive_steps + decisive.detour_steps + (0 if twin is None else int(twin.record["length"]))
+    steps = dict(zip(SEARCHES, (start_steps, lost_steps, rolled), strict=True))
+    return Label(episode.record["uid"], columns, steps, replayed.max_abs_error)
 
 
 def summary(episodes: Mapping[str, Array]) -> Record:
     """Counts and medians over the labelled failures."""
     failed = failures(episodes)
     labelled = [number for number in failed if episodes["t_on"][number] >= 0]
+    decided = [number for number in labelled if episodes["t_dec"][number] >= 0]
 
-    def column(name: str) -> list[int]:
-        return [int(episodes[name][number]) for number in labelled]
+    def column(name: str, numbers: Sequence[int] = labelled) -> list[int]:
+        return [int(episodes[name][number]) for number in numbers]
 
-    onsets, points = column("t_on"), column("t_pnr")
-    widths = np.subtract(column("t_on_high"), column("t_on_low"))
+    def median(values: Sequence[float]) -> float | None:
+        return float(np.median(values)) if len(values) else None
+
+    def width(name: str) -> float | None:
+        return median([high - low for low, high in zip(column(f"{name}_low"), column(f"{name}_high"), strict=True)])
+
+    effects = [step for step in column("t_eff") if step >= 0]
     return {
         "failed": len(failed),
         "with_onset": len(labelled),
-        "median_onset": float(np.median(onsets)) if onsets else None,
-        "median_onset_interval_steps": float(np.median(widths)) if onsets else None,
-        "median_pnr": float(np.median(points)) if points else None,
+        "median_onset": median(column("t_on")),
+        "median_onset_interval_steps": width("t_on"),
+        "median_pnr": median(column("t_pnr")),
+        "median_pnr_interval_steps": width("t_pnr"),
+        "with_effect": len(effects),
+        "median_effect": median(effects),
+        "decided": len(decided),
+        "median_decisive": median(column("t_dec", decided)),
+        "median_window_steps": median([episodes["t_dec_end"][n] - episodes["t_dec"][n] for n in decided]),
+        "median_responsibility": median([float(episodes["responsibility"][number]) for number in decided]),
         "recoverable": sum(episodes["outcome"][number] == "recoverable failure" for number in labelled),
-        "onsets": onsets,
-        "points_of_no_return": points,
+        "onsets": column("t_on"),
+        "points_of_no_return": column("t_pnr"),
     }

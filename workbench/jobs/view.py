@@ -163,6 +163,11 @@ def notes_of(record: Record) -> str:
         if record["t_on"] >= 0
         else "- onset: not measured",
         f"- point of no return: {moment(record['t_pnr'])}",
+        f"- decisive: steps {record['t_dec']} to {record['t_dec_end'] - 1}, replaced by the {record['t_dec_by']}'s, "
+        f"gain {record['responsibility']:.2f} in success, 95 % interval {record['responsibility_low']:.2f} to "
+        f"{record['responsibility_high']:.2f}"
+        if record["t_dec"] >= 0
+        else "- decisive: no step found",
         f"- episode: `{record['uid']}`, {record['split']} split",
     ]
     return "\n".join(lines)
