@@ -32,10 +32,13 @@ class SceneTask:
     ----------
     gripper : whether the last number of an action commands fingers, above zero to close.
     object_is_free : whether the manipulated object hangs on nothing but a free joint.
+    demonstration_noise : standard deviations, as fractions of the action's range, of the noise under which the expert
+        shows how to come back and still succeeds.
     """
 
     gripper = True
     object_is_free = True
+    demonstration_noise = (0.05, 0.2)
 
     def __init__(self, out_of_range: str = "clip", cameras: Mapping[str, Any] | None = None) -> None:
         if out_of_range not in OUT_OF_RANGE:

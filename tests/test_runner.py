@@ -9,9 +9,10 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from workbench.errors import ConfigError
+from workbench.errors import ConfigError, DivergedError, UnknownNameError
 from workbench.runner import spread
 
 PARENT = """
@@ -70,3 +71,20 @@ def test_no_worker_outlives_a_killed_parent(tmp_path):
         for pid in workers:
             if not gone(pid):
                 os.kill(pid, signal.SIGKILL)
+
+
+def complain(number: int) -> None:
+    if number == 1:
+        raise UnknownNameError("camera", "rist", ["wrist", "side"])
+    raise DivergedError("gone", np.ones(7))
+
+
+@pytest.mark.parametrize(("number", "kind"), [(1, UnknownNameError), (2, DivergedError)])
+def test_an_error_of_a_worker_is_the_same_error_here(number, kind):
+    """Its constructor takes other arguments than its message, which must not break the pool."""
+    with pytest.raises(kind) as here:
+        complain(number)
+    with pytest.raises(kind) as caught:
+        list(spread(complain, [number, number], {"workers": 2}))
+    assert str(caught.value) == str(here.value)
+    assert {**vars(caught.value)}.keys() == {**vars(here.value)}.keys()

@@ -21,7 +21,7 @@ import pytest
 
 from workbench.errors import StoreError
 from workbench.store import Store, StoreHeader, StoreWriter
-from workbench.types import Episode
+from workbench.types import EPISODE_COLUMNS, Episode
 
 HEADER = StoreHeader(task="lift", control_hz=20.0, deadline=100, config={}, versions={}, seed=0)
 PER_COMMIT = 3
@@ -34,11 +34,10 @@ def make_episode(number: int) -> Episode:
     steps = {"obs/eef_pos": rng.normal(size=(length, 3)), "action": rng.normal(size=(length, 7)).astype(np.float32)}
     steps |= {"state": rng.normal(size=(length, 150)), "predicates/grasped": rng.random(length) < 0.5}
     called = {"step": 8 * np.arange(calls), "samples": rng.normal(size=(calls, 32, 16, 7)).astype(np.float32)}
-    record: dict[str, Any] = {
+    record: dict[str, Any] = {name: kind() for name, kind in EPISODE_COLUMNS.items()} | {
         "uid": f"0:{number}:ab", "index": number, "seed": 0, "split": "train", "task": "lift", "model": "ab",
         "instruction": "lift", "policy": "flow", "perturbation": "", "perturbations": "[]", "execute": 4,
-        "length": length, "success": True, "outcome": "", "failure_mode": "", "t_inj": -1, "t_eff": -1, "t_on": -1,
-        "t_on_low": -1, "t_on_high": -1, "t_pnr": -1, "twin": "",
+        "length": length, "success": True,
     }  # fmt: skip
     return Episode(record, steps, called, rng.normal(size=(length, 30 + number % 3)))
 

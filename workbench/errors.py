@@ -14,6 +14,16 @@ from typing import Any
 class WorkbenchError(Exception):
     """Something that a person asked for cannot be done; the message says why and what to do."""
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """By its message, not by its constructor's arguments, so that it also reaches us from a worker process."""
+        return _again, (type(self), self.args, self.__dict__)
+
+
+def _again(kind: type[WorkbenchError], arguments: tuple[Any, ...], attributes: dict[str, Any]) -> WorkbenchError:
+    error = kind.__new__(kind)
+    error.args, error.__dict__ = arguments, attributes
+    return error
+
 
 class ConfigError(WorkbenchError, ValueError):
     """A configuration value is unknown, of the wrong type or out of its bounds."""

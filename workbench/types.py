@@ -194,6 +194,11 @@ class Task(Protocol):
         ...
 
     @property
+    def demonstration_noise(self) -> tuple[float, float]:
+        """Bounds of the noise on demonstrations, standard deviation as a fraction of the action's range."""
+        ...
+
+    @property
     def trails(self) -> Sequence[str]:
         """Bodies whose paths are worth drawing: the gripper's, the manipulated object's."""
         ...

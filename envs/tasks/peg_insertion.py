@@ -110,6 +110,7 @@ class PegInsertion(Tabletop):
     instruction = "put the peg into the hole"
     stages = ("reach", "grasp", "lift", "align", "insert")
     deadline = 200
+    demonstration_noise = (0.01, 0.03)
     observation_sizes: Mapping[str, int] = {
         "eef_pos": 3,
         "eef_quat": 4,

@@ -14,7 +14,7 @@ from workbench.progress import console, progress
 from workbench.rollout import Launch
 from workbench.runner import spread
 from workbench.store import Store
-from workbench.types import Record, Stream, episode_index
+from workbench.types import Record, Stream, Task, episode_index
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +31,7 @@ def run(run: Run, episodes: int, expert: Record, noise: Record | None) -> None:
     if episodes < 1:
         raise ConfigError(f"job.episodes={episodes} must be at least 1")
     done = set(Store.open(run.demos).uids) if run.demos.exists() else set()
-    specification = build(noise) if noise else None
+    specification = build(with_strength(noise, run.task)) if noise else None
     launches = []
     for number in range(episodes):
         stream = Stream(run.seed, episode_index("train", number))
@@ -46,6 +46,13 @@ def run(run: Run, episodes: int, expert: Record, noise: Record | None) -> None:
     successes = int(sum(stored["success"]))
     run.update_metrics(demonstrations={"episodes": len(stored["success"]), "successes": successes})
     console.print(f"{successes} of {len(stored['success'])} demonstrations succeed: {run.shown(run.demos)}")
+
+
+def with_strength(noise: Record, task: Task) -> Record:
+    """The noise's specification, as strong as the task bears unless it says how strong."""
+    if noise.get("std_fraction", 0) is not None:
+        return noise
+    return noise | {"std_fraction": list(task.demonstration_noise)}
 
 
 def collect_batch(batch: Batch) -> list[Record]:
