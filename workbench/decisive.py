@@ -87,18 +87,18 @@ def find_decision(
     twin    the nominal twin's executed actions, while the state still is the twin's, if the twin succeeds
     expert  the reference expert, asked anew at every step, once the state has left the twin's, or without such a twin
 
-    Decisive is the earliest t, and of its windows the shortest, with y(do(ã)) = 1 under the episode's own noise, and
-    with a causal responsibility V(s_t, do(ã)) - V(s_t, a) whose 95 % interval lies above 0: a replacement that wins
-    once by another throw of the dice is none.  Both values are from ``count`` branches behind e, with common random
-    numbers.  At most ``CANDIDATES`` replacements are asked for their responsibility, so the interval of one that was
-    chosen after others is a little too favourable.  Definitions after Who&When (Zhang et al., ICML 2025: the earliest
-    step whose correction flips the outcome) and CausalFlow (arXiv 2605.25338, 2026: responsibility as a change in
-    success probability).
+    Decisive is the earliest t whose longest window has y(do(ã)) = 1 under the episode's own noise and a causal
+    responsibility V(s_t, do(ã)) - V(s_t, a) whose 95 % interval lies above 0 (a replacement that wins once by another
+    throw of the dice is none), and of its windows the shortest of which that holds.  Both values are from ``count``
+    branches behind e, with common random numbers.  At most ``CANDIDATES`` replacements are asked for their
+    responsibility, so the interval of one that was chosen after others is a little too favourable.  Definitions after
+    Who&When (Zhang et al., ICML 2025: the earliest step whose correction flips the outcome) and CausalFlow (arXiv
+    2605.25338, 2026: responsibility as a change in success probability).
 
-    The search begins with the longest window that reaches the onset, before which the actions that were executed still
-    left the policy its chance; and not before t_inj where the twin succeeds, for until then the two are one.  It tries
-    t there and at the policy calls 0, 1, 2, 4, 8, ... behind; where one flips, every step since the one before, too.  A
-    flip between steps that were not tried is missed.
+    The search begins at t_inj where the twin succeeds, for until then the two are one, and otherwise with the longest
+    window that reaches the onset.  It tries t there and at the policy calls 0, 1, 2, 4, 8, ... behind, and, where the
+    onset lies later, in the same way from the longest window that reaches it.  The gap before the first t that flips
+    is halved.  A flip between steps that were not tried is missed.
 
     Parameters
     ----------
@@ -108,53 +108,53 @@ def find_decision(
     count : K.
     """
     reference = twin if twin is not None and twin.record["success"] else None
-    injected = int(episode.record["t_inj"]) if reference else 0
-    coarse = moments(episode, max(0, injected, onset - windows[-1]))
+    injected = int(episode.record["t_inj"]) if reference else -1
+    reaching = max(0, injected, onset - windows[-1])
+    coarse = sorted({*(moments(episode, injected) if injected >= 0 else ()), *moments(episode, reaching)})
     cost = asked = 0
     factual: dict[int, Array] = {}
-    for place, moment in enumerate(coarse):
-        flips: list[Detour] = []
-        # Backwards, so that the steps since the moment before are only asked if this one flips.
-        for steps in ([moment], range(coarse[place - 1] + 1, moment) if place else ()):
-            made = [
-                each for step in steps for each in _detours(episode, reference, step, windows, policy, expert, scene)
-            ]
-            cost += sum(detour.steps for detour in made)
-            flips += yield from _flips(episode, made)
-            if not flips:
-                break
-        for detour in sorted(flips, key=lambda detour: (detour.step, detour.end))[: CANDIDATES - asked]:
-            asked += 1
-            if detour.end not in factual:
-                factual[detour.end] = yield from _successes(episode, detour.end, policy, count)
-            replaced = yield from _replaced(episode, detour, count)
-            gain, low, high = paired_gain(replaced, factual[detour.end])
-            if low > 0:
-                return Decision(detour.step, detour.end, detour.by, gain, low, high, cost)
+
+    def flipping(step: int, window: int) -> Search[Detour | None]:
+        nonlocal cost
+        detour = take_detour(episode, reference, step, call_at(episode, step + window), policy, expert, scene)
+        cost += detour.steps
+        return detour if (yield from _flips(episode, detour)) else None
+
+    def responsible(detour: Detour) -> Search[Decision | None]:
+        if detour.end not in factual:
+            factual[detour.end] = yield from _successes(episode, detour.end, policy, count)
+        replaced = yield from _replaced(episode, detour, count)
+        gain, low, high = paired_gain(replaced, factual[detour.end])
+        return Decision(detour.step, detour.end, detour.by, gain, low, high) if low > 0 else None
+
+    for place, step in enumerate(coarse):
+        found = yield from flipping(step, windows[-1])
+        if found is None:
+            continue
+        last = coarse[place - 1] if place else step - 1
+        while found.step - last > 1:
+            earlier = yield from flipping((last + found.step) // 2, windows[-1])
+            last, found = (last, earlier) if earlier else ((last + found.step) // 2, found)
+        asked += 1
+        decision = yield from responsible(found)
+        if decision:
+            for window in windows[:-1]:
+                shorter = yield from flipping(found.step, window)
+                decisive = (yield from responsible(shorter)) if shorter else None
+                if decisive:
+                    return dataclasses.replace(decisive, detour_steps=cost)
+            return dataclasses.replace(decision, detour_steps=cost)
+        if asked >= CANDIDATES:
+            break
     return Decision(detour_steps=cost)
 
 
-def _detours(
-    episode: Episode,
-    reference: Episode | None,
-    step: int,
-    windows: Sequence[int],
-    policy: Policy,
-    expert: Policy,
-    scene: Scene,
-) -> list[Detour]:
-    """One detour for each end that the windows have from a step."""
-    ends = sorted({call_at(episode, step + window) for window in windows})
-    return [take_detour(episode, reference, step, end, policy, expert, scene) for end in ends]
-
-
-def _flips(episode: Episode, detours: Sequence[Detour]) -> Search[list[Detour]]:
-    """Those detours behind which the policy succeeds with the noise that it had."""
-    open_ended = [detour for detour in detours if detour.start is not None]
-    stream, records = stream_of(episode), perturbations_of(episode)
-    outcomes = yield [Launch(stream, records, detour.start) for detour in open_ended]
-    won = [detour for detour, outcome in zip(open_ended, outcomes, strict=True) if outcome.success]
-    return [detour for detour in detours if detour.success] + won
+def _flips(episode: Episode, detour: Detour) -> Search[bool]:
+    """Whether the policy succeeds behind a detour with the noise that it had."""
+    if detour.start is None:
+        return detour.success
+    (outcome,) = yield [Launch(stream_of(episode), perturbations_of(episode), detour.start)]
+    return outcome.success
 
 
 def _successes(episode: Episode, end: int, policy: Policy, count: int) -> Search[Array]:
