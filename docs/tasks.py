@@ -21,7 +21,7 @@ from workbench.types import Array, Stream
 
 CAMERAS = ("agentview", "wrist", "side")
 TASKS = sorted((Path(__file__).parents[1] / "conf" / "task").glob("*.yaml"))
-MARGIN, HEAD = 4, 16
+MARGIN, HEAD = 4, 30
 
 
 def tile(settings: dict[str, Any], camera: str, profile: str, size: int) -> Array:
@@ -49,9 +49,10 @@ def main() -> None:
     draw = ImageDraw.Draw(sheet)
     for row, path in enumerate(paths):
         settings = yaml.safe_load(path.read_text())
+        draw.text((0, row * (pitch + HEAD) + 2), path.stem, fill="black")
         for column, (camera, profile) in enumerate(columns):
             x, y = column * pitch, row * (pitch + HEAD)
-            draw.text((x, y + 2), f"{path.stem}: {camera}, {profile}", fill="black")
+            draw.text((x, y + 15), f"{camera}, {profile}", fill="gray")
             sheet.paste(Image.fromarray(tile(settings, camera, profile, options.size)), (x, y + HEAD))
     # coverage, not counts: a small red cube keeps its red among thousands of greys
     sheet.quantize(256, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(

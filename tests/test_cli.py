@@ -113,3 +113,11 @@ class FromHydraError(Exception):
 
 def test_messages_that_are_not_known_are_passed_on_in_one_line():
     assert explain_composition(FromHydraError("one\n  two"), []) == "one two"
+
+
+def test_impossible_cameras_are_refused_before_a_store_is_made(tmp_path):
+    said = refused(tmp_path, "collect", "job.episodes=2", "task=push_t", "task.cameras={names: [wrist]}")
+    assert "unknown camera of this task 'wrist'. Known: agentview, side" in said or "EGL" in said  # without any GL
+    said = refused(tmp_path, "collect", "job.episodes=2", "task.cameras={names: [wrist], profile: nice}")
+    assert "unknown profile of task.cameras 'nice'" in said
+    assert not list(tmp_path.glob("datasets/*"))

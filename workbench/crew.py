@@ -80,6 +80,12 @@ def batches(items: Sequence[Item], size: int) -> list[list[Item]]:
     return [list(items[first : first + size]) for first in range(0, len(items), size)]
 
 
+def try_cameras(run: Run) -> None:
+    """Draw one image, where any are asked for, so that what is wrong with them is said before a store is made."""
+    if run.config["task"].get("cameras"):
+        run.task.scene().images()
+
+
 def header(run: Run, policy: str) -> StoreHeader:
     """Header of a store that this run writes: what decides its episodes, and what made it."""
     return StoreHeader(

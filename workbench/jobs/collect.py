@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 
 from workbench.config import Run, build
-from workbench.crew import advance_all, batches, crew, header, write_episodes
+from workbench.crew import advance_all, batches, crew, header, try_cameras, write_episodes
 from workbench.errors import ConfigError
 from workbench.progress import console, progress
 from workbench.rollout import Launch
@@ -30,6 +30,7 @@ def run(run: Run, episodes: int, expert: Record, noise: Record | None) -> None:
     """Collect demonstrations into ``datasets/<demos>.zarr``; those that are there already are kept."""
     if episodes < 1:
         raise ConfigError(f"job.episodes={episodes} must be at least 1")
+    try_cameras(run)
     done = set(Store.open(run.demos).uids) if run.demos.exists() else set()
     specification = build(with_strength(noise, run.task)) if noise else None
     launches = []

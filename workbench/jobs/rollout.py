@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 
 from workbench.config import Run, build
-from workbench.crew import advance_all, batches, crew, header, write_episodes
+from workbench.crew import advance_all, batches, crew, header, try_cameras, write_episodes
 from workbench.errors import ConfigError, StoreError, UnknownNameError
 from workbench.progress import console, progress
 from workbench.report import terminal_tables
@@ -30,6 +30,7 @@ def run(run: Run, episodes: Mapping[str, int], one_each: bool) -> None:
     run.refuse_other_store()
     specifications = {name: build(node) for name, node in run.config["perturbation"].items()}
     launches = plan(run, specifications, episodes, one_each)
+    try_cameras(run)
     head = header(run, "policy")
     run.policy()  # a missing or foreign checkpoint is refused here, once, and not in every worker
     done = refuse_foreign(run, head.config)
