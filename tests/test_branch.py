@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 
@@ -27,7 +28,7 @@ from workbench.branch import (
     stream_of,
 )
 from workbench.rollout import Launch, Lockstep
-from workbench.types import Episode, Stream
+from workbench.types import Episode, PolicyOutput, Stream
 
 DEADLINE = ToyTask().deadline
 
@@ -345,3 +346,35 @@ def test_the_steps_beside_the_injection_are_tried_whatever_the_stride():
     search = find_point_of_no_return(failed(10, 0), 20)
     asked.extend(launch.start.snapshot.step for launch in next(search) if launch.start)
     assert asked == [0, 9, 10, 11, 20]
+
+
+class Remembering(ToyPolicy):
+    """Its chunk depends on what it saw before, and on the noise of the call."""
+
+    def plan(self, observation, noise, samples=0):
+        seen = observation["place"][:, :, 0]
+        drawn = np.array([rng.random() for rng in noise])
+        move = 0.2 + 0.3 * drawn + 0.3 * (seen[:, -1] - seen[:, 0])
+        ramp = np.linspace(1.0, 0.5, self.horizon)
+        return PolicyOutput(np.clip(move, 0, 1)[:, None, None] * ramp[None, :, None])
+
+
+@pytest.mark.parametrize(
+    ("step", "forgotten"),
+    [
+        (6, {}),
+        (8, {}),
+        (8, {"history": ()}),
+        (6, {"queue": np.zeros((0, 0))}),
+        (8, {"calls": 0}),
+    ],
+)
+def test_a_branch_goes_on_as_the_episode_did_and_each_thing_remembered_matters(step, forgotten):
+    """Observation history, queued actions and the number of the call are the policy's part of a snapshot."""
+    policy = Remembering()
+    (episode,) = Lockstep(ToyTask(), policy, 1).record([Launch(Stream(3, 5))])
+    start = dataclasses.replace(start_at(episode, step, policy), **forgotten)
+    (going_on,) = Lockstep(ToyTask(), policy, 1).record([Launch(Stream(3, 5), start=start)])
+    rest = episode.steps["state"][step:]
+    same = len(rest) == len(going_on.steps["state"]) and np.array_equal(rest, going_on.steps["state"])
+    assert same == (not forgotten)
