@@ -60,9 +60,11 @@ def start_at(episode: Episode, step: int, policy: Policy) -> Start:
     calls = int(np.searchsorted(called, step, side="left"))
     queue: Array = np.zeros((0, 0))
     if calls:
-        # The first action of the last chunk was run at its call; what is left of it is still to come.
-        chunk = episode.calls["chunk"][calls - 1][: policy.execute]
-        queue = np.asarray(chunk[step - int(called[calls - 1]) :], dtype=np.float64)
+        # What is left of the last chunk is still to come: as it was asked, for chunks are stored with fewer digits.
+        first, end = int(called[calls - 1]), int(called[calls - 1]) + policy.execute
+        asked = np.asarray(episode.steps["action"][step:end], dtype=np.float64)
+        unasked = episode.calls["chunk"][calls - 1][step + len(asked) - first : policy.execute]
+        queue = np.concatenate([asked, np.asarray(unasked, dtype=np.float64)])
     return Start(snapshot_at(episode, step), history, queue, calls)
 
 
