@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from workbench.envs.pushing.tee import ARENA_M, DISC_M, GOAL, RECTANGLES_M
 from workbench.envs.task import SceneTask
-from workbench.envs.tee import ARENA_M, DISC_M, GOAL, RECTANGLES_M
 from workbench.errors import ConfigError
 from workbench.types import Array, Keyframe, Observation
 
@@ -125,8 +125,8 @@ class PushT(SceneTask):
 
     def predicates(self, data: mujoco.MjData) -> dict[str, float]:
         """What the simulator knows: contact, coverage, distance and angle to the goal, and success."""
-        from workbench.envs.coverage import coverage
         from workbench.envs.observations import touching
+        from workbench.envs.pushing.coverage import coverage
 
         _, block = self._bodies
         position, rotation = data.xpos[block], data.xmat[block]
@@ -168,8 +168,8 @@ class PushT(SceneTask):
 
         The first keyframe is the next control step's; a keyframe's position is the disc's centre.
         """
-        from workbench.envs.coverage import coverage
-        from workbench.envs.pushing import search, slowed
+        from workbench.envs.pushing.coverage import coverage
+        from workbench.envs.pushing.search import search, slowed
 
         cos, sin = observation["block_yaw"]
         pose = np.array([*observation["block_pos"], np.arctan2(sin, cos)])
@@ -203,7 +203,7 @@ class PushT(SceneTask):
 
 def apart(pose: Array, pusher_m: Array) -> bool:
     """Whether a T at a pose (3,) is clear of the walls and of a disc at (2,)."""
-    from workbench.envs.coverage import in_frame, nearest, outside
+    from workbench.envs.pushing.coverage import in_frame, nearest, outside
 
     gap_m = nearest(*in_frame(pose, pusher_m[0], pusher_m[1]))[0] - DISC_M
     return bool(gap_m > APART_M and outside(pose) < -APART_M)

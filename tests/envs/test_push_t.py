@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workbench.envs.controllers.planar import Planar
-from workbench.envs.coverage import corners, coverage, in_frame, in_world, nearest, outside
-from workbench.envs.pushing import PLACES, ROUNDABOUTS_M, search, shove
+from workbench.envs.pushing.coverage import corners, coverage, in_frame, in_world, nearest, outside
+from workbench.envs.pushing.search import PLACES, ROUNDABOUTS_M, search, shove
+from workbench.envs.pushing.tee import AREA_M2, ARENA_M, CENTRE_M, DISC_M, GOAL, GYRATION_M, RECTANGLES_M
 from workbench.envs.tasks.lift import Lift
 from workbench.envs.tasks.push_t import STEP_M, PushT, apart
-from workbench.envs.tee import AREA_M2, ARENA_M, CENTRE_M, DISC_M, GOAL, GYRATION_M, RECTANGLES_M
 from workbench.errors import ConfigError
 from workbench.policies import planar_expert
 from workbench.policies.expert import Expert

@@ -1,14 +1,14 @@
 """Geometry of PushT in the plane, compiled: frames, how far a point is from the T, how much two T's overlap.
 
-A T's pose (3,) is as :mod:`workbench.envs.tee` has it.
+A T's pose (3,) is as :mod:`workbench.envs.pushing.tee` has it.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
+from workbench.envs.pushing.tee import AREA_M2, ARENA_M, OUTLINE_M, RECTANGLES_M
 from workbench.envs.stepper import compiled
-from workbench.envs.tee import AREA_M2, ARENA_M, OUTLINE_M, RECTANGLES_M
 from workbench.types import Array
 
 
