@@ -128,7 +128,7 @@ def test_another_clearance_is_another_model(task):
     other = PegInsertion(clearance_m=0.001)
     assert other.cell.digest != task.cell.digest
     assert PegInsertion(clearance_m=0.0005).cell.digest == task.cell.digest
-    with pytest.raises(SnapshotError, match="of model"):
+    with pytest.raises(SnapshotError, match="the scene's model is"):
         other.scene().restore(task.scene().snapshot())
 
 
