@@ -128,7 +128,7 @@ class MujocoScene(gymnasium.Env[dict[str, Any], Array]):
     """One scene of a task; see :class:`workbench.types.Scene`.
 
     A new scene stands at episode 0 of seed 0.  Perturbations edit ``model`` and ``data``, which belong to this scene
-    alone (3.5 MB); the forces that they apply last for one control step.
+    alone (about 4 MB); the forces that they apply last for one control step.
 
     Attributes
     ----------

@@ -18,7 +18,7 @@ from workbench.rollout import Launch, Start
 from workbench.types import Array, Episode, Observation, Policy, Scene
 
 CANDIDATES = 4
-"""Replacements that are asked for their responsibility."""
+"""Steps that are asked for their responsibility."""
 
 
 def effect_step(episode: Episode, twin: Episode) -> int:
@@ -90,7 +90,7 @@ def find_decision(
     Decisive is the earliest t whose longest window has y(do(ã)) = 1 under the episode's own noise and a causal
     responsibility V(s_t, do(ã)) - V(s_t, a) whose 95 % interval lies above 0 (a replacement that wins once by another
     throw of the dice is none), and of its windows the shortest of which that holds.  Both values are from ``count``
-    branches behind e, with common random numbers.  At most ``CANDIDATES`` replacements are asked for their
+    branches behind e, with common random numbers.  At most ``CANDIDATES`` steps are asked for their
     responsibility, so the interval of one that was chosen after others is a little too favourable.  Definitions after
     Who&When (Zhang et al., ICML 2025: the earliest step whose correction flips the outcome) and CausalFlow (arXiv
     2605.25338, 2026: responsibility as a change in success probability).
