@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from workbench.envs.cameras import Cameras
 
 _STATE = mujoco.mjtState.mjSTATE_INTEGRATION
-SNAPSHOT_VERSION = 2
+SNAPSHOT_VERSION = 3
 """Raise it when the same snapshot would have another future: the layout of memory, a controller's formula."""
 
 
@@ -157,6 +157,8 @@ class MujocoScene(gymnasium.Env[dict[str, Any], Array]):
         self._controller = task.controller(self.model, self.data)
         self._state_size = mujoco.mj_stateSize(self.model, _STATE)
         self._gym_episode = -1
+        self.privileged = False
+        """Whether a privileged driver drives, whom faults of planning do not reach; begin and restore set it False."""
         self.begin(Stream(0, 0))
 
     def begin(self, stream: Stream, perturbations: Sequence[Record] = ()) -> dict[str, Array]:
@@ -165,7 +167,7 @@ class MujocoScene(gymnasium.Env[dict[str, Any], Array]):
         self._effects = [effect_of(record, stream) for record in perturbations]
         self._stream, self._records = stream, tuple(perturbations)
         self._draw()
-        self.step_index, self._stage = 0, 0
+        self.step_index, self._stage, self.privileged = 0, 0, False
         mujoco.mj_fwdPosition(self.model, self.data)
         self._judge()
         self._advance()
@@ -222,6 +224,23 @@ class MujocoScene(gymnasium.Env[dict[str, Any], Array]):
         """What the robot sees now; the same array contents however often it is called."""
         return dict(self._observation)
 
+    def instruction(self) -> str:
+        """What the robot is told to do now."""
+        told = self.task.instruction
+        for effect in self._planning():
+            told = effect.instruction(self, told)
+        return told
+
+    def queue(self, chunk: Array, execute: int) -> Array:
+        """The actions (R, A) that are run of a chunk (H, A) that the policy has just planned."""
+        for effect in self._planning():
+            chunk, execute = effect.chunk(self, chunk), effect.executed(execute, len(chunk))
+        return chunk[:execute]
+
+    def settings(self) -> dict[str, Any]:
+        """What perturbations change about the policy that is asked now; empty if nothing."""
+        return {key: value for effect in self._planning() for key, value in effect.settings().items()}
+
     def images(self) -> dict[str, Array]:
         """What the task's cameras see now, drawn when this is called; nothing if the task has none.
 
@@ -273,14 +292,17 @@ class MujocoScene(gymnasium.Env[dict[str, Any], Array]):
         same = self._stream == snapshot.stream and self._records == snapshot.perturbations
         effects = self._effects if same else [effect_of(record, snapshot.stream) for record in snapshot.perturbations]
         own, memories = self._split(snapshot.memory, effects)
-        if not same or any(effect.active(self.step_index) for effect in effects):
+        if same:
+            self._undo()
+        else:
             self._effects, self._stream, self._records = effects, snapshot.stream, snapshot.perturbations
-            self._draw()  # also takes away the edits of perturbations
-        self.step_index, self._stage = snapshot.step, int(own[-1])
+            self._draw()
+        self.step_index, self._stage, self.privileged = snapshot.step, int(own[-1]), False
+        for effect, memory in zip(effects, memories, strict=True):
+            effect.restore(memory)
+        self._edit()
         mujoco.mj_setState(self.model, self.data, snapshot.state, _STATE)
         self._controller.memory[:] = own[:-1]
-        for effect, memory in zip(effects, memories, strict=True):
-            effect.restore(self, memory)
         mujoco.mj_fwdPosition(self.model, self.data)
         self._judge()
         return self._see()
@@ -314,7 +336,10 @@ class MujocoScene(gymnasium.Env[dict[str, Any], Array]):
 
         renderer = renderer_of(self.task.cell, cameras.profile)
         renderer.pose(self.task, self._stream, self.model, self.data)
-        return renderer.images(cameras)
+        images = renderer.images(cameras)
+        for effect in self._active():
+            images = effect.images(self, images)
+        return images
 
     @functools.cached_property
     def _body_names(self) -> list[str]:
@@ -340,13 +365,45 @@ class MujocoScene(gymnasium.Env[dict[str, Any], Array]):
         self._truth = Truth(observation, predicates, self._stage, bool(predicates["success"]))
 
     def _advance(self) -> None:
-        """Start and stop perturbations, and look again if that may have changed the state."""
+        """Start and stop perturbations, and look again if that may have changed the state.
+
+        Whenever one starts or stops, the edits of all are taken back and those of the active ones made anew, in the
+        order of the records: so they overlap as they like, and a restored scene has the same model to the last bit.
+        """
         step = self.step_index
         for effect in self._effects:
             effect.advance(self)
-        if any(effect.active(step) != effect.active(step - 1) for effect in self._effects):
+        turned = [effect for effect in self._effects if effect.active(step) != effect.active(step - 1)]
+        if turned:
+            self._undo()
+            self._edit()
+            for effect in turned:
+                if effect.active(step):
+                    effect.strike(self)
             mujoco.mj_fwdPosition(self.model, self.data)
             self._judge()
+
+    def _active(self) -> list[Effect]:
+        return [effect for effect in self._effects if effect.active(self.step_index)]
+
+    def _planning(self) -> list[Effect]:
+        """Those at work in the driver's head: none of a privileged one's."""
+        return [] if self.privileged else self._active()
+
+    def _undo(self) -> None:
+        for effect in reversed(self._effects):
+            effect.undo()
+        self._derive()
+
+    def _edit(self) -> None:
+        for effect in self._active():
+            effect.edit(self)
+        self._derive()
+
+    def _derive(self) -> None:
+        """Let MuJoCo derive its constants anew where an effect needs it; in data of their own, which it overwrites."""
+        if any(effect.derives for effect in self._effects):
+            mujoco.mj_setConst(self.model, mujoco.MjData(self.model))
 
     def _see(self) -> dict[str, Array]:
         """Pass the true observation through the perturbations, once per step.
@@ -357,12 +414,13 @@ class MujocoScene(gymnasium.Env[dict[str, Any], Array]):
         seen: Observation = dict(self._truth.observation)
         for effect in self._effects:
             seen = effect.observation(self, dict(seen))
-        self._observation = seen
+        self._observation = dict(seen)
         return dict(seen)
 
     def _perturb(self, action: Array) -> Array:
         for effect in self._effects:
-            action = effect.action(self, action)
+            made = effect.action(self, action)  # seen and remembered even where it is not heeded
+            action = action if self.privileged and effect.of_planning else made
         self.data.xfrc_applied[:] = 0.0
         self.data.qfrc_applied[:] = 0.0
         for effect in self._effects:

@@ -57,6 +57,7 @@ class Tabletop(SceneTask):
             raise UnknownNameError("task.controller", controller, tuple(ACTION_SIZES))
         super().__init__(out_of_range, cameras)
         self.action_meaning, self.action_size = controller, ACTION_SIZES[controller]
+        self.commands_pose = controller == "osc_pose"
 
     @functools.cached_property
     def cell(self) -> RobotCell:

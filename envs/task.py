@@ -31,12 +31,14 @@ class SceneTask:
     Attributes
     ----------
     gripper : whether the last number of an action commands fingers, above zero to close.
+    commands_pose : whether its first six command the gripper's translation and rotation in space.
     object_is_free : whether the manipulated object hangs on nothing but a free joint.
     demonstration_noise : standard deviations, as fractions of the action's range, of the noise under which the expert
         shows how to come back and still succeeds.
     """
 
     gripper = True
+    commands_pose = False
     object_is_free = True
     demonstration_noise = (0.05, 0.2)
 
@@ -71,6 +73,11 @@ class SceneTask:
         from workbench.envs.scene import pristine
 
         return pristine(self.cell)
+
+    @functools.cached_property
+    def predicate_names(self) -> tuple[str, ...]:
+        """Names of the predicates, in the order in which they are stored."""
+        return tuple(self.scene().truth().predicates)
 
     def qpos_of(self, joints: Sequence[str]) -> Array:
         """(joints,) first addresses of joints in qpos."""

@@ -60,15 +60,16 @@ class Expert:
     history: int = 2
     horizon: int = 1
     execute: int = 1
-    privileged: bool = True
+    listens: bool = False
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: Task, privileged: bool = True) -> None:
         if task.action_size not in (ACTION_SIZE, planar_expert.ACTION_SIZE):
             raise ConfigError(
                 f"the expert cannot drive task {task.name} by actions of size {task.action_size}: it moves a gripper "
                 f"by {ACTION_SIZE} numbers (task.controller=osc_pose) or a disc by {planar_expert.ACTION_SIZE}"
             )
         self.task = task
+        self.privileged = privileged
 
     def plan(self, observation: Observation, noise: Sequence[np.random.Generator], samples: int = 0) -> PolicyOutput:
         """One action (N, 1, A) for each scene; it draws nothing, so there are no samples."""

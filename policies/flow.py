@@ -50,6 +50,7 @@ class FlowPolicy:
     """
 
     privileged: bool = False
+    listens: bool = False
 
     def __init__(
         self,

@@ -68,10 +68,13 @@ def test_an_unknown_job_names_the_nearest():
         (["rollout", "perturbation=[slipp]"], ["perturbation 'slipp'", "Did you mean 'slip'"]),
         (["rollout", "seed=many"], ["seed", "many"]),
         (["rollout", "seed=-1"], ["seed=-1", "0 or more"]),
-        (["rollout", "perturbation=[slip]", "perturbation.slip.open_stepz=3"], ["open_stepz", "open_steps"]),
         (
-            ["rollout", "perturbation=[slip]", "+perturbation.slip.open_step=3"],
-            ["'open_step'", "Did you mean 'open_steps'"],
+            ["rollout", "perturbation=[slip]", "perturbation.slip.duration_stepz=3"],
+            ["duration_stepz", "duration_steps"],
+        ),
+        (
+            ["rollout", "perturbation=[slip]", "+perturbation.slip.duration_step=3"],
+            ["'duration_step'", "Did you mean 'duration_steps'"],
         ),
         (["rollout", "name=../evil"], ["plain name"]),
         (["rolout"], ["no job 'rolout'", "Did you mean 'rollout'"]),
@@ -96,7 +99,7 @@ def test_what_is_missing_is_named_with_the_way_to_make_it(tmp_path):
 def test_the_configuration_can_be_looked_at_without_running(tmp_path):
     done = call(tmp_path, "rollout", "perturbation=[slip]", "--cfg", "job")
     assert done.returncode == 0
-    assert "open_steps" in done.stdout
+    assert "duration_steps" in done.stdout
     assert not (tmp_path / "datasets").exists()
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from workbench.config import Run, build, compose, resolve
+from workbench.config import Run, build, compose, parameters_of
 from workbench.errors import CheckpointError, ConfigError
 
 ROOT = Path(__file__).parent.parent
@@ -31,7 +30,7 @@ def test_every_target_exists_and_takes_what_the_yaml_says(path):
     found = nodes(content)
     assert found, "a yaml without a target configures nothing"
     for node in found:
-        known = inspect.signature(resolve(node["_target_"])).parameters
+        known = parameters_of(node["_target_"])
         assert set(node) - {"_target_"} <= set(known), f"{path.name} names arguments that {node['_target_']} lacks"
     if path.parent.name in PARTS:
         assert list(content) == [path.stem], "a part is a dict with its own name as the only key"
@@ -62,8 +61,8 @@ def test_parts_are_built_from_the_default_configuration():
 
 
 def test_parameters_are_set_from_the_command_line():
-    config = compose(["perturbation=[slip,object_shift]", "perturbation.slip.open_steps=[4,5]", "seed=3"])
-    assert (config["perturbation"]["slip"]["open_steps"], config["seed"]) == ([4, 5], 3)
+    config = compose(["perturbation=[slip,object_shift]", "perturbation.slip.duration_steps=[4,5]", "seed=3"])
+    assert (config["perturbation"]["slip"]["duration_steps"], config["seed"]) == ([4, 5], 3)
 
 
 @pytest.mark.parametrize("target", ["os.system", "builtins.eval", "workbenchevil.x", ""])

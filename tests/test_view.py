@@ -167,7 +167,7 @@ def test_the_most_telling_episode() -> None:
 
 
 def test_a_fault_in_words_has_its_magnitudes_alone() -> None:
-    drawn = {"name": "push", "channel": "physics", "target": "a.b", "start_step": 6, "stage": None}
+    drawn = {"name": "push", "channel": "physics", "target": "a.b", "start_step": 6, "stage": None, "predicate": None}
     drawn |= {"duration_steps": 5, "force_n": [0.41395, -0.68539], "observation_sizes": {"a": 1}}
     assert fault_of(drawn, 100) == "push (physics), duration_steps 5, force_n [ 0.414, -0.685]"
     assert fault_of(drawn | {"duration_steps": 1_000_000}, 100) == "push (physics), force_n [ 0.414, -0.685]"

@@ -39,6 +39,8 @@ class ToyTask:
 
 
 class ToyScene:
+    privileged = False
+
     def __init__(self, task: ToyTask) -> None:
         self.task = task
         self.begin(Stream(0, 0))
@@ -78,6 +80,15 @@ class ToyScene:
     def images(self) -> Mapping[str, Array]:
         return {}
 
+    def instruction(self) -> str:
+        return self.task.instruction
+
+    def queue(self, chunk: Array, execute: int) -> Array:
+        return chunk[:execute]
+
+    def settings(self) -> Record:
+        return {}
+
     def truth(self) -> Truth:
         stage = int(self._place >= GOAL / 2) + int(self._place >= GOAL)
         return Truth(self.observe(), {"broken": float(self._broken)}, stage, self._place >= GOAL)
@@ -114,6 +125,7 @@ class ToyPolicy:
     horizon: int = 6
     execute: int = 4
     privileged: bool = False
+    listens: bool = False
 
     def plan(self, observation: Observation, noise: Sequence[np.random.Generator], samples: int = 0) -> PolicyOutput:
         seen = observation["place"]

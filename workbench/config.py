@@ -10,6 +10,7 @@ import inspect
 import json
 import os
 import re
+import typing
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -109,8 +110,12 @@ def build(node: Mapping[str, Any], **extra: Any) -> Any:
 
 
 def parameters_of(target: str) -> list[str]:
-    """Names that a target takes from a configuration."""
-    return list(inspect.signature(resolve(target)).parameters)
+    """Names that a target takes from a configuration, those behind ``**name: Unpack[...]`` included."""
+    names = []
+    for name, parameter in inspect.signature(resolve(target), eval_str=True).parameters.items():
+        unpacked = parameter.kind is inspect.Parameter.VAR_KEYWORD and typing.get_args(parameter.annotation)
+        names += list(typing.get_type_hints(unpacked[0])) if unpacked else [name]
+    return names
 
 
 def resolve(target: str) -> Any:

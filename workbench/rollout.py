@@ -118,6 +118,7 @@ class Lockstep:
         self.subscribers = subscribers
         self._capacity = scenes
         self._scenes: list[Scene] = []
+        self._others: dict[str, Policy] = {}
 
     def record(self, launches: Iterable[Launch]) -> Iterator[Episode]:
         """Roll and keep every step; episodes come in the order in which they finish."""
@@ -168,10 +169,31 @@ class Lockstep:
         return _Slot(number, launch, idle.pop(), self.policy, self.task.deadline, keep)
 
     def _plan(self, due: list[_Slot]) -> None:
+        groups: dict[str, list[_Slot]] = {}
+        for slot in due:
+            groups.setdefault(json.dumps(slot.scene.settings(), sort_keys=True), []).append(slot)
+        for settings, slots in groups.items():
+            self._ask(self._altered(settings), slots)
+
+    def _altered(self, settings: str) -> Policy:
+        """The policy, as perturbations of the policy channel have it."""
+        if settings == "{}":
+            return self.policy
+        if settings not in self._others:
+            if not hasattr(self.policy, "altered"):
+                raise ConfigError(
+                    f"policy {type(self.policy).__name__} has nothing that {settings} could change; "
+                    "leave that perturbation out, or roll a policy that has"
+                )
+            self._others[settings] = self.policy.altered(json.loads(settings))
+        return self._others[settings]
+
+    def _ask(self, policy: Policy, due: list[_Slot]) -> None:
         seen = [slot.seen() for slot in due]
         observation = {key: np.stack([np.stack([past[key] for past in each]) for each in seen]) for key in seen[0][0]}
+        heard = {"instructions": [slot.scene.instruction() for slot in due]} if policy.listens else {}
         began = time.perf_counter()
-        output = self.policy.plan(observation, [slot.noise() for slot in due], self.samples)
+        output = policy.plan(observation, [slot.noise() for slot in due], self.samples, **heard)
         seconds = (time.perf_counter() - began) / len(due)
         call = PolicyCall(
             np.array([slot.scene.step_index for slot in due]),
@@ -204,6 +226,8 @@ class _Slot:
             self.history = list(launch.start.history)
             self.queue, self.calls = launch.start.queue, launch.start.calls
         self.next_action = 0
+        scene.privileged = policy.privileged
+        self.instruction = scene.instruction()
 
     @property
     def needs_plan(self) -> bool:
@@ -222,7 +246,8 @@ class _Slot:
         return self.noise_stream.at(self.calls)
 
     def take(self, output: PolicyOutput, row: int, seconds: float) -> None:
-        self.queue = np.asarray(output.chunk[row, : self.policy.execute], dtype=np.float64)
+        chunk = np.asarray(output.chunk[row], dtype=np.float64)
+        self.queue = self.scene.queue(chunk, self.policy.execute)
         self.next_action = 0
         self.calls += 1
         if self.rows is not None:
@@ -264,7 +289,7 @@ class _Slot:
             "split": split_of(launch.stream.episode),
             "task": task.name,
             "model": self.scene.snapshot().model,
-            "instruction": task.instruction,
+            "instruction": self.instruction,
             "policy": type(policy).__name__,
             "perturbation": names,
             "perturbations": json.dumps(list(launch.perturbations)),

@@ -189,6 +189,18 @@ class Task(Protocol):
         ...
 
     @property
+    def commands_pose(self) -> bool:
+        """Whether an action's first six numbers command the gripper's translation and rotation in space."""
+        ...
+
+    @property
+    def cameras(self) -> object | None:
+        """Settings of its cameras; None if it takes no images."""
+        ...
+
+    @property
+    def predicate_names(self) -> Sequence[str]: ...
+    @property
     def object_is_free(self) -> bool:
         """Whether the manipulated object hangs on nothing but a free joint."""
         ...
@@ -215,6 +227,9 @@ class Task(Protocol):
 class Scene(Protocol):
     """One MuJoCo scene behind gymnasium's interface, that can be stopped, copied and changed."""
 
+    privileged: bool
+    """Whether a privileged driver drives, whom faults of planning do not reach; begin and restore set it to False."""
+
     @property
     def task(self) -> Task: ...
     @property
@@ -232,6 +247,18 @@ class Scene(Protocol):
 
     def observe(self) -> Observation:
         """What the robot sees now; the same array contents however often it is called."""
+        ...
+
+    def instruction(self) -> str:
+        """What the robot is told to do now."""
+        ...
+
+    def queue(self, chunk: Array, execute: int) -> Array:
+        """The actions (R, A) that are run of a chunk (H, A) that the policy has just planned."""
+        ...
+
+    def settings(self) -> Record:
+        """What perturbations change about the policy that is asked now, for :meth:`Policy.altered`."""
         ...
 
     def images(self) -> Mapping[str, Array]:
@@ -300,7 +327,10 @@ class Policy(Protocol):
     horizon: int
     execute: int
     privileged: bool
-    """Whether it is handed ``Truth.observation`` instead of what the robot sees (scripted experts)."""
+    """Whether it is handed ``Truth.observation`` instead of what the robot sees, and is free of faults of planning: a
+    reference, that says what could still be won."""
+    listens: bool
+    """Whether it is also handed what it is told, as ``plan(..., instructions=[N strings])``."""
 
     def plan(self, observation: Observation, noise: Sequence[np.random.Generator], samples: int = 0) -> PolicyOutput:
         """One inference.
@@ -314,6 +344,14 @@ class Policy(Protocol):
         ...
 
     def save(self, folder: Path) -> None: ...
+
+
+class AlterablePolicy(Policy, Protocol):
+    """A policy that perturbations of the policy channel can change."""
+
+    def altered(self, settings: Record) -> Policy:
+        """The same policy with some of its settings changed; ConfigError for one that it does not have."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -457,7 +495,7 @@ EPISODE_COLUMNS: Mapping[str, type] = {
     "split": str,
     "task": str,
     "model": str,  # digest of the compiled model
-    "instruction": str,
+    "instruction": str,  # as heard at the start
     "policy": str,
     "perturbation": str,  # names as composed, joined by "+"; "" for a nominal episode
     "perturbations": str,  # JSON list of records, as drawn

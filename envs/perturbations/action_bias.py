@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
-from workbench.envs.perturbation import Effect, Specification, uniform, within
+from workbench.envs.perturbation import Effect, Magnitude, Schedule, Specification, uniform
 from workbench.types import Array, Record, Stream, Task
 
 if TYPE_CHECKING:
@@ -32,21 +32,20 @@ class ActionBias(Specification):
     ----------
     bias_fraction : length of the bias as a fraction of the largest action; its direction, in space or in the plane, is
         drawn uniformly.
-    start_step, stage, duration_steps : see :class:`Specification`.
+    schedule : see :class:`Specification`.
     """
 
     channel = "action"
     effect = ActionBiasEffect
+    magnitude = Magnitude("bias_fraction", 0.01, 1.0)
 
     def __init__(
         self,
         bias_fraction: float | Sequence[float],
-        start_step: int | Sequence[int] = 0,
-        stage: str | None = None,
-        duration_steps: int | Sequence[int] | None = None,
+        **schedule: Unpack[Schedule],
     ) -> None:
-        super().__init__(start_step, stage, duration_steps)
-        self.bias_fraction = within("bias_fraction", bias_fraction, 0.01, 1.0)
+        super().__init__(**schedule)
+        self.bias_fraction = self.magnitude.within(bias_fraction)
 
     def draw(self, stream: Stream, task: Task) -> Record:
         """Where an action has two numbers, the direction is the shadow of the drawn one, and the length the same."""

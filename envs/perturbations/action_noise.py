@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
-from workbench.envs.perturbation import Effect, Specification, uniform, within
+from workbench.envs.perturbation import Effect, Magnitude, Schedule, Specification, uniform
 from workbench.types import Array, Record
 
 if TYPE_CHECKING:
@@ -33,21 +33,20 @@ class ActionNoise(Specification):
     Parameters
     ----------
     std_fraction : standard deviation as a fraction of the largest action, per control step and channel.
-    start_step, stage, duration_steps : see :class:`Specification`.
+    schedule : see :class:`Specification`.
     """
 
     channel = "action"
     effect = ActionNoiseEffect
+    magnitude = Magnitude("std_fraction", 0.01, 2.0)
 
     def __init__(
         self,
         std_fraction: float | Sequence[float],
-        start_step: int | Sequence[int] = 0,
-        stage: str | None = None,
-        duration_steps: int | Sequence[int] | None = None,
+        **schedule: Unpack[Schedule],
     ) -> None:
-        super().__init__(start_step, stage, duration_steps)
-        self.std_fraction = within("std_fraction", std_fraction, 0.01, 2.0)
+        super().__init__(**schedule)
+        self.std_fraction = self.magnitude.within(std_fraction)
 
     def parameters(self, rng: np.random.Generator) -> Record:
         """The drawn standard deviation."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
-from workbench.envs.perturbation import Effect, Specification, uniform, within
-from workbench.types import Array, Record
+from workbench.envs.perturbation import Effect, Magnitude, Schedule, Specification, uniform
+from workbench.types import Record
 
 if TYPE_CHECKING:
     from workbench.envs.scene import MujocoScene
@@ -17,17 +17,11 @@ if TYPE_CHECKING:
 class FrictionEffect(Effect):
     """Scales the sliding friction of the object and of the fingers."""
 
-    _original: Array
-
     def edit(self, scene: MujocoScene) -> None:
         """Scale both sides: a contact takes the larger friction of its two geometries."""
-        geoms = _geoms(scene)
-        self._original = scene.model.geom_friction[geoms, 0]
-        scene.model.geom_friction[geoms, 0] = self._original * self.record["friction_scale"]
-
-    def undo(self, scene: MujocoScene) -> None:
-        """Put the kept values back."""
-        scene.model.geom_friction[_geoms(scene), 0] = self._original
+        index = (_geoms(scene), 0)
+        scaled = scene.model.geom_friction[index] * self.record["friction_scale"]
+        self.change(scene.model, "geom_friction", index, scaled)
 
 
 def _geoms(scene: MujocoScene) -> list[int]:
@@ -40,21 +34,20 @@ class Friction(Specification):
     Parameters
     ----------
     friction_scale : factor on the sliding friction of the object and of the fingers; below one.
-    start_step, stage, duration_steps : see :class:`Specification`.
+    schedule : see :class:`Specification`.
     """
 
     channel = "physics"
     effect = FrictionEffect
+    magnitude = Magnitude("friction_scale", 0.001, 0.9, worse="smaller")
 
     def __init__(
         self,
         friction_scale: float | Sequence[float],
-        start_step: int | Sequence[int] = 0,
-        stage: str | None = None,
-        duration_steps: int | Sequence[int] | None = None,
+        **schedule: Unpack[Schedule],
     ) -> None:
-        super().__init__(start_step, stage, duration_steps)
-        self.friction_scale = within("friction_scale", friction_scale, 0.001, 0.9)
+        super().__init__(**schedule)
+        self.friction_scale = self.magnitude.within(friction_scale)
 
     def parameters(self, rng: np.random.Generator) -> Record:
         """The drawn factor."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
-from workbench.envs.perturbation import Effect, Specification, uniform_int, within_steps
+from workbench.envs.perturbation import Effect, Magnitude, Schedule, Specification, uniform_int
 from workbench.types import Array, Record, Stream, Task
 
 if TYPE_CHECKING:
@@ -51,21 +51,20 @@ class Latency(Specification):
     Parameters
     ----------
     latency_steps : k.
-    start_step, stage, duration_steps : see :class:`Specification`.
+    schedule : see :class:`Specification`.
     """
 
     channel = "action"
     effect = LatencyEffect
+    magnitude = Magnitude("latency_steps", 1, 40, whole=True)
 
     def __init__(
         self,
         latency_steps: int | Sequence[int],
-        start_step: int | Sequence[int] = 0,
-        stage: str | None = None,
-        duration_steps: int | Sequence[int] | None = None,
+        **schedule: Unpack[Schedule],
     ) -> None:
-        super().__init__(start_step, stage, duration_steps)
-        self.latency_steps = within_steps("latency_steps", latency_steps, 1, 40)
+        super().__init__(**schedule)
+        self.latency_steps = self.magnitude.steps(latency_steps)
 
     def draw(self, stream: Stream, task: Task) -> Record:
         """Add the size of an action, so that the record alone says how much the queue holds."""

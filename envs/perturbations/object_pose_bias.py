@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
-from workbench.envs.perturbation import Effect, Specification, horizontal, object_seen_at, within
+from workbench.envs.perturbation import Effect, Magnitude, Schedule, Specification, horizontal, object_seen_at
 from workbench.types import Array, Observation, Record
 
 if TYPE_CHECKING:
@@ -30,21 +30,20 @@ class ObjectPoseBias(Specification):
     Parameters
     ----------
     offset_m : length of the error; its horizontal direction (world frame) is drawn uniformly.
-    start_step, stage, duration_steps : see :class:`Specification`.
+    schedule : see :class:`Specification`.
     """
 
     channel = "observation"
     effect = ObjectPoseBiasEffect
+    magnitude = Magnitude("offset_m", 0.001, 0.2)
 
     def __init__(
         self,
         offset_m: float | Sequence[float],
-        start_step: int | Sequence[int] = 0,
-        stage: str | None = None,
-        duration_steps: int | Sequence[int] | None = None,
+        **schedule: Unpack[Schedule],
     ) -> None:
-        super().__init__(start_step, stage, duration_steps)
-        self.offset_m = within("offset_m", offset_m, 0.001, 0.2)
+        super().__init__(**schedule)
+        self.offset_m = self.magnitude.within(offset_m)
 
     def parameters(self, rng: np.random.Generator) -> Record:
         """The drawn offset [x, y] in the world frame."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
-from workbench.envs.perturbation import Effect, Specification, object_seen_at, uniform, within
+from workbench.envs.perturbation import Effect, Magnitude, Schedule, Specification, object_seen_at, uniform
 from workbench.types import Array, Observation, Record
 
 if TYPE_CHECKING:
@@ -31,21 +31,20 @@ class ObjectPoseNoise(Specification):
     Parameters
     ----------
     std_m : standard deviation of each horizontal axis (world frame), per control step.
-    start_step, stage, duration_steps : see :class:`Specification`.
+    schedule : see :class:`Specification`.
     """
 
     channel = "observation"
     effect = ObjectPoseNoiseEffect
+    magnitude = Magnitude("std_m", 0.001, 0.5)
 
     def __init__(
         self,
         std_m: float | Sequence[float],
-        start_step: int | Sequence[int] = 0,
-        stage: str | None = None,
-        duration_steps: int | Sequence[int] | None = None,
+        **schedule: Unpack[Schedule],
     ) -> None:
-        super().__init__(start_step, stage, duration_steps)
-        self.std_m = within("std_m", std_m, 0.001, 0.5)
+        super().__init__(**schedule)
+        self.std_m = self.magnitude.within(std_m)
 
     def parameters(self, rng: np.random.Generator) -> Record:
         """The drawn standard deviation."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
-from workbench.envs.perturbation import Effect, Specification, horizontal, within
+from workbench.envs.perturbation import Effect, Magnitude, Specification, Start, horizontal
 from workbench.types import Record
 
 if TYPE_CHECKING:
@@ -32,18 +32,17 @@ class ObjectShift(Specification):
     offset_m : how far it is moved; the horizontal direction (world frame) is drawn uniformly.  At most 0.2 m, which
         keeps an object from the middle of the table on it; in an arena with walls the direction is turned by what keeps
         it clear of them.
-    start_step, stage : when.
+    start : when; see :class:`Specification`.
     """
 
     channel = "physics"
     effect = ObjectShiftEffect
+    magnitude = Magnitude("offset_m", 0.005, 0.2)
     needs_free_object = True
 
-    def __init__(
-        self, offset_m: float | Sequence[float], start_step: int | Sequence[int] = 0, stage: str | None = None
-    ) -> None:
-        super().__init__(start_step, stage, duration_steps=1)
-        self.offset_m = within("offset_m", offset_m, 0.005, 0.2)
+    def __init__(self, offset_m: float | Sequence[float], **start: Unpack[Start]) -> None:
+        super().__init__(duration_steps=1, **start)
+        self.offset_m = self.magnitude.within(offset_m)
 
     def parameters(self, rng: np.random.Generator) -> Record:
         """The drawn displacement [x, y] in the world frame."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
-from workbench.envs.perturbation import Effect, Specification, within_steps
+from workbench.envs.perturbation import Effect, Magnitude, Specification, Start
 from workbench.types import Array, Observation, Record, Stream, Task
 
 if TYPE_CHECKING:
@@ -45,17 +45,16 @@ class ObservationFreeze(Specification):
 
     Parameters
     ----------
-    frozen_steps : for how many control steps the robot sees the observation of the first of them.
-    start_step, stage : when.
+    duration_steps : for how many control steps the robot sees the observation of the first of them.
+    start : when; see :class:`Specification`.
     """
 
     channel = "observation"
     effect = ObservationFreezeEffect
+    magnitude = Magnitude("duration_steps", 2, 200, whole=True)
 
-    def __init__(
-        self, frozen_steps: int | Sequence[int], start_step: int | Sequence[int] = 0, stage: str | None = None
-    ) -> None:
-        super().__init__(start_step, stage, within_steps("frozen_steps", frozen_steps, 2, 200))
+    def __init__(self, duration_steps: int | Sequence[int], **start: Unpack[Start]) -> None:
+        super().__init__(duration_steps=self.magnitude.steps(duration_steps), **start)
 
     def draw(self, stream: Stream, task: Task) -> Record:
         """Add the sizes of the observation, so that the record alone says how much is kept."""

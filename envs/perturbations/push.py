@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
-from workbench.envs.perturbation import Effect, Specification, horizontal, within, within_steps
+from workbench.envs.perturbation import Effect, Magnitude, Specification, Start, horizontal, within_steps
 from workbench.types import Record
 
 if TYPE_CHECKING:
@@ -30,21 +30,18 @@ class Push(Specification):
     force_n : size of the force on the object; its horizontal direction (world frame) is drawn uniformly.  An object
         on a table starts to slide at friction times weight (0.7 N for Lift's cube); a little above that it tumbles.
     duration_steps : for how many control steps it pushes.
-    start_step, stage : when.
+    start : when; see :class:`Specification`.
     """
 
     channel = "physics"
     effect = PushEffect
+    magnitude = Magnitude("force_n", 0.1, 50.0)
 
     def __init__(
-        self,
-        force_n: float | Sequence[float],
-        duration_steps: int | Sequence[int],
-        start_step: int | Sequence[int] = 0,
-        stage: str | None = None,
+        self, force_n: float | Sequence[float], duration_steps: int | Sequence[int], **start: Unpack[Start]
     ) -> None:
-        super().__init__(start_step, stage, within_steps("duration_steps", duration_steps, 1, 40))
-        self.force_n = within("force_n", force_n, 0.1, 50.0)
+        super().__init__(duration_steps=within_steps("duration_steps", duration_steps, 1, 40), **start)
+        self.force_n = self.magnitude.within(force_n)
 
     def parameters(self, rng: np.random.Generator) -> Record:
         """The drawn force [x, y] in the world frame."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
-from workbench.envs.perturbation import Effect, Specification, within_steps
+from workbench.envs.perturbation import Effect, Magnitude, Specification, Start
 from workbench.types import Array, Record
 
 if TYPE_CHECKING:
@@ -30,18 +30,17 @@ class Slip(Specification):
 
     Parameters
     ----------
-    open_steps : for how many control steps the fingers are commanded open.
-    start_step, stage : by default as soon as the object has been grasped and is to be lifted.
+    duration_steps : for how many control steps the fingers are commanded open.
+    start : by default as soon as the object has been grasped and is to be lifted.
     """
 
     channel = "keyframe"
     effect = SlipEffect
+    magnitude = Magnitude("duration_steps", 1, 200, whole=True)
     needs_gripper = True
 
-    def __init__(
-        self, open_steps: int | Sequence[int], start_step: int | Sequence[int] = 0, stage: str | None = "lift"
-    ) -> None:
-        super().__init__(start_step, stage, within_steps("open_steps", open_steps, 1, 200))
+    def __init__(self, duration_steps: int | Sequence[int], **start: Unpack[Start]) -> None:
+        super().__init__(duration_steps=self.magnitude.steps(duration_steps), **start)
 
     def parameters(self, rng: np.random.Generator) -> Record:
         """Nothing beyond the duration."""

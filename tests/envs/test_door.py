@@ -229,7 +229,7 @@ def test_plan_moves_with_the_handle(door, scene):
 
 def build(name: str, **changes):
     """The specification of a yaml, told to strike at a step of Door and not in a stage of another task."""
-    part = PARTS[name] | {"stage": None} | changes
+    part = PARTS[name] | {"stage": None, "predicate": None} | changes
     module, _, kind = part["_target_"].rpartition(".")
     return getattr(importlib.import_module(module), kind)(**{key: part[key] for key in part if key != "_target_"})
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from types import SimpleNamespace
 
+import mujoco
 import numpy as np
 import pytest
 from hypothesis import given
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from workbench.envs.perturbation import (
     FOREVER,
     Effect,
+    Magnitude,
     Specification,
     effect_of,
     horizontal,
@@ -21,6 +23,7 @@ from workbench.envs.perturbation import (
     within,
     within_steps,
 )
+from workbench.envs.scene import MujocoScene
 from workbench.errors import ConfigError, UnknownNameError
 from workbench.types import Stream
 
@@ -33,41 +36,63 @@ class Recorder(Effect):
     def __init__(self, record, stream):
         super().__init__(record, stream)
         self.calls = []
+        self.edited = False
 
     def edit(self, scene):
         self.calls.append(("edit", scene.step_index))
+        self.edited = True
 
     def strike(self, scene):
         self.calls.append(("strike", scene.step_index))
 
-    def undo(self, scene):
-        self.calls.append(("undo", scene.step_index))
+    def undo(self):
+        if self.edited:
+            self.calls.append(("undo",))
+        self.edited = False
 
 
 class Probe(Specification):
     channel = "physics"
     effect = Recorder
+    magnitude = Magnitude("draw", 0.1, 1.0)
 
     def parameters(self, rng):
         return {"draw": rng.random()}
 
 
-class FakeScene:
-    """Counts steps; each stage takes ten of them."""
+class FakeScene(MujocoScene):
+    """Counts steps; each stage takes ten of them, and the object rises by a centimetre at each."""
 
     def __init__(self) -> None:
         self.step_index = 0
-        self.task = SimpleNamespace(name="fake", stages=STAGES)
+        self.task = SimpleNamespace(
+            name="fake",
+            stages=STAGES,
+            predicate_names=("height_m", "held"),
+            gripper=True,
+            commands_pose=True,
+            object_is_free=True,
+            cameras=None,
+        )
+        self.model, self.data = mujoco.MjModel.from_xml_string("<mujoco/>"), None
+        self.data = mujoco.MjData(self.model)
 
     def truth(self):
-        return SimpleNamespace(stage=min(self.step_index // 10, len(STAGES)))
+        held = float(self.step_index % 10 == 3)
+        return SimpleNamespace(
+            stage=min(self.step_index // 10, len(STAGES)), predicates={"height_m": 0.01 * self.step_index, "held": held}
+        )
+
+    def _judge(self):
+        pass
 
 
 def run(effect: Effect, scene: FakeScene, until: int) -> list[int]:
     """Steps at which the effect was active."""
     active = []
+    scene._effects = [effect]
     while True:
-        effect.advance(scene)
+        scene._advance()
         if effect.active(scene.step_index):
             active.append(scene.step_index)
         if scene.step_index == until:
@@ -90,13 +115,17 @@ def probe(**schedule) -> Recorder:
         ({"stage": "reach", "start_step": 3, "duration_steps": 2}, 3, 4),
         ({"stage": "lift", "duration_steps": 4}, 20, 23),
         ({"stage": "lift", "start_step": 2, "duration_steps": 4}, 22, 25),
+        ({"predicate": "held", "duration_steps": 4}, 3, 6),
+        ({"predicate": "held", "stage": "grasp", "duration_steps": 4}, 13, 16),
+        ({"predicate": "height_m > 0.075", "start_step": 2, "duration_steps": 4}, 10, 13),
+        ({"predicate": "height_m < 1e-9", "duration_steps": 4}, 0, 3),
     ],
 )
 def test_active_exactly_when_scheduled(schedule, first, last):
     effect = probe(**schedule)
     assert run(effect, FakeScene(), 40) == list(range(first, last + 1))
     edits = [("edit", first), ("strike", first)]
-    assert effect.calls == (edits if last == 40 else [*edits, ("undo", last + 1)])
+    assert effect.calls == (edits if last == 40 else [*edits, ("undo",)])
 
 
 def test_never_starts_when_scheduled_behind_the_end():
@@ -113,7 +142,9 @@ def test_memory_continues_the_schedule(at):
     whole = run(probe(**schedule), FakeScene(), 40)
     first, copy, scene = probe(**schedule), probe(**schedule), FakeScene()
     before = run(first, scene, at)
-    copy.restore(scene, first.memory())
+    scene._effects = [copy]
+    copy.restore(first.memory())
+    scene._edit()
     assert copy.calls == ([("edit", at)] if 15 <= at < 21 else [])
     scene.step_index += 1
     assert before + run(copy, scene, 40) == whole
@@ -122,6 +153,36 @@ def test_memory_continues_the_schedule(at):
 def test_stage_that_the_task_lacks_is_refused():
     with pytest.raises(UnknownNameError, match="Did you mean 'grasp'"):
         Probe(stage="grasb").draw(Stream(0, 0), FakeScene().task)
+
+
+@pytest.mark.parametrize("predicate", ["height_m >", "height_m > x", "height m", "", "> 1", 3, "held; import os"])
+def test_predicates_that_say_nothing_are_refused(predicate):
+    with pytest.raises(ConfigError, match="predicate"):
+        Probe(predicate=predicate)
+
+
+def test_predicate_that_the_task_lacks_is_refused():
+    with pytest.raises(UnknownNameError, match="Did you mean 'height_m'"):
+        Probe(predicate="hight_m > 0.1").draw(Stream(0, 0), FakeScene().task)
+
+
+def test_overlapping_edits_are_undone_whatever_the_order():
+    """Two faults scale the same number; the one that began first ends first."""
+
+    class Scale(Effect):
+        def edit(self, scene):
+            self.change(scene.model, "body_mass", 0, scene.model.body_mass[0] * self.record["scale"])
+
+    plain = {"name": "scale", "stage": None, "predicate": None}
+    first = Scale(plain | {"start_step": 2, "duration_steps": 5, "scale": 3.0}, Stream(0, 0))
+    second = Scale(plain | {"start_step": 4, "duration_steps": 8, "scale": 0.1}, Stream(0, 0))
+    scene, masses = FakeScene(), []
+    scene._effects = [second, first]
+    scene.model.body_mass[0] = 0.7
+    for scene.step_index in range(14):
+        scene._advance()
+        masses.append(scene.model.body_mass[0])
+    assert masses == [0.7] * 2 + [0.7 * 3.0] * 2 + [0.7 * 0.1 * 3.0] * 3 + [0.7 * 0.1] * 5 + [0.7] * 2
 
 
 @pytest.mark.parametrize(

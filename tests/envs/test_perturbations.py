@@ -26,8 +26,8 @@ STREAM = Stream(seed=5, episode=7)
 START, DURATION, END = 14, 12, 45
 CLOSING = 16
 """Schedule of these tests; in the nominal episode the fingers are first told to close at step 16, and hold at 23."""
-LATER = {"start_step": 10_000, "stage": None}
-NOW = {"start_step": START, "stage": None, "duration_steps": DURATION}
+LATER = {"start_step": 10_000, "stage": None, "predicate": None}
+NOW = {"start_step": START, "stage": None, "predicate": None, "duration_steps": DURATION}
 
 
 def build(name: str, **changes):
@@ -38,7 +38,7 @@ def build(name: str, **changes):
 
 
 def magnitudes(name: str) -> list[str]:
-    return [key for key in PARTS[name][name] if key not in ("_target_", "start_step", "stage")]
+    return [key for key in PARTS[name][name] if key not in ("_target_", "start_step", "stage", "predicate")]
 
 
 class Reference:
@@ -186,7 +186,7 @@ def test_record_is_plain_and_says_its_units(name, reference):
     assert json.loads(json.dumps(record)) == record
     assert record["name"] == name
     assert record["channel"] in {"keyframe", "action", "physics", "observation"}
-    drawn = set(record) - {"name", "channel", "target", "stage"}
+    drawn = set(record) - {"name", "channel", "target", "stage", "predicate", "axis"}
     assert all(re.search(r"_(m|n|step|steps|fraction|scale|size|sizes)$", key) for key in drawn), drawn
 
 
@@ -195,9 +195,7 @@ def test_draws_lie_within_the_yaml_and_differ(name, reference):
     records = [build(name).draw(Stream(0, episode), reference.task) for episode in range(50)]
     for key in magnitudes(name):
         low, high = PARTS[name][name][key]
-        drawn = [
-            record["duration_steps"] if key in ("open_steps", "frozen_steps") else record[key] for record in records
-        ]
+        drawn = [record["duration_steps"] if key == "duration_steps" else record[key] for record in records]
         lengths = np.array([np.linalg.norm(value) for value in drawn])
         assert (lengths >= low * (1 - 1e-12)).all()
         assert (lengths <= high * (1 + 1e-12)).all()
@@ -243,7 +241,7 @@ MAGNITUDES = {
 @pytest.mark.parametrize("name", NAMES)
 def test_description_tells_magnitude_and_schedule(name, reference):
     key, value, words = MAGNITUDES[name]
-    record = build(name).draw(STREAM, reference.task) | {"start_step": 31, "stage": None, key: value}
+    record = build(name).draw(STREAM, reference.task) | {"start_step": 31, "stage": None, "predicate": None, key: value}
     line = describe(record)
     assert line.startswith(f"{name}: ")
     assert words in line
@@ -558,9 +556,9 @@ def test_observation_freeze_keeps_what_earlier_faults_showed(reference):
 
 @pytest.mark.parametrize("name", ["slip", "action_bias", "latency"])
 def test_an_action_executed_as_asked_bypasses_the_fault_which_goes_on(reference, name):
-    steps = {"slip": {"open_steps": 20}, "latency": {"latency_steps": 3}}.get(name, {})
+    steps = {"slip": {"duration_steps": 20}, "latency": {"latency_steps": 3}}.get(name, {})
     record = drawn(
-        name, reference, **({"start_step": 0, "stage": None} if name == "slip" else {"start_step": 0}), **steps
+        name, reference, **({"start_step": 0, "predicate": None} if name == "slip" else {"start_step": 0}), **steps
     )
     scene, action = reference.task.scene(), np.array([0.3, -0.2, 0.1, 0, 0, 0, 1.0])
     scene.begin(Stream(1, 1), [record])

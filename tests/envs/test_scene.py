@@ -45,12 +45,12 @@ class Shove(Effect):
 
     def edit(self, scene):
         self.log.append(("edit", scene.step_index))
-        self.before = float(scene.model.body_mass[-1])
-        scene.model.body_mass[-1] = 3 * self.before
+        self.change(scene.model, "body_mass", -1, 3 * scene.model.body_mass[-1])
 
-    def undo(self, scene):
-        self.log.append(("undo", scene.step_index))
-        scene.model.body_mass[-1] = self.before
+    def undo(self):
+        if self._changed:
+            self.log.append(("undo",))
+        super().undo()
 
     def strike(self, scene):
         self.log.append(("strike", scene.step_index))
@@ -77,7 +77,7 @@ class Shove(Effect):
         self.acted, self.seen = memory
 
 
-RECORD = {"name": "shove", "start_step": 5, "stage": None, "duration_steps": 10}
+RECORD = {"name": "shove", "start_step": 5, "stage": None, "predicate": None, "duration_steps": 10}
 
 
 @pytest.fixture
@@ -158,7 +158,7 @@ def test_effects_are_driven_in_the_documented_order(scene, shoved):
         scene.step(np.zeros(7))
     Shove.log = []
     scene.step(np.zeros(7))
-    assert Shove.log == [("action", 14), ("push", 14), ("undo", 15), ("observation", 15)]
+    assert Shove.log == [("action", 14), ("push", 14), ("undo",), ("observation", 15)]
     scene.step(np.zeros(7))
     assert scene.data.xfrc_applied[-1, 1] == 0.0, "a push lasts for one control step"
     Shove.log = []
