@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypedDict
 import numpy as np
 
 from workbench.errors import ConfigError, UnknownNameError
-from workbench.types import Array, Observation, Record, Stream, Task
+from workbench.types import Array, Observation, Policy, Record, Stream, Task
 
 if TYPE_CHECKING:
     import mujoco
@@ -137,6 +137,10 @@ class Specification:
     """Whether only images show it."""
     needs_pose_control: ClassVar[bool] = False
     """Whether it is a fault of the gripper's pose, which an action must then command."""
+    needs_arm: ClassVar[bool] = False
+    """Whether it is a fault of an arm's joints or motors, which the robot must then have."""
+    alters: ClassVar[tuple[str, ...]] = ()
+    """Parameters that are settings of the policy."""
 
     def __init__(
         self,
@@ -183,6 +187,8 @@ class Specification:
             "needs images, and task {} takes none (task.cameras)": self.needs_cameras and task.cameras is None,
             "is a fault of the gripper's pose, which actions of task {} do not command": self.needs_pose_control
             and not task.commands_pose,
+            "is a fault of an arm's joints, and the robot of task {} has none": self.needs_arm
+            and not hasattr(getattr(task, "cell", None), "arm_joints"),
         }
         for why, lacking in needs.items():
             if lacking:
@@ -191,6 +197,19 @@ class Specification:
             raise UnknownNameError(f"stage of task {task.name}", self.stage, task.stages)
         if self.predicate is not None and comparison(self.predicate)[0] not in task.predicate_names:
             raise UnknownNameError(f"predicate of task {task.name}", self.predicate, task.predicate_names)
+
+    def suits(self, policy: Policy) -> None:
+        """Raise a ConfigError if the policy cannot have this fault; asked once, before anything is rolled."""
+        if not self.alters:
+            return
+        drawn = self.parameters(np.random.default_rng(0))
+        settings = {name: drawn[name] for name in self.alters}
+        if not hasattr(policy, "altered"):
+            raise ConfigError(
+                f"perturbation {self.name} changes {', '.join(settings)} of a policy, and {type(policy).__name__} "
+                "cannot be changed: leave it out, or roll a policy that can"
+            )
+        policy.altered(settings)
 
     def parameters(self, rng: np.random.Generator) -> Record:
         """The drawn parameters, SI units in their names."""

@@ -127,12 +127,13 @@ def _visual(cell: Cell) -> mujoco.MjModel:
 class MujocoScene(gymnasium.Env[dict[str, Any], Array]):
     """One scene of a task; see :class:`workbench.types.Scene`.
 
-    A new scene stands at episode 0 of seed 0.  Perturbations edit ``model`` and ``data``, which belong to this scene
-    alone (about 4 MB); the forces that they apply last for one control step.
+    A new scene stands at episode 0 of seed 0.  Perturbations edit ``model``, ``data`` and ``gains``, which belong to
+    this scene alone (about 4 MB); the forces that they apply last for one control step.
 
     Attributes
     ----------
     model, data : this scene's own.
+    gains : (2, ...) the controller's stiffness and damping.
     model_id : names the compiled model and the versions that decide a future.
     step_index : control steps done since reset.
     """
@@ -155,6 +156,8 @@ class MujocoScene(gymnasium.Env[dict[str, Any], Array]):
         self.cameras: Cameras | None = task.cameras
         self.render_mode = "rgb_array" if self.cameras else None
         self._controller = task.controller(self.model, self.data)
+        self.gains = self._controller.gains
+        self._effects: list[Effect] = []
         self._state_size = mujoco.mj_stateSize(self.model, _STATE)
         self._gym_episode = -1
         self.privileged = False
@@ -164,9 +167,8 @@ class MujocoScene(gymnasium.Env[dict[str, Any], Array]):
     def begin(self, stream: Stream, perturbations: Sequence[Record] = ()) -> dict[str, Array]:
         """Reset to the episode that the stream and the drawn perturbations decide; returns the observation."""
         _check_names(perturbations)
-        self._effects = [effect_of(record, stream) for record in perturbations]
-        self._stream, self._records = stream, tuple(perturbations)
-        self._draw()
+        effects = [effect_of(record, stream) for record in perturbations]
+        self._replace(stream, tuple(perturbations), effects)
         self.step_index, self._stage, self.privileged = 0, 0, False
         mujoco.mj_fwdPosition(self.model, self.data)
         self._judge()
@@ -295,8 +297,7 @@ class MujocoScene(gymnasium.Env[dict[str, Any], Array]):
         if same:
             self._undo()
         else:
-            self._effects, self._stream, self._records = effects, snapshot.stream, snapshot.perturbations
-            self._draw()
+            self._replace(snapshot.stream, snapshot.perturbations, effects)
         self.step_index, self._stage, self.privileged = snapshot.step, int(own[-1]), False
         for effect, memory in zip(effects, memories, strict=True):
             effect.restore(memory)
@@ -344,6 +345,13 @@ class MujocoScene(gymnasium.Env[dict[str, Any], Array]):
     @functools.cached_property
     def _body_names(self) -> list[str]:
         return [self.model.body(body).name for body in range(self.model.nbody)]
+
+    def _replace(self, stream: Stream, records: tuple[Record, ...], effects: list[Effect]) -> None:
+        """Begin another episode; what the last one's effects changed outside the model is put back first."""
+        for effect in reversed(self._effects):
+            effect.undo()
+        self._stream, self._records, self._effects = stream, records, effects
+        self._draw()
 
     def _draw(self) -> None:
         """Model and state at the start of the episode, as if nothing had ever happened in this scene."""

@@ -81,10 +81,13 @@ class Controller(Protocol):
     Attributes
     ----------
     memory : (G,) what is carried from one control step to the next, changed in place; part of every snapshot.
+    gains : (2, ...) stiffness and damping, which perturbations change in place.
     """
 
     @property
     def memory(self) -> Array: ...
+    @property
+    def gains(self) -> Array: ...
     def reset(self) -> None:
         """Begin anew from the state that the data hold now."""
         ...

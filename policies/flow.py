@@ -9,6 +9,8 @@ action chunks with a receding horizon after Chi et al., Diffusion Policy, RSS 20
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -22,6 +24,8 @@ from workbench.policies.networks import FlowNetwork
 from workbench.policies.normalisation import Normalisation
 from workbench.types import Array, Observation, PolicyOutput, Record
 
+ALTERABLE = ("checkpoint", "flow_steps", "noise_scale", "normalisation_scale")
+"""Settings that :meth:`FlowPolicy.altered` knows."""
 BLOCK = 16
 """Scenes that go through the network together; fewer are padded, as a product of another shape is rounded differently.
 
@@ -47,6 +51,7 @@ class FlowPolicy:
     task : name of the task that it was trained on, "" before.
     layout : key -> length, of the observations that it reads; empty before training.
     recipe : how its weights were made.
+    noise_scale : factor on the noise that chunks are made from; other than one in altered policies alone.
     """
 
     privileged: bool = False
@@ -74,12 +79,12 @@ class FlowPolicy:
             "flow_steps": flow_steps,
         }
         for name, value in sizes.items():
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ConfigError(f"policy.{name}={value!r} must be a whole number of at least 1")
+            check_whole(name, value)
         if execute > horizon:
             raise ConfigError(f"policy.execute={execute} must not exceed policy.horizon={horizon}")
         self.config: Record = {**sizes, "observations": None if observations is None else list(observations)}
         self.horizon, self.execute, self.history, self.flow_steps = horizon, execute, history, flow_steps
+        self.noise_scale = 1.0
         self.task = ""
         self.layout: dict[str, int] = {}
         self.recipe: Record = {}
@@ -141,6 +146,7 @@ class FlowPolicy:
         # The chunk's noise first, so that the number of samples changes nothing about the chunk that is run.
         drawn = torch.from_numpy(
             np.stack([rng.standard_normal((1 + samples, size), dtype=np.float32) for rng in noise])
+            * np.float32(self.noise_scale)
         )
         with torch.inference_mode():
             blocks = [
@@ -186,6 +192,45 @@ class FlowPolicy:
                 raise ObservationError(
                     f"observation {key!r} of scene {broken[0]} holds NaN or infinity: {observation[key][broken[0]]}"
                 )
+
+    def altered(self, settings: Record) -> FlowPolicy:
+        """The same policy with some of its settings changed; it shares the weights and is not to be saved.
+
+        Parameters
+        ----------
+        settings : ``flow_steps``; ``noise_scale``, factor on the noise that chunks are made from;
+            ``normalisation_scale``, factor on the standard deviations by which observations are divided;
+            ``checkpoint``, folder of another policy that takes this one's place, before the rest is changed.
+
+        Raises
+        ------
+        ConfigError
+            For an unknown or impossible setting, or another policy that does not fit in this one's place.
+        CheckpointError
+            If that policy is missing or damaged, or belongs to another task or observation layout.
+        """
+        for name in settings:
+            if name not in ALTERABLE:
+                raise UnknownNameError(f"setting of {type(self).__name__}", name, ALTERABLE)
+        other = self._replaced_by(settings["checkpoint"]) if "checkpoint" in settings else copy.copy(self)
+        if "flow_steps" in settings:
+            check_whole("flow_steps", settings["flow_steps"])
+            other.flow_steps = settings["flow_steps"]
+        other.noise_scale = check_scale("noise_scale", settings)
+        std = other.normalisation.std * check_scale("normalisation_scale", settings)
+        other._normalisation = dataclasses.replace(other.normalisation, std=std)
+        return other
+
+    def _replaced_by(self, folder: str) -> FlowPolicy:
+        """The policy of a checkpoint, if a rollout of this one can go on with it."""
+        other = type(self).load(folder, task=self.task, observation_sizes=self.layout)
+        for name in ("history", "horizon", "embedding"):
+            if other.config[name] != self.config[name]:
+                raise ConfigError(
+                    f"the policy in {folder} cannot take the place of this one: its {name} is {other.config[name]}, "
+                    f"not {self.config[name]}; train one with policy.{name}={self.config[name]}"
+                )
+        return other
 
     def save(self, folder: Path) -> None:
         """Write weights, configuration, statistics, task, layout and recipe; replaces a checkpoint at once."""
@@ -239,6 +284,20 @@ class FlowPolicy:
             raise CheckpointError(f"the policy in {folder} is damaged: {' '.join(str(error).split())}") from None
         policy.recipe = record["recipe"]
         return policy
+
+
+def check_whole(name: str, value: object) -> None:
+    """Refuse what is not a whole number of at least 1."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ConfigError(f"policy.{name}={value!r} must be a whole number of at least 1")
+
+
+def check_scale(name: str, settings: Record) -> float:
+    """A factor among settings, one if it is not there; ConfigError if it is not a positive number."""
+    value = settings.get(name, 1.0)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0.0 < value < np.inf:
+        raise ConfigError(f"policy.{name}={value!r} must be a positive number")
+    return float(value)
 
 
 def check_layout(folder: Path, trained: Mapping[str, int], offered: Mapping[str, int], chosen: bool) -> None:

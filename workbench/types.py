@@ -302,6 +302,10 @@ class Perturbation(Protocol):
         """
         ...
 
+    def suits(self, policy: Policy) -> None:
+        """Raise a ConfigError if the policy cannot have this fault."""
+        ...
+
 
 @dataclasses.dataclass(frozen=True)
 class PolicyOutput:

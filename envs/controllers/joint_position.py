@@ -30,12 +30,17 @@ ACTION_RAD = 0.05
 
 
 class JointPosition(PandaController):
-    """Turns the joints by an action (8,): seven joints, each in -1..1 of 0.05 rad, then the gripper."""
+    """Turns the joints by an action (8,): seven joints, each in -1..1 of 0.05 rad, then the gripper.
+
+    Attributes
+    ----------
+    gains : (2,) kp in 1/s^2 and kd in 1/s.
+    """
 
     def __init__(self, model: mujoco.MjModel, data: mujoco.MjData, cell: RobotCell) -> None:
         super().__init__(model, data, cell)
         self._ids = np.array([self._dof, self._joint, cell.substeps], dtype=np.int64)
-        self._gains = np.array([KP, 2 * np.sqrt(KP)])
+        self.gains = np.array([KP, 2 * np.sqrt(KP)])
         self._scale = np.array([ACTION_RAD, cell.gripper_speed])
 
     def reset(self) -> None:
@@ -51,7 +56,7 @@ class JointPosition(PandaController):
                 self._ids,
                 self._arm,
                 self._fingers,
-                self._gains,
+                self.gains,
                 self._scale,
                 action,
                 self.memory,

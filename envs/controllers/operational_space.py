@@ -41,6 +41,7 @@ class OperationalSpace(PandaController):
     Attributes
     ----------
     posture_rad : (7,) joint positions to which the null space is pulled: those at reset, noise included.
+    gains : (2, 6) kp in 1/s^2 and kd in 1/s, per axis.
     """
 
     def __init__(self, model: mujoco.MjModel, data: mujoco.MjData, cell: RobotCell) -> None:
@@ -50,7 +51,7 @@ class OperationalSpace(PandaController):
         root = model.body_rootid[model.site_bodyid[site]]
         self._ids = np.array([site, base, root, self._dof, self._joint, cell.substeps], dtype=np.int64)
         kp = np.array(cell.kp)
-        self._gains = np.stack([kp, 2 * np.sqrt(kp) * cell.damping_ratio])
+        self.gains = np.stack([kp, 2 * np.sqrt(kp) * cell.damping_ratio])
         self._action_scale = np.array([*cell.action_scale, cell.gripper_speed])
         names = ("cdof", "subtree_com", "site_xpos", "site_xmat")
         self._data_views = (*self._common_views, *(getattr(data, name) for name in names))
@@ -69,7 +70,7 @@ class OperationalSpace(PandaController):
                 self._ids,
                 self._arm,
                 self._fingers,
-                self._gains,
+                self.gains,
                 self._action_scale,
                 action,
                 self.posture_rad,

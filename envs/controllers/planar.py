@@ -36,6 +36,7 @@ class Planar:
     Attributes
     ----------
     memory : (0,) nothing is carried from one control step to the next.
+    gains : (2,) kp in N/m and kd in N s/m.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Planar:
         force_n = float(model.actuator_ctrlrange[motors[0], 1])
         period_s = substeps * model.opt.timestep
         self._numbers = np.array([mass_kg * rate**2, 2 * mass_kg * rate, force_n, step_m / period_s])
+        self.gains = self._numbers[:2]
         self._timing = (substeps, float(model.opt.timestep))
         self._views = (data.qpos, data.qvel, data.qacc, data.ctrl)
 

@@ -73,7 +73,7 @@ def test_robosuite_as_it_is_is_off_by_its_stale_first_update(name):
     assert SAME < beside(name).largest_difference(0, updated=False, size=0.25) < 1e-4
 
 
-@pytest.mark.parametrize(("array", "index"), [("_gains", (0, 1)), ("_gains", (1, 4)), ("_action_scale", (5,))])
+@pytest.mark.parametrize(("array", "index"), [("gains", (0, 1)), ("gains", (1, 4)), ("_action_scale", (5,))])
 def test_a_wrong_gain_is_noticed(array, index):
     both = beside("lift")
     values = getattr(both.scene._controller, array)
@@ -105,8 +105,8 @@ def test_joint_position_control_is_robosuites(seed):
 
 def test_a_wrong_gain_of_joint_position_control_is_noticed():
     both = beside_joints()
-    both.scene._controller._gains[1] *= 1.001
+    both.scene._controller.gains[1] *= 1.001
     try:
         assert both.largest_difference(0, size=0.25) > 1e-6
     finally:
-        both.scene._controller._gains[1] /= 1.001
+        both.scene._controller.gains[1] /= 1.001

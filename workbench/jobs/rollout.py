@@ -32,7 +32,9 @@ def run(run: Run, episodes: Mapping[str, int], one_each: bool) -> None:
     launches = plan(run, specifications, episodes, one_each)
     try_cameras(run)
     head = header(run, "policy")
-    run.policy()  # a missing or foreign checkpoint is refused here, once, and not in every worker
+    policy = run.policy()  # a missing or foreign checkpoint is refused here, once, and not in every worker
+    for specification in specifications.values():
+        specification.suits(policy)
     done = refuse_foreign(run, head.config)
     wanted = [launch for launch in launches if launch.uid not in done]
     with progress("episodes", len(launches)) as advance:

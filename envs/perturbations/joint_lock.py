@@ -1,0 +1,72 @@
+"""One joint of the arm does not turn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Unpack, cast
+
+import numpy as np
+
+from workbench.envs.perturbation import Effect, Magnitude, Specification, Start, uniform_int, within_steps
+from workbench.types import Record
+
+if TYPE_CHECKING:
+    from workbench.envs.robosuite_model import RobotCell
+    from workbench.envs.scene import MujocoScene
+
+
+DAMPING_NMS_RAD = 1e7
+"""Under it a motor's 87 N m turn a joint by less than 1e-5 rad per second."""
+
+
+class JointLockEffect(Effect):
+    """Damps one joint of the arm until it no longer turns; MuJoCo integrates damping implicitly, so it stays stable."""
+
+    def edit(self, scene: MujocoScene) -> None:
+        """Damp the joint."""
+        self.change(scene.model, "dof_damping", self._dof(scene), DAMPING_NMS_RAD)
+
+    def push(self, scene: MujocoScene) -> None:
+        """Stop the joint at once: damping would do it in one physics step, by a force that upsets the contacts."""
+        if scene.step_index == self.started:
+            scene.data.qvel[self._dof(scene)] = 0.0
+
+    def _dof(self, scene: MujocoScene) -> int:
+        cell = cast("RobotCell", scene.task.cell)
+        return int(scene.model.joint(cell.arm_joints[self.record["joint"] - 1]).dofadr[0])
+
+
+class JointLock(Specification):
+    """A joint whose brake has closed or whose motor has seized (locked-joint failures: Lewis and Maciejewski, IEEE
+    Trans. Robotics and Automation, 1997).
+
+    Parameters
+    ----------
+    duration_steps : for how many control steps it is locked.
+    joint : number of the joint, from 1 at the base to 7, or bounds; None for any.
+    start : when; see :class:`Specification`.
+    """
+
+    channel = "action"
+    effect = JointLockEffect
+    magnitude = Magnitude("duration_steps", 2, 400, whole=True)
+    needs_arm = True
+    seen_as = ("out of reach", "stall", "timeout")
+
+    def __init__(
+        self,
+        duration_steps: int | Sequence[int],
+        joint: int | Sequence[int] | None = None,
+        **start: Unpack[Start],
+    ) -> None:
+        super().__init__(duration_steps=self.magnitude.steps(duration_steps), **start)
+        self.joint = within_steps("joint", (1, 7) if joint is None else joint, 1, 7)
+
+    def parameters(self, rng: np.random.Generator) -> Record:
+        """The drawn joint, beside the duration."""
+        return {"joint": uniform_int(rng, self.joint)}
+
+    @classmethod
+    def phrase(cls, record: Record) -> str:
+        """What was drawn, in a few words."""
+        return f"joint {record['joint']} of the arm is locked"

@@ -1,0 +1,54 @@
+"""The policy samples in haste."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Unpack
+
+import numpy as np
+
+from workbench.envs.perturbation import Effect, Magnitude, Schedule, Specification, uniform_int
+from workbench.types import Record
+
+
+class SamplerStepsEffect(Effect):
+    """Lets the policy integrate its flow in other steps."""
+
+    def settings(self) -> Mapping[str, Any]:
+        """The one that is changed."""
+        return {"flow_steps": self.record["flow_steps"]}
+
+
+class SamplerSteps(Specification):
+    """A sampler cut short to answer in time: fewer steps from noise to chunk.
+
+    Their number against quality: Song et al. (DDIM), ICLR 2021; Lipman et al. (flow matching), ICLR 2023.
+
+    Parameters
+    ----------
+    flow_steps : steps from noise to chunk.
+    schedule : see :class:`Specification`.
+    """
+
+    channel = "policy"
+    effect = SamplerStepsEffect
+    magnitude = Magnitude("flow_steps", 1, 50, worse="smaller", whole=True)
+    alters = ("flow_steps",)
+    seen_as = ("missed grasp", "timeout")
+
+    def __init__(
+        self,
+        flow_steps: int | Sequence[int],
+        **schedule: Unpack[Schedule],
+    ) -> None:
+        super().__init__(**schedule)
+        self.flow_steps = self.magnitude.steps(flow_steps)
+
+    def parameters(self, rng: np.random.Generator) -> Record:
+        """The drawn setting."""
+        return {"flow_steps": uniform_int(rng, self.flow_steps)}
+
+    @classmethod
+    def phrase(cls, record: Record) -> str:
+        """What was drawn, in a few words."""
+        return f"chunks are sampled in {record['flow_steps']} steps"
