@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from tests.toy import GOAL, ToyExpert, ToyPolicy, ToyTask, broken
+from tests.toy import GOAL, ToyExpert, ToyPolicy, ToyScene, ToyTask, broken
 from workbench.branch import (
     THETA,
     Onset,
@@ -195,6 +195,30 @@ def test_a_branch_from_any_step_with_the_episodes_own_noise_is_the_episode():
         (episode,) = Lockstep(task, policy, 1).record([Launch(Stream(5, index))])
         starts = range(len(episode.steps["action"]))
         outcomes = lockstep.outcomes([Launch(Stream(5, index), (), start_at(episode, step, policy)) for step in starts])
+        assert {(o.success, o.length) for o in outcomes} == {(episode.record["success"], episode.record["length"])}
+
+
+class Unhurried(ToyScene):
+    """Runs chunks to their end, as a fault of the policy channel may have it."""
+
+    def queue(self, chunk, execute):
+        return chunk
+
+
+@dataclasses.dataclass
+class UnhurriedTask(ToyTask):
+    def scene(self):
+        return Unhurried(self)
+
+
+def test_a_branch_goes_on_with_a_chunk_of_which_a_fault_runs_more():
+    policy, task = ToyPolicy(lazy=0.4), UnhurriedTask()
+    for index in range(10):
+        (episode,) = Lockstep(task, policy, 1).record([Launch(Stream(5, index))])
+        assert list(np.diff(episode.calls["step"])) == [6] * (len(episode.calls["step"]) - 1)
+        starts = range(len(episode.steps["action"]))
+        launches = [Launch(Stream(5, index), (), start_at(episode, step, policy)) for step in starts]
+        outcomes = Lockstep(task, policy, 16).outcomes(launches)
         assert {(o.success, o.length) for o in outcomes} == {(episode.record["success"], episode.record["length"])}
 
 

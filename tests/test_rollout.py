@@ -136,3 +136,55 @@ def test_a_divergence_ends_its_episode_can_be_replayed_and_the_run_goes_on():
     assert replay(ToyTask().scene(), gone, whole=True) == Replayed(np.inf, 6), "it has to diverge again"
     early = dataclasses.replace(gone, record=gone.record | {"outcome": "failure"})
     assert replay(scene, early, whole=True) == Replayed(np.inf, 6), "it must not diverge where it did not"
+
+
+class Alterable(ToyPolicy):
+    """Moves by a setting, and counts how often it is altered and asked."""
+
+    def __init__(self, speed: float = 1.0) -> None:
+        super().__init__()
+        self.speed, self.made, self.asked = speed, [], []
+
+    def altered(self, settings):
+        self.made.append((settings, Alterable(settings["speed"])))
+        return self.made[-1][1]
+
+    def plan(self, observation, noise, samples=0):
+        self.asked.append(len(noise))
+        output = super().plan(observation, noise, samples)
+        return dataclasses.replace(output, chunk=self.speed * output.chunk)
+
+
+class Altering(ToyScene):
+    """Halves the speed of every second episode, from the second call on."""
+
+    def settings(self):
+        return {"speed": 0.5} if self._stream.episode % 2 and self.step_index else {}
+
+
+@dataclasses.dataclass
+class AlteringTask(ToyTask):
+    def scene(self):
+        return Altering(self)
+
+
+def test_scenes_whose_policy_is_changed_are_asked_by_themselves_and_the_others_as_ever():
+    policy = Alterable()
+    episodes = {
+        e.record["index"]: e
+        for e in Lockstep(AlteringTask(), policy, 4).record([Launch(Stream(0, n)) for n in range(4)])
+    }
+    for number, episode in episodes.items():
+        actions = episode.steps["action"][:, 0]
+        assert (actions[:4] == 1.0).all()
+        assert (actions[4:] == (0.5 if number % 2 else 1.0)).all()
+    (settings, other), *more = policy.made
+    assert settings == {"speed": 0.5}
+    assert not more  # made once, for all that have it
+    assert policy.asked[0] == 4
+    assert set(policy.asked[1:]) == set(other.asked) == {2}
+
+
+def test_a_policy_that_cannot_be_changed_is_refused():
+    with pytest.raises(ConfigError, match=r"ToyPolicy has nothing that .*speed.* could change"):
+        list(Lockstep(AlteringTask(), ToyPolicy(), 1).record([Launch(Stream(0, 1))]))

@@ -60,10 +60,12 @@ def start_at(episode: Episode, step: int, policy: Policy) -> Start:
     calls = int(np.searchsorted(called, step, side="left"))
     queue: Array = np.zeros((0, 0))
     if calls:
-        # What is left of the last chunk is still to come: as it was asked, for chunks are stored with fewer digits.
-        first, end = int(called[calls - 1]), int(called[calls - 1]) + policy.execute
-        asked = np.asarray(episode.steps["action"][step:end], dtype=np.float64)
-        unasked = episode.calls["chunk"][calls - 1][step + len(asked) - first : policy.execute]
+        # What is left of the last chunk is still to come: as it was asked, for chunks are stored with fewer digits and
+        # faults may displace them.  As many actions as were run of it, which a fault may have changed, too.
+        actions, first = episode.steps["action"], int(called[calls - 1])
+        run = int(called[calls]) - first if calls < len(called) else max(policy.execute, len(actions) - first)
+        asked = np.asarray(actions[step : first + run], dtype=np.float64)
+        unasked = episode.calls["chunk"][calls - 1][step + len(asked) - first : run]
         queue = np.concatenate([asked, np.asarray(unasked, dtype=np.float64)])
     return Start(snapshot_at(episode, step), history, queue, calls)
 
