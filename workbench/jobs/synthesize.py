@@ -180,7 +180,7 @@ class Kept:
         """Keep one, on disk at once."""
         if self._tasks[task]["families"].get(family) != record:
             self._tasks[task]["families"][family] = record
-            write_text(self.path, json.dumps(self._tasks, indent=1))
+            write_text(self.path, json.dumps(self._tasks, indent=1, sort_keys=True))
 
     def of(self, recipe: Recipe, runs: Mapping[str, Run]) -> dict[str, dict[str, Record]]:
         """What was found for the families that the recipe asks for, in its order."""
