@@ -36,11 +36,18 @@ class Card:
     Attributes
     ----------
     path : Markdown file.
-    summary : its numbers, for ``metrics.json``: ``tasks`` and ``channels``, one row each.
+    tasks, channels : its counts, one row each.
     """
 
     path: Path
-    summary: Record
+    tasks: list[Record]
+    channels: list[Record]
+
+    @property
+    def summary(self) -> Record:
+        """What is the same however it was made; sizes on disk depend on the number of workers."""
+        tasks = [{key: row[key] for key in row if key != "bytes_per_episode"} for row in self.tasks]
+        return {"tasks": tasks, "channels": self.channels}
 
     def tables(self) -> list[RenderableType]:
         """What is worth a look on the terminal."""
@@ -54,11 +61,11 @@ class Card:
                 str(row["refused"]),
                 f"{row['bytes_per_episode'] / 1000:.0f}",
             ]
-            for row in self.summary["tasks"]
+            for row in self.tasks
         ]
         channels = [
             [row["channel"], str(row["faults"]), str(row["cells"]), count(row["failures"], row["episodes"])]
-            for row in self.summary["channels"]
+            for row in self.channels
         ]
         made = table("tasks", columns, rows), table("channels", "channel|>faults|>cells|>failed", channels)
         return [each for each in made if each is not None]
@@ -70,7 +77,6 @@ def write_card(run: Run, recipe: Recipe, runs: Mapping[str, Run], found: Mapping
     cells = [row for task, store in stores.items() for row in cell_rows(recipe, task, store)]
     tasks = [task_row(task, store, found[task]) for task, store in stores.items()]
     channels = [channel_row(name, cells) for name in sorted({row["channel"] for row in cells})]
-    summary = {"recipe": recipe.name, "tasks": tasks, "channels": channels}
     path = run.root / "datasets" / f"{run.config['store']}.card.md"
     parts = (
         introduction(run, recipe, stores),
@@ -82,7 +88,7 @@ def write_card(run: Run, recipe: Recipe, runs: Mapping[str, Run], found: Mapping
         "## Known limits\n\n" + "\n".join(f"- {line}" for line in (*recipe.limits, *CAUTIONS)),
     )
     write_text(path, "\n\n".join(parts) + "\n")
-    return Card(path, summary)
+    return Card(path, tasks, channels)
 
 
 def cell_rows(recipe: Recipe, task: str, store: Store) -> list[Record]:
