@@ -26,9 +26,8 @@ class ActionSaturationEffect(Effect):
 
 
 class ActionSaturation(Specification):
-    """A speed limit that the policy does not know, as a safety controller sets one.
-
-    Actuator saturation: Bernstein and Michel, Int. J. Robust and Nonlinear Control, 1995.
+    """A speed limit that the policy does not know, as a safety controller sets one (actuator saturation: Bernstein and
+    Michel, Int. J. Robust and Nonlinear Control, 1995).
 
     Parameters
     ----------

@@ -165,10 +165,11 @@ def ends(record) -> int:
     return begins(record["name"]) + record["duration_steps"]
 
 
-def model_bytes(model: mujoco.MjModel) -> bytes:
-    buffer = np.empty(mujoco.mj_sizeModel(model), np.uint8)
-    mujoco.mj_saveModel(model, None, buffer)
-    return buffer.tobytes()
+def edited_bytes(scene: MujocoScene) -> bytes:
+    """All that edits may change: the model and the controller's gains."""
+    buffer = np.empty(mujoco.mj_sizeModel(scene.model), np.uint8)
+    mujoco.mj_saveModel(scene.model, None, buffer)
+    return buffer.tobytes() + scene.gains.tobytes()
 
 
 # Configuration
@@ -336,12 +337,12 @@ def test_undo_is_exact(record, reference, episode):
     scene, stream = reference.scene, Stream(0, episode)
     again = build(record["name"]).draw(stream, reference.task)
     scene.begin(stream, [again | {key: record[key] for key in NOW}])
-    before, edited = model_bytes(scene.model), False
+    before, edited = edited_bytes(scene), False
     for action in reference.actions[: ends(record)]:
         scene.step(action)
-        edited |= model_bytes(scene.model) != before
+        edited |= edited_bytes(scene) != before
     assert edited == (kind_of(record["name"]).effect.edit is not Effect.edit)
-    assert model_bytes(scene.model) == before
+    assert edited_bytes(scene) == before
 
 
 def test_next_episode_is_clean(record, reference):
