@@ -27,8 +27,8 @@ class TorqueLimitEffect(Effect):
 
 
 class TorqueLimit(Specification):
-    """Motors that are worn, hot or short of current; below what gravity asks for, the arm sinks (loss of effectiveness of
-    actuators: Zhang and Jiang, Annual Reviews in Control, 2008).
+    """Motors that are worn, hot or short of current; below what gravity asks for, the arm sinks (loss of effectiveness:
+    Zhang and Jiang, Annual Reviews in Control, 2008).
 
     Parameters
     ----------

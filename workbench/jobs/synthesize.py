@@ -98,7 +98,8 @@ def magnitudes(run: Run, recipe: Recipe, runs: Mapping[str, Run]) -> dict[str, d
 
 
 def families(run: Run, recipe: Recipe) -> Iterator[tuple[Family, str | None]]:
-    """Families of a task, each with why the task refuses it, or None."""
+    """Families of a task, each with why the task or the policy refuses it, or None."""
+    policy = run.policy()
     for name, changes in recipe.perturbations.items():
         node = {**run.config["perturbation"][name], **{key: changes[key] for key in changes if key != "axes"}}
         kind = resolve(node["_target_"])
@@ -106,7 +107,9 @@ def families(run: Run, recipe: Recipe) -> Iterator[tuple[Family, str | None]]:
             given = node if axis is None else {**node, "axis": axis}
             family = Family(name, axis, given, kind.magnitude.name)
             try:
-                build(given).draw(Stream(run.seed, 0), run.task)
+                specification = build(given)
+                specification.draw(Stream(run.seed, 0), run.task)
+                specification.suits(policy)
             except (ConfigError, UnknownNameError) as error:
                 yield family, str(error)
             else:
