@@ -69,5 +69,7 @@ class InstructionFault(Specification):
 def wording_of(task: SceneTask) -> Wording:
     """The words of a task, or a ConfigError."""
     if task.wording is None:
-        raise ConfigError(f"nobody has written down how people say task {task.name}: give it a wording, or leave it out")
+        raise ConfigError(
+            f"nobody has written down how people say task {task.name}: give it a wording, or leave it out"
+        )
     return task.wording

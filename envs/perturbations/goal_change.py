@@ -6,7 +6,7 @@ from workbench.envs.perturbations.wrong_instruction import WrongInstruction
 
 
 class GoalChange(WrongInstruction):
-    """Somebody who changes their mind: another goal's instruction from the middle of the episode on (source: none found).
+    """Somebody who changes their mind in the middle of the episode, and tells another goal (source: none found).
 
     Parameters
     ----------

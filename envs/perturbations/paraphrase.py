@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Paraphrase(InstructionFault):
-    """The same goal in words that were not heard before (LIBERO-Plus, Fei et al., 2025; STAR-Gen's S-LANG, Gao et al., 2025)."""
+    """The same goal in other words (LIBERO-Plus, Fei et al., 2025; STAR-Gen's S-LANG, Gao et al., 2025)."""
 
     seen_as = ("stall", "timeout")
 

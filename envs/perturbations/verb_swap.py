@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class VerbSwap(InstructionFault):
-    """An instruction with another verb, for something that the robot was never taught (STAR-Gen's SB-VRB, Gao et al., 2025)."""
+    """An instruction with another verb, for what the robot was never taught (STAR-Gen's SB-VRB, Gao et al., 2025)."""
 
     seen_as = ("stall", "timeout")
 
