@@ -1,7 +1,7 @@
 """Faults of sequence: for a while the arm follows a plan whose stages are not in their order.
 
-At its start such a fault looks at the scene as it truly is, takes the task's plan from there, and from it the keyframes
-to go through.  Then it drives the arm to one after another, without looking at the scene again, as a robot does that
+Such a fault takes the task's plan from the scene as it truly is when it starts, and from that the keyframes to go
+through.  Then it drives the arm to one after another, without looking at the scene again, as a robot does that
 believes that every step went well.  Fingers change only where the plan's stages change them, once the arm is there, and
 only in the stages that are gone through: without the stage that closes them, they stay open for all that follows.
 """
@@ -55,8 +55,7 @@ def waypoints(keyframes: Sequence[Keyframe]) -> list[Waypoint]:
 class DetourEffect(Effect):
     """Drives the arm through the stages that the record lists in ``route``, in that order, and waits at the end.
 
-    Where the plan has no keyframe of any of them, it leaves the arm alone.  It remembers what it saw at its start,
-    from which its keyframes follow, and how far it has come.
+    It remembers the state from which its keyframes follow, and how far it has come.
     """
 
     of_planning = True
@@ -71,9 +70,13 @@ class DetourEffect(Effect):
         self.fingers = self.width_m = 0.0
         """What the fingers are told, and the distance between them one control step before."""
 
-    def strike(self, scene: MujocoScene) -> None:
-        """Look at the scene."""
-        self.seen = {name: np.array(scene.truth().observation[name], np.float64) for name in self.seen}
+    def advance(self, scene: MujocoScene) -> None:
+        """Until it starts, keep the last state from which the plan has all the stages: some are dropped once done."""
+        if self.started < 0:
+            truth = scene.truth().observation
+            if {keyframe.stage for keyframe in scene.task.plan(truth)}.issuperset(self.record["route"]):
+                self.seen = {name: np.array(truth[name], np.float64) for name in self.seen}
+        super().advance(scene)
 
     def action(self, scene: MujocoScene, action: Array) -> Array:
         """While active, what leads to the present waypoint."""
@@ -82,7 +85,7 @@ class DetourEffect(Effect):
             return action
         plan = waypoints(scene.task.plan(self.seen))
         route = [waypoint for stage in self.record["route"] for waypoint in plan if waypoint.keyframe.stage == stage]
-        return self._drive(route, scene.truth().observation) if route else action
+        return self._drive(route, scene.truth().observation)
 
     def _drive(self, route: Sequence[Waypoint], observation: Observation) -> Array:
         """One action (7,); first on to the next waypoint, if this one is reached or takes too long."""
@@ -102,7 +105,7 @@ class DetourEffect(Effect):
         return np.concatenate([*reach, [self.fingers]])
 
     def recall(self) -> Array:
-        """How far it has come, and what it saw at its start."""
+        """How far it has come, and the state from which its keyframes follow."""
         return np.concatenate([[self.place, self.spent_steps, self.fingers, self.width_m], *self.seen.values()])
 
     def remember(self, memory: Array) -> None:

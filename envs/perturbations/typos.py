@@ -47,11 +47,13 @@ class Typos(Specification):
 
 
 def misspelt(text: str, typo_count: int, rng: np.random.Generator) -> str:
-    """A text in which so often a letter is left out, or swapped with its neighbour: another text in any case."""
+    """Another text, in which so often, or until single letters are left, one is left out or swapped with the next."""
     letters = list(text)
     for _ in range(typo_count):
         pairs = [letters[at] + letters[at + 1] for at in range(len(letters) - 1)]
         places = [at for at, (here, after) in enumerate(pairs) if (here + after).isalpha() and here != after]
+        if not places:
+            break
         at, swapped = places[int(len(places) * rng.random())], rng.random() < 0.5
         letters[at : at + 2] = [letters[at + 1], letters[at]] if swapped else [letters[at + 1]]
     return "".join(letters) if "".join(letters) != text else misspelt(text, typo_count, rng)

@@ -235,6 +235,21 @@ MAGNITUDES = {
     "friction": ("friction_scale", 0.0137, "0.0137"),
     "mass": ("mass_scale", 71.0, "71"),
     "push": ("force_n", [3.0, -4.0], "5 N"),
+    "wrong_object": ("duration_steps", 23, "for 23 steps"),
+    "wrong_target": ("duration_steps", 23, "for 23 steps"),
+    "step_omitted": ("duration_steps", 23, "for 23 steps"),
+    "step_duplicated": ("duration_steps", 23, "for 23 steps"),
+    "wrong_order": ("duration_steps", 23, "for 23 steps"),
+    "paraphrase": ("duration_steps", 23, "for 23 steps"),
+    "property_reference": ("duration_steps", 23, "for 23 steps"),
+    "spatial_reference": ("duration_steps", 23, "for 23 steps"),
+    "noun_swap": ("duration_steps", 23, "for 23 steps"),
+    "verb_swap": ("duration_steps", 23, "for 23 steps"),
+    "ambiguous": ("duration_steps", 23, "for 23 steps"),
+    "empty_instruction": ("duration_steps", 23, "for 23 steps"),
+    "wrong_instruction": ("duration_steps", 23, "for 23 steps"),
+    "goal_change": ("duration_steps", 23, "for 23 steps"),
+    "typos": ("typo_count", 17, "17 typos"),
 }
 
 
