@@ -54,7 +54,7 @@ class InstructionFault(Specification):
     def draw(self, stream: Stream, task: Task) -> Record:
         """Add the drawn text."""
         texts, rng = self.texts(cast("SceneTask", task)), stream.child("perturbation", self.name, "text").at()
-        return super().draw(stream, task) | {"text": texts[int(rng.integers(len(texts)))] if texts else ""}
+        return super().draw(stream, task) | {"text": texts[int(rng.integers(len(texts)))]}
 
     def parameters(self, rng: np.random.Generator) -> Record:
         """Nothing beyond the duration and the text."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Unpack
 
@@ -50,7 +51,7 @@ def misspelt(text: str, typo_count: int, rng: np.random.Generator) -> str:
     """Another text, in which so often, or until single letters are left, one is left out or swapped with the next."""
     letters = list(text)
     for _ in range(typo_count):
-        pairs = [letters[at] + letters[at + 1] for at in range(len(letters) - 1)]
+        pairs = list(itertools.pairwise(letters))
         places = [at for at, (here, after) in enumerate(pairs) if (here + after).isalpha() and here != after]
         if not places:
             break
