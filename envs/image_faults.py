@@ -125,8 +125,6 @@ def turned(quaternion: Array, rotation_rad: Array) -> Array:
     """A quaternion (w, x, y, z) turned by a rotation vector in its own frame."""
     import mujoco
 
-    turn, product = np.empty(4), np.empty(4)
-    angle = float(np.linalg.norm(rotation_rad))
-    mujoco.mju_axisAngle2Quat(turn, rotation_rad / angle, angle)
-    mujoco.mju_mulQuat(product, quaternion, turn)
+    product = np.array(quaternion)
+    mujoco.mju_quatIntegrate(product, np.array(rotation_rad, dtype=np.float64), 1.0)
     return product

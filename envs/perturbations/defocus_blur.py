@@ -17,7 +17,7 @@ class DefocusBlurEffect(PixelEffect):
 
     def pixels(self, image: Array, camera: str, step: int) -> Array:
         """The smoothed image."""
-        from scipy.ndimage import gaussian_filter  # type: ignore[import-untyped]
+        from scipy.ndimage import gaussian_filter  # type: ignore[import-untyped,unused-ignore]
 
         sigma_px = self.record["sigma_fraction"] * len(image)
         return as_bytes(gaussian_filter(image.astype(np.float32), (sigma_px, sigma_px, 0.0), mode="nearest"))

@@ -33,7 +33,7 @@ class DepthHolesEffect(ImageEffect):
 
     def holes(self, shape: tuple[int, ...], camera: str, step: int) -> Array:
         """(H, W) bool: the drawn part of the pixels, at least one."""
-        from scipy.ndimage import gaussian_filter  # type: ignore[import-untyped]
+        from scipy.ndimage import gaussian_filter  # type: ignore[import-untyped,unused-ignore]
 
         rough = self.noise.child(camera).at(step).standard_normal(shape)
         smooth = gaussian_filter(rough, GRAIN_FRACTION * shape[0], mode="wrap").ravel()

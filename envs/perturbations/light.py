@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
-from workbench.envs.image_faults import ImageEffect, ImageFault
+from workbench.envs.image_faults import ImageEffect, ImageFault, turned
 from workbench.envs.perturbation import Magnitude, Schedule, uniform, within
 from workbench.types import Array, Record
 
@@ -38,12 +38,8 @@ def _tilted(tilt_rad: Sequence[float]) -> Array:
     """Rotation (3, 3) about a horizontal axis, as a rotation vector [x, y] in the world frame."""
     import mujoco
 
-    vector = np.array([*tilt_rad, 0.0])
-    angle = float(np.linalg.norm(vector))
-    quaternion, rotation = np.array([1.0, 0.0, 0.0, 0.0]), np.empty(9)
-    if angle:
-        mujoco.mju_axisAngle2Quat(quaternion, vector / angle, angle)
-    mujoco.mju_quat2Mat(rotation, quaternion)
+    rotation = np.empty(9)
+    mujoco.mju_quat2Mat(rotation, turned(np.array([1.0, 0.0, 0.0, 0.0]), np.array([*tilt_rad, 0.0])))
     return rotation.reshape(3, 3)
 
 

@@ -20,7 +20,7 @@ class MotionBlurEffect(PixelEffect):
 
     def pixels(self, image: Array, camera: str, step: int) -> Array:
         """The smeared image."""
-        from scipy.ndimage import convolve  # type: ignore[import-untyped]
+        from scipy.ndimage import convolve  # type: ignore[import-untyped,unused-ignore]
 
         kernel = line(self.record["length_fraction"] * len(image), self.record["angle_rad"])
         return as_bytes(convolve(image.astype(np.float32), kernel[:, :, None], mode="nearest"))
