@@ -25,7 +25,7 @@ class CameraDropoutEffect(ImageEffect):
         lost = {
             key: np.full_like(images[key], LOST[key.split("/")[0]])
             for camera, key in self.keys(images, *KINDS)
-            if self.noise.child(camera).at(scene.step_index).random() < self.record["drop_fraction"]
+            if self.noise.child(camera).at(scene.step_index).random() < self.record["drop_probability"]
         }
         return images | lost
 
@@ -35,25 +35,25 @@ class CameraDropout(ImageFault):
 
     Parameters
     ----------
-    drop_fraction : probability of each image of each camera to be lost; 1 with a duration for a black-out.
+    drop_probability : probability of each image of each camera to be lost; 1 with a duration for a black-out.
     camera, schedule : see :class:`workbench.envs.image_faults.ImageFault`.
     """
 
     effect = CameraDropoutEffect
-    magnitude = Magnitude("drop_fraction", 0.01, 1.0)
+    magnitude = Magnitude("drop_probability", 0.01, 1.0)
     seen_as = ("stall", "timeout", "missed grasp")
 
     def __init__(
-        self, drop_fraction: float | Sequence[float], camera: str | None = None, **schedule: Unpack[Schedule]
+        self, drop_probability: float | Sequence[float], camera: str | None = None, **schedule: Unpack[Schedule]
     ) -> None:
         super().__init__(camera, **schedule)
-        self.drop_fraction = self.magnitude.within(drop_fraction)
+        self.drop_probability = self.magnitude.within(drop_probability)
 
     def parameters(self, rng: np.random.Generator) -> Record:
         """The drawn probability."""
-        return {"drop_fraction": uniform(rng, self.drop_fraction)}
+        return {"drop_probability": uniform(rng, self.drop_probability)}
 
     @classmethod
     def phrase(cls, record: Record) -> str:
         """What was drawn, in a few words."""
-        return f"images of {of_cameras(record)} lost with probability {record['drop_fraction']:.2f}"
+        return f"images of {of_cameras(record)} lost with probability {record['drop_probability']:.2f}"

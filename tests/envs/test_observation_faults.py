@@ -44,7 +44,7 @@ CAMERAS = {"names": ["agentview", "wrist"], "width_px": 32, "height_px": 32, "de
 STREAM = Stream(5, 7)
 START, DURATION, END = 4, 4, 11
 NOW = {"start_step": START, "stage": None, "predicate": None, "duration_steps": DURATION}
-CERTAIN = {"camera_dropout": {"drop_fraction": 1.0}}
+CERTAIN = {"camera_dropout": {"drop_probability": 1.0}}
 """So that a few steps are enough to see it."""
 
 
@@ -324,7 +324,7 @@ def test_dropout_blackens_whole_frames(nominal):
 
 
 def test_dropout_has_its_probability_step_by_step_and_camera_by_camera():
-    effect = effect_of(drawn("camera_dropout", drop_fraction=0.3), STREAM)
+    effect = effect_of(drawn("camera_dropout", drop_probability=0.3), STREAM)
     images = {f"images/{name}": np.ones((2, 2, 3), np.uint8) for name in CAMERAS["names"]}
 
     class At:
@@ -553,10 +553,10 @@ def test_shot_noise_grows_with_the_root_of_the_light():
 
 @pytest.mark.parametrize(("axis", "factor"), [("over", 2.0), ("under", 0.5)])
 def test_exposure_doubles_or_halves_the_light(axis, factor):
-    seen = pixels_of("exposure", FLAT, exposure_ev=1.0, axis=axis)
+    seen = pixels_of("exposure", FLAT, exposure_scale=2.0, axis=axis)
     light = (seen / 255.0) ** 2.2 / (FLAT / 255.0) ** 2.2
     assert np.allclose(light, factor, rtol=0.03)
-    assert (pixels_of("exposure", FLAT, exposure_ev=8.0, axis="over") == 255).all()
+    assert (pixels_of("exposure", FLAT, exposure_scale=256.0, axis="over") == 255).all()
     assert {build("exposure").draw(Stream(0, n), TASK)["axis"] for n in range(12)} == {"over", "under"}
 
 
