@@ -11,6 +11,9 @@ from workbench.envs.image_faults import ImageFault, PixelEffect, as_bytes, of_ca
 from workbench.envs.perturbation import Magnitude, Schedule, uniform
 from workbench.types import Array, Record
 
+LEAST_PX = 0.5
+"""Of the standard deviation: less than that leaves every pixel as it was, in images as small as that."""
+
 
 class DefocusBlurEffect(PixelEffect):
     """Smooths the image with a Gaussian."""
@@ -19,7 +22,7 @@ class DefocusBlurEffect(PixelEffect):
         """The smoothed image."""
         from scipy.ndimage import gaussian_filter  # type: ignore[import-untyped,unused-ignore]
 
-        sigma_px = self.record["sigma_fraction"] * len(image)
+        sigma_px = max(self.record["sigma_fraction"] * len(image), LEAST_PX)
         return as_bytes(gaussian_filter(image.astype(np.float32), (sigma_px, sigma_px, 0.0), mode="nearest"))
 
 

@@ -512,6 +512,12 @@ def test_defocus_spreads_a_dot_by_its_standard_deviation():
     assert not pixels_of("defocus_blur", red, sigma_fraction=2.0 / 65)[..., 1:].any()
 
 
+@pytest.mark.parametrize("name", ["defocus_blur", "motion_blur"])
+def test_the_weakest_blur_shows_in_the_smallest_image(name):
+    kind = build(name).magnitude
+    assert not np.array_equal(pixels_of(name, dot(16), angle_rad=0.0, **{kind.name: kind.low}), dot(16))
+
+
 @pytest.mark.parametrize("angle_rad", [0.0, np.pi / 2, 0.6, 2.5])
 def test_motion_smears_a_dot_along_the_line(angle_rad):
     length_px = 13.0
@@ -607,7 +613,7 @@ def test_proprioception_bias_of_the_fingers_and_of_the_disc():
         build("proprioception_bias", axis="z").draw(STREAM, PushT())
     along = build("proprioception_bias", axis="z").draw(STREAM, Lift())["offset_m"]
     assert along[:2] == [0.0, 0.0]
-    assert 0.018 <= abs(along[2]) <= 0.028
+    assert 0.018 <= abs(along[2]) <= 0.035
 
 
 def test_proprioception_noise_is_gaussian_on_the_hand_and_new_every_step():
