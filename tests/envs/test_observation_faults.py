@@ -370,6 +370,14 @@ def test_a_frozen_image_keeps_the_faults_of_its_moment_and_no_later_ones(nominal
 
 
 @draws
+def test_a_late_image_arrives_with_the_noise_of_its_step():
+    noise = drawn("image_noise", start_step=0, duration_steps=END + 1)
+    grainy, late = Run([noise]), Run([noise, drawn("camera_latency", latency_steps=3)])
+    for step in range(START, START + DURATION):
+        assert same(late.images[step], grainy.images[step - 3])
+
+
+@draws
 def test_of_two_that_show_the_past_the_later_one_decides(nominal):
     freeze, late = drawn("camera_freeze"), drawn("camera_latency", latency_steps=3)
     assert same(Run([freeze, late]).images[START + 2], nominal.images[START - 1])
