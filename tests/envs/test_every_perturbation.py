@@ -32,6 +32,7 @@ CAMERAS = {"names": ["agentview", "wrist"], "width_px": 16, "height_px": 16}
 TASKS = {
     "lift": Lift,
     "lift with cameras": functools.partial(Lift, cameras=CAMERAS),
+    "lift with depth": functools.partial(Lift, cameras=CAMERAS | {"depth": True}),
     "stack": Stack,
     "pick_place_can": PickPlaceCan,
     "door": Door,
