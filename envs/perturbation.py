@@ -201,6 +201,11 @@ class Specification:
 
     def suits(self, policy: Policy) -> None:
         """Raise a ConfigError if the policy cannot have this fault; asked once, before anything is rolled."""
+        if self.channel == "language" and not policy.listens:
+            raise ConfigError(
+                f"policy {type(policy).__name__} does not listen to instructions, so perturbation {self.name} would do "
+                "nothing: leave it out, or roll a policy that listens, such as policy=expert"
+            )
         if not self.alters:
             return
         drawn = self.parameters(np.random.default_rng(0))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import importlib
-import types
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +20,6 @@ from workbench.envs.tasks.pick_place_can import PickPlaceCan, in_bin
 from workbench.envs.tasks.push_t import PushT
 from workbench.envs.tasks.stack import Stack
 from workbench.errors import ConfigError, UnknownNameError
-from workbench.jobs import rollout
 from workbench.policies.expert import Expert
 from workbench.types import Stream
 
@@ -368,25 +366,6 @@ def test_other_goals_cannot_be_told_where_there_are_none(fault):
         build(fault).draw(STREAM, task_of("lift"))
 
 
-@pytest.mark.parametrize("listens", [True, False])
-def test_rollout_refuses_to_tell_a_policy_that_does_not_listen(listens):
-    task = task_of("lift")
-    run = types.SimpleNamespace(
-        task=task,
-        seed=0,
-        policy=lambda: Expert(task, privileged=False, listens=listens),
-        config={"policy": {"_target_": "workbench.policies.expert.Expert"}},
-    )
-    told = {"empty_instruction": build("empty_instruction")}
-    if listens:
-        (launch,) = rollout.plan(run, told, {"test": 1}, False)
-        assert launch.perturbations[0]["text"] == ""
-    else:
-        with pytest.raises(ConfigError, match=r"does not listen.*empty_instruction.*policy.listens=true"):
-            rollout.plan(run, told, {"test": 1}, False)
-        assert len(rollout.plan(run, {"slip": build("slip")}, {"test": 1}, False)) == 1
-
-
 # Sequence
 
 
@@ -550,3 +529,9 @@ def test_restoring_in_the_middle_is_exact(fault, at):
         assert again.tobytes() == first.tobytes()
         assert other.snapshot().state.tobytes() == end.state.tobytes()
         assert other.snapshot().memory.tobytes() == end.memory.tobytes()
+
+
+def test_a_policy_that_does_not_listen_is_refused():
+    with pytest.raises(ConfigError, match="does not listen"):
+        build("typos").suits(Expert(Lift(), privileged=False))
+    build("typos").suits(Expert(Lift(), privileged=False, listens=True))
