@@ -14,8 +14,8 @@ console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isat
 
 
 @contextlib.contextmanager
-def progress(label: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A bar on stderr; yields the function that advances it."""
+def progress(label: str, total: int) -> Iterator[Callable[..., None]]:
+    """A bar on stderr; yields the function that advances it, and says what was done last if it is told."""
     columns = (
         TextColumn("{task.description:<28}"),
         BarColumn(bar_width=30),
@@ -25,4 +25,4 @@ def progress(label: str, total: int) -> Iterator[Callable[[int], None]]:
     )
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task(label, total=total)
-        yield lambda done: bar.advance(task, done)
+        yield lambda done, last=label: bar.update(task, advance=done, description=last)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from markupsafe import Markup
     from rich.console import RenderableType
 
-SECTIONS = ("policy", "perturbed", "labels", "monitors", "strategies")
+SECTIONS = ("policy", "perturbed", "tolerance", "joint", "labels", "monitors", "strategies")
 BASELINES = ("elapsed", "always")
 """Scores that look at no policy output; what a real score has to beat."""
 CONSTANT = "always"
@@ -70,6 +70,8 @@ def write_report(path: Path, metrics: Record, *, title: str, curves: Record) -> 
         "policy": policy_row(metrics),
         "training": metrics.get("policy", {}).get("training"),
         "faults": fault_rows(metrics),
+        "tolerances": tolerance_rows(metrics),
+        "joint": joint_rows(metrics),
         "labels": label_row(metrics),
         "monitors": monitor_rows(metrics),
         "promises": promises(metrics),
@@ -96,6 +98,8 @@ def terminal_tables(metrics: Record, only: Sequence[str] = SECTIONS) -> list[Ren
     makers = {
         "policy": _policy_line,
         "perturbed": _fault_table,
+        "tolerance": _tolerance_table,
+        "joint": _joint_table,
         "labels": _label_table,
         "monitors": _monitor_table,
         "strategies": _strategy_table,
@@ -153,6 +157,56 @@ def fault_rows(metrics: Record) -> list[Record]:
         if row["episodes"]
     ]
     return sorted(rows, key=lambda row: (row["share"], row["name"]))
+
+
+def tolerance_rows(metrics: Record) -> list[Record]:
+    """One row a perturbation and axis."""
+    return [
+        {
+            "name": row["perturbation"],
+            "axis": row["axis"] or "drawn",
+            "parameter": row["parameter"],
+            "tolerance": _magnitude(row["tolerance"]),
+            "interval": DASH.join(f"{bound:.3g}" for bound in row["interval"]) if row["tolerance"] else NONE,
+            "quarters": f"{_magnitude(row['at']['0.25'])} / {_magnitude(row['at']['0.75'])}",
+            "episodes": str(row["episodes"]),
+            "verdict": row["verdict"] + (", but not monotone ▲" if row["contradictions"] else ""),
+        }
+        for row in metrics.get("tolerance", [])
+    ]
+
+
+def joint_rows(metrics: Record) -> list[Record]:
+    """One row a way of looking for the likely failing combination."""
+    return [
+        {
+            "name": row["name"],
+            "combination": _combination(row["combination"]),
+            "distance": number(row["distance"]),
+            "rate": count(row["failures"], row["fresh_episodes"]) if row["combination"] else NONE,
+            "interval": interval(row["interval"]) if row["combination"] else NONE,
+            "failing": count(row["failing_points"], row["points"]),
+            "episodes": str(row["episodes"]),
+        }
+        for row in metrics.get("joint", {}).get("rows", [])
+    ]
+
+
+def _magnitude(value: float | None) -> str:
+    return NONE if value is None else f"{value:.3g}"
+
+
+def _combination(faults: Mapping[str, Mapping[str, float]] | None) -> str:
+    """Faults with their magnitudes, in words."""
+    if faults is None:
+        return "none found"
+    told = [
+        f"{name} {parameter}={value:.3g}"
+        for name, parameters in faults.items()
+        for parameter, value in parameters.items()
+        if parameter != "severity"
+    ]
+    return ", ".join(told)
 
 
 def monitor_rows(metrics: Record) -> list[Record]:
@@ -502,6 +556,18 @@ def _table(title: str, columns: str, rows: Sequence[Sequence[str]]) -> Renderabl
 def _policy_line(metrics: Record) -> RenderableType | None:
     row = policy_row(metrics)
     return f"policy: {row['percent']} success without faults ({row['of']})" if row else None
+
+
+def _tolerance_table(metrics: Record) -> RenderableType | None:
+    columns = "fault|axis|parameter|>tolerance|>95 % interval|>25 % / 75 % fail|>episodes|verdict"
+    return _table(
+        "tolerances: success falls under one half", columns, [list(row.values()) for row in tolerance_rows(metrics)]
+    )
+
+
+def _joint_table(metrics: Record) -> RenderableType | None:
+    columns = "found by|likeliest combination that fails|>distance|>fails|>interval|>failing points|>episodes"
+    return _table("joint search", columns, [list(row.values()) for row in joint_rows(metrics)])
 
 
 def _label_table(metrics: Record) -> RenderableType | None:
