@@ -42,6 +42,8 @@ AIM = 0.6
 """Predicted failure rate of a point that is worth judging; at one half itself, judging would be tossing a coin."""
 APART = 0.1
 """Distance below which two points are one."""
+NEARER = 0.9
+"""Share of its distance that a point which fails is moved to, to see whether it fails there as well."""
 DRAWN = 2000
 """Points at which the Gaussian process is asked."""
 
@@ -52,7 +54,7 @@ class Finding:
 
     Attributes
     ----------
-    severities : (d,) of the likeliest combination that fails in at least half of the fresh episodes; None without one.
+    severities : (d,) of the likeliest combination that failed in at least half of the fresh episodes; None without.
     distance : of that combination from the origin; the smaller, the likelier.
     failures, fresh_episodes, interval : how often it failed on episodes that no search used.  The chance of error is
         shared by all points that may be judged, so the interval is not too short for having been chosen.
@@ -217,20 +219,26 @@ def _near_half(points: Array, rates: Array) -> tuple[tuple[tuple[float, ...], fl
 def _judge(
     table: _Table, candidates: Array, boundary: tuple[tuple[tuple[float, ...], float], ...], confidence: float
 ) -> Finding:
-    """Judge candidates on fresh episodes, the nearest to the origin first, until one fails in at least half of them."""
+    """Judge candidates on fresh episodes, the nearest to the origin first; the last that fails in half of them stands.
+
+    A candidate that fails is followed by the point a little nearer to the origin, one that does not by the next.
+    """
     tried, failing = len(table.severities), int((table.rates >= HALF).sum())
     each = int(FRESH * table.budget) // JUDGED
+    waiting = spaced(candidates[np.argsort(np.linalg.norm(candidates, axis=1))], JUDGED)
     chosen, failures = None, 0
-    for candidate in spaced(candidates[np.argsort(np.linalg.norm(candidates, axis=1))], JUDGED):
-        failures = int(table.roll(candidate[None], each)[0])
-        if failures >= HALF * each:
-            chosen = candidate
+    for _ in range(JUDGED):
+        if not waiting:
             break
+        point = waiting.pop(0)
+        failed = int(table.roll(point[None], each)[0])
+        if failed >= HALF * each:
+            chosen, failures, waiting = point, failed, [NEARER * point]
     fresh = each if chosen is not None else 0
     return Finding(
         severities=None if chosen is None else tuple(chosen.tolist()),
         distance=None if chosen is None else math.dist(chosen, np.zeros(len(chosen))),
-        failures=failures if fresh else 0,
+        failures=failures,
         fresh_episodes=fresh,
         interval=clopper_pearson(failures, fresh, 1 - (1 - confidence) / JUDGED) if fresh else (0.0, 1.0),
         boundary=boundary,

@@ -72,6 +72,7 @@ def write_report(path: Path, metrics: Record, *, title: str, curves: Record) -> 
         "faults": fault_rows(metrics),
         "tolerances": tolerance_rows(metrics),
         "joint": joint_rows(metrics),
+        "joint_columns": joint_columns(metrics),
         "labels": label_row(metrics),
         "monitors": monitor_rows(metrics),
         "promises": promises(metrics),
@@ -176,37 +177,40 @@ def tolerance_rows(metrics: Record) -> list[Record]:
     ]
 
 
-def joint_rows(metrics: Record) -> list[Record]:
-    """One row a way of looking for the likely failing combination."""
-    return [
-        {
-            "name": row["name"],
-            "combination": _combination(row["combination"]),
-            "distance": number(row["distance"]),
-            "rate": count(row["failures"], row["fresh_episodes"]) if row["combination"] else NONE,
-            "interval": interval(row["interval"]) if row["combination"] else NONE,
-            "failing": count(row["failing_points"], row["points"]),
-            "episodes": str(row["episodes"]),
-        }
-        for row in metrics.get("joint", {}).get("rows", [])
-    ]
+def joint_rows(metrics: Record) -> list[list[str]]:
+    """The likeliest failing combination, a row a fault, then how sure it is; a column for each way of looking."""
+    found = metrics.get("joint", [])
+    labels = [(label, node["parameter"]) for row in found[:1] for label, node in row["dials"].items()]
+    rows = [[label, parameter, *(_setting(row["combination"], label) for row in found)] for label, parameter in labels]
+    sure = [interval(row["interval"]) if row["combination"] else NONE for row in found]
+    told = {
+        "distance from no fault": [number(row["distance"]) for row in found],
+        "fails, in fresh episodes": [count(row["failures"], row["fresh_episodes"]) for row in found],
+        f"{_confidence(found)} interval": sure,
+        "points tried that fail": [count(row["failing_points"], row["points"]) for row in found],
+        "episodes": [str(row["episodes"]) for row in found],
+    }
+    return rows + [["", name, *cells] for name, cells in told.items() if cells]
+
+
+def joint_columns(metrics: Record) -> list[str]:
+    """Headings of :func:`joint_rows`."""
+    return ["fault", "", *(row["name"] for row in metrics.get("joint", []))]
+
+
+def _setting(combination: Mapping[str, Record] | None, label: str) -> str:
+    if combination is None:
+        return NONE
+    return f"{combination[label]['magnitude']:.3g} (severity {combination[label]['severity']:.2f})"
 
 
 def _magnitude(value: float | None) -> str:
     return NONE if value is None else f"{value:.3g}"
 
 
-def _combination(faults: Mapping[str, Mapping[str, float]] | None) -> str:
-    """Faults with their magnitudes, in words."""
-    if faults is None:
-        return "none found"
-    told = [
-        f"{name} {parameter}={value:.3g}"
-        for name, parameters in faults.items()
-        for parameter, value in parameters.items()
-        if parameter != "severity"
-    ]
-    return ", ".join(told)
+def _confidence(rows: Sequence[Record]) -> str:
+    """That of the first of several rows, which all have the same."""
+    return percent(rows[0]["confidence"]) if rows else ""
 
 
 def monitor_rows(metrics: Record) -> list[Record]:
@@ -559,15 +563,16 @@ def _policy_line(metrics: Record) -> RenderableType | None:
 
 
 def _tolerance_table(metrics: Record) -> RenderableType | None:
-    columns = "fault|axis|parameter|>tolerance|>95 % interval|>25 % / 75 % fail|>episodes|verdict"
+    shown = _confidence(metrics.get("tolerance", []))
+    columns = f"fault|axis|parameter|>tolerance|>{shown} interval|>25 % / 75 % fail|>episodes|verdict"
     return _table(
         "tolerances: success falls under one half", columns, [list(row.values()) for row in tolerance_rows(metrics)]
     )
 
 
 def _joint_table(metrics: Record) -> RenderableType | None:
-    columns = "found by|likeliest combination that fails|>distance|>fails|>interval|>failing points|>episodes"
-    return _table("joint search", columns, [list(row.values()) for row in joint_rows(metrics)])
+    columns = "|>".join(joint_columns(metrics)).replace("|>", "|", 1)
+    return _table("the likeliest combination that fails", columns, joint_rows(metrics))
 
 
 def _label_table(metrics: Record) -> RenderableType | None:

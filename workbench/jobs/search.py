@@ -42,6 +42,11 @@ class Dial:
     parameter: str
     scale: Scale
 
+    @property
+    def label(self) -> str:
+        """In words: ``push x``."""
+        return f"{self.name} {self.axis or ''}".strip()
+
     def at(self, magnitude: float) -> Perturbation:
         """The perturbation at one magnitude, everything else as its configuration has it."""
         turned = {self.parameter: int(magnitude) if self.scale.whole else magnitude}
@@ -131,15 +136,10 @@ def search_each(run: Run, turned: Sequence[Dial], settings: Settings) -> None:
         for row in spread(search_cell, [Cell(run, dial, settings) for dial in wanted], run.config["runner"]):
             # Cell by cell, so that an interrupted job keeps what it has measured.
             ledger.add(row)
-            advance(1, f"tolerance of {cell_name(row)}")
+            advance(1, f"tolerance: {row['label']}")
     run.update_metrics(tolerance=ledger.rows)
     console.print(*terminal_tables(run.metrics(), only=("tolerance",)))
     console.print(f"all trials: {run.shown(ledger.path)}")
-
-
-def cell_name(row: Record) -> str:
-    """A cell in words: ``push x``."""
-    return f"{row['perturbation']} {row['axis'] or ''}".strip()
 
 
 def search_cell(cell: Cell) -> Record:
@@ -156,6 +156,7 @@ def search_cell(cell: Cell) -> Record:
     limits = {key: value for key, value in dataclasses.asdict(settings).items() if key != "split"}
     found = find_tolerance(dial.scale, fails, **limits)
     return {
+        "label": dial.label,
         "perturbation": dial.name,
         "axis": dial.axis,
         "node": dial.node,
@@ -164,6 +165,7 @@ def search_cell(cell: Cell) -> Record:
         "verdict": found.verdict,
         "tolerance": found.magnitude,
         "interval": list(found.interval),
+        "confidence": settings.confidence,
         "at": {str(rate): found.at(rate) for rate in RATES},
         "episodes": found.episodes,
         "diverged": diverged,
@@ -238,9 +240,8 @@ def search_jointly(run: Run, turned: Sequence[Dial], split: Split, budget: int, 
                 return failed
 
             found = find(len(turned), fails, budget=budget, seed=run.seed, confidence=confidence)
-        rows.append(finding_row(name, found, turned))
-    joint = {"settings": {**measured_with(run), "split": split, "budget": budget}, "rows": rows}
-    run.update_metrics(joint=joint)
+        rows.append(finding_row(name, found, turned, confidence))
+    run.update_metrics(joint=rows)
     console.print(*terminal_tables(run.metrics(), only=("joint",)))
 
 
@@ -264,14 +265,15 @@ def roll_part(item: tuple[int, Points]) -> tuple[int, Array]:
     return place, np.array(failed, bool)
 
 
-def finding_row(name: str, found: Finding, turned: Sequence[Dial]) -> Record:
+def finding_row(name: str, found: Finding, turned: Sequence[Dial], confidence: float) -> Record:
     """What one way of looking found, as plain data."""
 
     def told(severities: Sequence[float]) -> dict[str, Record]:
         return {
-            f"{dial.name} {dial.axis or ''}".strip(): {
+            dial.label: {
+                "parameter": dial.parameter,
                 "severity": severity,
-                dial.parameter: dial.scale.magnitude(severity),
+                "magnitude": dial.scale.magnitude(severity),
             }
             for dial, severity in zip(turned, severities, strict=True)
         }
@@ -282,10 +284,12 @@ def finding_row(name: str, found: Finding, turned: Sequence[Dial]) -> Record:
         "failed_episodes": found.failed_episodes,
         "failing_points": found.failing_points,
         "points": found.points,
+        "dials": {dial.label: {"parameter": dial.parameter} for dial in turned},
         "combination": None if found.severities is None else told(found.severities),
         "distance": found.distance,
         "failures": found.failures,
         "fresh_episodes": found.fresh_episodes,
         "interval": list(found.interval),
+        "confidence": confidence,
         "boundary": [{"rate": rate, "faults": told(severities)} for severities, rate in found.boundary],
     }
