@@ -15,8 +15,8 @@ from workbench.jobs.search import Ledger, Settings, dials
 from workbench.report import terminal_tables, write_report
 from workbench.types import Record, Stream
 
-WORDS = ["policy=expert", "name=s", "perturbation=[mass,latency]", "job.most=12", "job.resolution=0.3"]
-SETTINGS = Settings("select", 12, 12, 0.3, 0.95)
+WORDS = ["policy=expert", "name=s", "perturbation=[mass,latency]", "job.most=12", "job.resolution=0.5"]
+SETTINGS = Settings("select", 12, 12, 0.5, 0.95)
 
 
 def search(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
@@ -96,13 +96,13 @@ def test_finished_cells_are_kept_and_the_words_alone_decide(root):
         (["seed=4"], "seed"),
         (["task=stack"], "task"),
         (["job.most=24"], "most"),
-        (["perturbation.mass.start_step=3"], "perturbation.mass"),
+        (["+perturbation.mass.start_step=3"], "perturbation.mass"),
     ],
 )
 def test_other_settings_are_refused(root, words, why):
     chosen = [word for word in WORDS if not word.startswith("job.")]
     run = Run(compose([*chosen, *[word for word in words if not word.startswith("job.")]]), root)
-    settings = Settings("select", 12, 24, 0.3, 0.95) if why == "most" else SETTINGS
+    settings = Settings("select", 12, 24, 0.5, 0.95) if why == "most" else SETTINGS
 
     def ask() -> None:
         ledger = Ledger(run, settings)

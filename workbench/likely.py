@@ -36,10 +36,9 @@ FRESH = 0.3
 """Share of the budget that is kept for judging."""
 SEARCHED = 0.4
 """Share of the budget that CMA-ES gets; the boundary gets the rest."""
-JUDGED = 3
-"""Points, at most, that are judged on fresh episodes."""
-AIM = 0.6
-"""Predicted failure rate of a point that is worth judging; at one half itself, judging would be tossing a coin."""
+AIMS = (0.6, 0.75, 0.9)
+"""Predicted failure rates of the points that are judged, one after the other, until one fails as predicted; at one
+half itself, judging would be tossing a coin."""
 APART = 0.1
 """Distance below which two points are one."""
 NEARER = 0.9
@@ -87,7 +86,7 @@ def find_likely_failure(size: int, fails: Fails, *, budget: int, seed: int, conf
         table.ask(_straddling(table, rng))
     drawn = np.concatenate([_prior(rng, DRAWN, size), table.severities])
     predicted, _ = _predict(table, drawn)
-    return _judge(table, drawn[predicted >= AIM], _near_half(drawn, predicted), confidence)
+    return _judge(table, drawn, predicted, _near_half(drawn, predicted), confidence)
 
 
 def sample_uniformly(size: int, fails: Fails, *, budget: int, seed: int, confidence: float = 0.95) -> Finding:
@@ -97,7 +96,7 @@ def sample_uniformly(size: int, fails: Fails, *, budget: int, seed: int, confide
     while table.fits(POINTS * EPISODES, spare=int(FRESH * budget)):
         table.ask(rng.random((POINTS, size)))
     boundary = _near_half(table.severities, table.rates)
-    return _judge(table, table.severities[table.rates >= AIM], boundary, confidence)
+    return _judge(table, table.severities, table.rates, boundary, confidence)
 
 
 class _Table:
@@ -217,30 +216,36 @@ def _near_half(points: Array, rates: Array) -> tuple[tuple[tuple[float, ...], fl
 
 
 def _judge(
-    table: _Table, candidates: Array, boundary: tuple[tuple[tuple[float, ...], float], ...], confidence: float
+    table: _Table,
+    candidates: Array,
+    predicted: Array,
+    boundary: tuple[tuple[tuple[float, ...], float], ...],
+    confidence: float,
 ) -> Finding:
-    """Judge candidates on fresh episodes, the nearest to the origin first; the last that fails in half of them stands.
+    """Judge candidates on fresh episodes: for each aim the nearest to the origin, until one fails in half of them.
 
-    A candidate that fails is followed by the point a little nearer to the origin, one that does not by the next.
+    One that fails is followed by the point a little nearer to the origin, as long as there is budget.
     """
     tried, failing = len(table.severities), int((table.rates >= HALF).sum())
-    each = int(FRESH * table.budget) // JUDGED
-    waiting = spaced(candidates[np.argsort(np.linalg.norm(candidates, axis=1))], JUDGED)
+    each = int(FRESH * table.budget) // len(AIMS)
     chosen, failures = None, 0
-    for _ in range(JUDGED):
-        if not waiting:
+    for aim in AIMS:
+        near = candidates[predicted >= aim]
+        if chosen is None and not len(near):
             break
-        point = waiting.pop(0)
+        point = near[np.argmin(np.linalg.norm(near, axis=1))] if chosen is None else NEARER * chosen
         failed = int(table.roll(point[None], each)[0])
         if failed >= HALF * each:
-            chosen, failures, waiting = point, failed, [NEARER * point]
+            chosen, failures = point, failed
+        elif chosen is not None:
+            break
     fresh = each if chosen is not None else 0
     return Finding(
         severities=None if chosen is None else tuple(chosen.tolist()),
         distance=None if chosen is None else math.dist(chosen, np.zeros(len(chosen))),
         failures=failures,
         fresh_episodes=fresh,
-        interval=clopper_pearson(failures, fresh, 1 - (1 - confidence) / JUDGED) if fresh else (0.0, 1.0),
+        interval=clopper_pearson(failures, fresh, 1 - (1 - confidence) / len(AIMS)) if fresh else (0.0, 1.0),
         boundary=boundary,
         points=tried,
         failing_points=failing,

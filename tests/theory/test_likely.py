@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from workbench.errors import ConfigError
-from workbench.likely import FRESH, cost, find_likely_failure, sample_uniformly
+from workbench.likely import FRESH, Finding, cost, find_likely_failure, sample_uniformly
+from workbench.metrics import clopper_pearson
 from workbench.types import Array
 
 WEIGHTS = np.array([1.0, 0.6, 0.2])
@@ -30,32 +31,43 @@ class Surface:
 
     def __call__(self, severities: Array, numbers: range) -> Array:
         self.asked.append((severities, numbers))
-        luck = np.array([np.random.default_rng([self.seed, number]).random() for number in numbers])
-        return self.rate(severities)[:, None] > luck[None]
+        return self.rate(severities)[:, None] > np.array([self.luck(number) for number in numbers])
+
+    def luck(self, number: int) -> float:
+        return float(np.random.default_rng([self.seed, number]).random())
 
 
-def test_the_likeliest_failure_is_found_and_uniform_sampling_is_further_off():
-    found = [find_likely_failure(3, Surface(seed), budget=BUDGET, seed=seed) for seed in range(12)]
-    drawn = [sample_uniformly(3, Surface(seed), budget=BUDGET, seed=seed) for seed in range(12)]
-    distances = np.array([one.distance for one in found])
-    assert np.all(distances > 0.8 * DISTANCE)
-    assert np.mean(distances) < 1.12 * DISTANCE
-    assert np.mean(distances) < np.mean([one.distance for one in drawn]) - 0.05
-    along = [np.dot(one.severities, NEAREST) / (one.distance * DISTANCE) for one in found]
+SEEDS = range(24)
+
+
+@pytest.fixture(scope="module")
+def searched() -> list[tuple[Surface, Finding]]:
+    surfaces = [Surface(seed) for seed in SEEDS]
+    return [(one, find_likely_failure(3, one, budget=BUDGET, seed=one.seed)) for one in surfaces]
+
+
+def test_the_likeliest_failure_is_found_and_uniform_sampling_is_further_off(searched, record_property):
+    drawn = [sample_uniformly(3, Surface(seed), budget=BUDGET, seed=seed) for seed in SEEDS]
+    distances = np.array([one.distance for _, one in searched], float) / DISTANCE
+    by_chance = np.array([one.distance for one in drawn if one.distance is not None]) / DISTANCE
+    record_property("excess_distance", (distances.mean() - 1, by_chance.mean() - 1))
+    assert np.all(distances > 0.85)
+    assert distances.mean() < 1.08
+    assert distances.mean() - 1 < 0.6 * (by_chance.mean() - 1)
+    along = [np.dot(one.severities, NEAREST) / (one.distance * DISTANCE) for _, one in searched]
     assert np.mean(along) > 0.95
 
 
-def test_the_interval_is_of_fresh_episodes_and_covers_although_the_point_was_chosen():
+def test_the_interval_is_of_fresh_episodes_and_covers_although_the_point_was_chosen(searched):
     covered = []
-    for seed in range(40):
-        surface = Surface(seed)
-        one = find_likely_failure(3, surface, budget=BUDGET, seed=seed)
+    for surface, one in searched:
         point = np.array(one.severities)
-        rolled = [(points, numbers) for points, numbers in surface.asked if np.array_equal(points[0], point)]
-        assert rolled[-1][1] == range(rolled[-1][1].start, rolled[-1][1].start + int(FRESH * BUDGET) // 3)
+        (judged,) = [n for points, n in surface.asked if len(points) == 1 and np.array_equal(points[0], point)]
         seen = [set(numbers) for _, numbers in surface.asked]
         assert sum(map(len, seen)) == len(set().union(*seen)), "no episode is used in two rounds"
-        assert one.failures == int(surface(point[None], rolled[-1][1]).sum())
+        assert len(judged) == one.fresh_episodes == int(FRESH * BUDGET) // 3
+        assert one.failures == int((surface.rate(point) > [surface.luck(number) for number in judged]).sum())
+        assert one.interval == clopper_pearson(one.failures, one.fresh_episodes, 1 - 0.05 / 3)
         covered.append(one.interval[0] <= surface.rate(point) <= one.interval[1])
     assert np.mean(covered) >= 0.95
 
