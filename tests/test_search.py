@@ -7,12 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from workbench.config import Run, compose
 from workbench.errors import StoreError
-from workbench.jobs.search import Ledger, Settings, dials
-from workbench.report import terminal_tables, write_report
+from workbench.jobs.search import Ledger, Settings, dials, roll_points
+from workbench.report import joint_rows, terminal_tables, write_report
 from workbench.types import Record, Stream
 
 WORDS = ["policy=expert", "name=s", "perturbation=[mass,latency]", "job.most=12", "job.resolution=0.5"]
@@ -21,7 +22,7 @@ SETTINGS = Settings("select", 12, 12, 0.5, 0.95)
 
 def search(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "workbench", "search", *WORDS, *words]
-    return subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=600)
 
 
 @pytest.fixture(scope="module")
@@ -130,26 +131,45 @@ def test_what_cannot_be_searched_is_said_in_one_line(tmp_path, words, why):
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.slow
-def test_a_joint_search_does_not_depend_on_workers(tmp_path):
-    rows = []
+def test_points_come_back_in_their_order_whoever_rolls_them(tmp_path):
+    words = ["policy=expert", "perturbation=[mass,friction]"]
+    severities = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 0.1], [0.0, 1.0], [1.0, 1.0], [0.1, 0.0]])
+    rolled = []
     for workers in (1, 2):
-        words = ["job.jointly=true", "job.budget=320", f"name=w{workers}", f"runner.workers={workers}"]
-        done = search(tmp_path, *words, "perturbation=[mass,friction]")
-        assert done.returncode == 0, done.stderr[-2000:]
-        assert "distance from no fault" in done.stdout
-        rows.append(json.loads((tmp_path / f"runs/w{workers}/metrics.json").read_text())["joint"])
-    assert rows[0] == rows[1]
-    assert [row["name"] for row in rows[0]] == ["search", "uniform sampling"]
-    assert rows[0][0]["combination"]["mass"]["magnitude"] < 200
+        run = Run(compose([*words, f"runner.workers={workers}"]), tmp_path)
+        turned = dials(run.config["perturbation"], False)
+        rolled.append(roll_points(run, turned, "select", severities, range(5, 7)))
+    assert rolled[0].tolist() == rolled[1].tolist()
+    assert rolled[0].mean(1).tolist() == [0.0, 1.0, 0.0, 1.0, 1.0, 0.0]
+
+
+@pytest.mark.slow
+def test_a_joint_search_runs_and_judges(tmp_path):
+    done = search(tmp_path, "job.jointly=true", "job.budget=320", "name=j", "perturbation=[mass,friction]")
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "distance from no fault" in done.stdout
+    found, drawn = json.loads((tmp_path / "runs/j/metrics.json").read_text())["joint"]
+    assert (found["name"], drawn["name"]) == ("search", "uniform sampling")
+    assert found["combination"]["mass"]["magnitude"] < 200
+    assert found["failures"] >= found["fresh_episodes"] / 2 > 0
+    assert max(found["episodes"], drawn["episodes"]) <= 320
+    assert joint_rows({"joint": [found, drawn]})[0][:2] == ["mass", "mass_scale"]
 
 
 def test_tables_and_the_page_show_the_rows(root, tmp_path):
     metrics = json.loads((root / "runs/s/metrics.json").read_text())
     metrics["tolerance"][0] |= {"contradictions": [[1, 2]]}
     metrics["tolerance"].append({**metrics["tolerance"][1], "tolerance": None, "verdict": "never fails", "axis": "x"})
+    found = {
+        "name": "search", "dials": {"mass": {"parameter": "mass_scale"}}, "distance": 0.42, "failures": 41,
+        "combination": {"mass": {"severity": 0.3, "magnitude": 12.25}}, "fresh_episodes": 60, "interval": [0.5, 0.8],
+        "confidence": 0.95, "failing_points": 70, "points": 104, "episodes": 590,
+    }  # fmt: skip
+    nothing = {**found, "name": "uniform sampling", "combination": None, "distance": None}
+    metrics["joint"] = [found, nothing]
+    assert joint_rows(metrics)[0] == ["mass", "mass_scale", "12.2 (severity 0.30)", "—"]
     text = write_report(tmp_path / "page.html", metrics, title="t", curves={}).read_text()
-    for words in ("How much it bears", "mass_scale", "not monotone ▲", "never fails"):
+    for words in ("How much it bears", "mass_scale", "not monotone ▲", "never fails", "uniform sampling", "41/60"):
         assert words in text
-    assert len(terminal_tables(metrics, only=("tolerance",))) == 1
+    assert len(terminal_tables(metrics, only=("tolerance", "joint"))) == 2
     assert "How much it bears" not in write_report(tmp_path / "other.html", {}, title="t", curves={}).read_text()
