@@ -145,8 +145,19 @@ class Renderer:
         self._body_of = np.full(visual.nbody, -1, dtype=np.int32)
         self._body_of[self._bodies[1]] = self._bodies[0]
 
-    def pose(self, task: MujocoTask, stream: Stream, model: mujoco.MjModel, data: mujoco.MjData) -> None:
-        """Take over what a scene shows: the episode's edits, those of perturbations, and where everything is."""
+    def pose(
+        self,
+        task: MujocoTask,
+        stream: Stream,
+        model: mujoco.MjModel,
+        data: mujoco.MjData,
+        qpos: Array | None = None,
+    ) -> mujoco.MjModel:
+        """Take over what a scene shows: the episode's edits, those of perturbations, and where everything is.
+
+        ``qpos`` (nq,) takes the place of the data's joint positions.  Returns the model that will be drawn, which all
+        scenes share: what is changed in it must be put back once it is drawn.
+        """
         import mujoco
 
         if self._episode is None or self._episode[0] is not task or self._episode[1] != stream:
@@ -162,18 +173,19 @@ class Renderer:
         # the small model's colours are not meant to be seen: only a new one counts, and takes the material's place
         new = (model.geom_rgba[here] != self._small.geom_rgba[here]).any(axis=1)
         self._model.geom_rgba[there[new]], self._model.geom_matid[there[new]] = model.geom_rgba[here[new]], -1
-        self._data.qpos[:] = data.qpos
+        self._data.qpos[:] = data.qpos if qpos is None else qpos
         self._data.time = data.time
         here, there = model.body_mocapid[self._mocap[0]], self._model.body_mocapid[self._mocap[1]]
         self._data.mocap_pos[there], self._data.mocap_quat[there] = data.mocap_pos[here], data.mocap_quat[here]
         mujoco.mj_kinematics(self._model, self._data)
         mujoco.mj_comPos(self._model, self._data)
-        mujoco.mj_camlight(self._model, self._data)
+        return self._model
 
     def images(self, cameras: Cameras) -> dict[str, Array]:
         """What the cameras see of the scene that was posed last; see :meth:`MujocoScene.images`."""
         import mujoco
 
+        mujoco.mj_camlight(self._model, self._data)
         _context().make_current()
         self._make_room(cameras.width_px, cameras.height_px)
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._gl)  # renderers share what is bound

@@ -24,10 +24,11 @@ drawn.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypedDict
 
 import numpy as np
@@ -216,6 +217,8 @@ class Effect:
     """Whether what it makes of an action is in the driver's head alone, and none of a privileged driver's."""
     derives: ClassVar[bool] = False
     """Whether MuJoCo has to derive constants anew from what ``edit`` changes (``mj_setConst``)."""
+    shows_the_past: ClassVar[bool] = False
+    """Whether its images are those of an earlier step; see :meth:`MujocoScene.looked_back`."""
 
     def __init__(self, record: Record, stream: Stream) -> None:
         self.record = record
@@ -267,11 +270,21 @@ class Effect:
         self._changed.append((array, index, np.array(array[index])))
         array[index] = values
 
-    def undo(self) -> None:
-        """Put back, last first, what :meth:`edit` changed; nothing if it changed nothing."""
-        while self._changed:
+    def undo(self, kept: int = 0) -> None:
+        """Put back, last first, what was changed, all but the ``kept`` first changes; nothing if nothing was."""
+        while len(self._changed) > kept:
             array, index, before = self._changed.pop()
             array[index] = before
+
+    @contextlib.contextmanager
+    def looked(self, scene: MujocoScene, model: mujoco.MjModel) -> Iterator[None]:
+        """:meth:`look` for as long as one drawing takes; what :meth:`edit` changed stays."""
+        kept = len(self._changed)
+        try:
+            self.look(scene, model)
+            yield
+        finally:
+            self.undo(kept)
 
     def strike(self, scene: MujocoScene) -> None:
         """Change the scene's state once."""
@@ -307,10 +320,17 @@ class Effect:
         return instruction
 
     def look(self, scene: MujocoScene, model: mujoco.MjModel) -> None:
-        """Change what is only seen, in the model that is drawn, by :meth:`change`; called while active alone."""
+        """Change what is only seen, in the model that is drawn, by :meth:`change`; called while active alone.
+
+        Cameras, lights and colours: bodies and joints stand already where they are drawn.  It is undone after drawing.
+        """
 
     def images(self, scene: MujocoScene, images: dict[str, Array]) -> dict[str, Array]:
-        """The images as seen; called while active alone; may change the dict it is given, not the arrays."""
+        """The images as seen; called while active alone; may change the dict it is given, not the arrays.
+
+        ``scene.step_index`` is the step that is shown, an earlier one where a fault behind this one shows the past; so
+        it must follow from the record, that step and the images.
+        """
         return images
 
     def recall(self) -> Array:
@@ -386,6 +406,26 @@ def horizontal(rng: np.random.Generator, bounds: tuple[float, float]) -> list[fl
     """A vector [x, y] whose length is uniform within bounds and whose direction is uniform on the circle."""
     length, angle_rad = uniform(rng, bounds), 2.0 * np.pi * rng.random()
     return [float(length * np.cos(angle_rad)), float(length * np.sin(angle_rad))]
+
+
+def one_of(what: str, asked: str | None, known: Iterable[str]) -> str | None:
+    """A name that may be left open, or an UnknownNameError."""
+    if asked is not None and asked not in known:
+        raise UnknownNameError(what, str(asked), known)
+    return asked
+
+
+def direction(rng: np.random.Generator, axis: str | None, size: int = 3) -> Array:
+    """A unit vector (size,): along x, y or z with a drawn sign, or uniform on the sphere if ``axis`` is None.
+
+    The same numbers are drawn either way.
+    """
+    drawn: Array = rng.standard_normal(size)
+    unit: Array = drawn / np.linalg.norm(drawn)
+    if axis is not None:
+        along = "xyz".index(axis)
+        unit = np.where(np.arange(size) == along, np.sign(drawn[along]), 0.0)
+    return unit
 
 
 def object_seen_at(scene: MujocoScene, observation: dict[str, Array], offset_m: Sequence[float]) -> Observation:

@@ -10,6 +10,7 @@ What decides the future of a scene, and where it is kept::
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import functools
@@ -263,7 +264,7 @@ class MujocoScene(gymnasium.Env[dict[str, Any], Array]):
             raise ConfigError("this scene's task has no cameras; give it some, such as Lift(cameras={})")
         first = self.cameras.names[0]
         only = dataclasses.replace(self.cameras, names=(first,), depth=False, segmentation=False)
-        return self._look(only)[f"images/{first}"]
+        return self._look(self.cameras if self._active() else only)[f"images/{first}"]  # faults may mix cameras
 
     def truth(self) -> Truth:
         """Ground truth now."""
@@ -331,14 +332,36 @@ class MujocoScene(gymnasium.Env[dict[str, Any], Array]):
         positions, quaternions = self.data.xpos.copy(), self.data.xquat.copy()
         return {name: (positions[body], quaternions[body]) for body, name in enumerate(self._body_names)}
 
-    def _look(self, cameras: Cameras) -> dict[str, Array]:
+    def looked_back(self, step: int, qpos: Array, effect: Effect) -> dict[str, Array]:
+        """What all cameras showed at an earlier step, with joint positions (nq,), for an effect that shows it late.
+
+        What lay in front of that effect had its part in it, but for others that show the past: each counts from what
+        was really there.  Edits of the small model are drawn as they are now.
+        """
+        if self.cameras is None:
+            raise ConfigError("this scene's task has no cameras, so there is nothing to look back at")
+        in_front = self._effects[: self._effects.index(effect)]
+        now, self.step_index = self.step_index, step
+        try:
+            return self._look(self.cameras, qpos, [other for other in in_front if not other.shows_the_past])
+        finally:
+            self.step_index = now
+
+    def _look(
+        self, cameras: Cameras, qpos: Array | None = None, through: Sequence[Effect] | None = None
+    ) -> dict[str, Array]:
         from workbench.envs.cameras import renderer_of
 
         renderer = renderer_of(self.task.cell, cameras.profile)
-        renderer.pose(self.task, self._stream, self.model, self.data)
-        images = renderer.images(cameras)
-        for effect in self._active():
-            images = effect.images(self, images)
+        model = renderer.pose(self.task, self._stream, self.model, self.data, qpos)
+        active = self._active()
+        with contextlib.ExitStack() as looks:
+            for effect in active:
+                looks.enter_context(effect.looked(self, model))
+            images = renderer.images(cameras)
+        for effect in active:
+            if through is None or effect in through:
+                images = effect.images(self, images)
         return images
 
     @functools.cached_property

@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from workbench.envs.grounding import ground
 from workbench.errors import UnknownNameError
-from workbench.types import Array
+from workbench.types import Array, Observation
 
 if TYPE_CHECKING:
     import mujoco
 
     from workbench.envs.cameras import Cameras
     from workbench.envs.scene import Cell, MujocoScene
+    from workbench.envs.wordings import Wording
 
 OUT_OF_RANGE = ("clip", "error")
 
@@ -35,12 +37,19 @@ class SceneTask:
     object_is_free : whether the manipulated object hangs on nothing but a free joint.
     demonstration_noise : standard deviations, as fractions of the action's range, of the noise under which the expert
         shows how to come back and still succeeds.
+    goals_of_another_object : those of its goals that handle another object than ``object_body``; the others lead that
+        object to another target.
+    wording : how people say what is to be done; None if nobody has written it down.
     """
 
+    name: str
+    instruction: str
     gripper = True
     commands_pose = False
     object_is_free = True
     demonstration_noise = (0.05, 0.2)
+    goals_of_another_object: frozenset[str] = frozenset()
+    wording: Wording | None = None
 
     def __init__(self, out_of_range: str = "clip", cameras: Mapping[str, Any] | None = None) -> None:
         if out_of_range not in OUT_OF_RANGE:
@@ -62,6 +71,29 @@ class SceneTask:
         from workbench.envs.scene import MujocoScene
 
         return MujocoScene(self)  # type: ignore[arg-type]  # the rest of MujocoTask is the task's own
+
+    @property
+    def goals(self) -> Mapping[str, str]:
+        """What can be asked for in its scene, name -> instruction; the first is the task's own."""
+        return {self.name: self.instruction}
+
+    def as_if(self, goal: str, observation: Observation) -> Observation:
+        """The observation relabelled so that the plan pursues one of the goals."""
+        if goal not in self.goals:
+            raise UnknownNameError(f"goal of task {self.name}", goal, self.goals)
+        return observation if goal == next(iter(self.goals)) else self.relabelled(goal, observation)
+
+    def relabelled(self, goal: str, observation: Observation) -> dict[str, Array]:
+        """The observation as the plan has to see it in order to pursue another goal than the task's own."""
+        raise NotImplementedError
+
+    def ground(self, instruction: str) -> str | None:
+        """The goal that an instruction means; see :func:`workbench.envs.grounding.ground`."""
+        return ground(instruction, self)
+
+    def whereabouts(self, observation: Observation) -> Mapping[str, str]:
+        """What fills the blanks of the wording's references by place, for things that do not always lie alike."""
+        return {}
 
     def shift_m(self, data: mujoco.MjData, offset_m: Sequence[float]) -> Array:
         """By how much (2,) a drawn displacement of the object moves it: as drawn, where there is room for it."""

@@ -50,6 +50,7 @@ class Expert:
     ----------
     task : gives the plan; its observations hold ``eef_pos`` (3,) in metres, ``eef_quat`` (4,) as (x, y, z, w), both of
         the grip site in the world frame, and ``gripper_qpos`` (2,) in metres; a disc's hold ``pusher_pos`` (2,).
+    listens : whether it pursues the goal that it is told, and holds still while it is told none that it understands.
 
     Raises
     ------
@@ -60,9 +61,8 @@ class Expert:
     history: int = 2
     horizon: int = 1
     execute: int = 1
-    listens: bool = False
 
-    def __init__(self, task: Task, privileged: bool = True) -> None:
+    def __init__(self, task: Task, privileged: bool = True, listens: bool = False) -> None:
         if task.action_size not in (ACTION_SIZE, planar_expert.ACTION_SIZE):
             raise ConfigError(
                 f"the expert cannot drive task {task.name} by actions of size {task.action_size}: it moves a gripper "
@@ -70,15 +70,38 @@ class Expert:
             )
         self.task = task
         self.privileged = privileged
+        self.listens = listens
 
-    def plan(self, observation: Observation, noise: Sequence[np.random.Generator], samples: int = 0) -> PolicyOutput:
-        """One action (N, 1, A) for each scene; it draws nothing, so there are no samples."""
+    def plan(
+        self,
+        observation: Observation,
+        noise: Sequence[np.random.Generator],
+        samples: int = 0,
+        instructions: Sequence[str] | None = None,
+    ) -> PolicyOutput:
+        """One action (N, 1, A) for each scene; it draws nothing, so there are no samples.
+
+        Parameters
+        ----------
+        instructions : N, what it is told, if it listens.
+        """
         for key, values in observation.items():
             broken = np.flatnonzero(~np.isfinite(values).all(axis=(1, 2)))
             if len(broken):
                 raise ObservationError(f"observation {key!r} of scene {broken[0]} holds NaN or infinity")
         scenes = [{key: values[scene] for key, values in observation.items()} for scene in range(len(noise))]
-        return PolicyOutput(np.stack([self.action(scene) for scene in scenes])[:, None])
+        if instructions is None:
+            actions = [self.action(scene) for scene in scenes]
+        else:
+            actions = [self.obey(scene, told) for scene, told in zip(scenes, instructions, strict=True)]
+        return PolicyOutput(np.stack(actions)[:, None])
+
+    def obey(self, observation: Observation, instruction: str) -> Array:
+        """Action (A,) towards the goal that an instruction means; zeros, which move nothing, if it means none."""
+        goal = self.task.ground(instruction)
+        if goal is None:
+            return np.zeros(self.task.action_size)
+        return self.action(self.task.as_if(goal, observation))
 
     def action(self, observation: Observation) -> Array:
         """Action (A,) for the true observations (2, size) of one scene."""

@@ -215,6 +215,19 @@ class Task(Protocol):
         """Bodies whose paths are worth drawing: the gripper's, the manipulated object's."""
         ...
 
+    @property
+    def goals(self) -> Mapping[str, str]:
+        """What can be asked for in its scene, name -> instruction; the first is the task's own."""
+        ...
+
+    def as_if(self, goal: str, observation: Observation) -> Observation:
+        """The observation relabelled so that :meth:`plan` pursues one of the goals."""
+        ...
+
+    def ground(self, instruction: str) -> str | None:
+        """The goal that an instruction means; None if it means none of them, or it cannot be decided which."""
+        ...
+
     def plan(self, observation: Observation) -> Sequence[Keyframe]:
         """Keyframes from a (true) observation."""
         ...
@@ -499,6 +512,7 @@ EPISODE_COLUMNS: Mapping[str, type] = {
     "policy": str,
     "perturbation": str,  # names as composed, joined by "+"; "" for a nominal episode
     "perturbations": str,  # JSON list of records, as drawn
+    "cell": str,  # of a synthesized data set: perturbation, axis and the failure rate aimed at; "" elsewhere
     "execute": int,  # actions of a chunk that are run before the next policy call
     "length": int,  # control steps
     "success": bool,

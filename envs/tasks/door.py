@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from workbench.envs import wordings
 from workbench.envs.tabletop import Tabletop
 from workbench.types import Array, Keyframe, Observation
 
@@ -63,6 +64,7 @@ class Door(Tabletop):
     name = "door"
     environment = "Door"
     instruction = "turn the handle and pull the door open"
+    wording = wordings.DOOR
     stages = ("reach", "grasp", "turn", "open")
     deadline = 120
     observation_sizes: Mapping[str, int] = {

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from workbench.envs import wordings
 from workbench.envs.tabletop import TABLE_M, Tabletop, closing_yaw, dropped, face_yaw, pointing_down
 from workbench.types import Array, Keyframe, Observation
 
@@ -39,6 +40,7 @@ class Lift(Tabletop):
     name = "lift"
     environment = "Lift"
     instruction = "lift the red cube"
+    wording = wordings.LIFT
     stages = ("reach", "grasp", "lift")
     deadline = 100
     observation_sizes: Mapping[str, int] = {

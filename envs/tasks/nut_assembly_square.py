@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from workbench.envs import wordings
 from workbench.envs.tabletop import Tabletop, closing_yaw, pointing_down
 from workbench.types import Array, Keyframe, Observation
 
@@ -90,6 +91,8 @@ class NutAssemblySquare(Tabletop):
     environment = "NutAssemblySquare"
     cleared = CLEARED
     instruction = "put the square nut over the square peg"
+    goals: Mapping[str, str] = {"square_peg": instruction, "round_peg": "put the square nut over the round peg"}
+    wording = wordings.NUT_ASSEMBLY_SQUARE
     stages = ("reach", "grasp", "lift", "align", "insert")
     deadline = 220
     observation_sizes: Mapping[str, int] = {
@@ -218,6 +221,11 @@ class NutAssemblySquare(Tabletop):
             Keyframe("insert", low, rotation, closed=True, tolerance_m=0.01),
             *_letting_go(low, rotation),
         )
+
+    def relabelled(self, goal: str, observation: Observation) -> dict[str, Array]:
+        """The round peg, which the nut goes over too, seen as the one to put it over."""
+        away = self.model.body("peg2").pos - self.model.body("peg1").pos
+        return {**observation, "peg_pos": observation["peg_pos"] + away}
 
     @functools.cached_property
     def _nut_qpos(self) -> int:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from workbench.envs import wordings
 from workbench.envs.tabletop import TABLE_M, Tabletop, closing_yaw, face_yaw, pointing_down
 from workbench.errors import ConfigError
 from workbench.types import Array, Keyframe, Observation
@@ -108,6 +109,7 @@ class PegInsertion(Tabletop):
     name = "peg_insertion"
     environment = "Lift"
     instruction = "put the peg into the hole"
+    wording = wordings.PEG_INSERTION
     stages = ("reach", "grasp", "lift", "align", "insert")
     deadline = 200
     demonstration_noise = (0.01, 0.03)

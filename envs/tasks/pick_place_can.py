@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from workbench.envs import wordings
 from workbench.envs.tabletop import Tabletop
 from workbench.types import Array, Keyframe, Observation
 
@@ -32,6 +33,9 @@ UPRIGHT_M = 0.86
 """Height of the can's centre as robosuite puts it down, upright on the bin's floor."""
 TARGET_M = np.array([0.15, 0.34, UPRIGHT_M])
 """Where the plan puts the can: 0.05 m inside its quarter, whose centre is nearly out of the arm's reach."""
+QUARTERS = {"far_left": (1, 1), "near_left": (-1, 1), "far_right": (1, -1), "near_right": (-1, -1)}
+"""Quarters of that bin as the robot sees them, which looks along the world's x axis: on which side of the middle they
+are in x and y.  Robosuite's are cereal's (near left), bread's (far right) and milk's (near right)."""
 LIFTED_M = 0.04
 """Height above ``UPRIGHT_M`` that counts as lifted."""
 CARRIED_M = 0.06
@@ -66,6 +70,13 @@ class PickPlaceCan(Tabletop):
     environment = "PickPlaceCan"
     cleared = (*CLEARED, *MARKERS)
     instruction = "put the can into the bin at its place"
+    goals: Mapping[str, str] = {
+        "far_left": instruction,
+        "near_left": "put the can into the near left quarter of the bin",
+        "far_right": "put the can into the far right quarter of the bin",
+        "near_right": "put the can into the near right quarter of the bin",
+    }
+    wording = wordings.PICK_PLACE_CAN
     stages = ("reach", "grasp", "lift", "carry", "place")
     deadline = 240
     observation_sizes: Mapping[str, int] = {
@@ -150,9 +161,9 @@ class PickPlaceCan(Tabletop):
         The last two begin where the gripper is, so that it lets go without a push.  The gripper points straight down
         and closes along the world's y axis, or across the axis of a can that lies.
         """
-        if in_bin(observation["can_pos"]) and observation["can_pos"][2] < UPRIGHT_M + SET_DOWN_M:
-            return _letting_go(observation)
         can, target, rotation = observation["can_pos"], observation["target_pos"], _grasp_rotation(observation)
+        if in_bin(can, target) and can[2] < UPRIGHT_M + SET_DOWN_M:
+            return _letting_go(observation)
         grip = can + np.array([0.0, 0.0, GRIP_ABOVE_M if _upright(observation) else 0.0])
         above = grip + np.array([0.0, 0.0, 0.08])
         high = UPRIGHT_M + 0.14  # the can's bottom passes 0.04 m above the bins' walls
@@ -167,6 +178,11 @@ class PickPlaceCan(Tabletop):
             Keyframe("place", low, rotation, closed=False, tolerance_m=0.01),
             Keyframe("place", low + RETREAT_M, rotation, closed=False, tolerance_m=0.02),
         )
+
+    def relabelled(self, goal: str, observation: Observation) -> dict[str, Array]:
+        """The target mirrored into another quarter of the bin."""
+        mirrored = np.append(BIN_LOW_M[:2] + QUARTERS[goal] * (TARGET_M - BIN_LOW_M)[:2], UPRIGHT_M)
+        return {**observation, "target_pos": observation["target_pos"] + (mirrored - TARGET_M)}
 
     @functools.cached_property
     def _can_qpos(self) -> int:
@@ -183,9 +199,12 @@ class PickPlaceCan(Tabletop):
         return self.marks_of(self.cell.left_pads, self.cell.right_pads, self.object_geoms)
 
 
-def in_bin(can_m: Array) -> bool:
-    """Whether the can's centre (3,) is in its quarter of the bin."""
-    return bool(np.all(can_m > BIN_LOW_M) and np.all(can_m < BIN_HIGH_M))
+def in_bin(can_m: Array, target_m: Array = TARGET_M) -> bool:
+    """Whether the can's centre (3,) is in the quarter of the bin in which the target (3,) lies."""
+    size = BIN_HIGH_M - BIN_LOW_M
+    shift = np.where(target_m < BIN_LOW_M, -size, 0.0)
+    shift[2] = 0.0
+    return bool(np.all(can_m > BIN_LOW_M + shift) and np.all(can_m < BIN_HIGH_M + shift))
 
 
 def can_place(rng: np.random.Generator) -> Array:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from workbench.envs import wordings
 from workbench.envs.pushing.tee import ARENA_M, DISC_M, GOAL, RECTANGLES_M
 from workbench.envs.task import SceneTask
 from workbench.errors import ConfigError
@@ -61,6 +62,7 @@ class PushT(SceneTask):
 
     name = "push_t"
     instruction = "push the gray T onto the green T"
+    wording = wordings.PUSH_T
     stages = ("reach", "push", "align", "cover")
     deadline = 300
     control_hz = 10.0

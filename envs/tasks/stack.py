@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from workbench.envs import wordings
 from workbench.envs.tabletop import TABLE_M, Tabletop, closing_yaw, dropped, face_yaw, pointing_down
 from workbench.types import Array, Keyframe, Observation
 
@@ -46,6 +47,9 @@ class Stack(Tabletop):
     name = "stack"
     environment = "Stack"
     instruction = "put the red cube on the green cube"
+    goals: Mapping[str, str] = {"red_on_green": instruction, "green_on_red": "put the green cube on the red cube"}
+    goals_of_another_object = frozenset({"green_on_red"})
+    wording = wordings.STACK
     stages = ("reach", "grasp", "lift", "place", "release")
     deadline = 120
     observation_sizes: Mapping[str, int] = {
@@ -153,6 +157,20 @@ class Stack(Tabletop):
             Keyframe("place", placed, rotation, closed=True, tolerance_m=0.001),
             *_release(placed, rotation),
         )
+
+    def relabelled(self, goal: str, observation: Observation) -> dict[str, Array]:
+        """A seen where B is and B where A is."""
+        other = {"cube_a_pos": "cube_b_pos", "cube_a_yaw": "cube_b_yaw"}
+        other |= {b: a for a, b in other.items()}
+        return {name: observation[other.get(name, name)] for name in observation}
+
+    def whereabouts(self, observation: Observation) -> Mapping[str, str]:
+        """Where A and B lie as the robot sees them, which looks along the world's x axis: the one where they differ."""
+        x, y, _ = observation["cube_a_pos"] - observation["cube_b_pos"]
+        a, b = ("left", "right") if y > 0 else ("right", "left")
+        if abs(x) > abs(y):
+            a, b = ("far", "near") if x > 0 else ("near", "far")
+        return {"object": a, "target": b}
 
     @functools.cached_property
     def _cube_qpos(self) -> Array:

@@ -57,6 +57,12 @@ def plan(
     """What is to be rolled; with ``one_each`` every perturbation gets that many episodes of its own."""
     if one_each and not specifications:
         raise ConfigError("job.one_each=true needs perturbations, for example perturbation=[slip,object_shift]")
+    told = [name for name, one in specifications.items() if one.channel == "language"]
+    if told and not run.policy().listens:
+        raise ConfigError(
+            f"policy {run.config['policy']['_target_']} does not listen to instructions, so {', '.join(told)} would do "
+            "nothing: leave it out, or roll a policy that listens, such as policy=expert policy.listens=true"
+        )
     launches = []
     for split, count in episodes.items():
         if split not in SPLITS:

@@ -14,7 +14,7 @@ from workbench.config import Run, build, resolve, write_text
 from workbench.crew import crew, weights_digest
 from workbench.errors import ConfigError, StoreError, UnknownNameError
 from workbench.likely import Finding, find_likely_failure, sample_uniformly
-from workbench.progress import console, progress
+from workbench.progress import bars, console, progress
 from workbench.report import terminal_tables
 from workbench.rollout import Launch
 from workbench.runner import spread
@@ -131,12 +131,13 @@ def search_each(run: Run, turned: Sequence[Dial], settings: Settings) -> None:
     """The tolerance of every dial; those that ``tolerance.json`` holds already are kept."""
     ledger = Ledger(run, settings)
     wanted = [dial for dial in turned if not ledger.holds(dial)]
-    with progress("tolerances", len(turned)) as advance:
-        advance(len(turned) - len(wanted))
+    with bars("tolerances", {dial.label: 1 for dial in turned}) as advance:
+        for dial in turned:
+            advance(dial.label, int(dial not in wanted))
         for row in spread(search_cell, [Cell(run, dial, settings) for dial in wanted], run.config["runner"]):
             # Cell by cell, so that an interrupted job keeps what it has measured.
             ledger.add(row)
-            advance(1, f"tolerance: {row['label']}")
+            advance(row["label"], 1)
     run.update_metrics(tolerance=ledger.rows)
     console.print(*terminal_tables(run.metrics(), only=("tolerance",)))
     console.print(f"all trials: {run.shown(ledger.path)}")
