@@ -565,14 +565,14 @@ def _policy_line(metrics: Record) -> RenderableType | None:
 def _tolerance_table(metrics: Record) -> RenderableType | None:
     shown = _confidence(metrics.get("tolerance", []))
     columns = f"fault|axis|parameter|>tolerance|>{shown} interval|>25 % / 75 % fail|>episodes|verdict"
-    return _table(
+    return table(
         "tolerances: success falls under one half", columns, [list(row.values()) for row in tolerance_rows(metrics)]
     )
 
 
 def _joint_table(metrics: Record) -> RenderableType | None:
     columns = "|>".join(joint_columns(metrics)).replace("|>", "|", 1)
-    return _table("the likeliest combination that fails", columns, joint_rows(metrics))
+    return table("the likeliest combination that fails", columns, joint_rows(metrics))
 
 
 def _label_table(metrics: Record) -> RenderableType | None:
