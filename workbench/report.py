@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from markupsafe import Markup
     from rich.console import RenderableType
 
-SECTIONS = ("policy", "perturbed", "labels", "monitors", "strategies")
+SECTIONS = ("policy", "perturbed", "tolerance", "joint", "labels", "monitors", "strategies")
 BASELINES = ("elapsed", "always")
 """Scores that look at no policy output; what a real score has to beat."""
 CONSTANT = "always"
@@ -70,6 +70,9 @@ def write_report(path: Path, metrics: Record, *, title: str, curves: Record) -> 
         "policy": policy_row(metrics),
         "training": metrics.get("policy", {}).get("training"),
         "faults": fault_rows(metrics),
+        "tolerances": tolerance_rows(metrics),
+        "joint": joint_rows(metrics),
+        "joint_columns": joint_columns(metrics),
         "labels": label_row(metrics),
         "monitors": monitor_rows(metrics),
         "promises": promises(metrics),
@@ -96,6 +99,8 @@ def terminal_tables(metrics: Record, only: Sequence[str] = SECTIONS) -> list[Ren
     makers = {
         "policy": _policy_line,
         "perturbed": _fault_table,
+        "tolerance": _tolerance_table,
+        "joint": _joint_table,
         "labels": _label_table,
         "monitors": _monitor_table,
         "strategies": _strategy_table,
@@ -153,6 +158,59 @@ def fault_rows(metrics: Record) -> list[Record]:
         if row["episodes"]
     ]
     return sorted(rows, key=lambda row: (row["share"], row["name"]))
+
+
+def tolerance_rows(metrics: Record) -> list[Record]:
+    """One row a perturbation and axis."""
+    return [
+        {
+            "name": row["perturbation"],
+            "axis": row["axis"] or "drawn",
+            "parameter": row["parameter"],
+            "tolerance": _magnitude(row["tolerance"]),
+            "interval": DASH.join(f"{bound:.3g}" for bound in row["interval"]) if row["tolerance"] else NONE,
+            "quarters": f"{_magnitude(row['at']['0.25'])} / {_magnitude(row['at']['0.75'])}",
+            "episodes": str(row["episodes"]),
+            "verdict": row["verdict"] + (", but not monotone ▲" if row["contradictions"] else ""),
+        }
+        for row in metrics.get("tolerance", [])
+    ]
+
+
+def joint_rows(metrics: Record) -> list[list[str]]:
+    """The likeliest failing combination, a row a fault, then how sure it is; a column for each way of looking."""
+    found = metrics.get("joint", [])
+    labels = [(label, node["parameter"]) for row in found[:1] for label, node in row["dials"].items()]
+    rows = [[label, parameter, *(_setting(row["combination"], label) for row in found)] for label, parameter in labels]
+    sure = [interval(row["interval"]) if row["combination"] else NONE for row in found]
+    told = {
+        "distance from no fault": [number(row["distance"]) for row in found],
+        "fails, in fresh episodes": [count(row["failures"], row["fresh_episodes"]) for row in found],
+        f"{_confidence(found)} interval": sure,
+        "points tried that fail": [count(row["failing_points"], row["points"]) for row in found],
+        "episodes": [str(row["episodes"]) for row in found],
+    }
+    return rows + [["", name, *cells] for name, cells in told.items() if cells]
+
+
+def joint_columns(metrics: Record) -> list[str]:
+    """Headings of :func:`joint_rows`."""
+    return ["fault", "", *(row["name"] for row in metrics.get("joint", []))]
+
+
+def _setting(combination: Mapping[str, Record] | None, label: str) -> str:
+    if combination is None:
+        return NONE
+    return f"{combination[label]['magnitude']:.3g} (severity {combination[label]['severity']:.2f})"
+
+
+def _magnitude(value: float | None) -> str:
+    return NONE if value is None else f"{value:.3g}"
+
+
+def _confidence(rows: Sequence[Record]) -> str:
+    """That of the first of several rows, which all have the same."""
+    return percent(rows[0]["confidence"]) if rows else ""
 
 
 def monitor_rows(metrics: Record) -> list[Record]:
@@ -502,6 +560,19 @@ def table(title: str, columns: str, rows: Sequence[Sequence[str]]) -> Renderable
 def _policy_line(metrics: Record) -> RenderableType | None:
     row = policy_row(metrics)
     return f"policy: {row['percent']} success without faults ({row['of']})" if row else None
+
+
+def _tolerance_table(metrics: Record) -> RenderableType | None:
+    shown = _confidence(metrics.get("tolerance", []))
+    columns = f"fault|axis|parameter|>tolerance|>{shown} interval|>25 % / 75 % fail|>episodes|verdict"
+    return table(
+        "tolerances: success falls under one half", columns, [list(row.values()) for row in tolerance_rows(metrics)]
+    )
+
+
+def _joint_table(metrics: Record) -> RenderableType | None:
+    columns = "|>".join(joint_columns(metrics)).replace("|>", "|", 1)
+    return table("the likeliest combination that fails", columns, joint_rows(metrics))
 
 
 def _label_table(metrics: Record) -> RenderableType | None:
