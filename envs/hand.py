@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 
 OPEN, CLOSED = -1.0, 1.0
 """Commands of the fingers' channel, the last one of an action; above zero they close."""
-LETTING_GO_STEPS = 6
-"""Control steps for which fingers that let go are commanded open: a Panda's come 0.05 m further apart in them."""
+LETTING_GO_STEPS = 10
+"""Control steps for which fingers that let go are commanded open: a Panda's need them from closed to open, and about
+six of them until they leave an object of 0.04 m."""
 FRAMES = ("world", "tool")
 AXES = ("x", "y", "z")
 
@@ -167,6 +168,7 @@ class LateFingers(Effect):
     ----------
     command : the command that comes late, OPEN or CLOSED.
     share : of their full opening, at which the fingers are shown meanwhile.
+    recurring : whether every such command comes late, or the first alone.
     since : control step at which the late command was first given; -1 if none is on its way.
     last : command of the step before.
     """
@@ -174,6 +176,7 @@ class LateFingers(Effect):
     memory_size = 2
     command: float
     share: float
+    recurring: bool
 
     def __init__(self, record: Record, stream: Stream) -> None:
         super().__init__(record, stream)
@@ -187,8 +190,8 @@ class LateFingers(Effect):
         """The asked action, its fingers as they were before while the command is on its way."""
         asked = CLOSED if action[-1] > 0 else OPEN
         if asked != self.command:
-            self.since = -1
-        elif self.last != asked and self.strikes(scene):
+            self.since = -1 if self.recurring else self.since
+        elif self.last != asked and self.since < 0 and self.strikes(scene):
             self.since = scene.step_index
         self.last = asked
         return with_fingers(action, -self.command) if self._late(scene.step_index) else action

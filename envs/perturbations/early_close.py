@@ -45,7 +45,7 @@ class EarlyClose(Specification):
     effect = EarlyCloseEffect
     magnitude = Magnitude("distance_m", 0.005, 0.3)
     needs_gripper = True
-    seen_as = ("missed grasp", "collision", "knocked")
+    seen_as = ("missed grasp", "stall", "timeout")
 
     def __init__(
         self, distance_m: float | Sequence[float], duration_steps: int | Sequence[int], **start: Unpack[Start]

@@ -15,7 +15,7 @@ from workbench.types import Record
 class LateCloseEffect(LateFingers):
     """Closes late; meanwhile the fingers are shown half closed, as if they had met something."""
 
-    command, share = CLOSED, 0.5
+    command, share, recurring = CLOSED, 0.5, True
 
 
 class LateClose(Specification):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class LateReleaseEffect(LateFingers):
     """Opens late; meanwhile the fingers are shown open."""
 
-    command, share = OPEN, 1.0
+    command, share, recurring = OPEN, 1.0, False
 
     def strikes(self, scene: MujocoScene) -> bool:
         """Only what holds something is late to let go."""
@@ -29,8 +29,8 @@ class LateReleaseEffect(LateFingers):
 class LateRelease(Specification):
     """A release that comes too late, as of a sticky gripper (no source found).
 
-    Every opening that is commanded while the object is held comes late.  Until then the driver sees open fingers, so
-    that the arm goes on and takes the object with it.
+    The first opening that is commanded while the object is held comes late.  Until then the driver sees open fingers,
+    so that the arm goes on and takes the object with it.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ class LateRelease(Specification):
     effect = LateReleaseEffect
     magnitude = Magnitude("delay_steps", 1, 200, whole=True)
     needs_gripper = True
-    seen_as = ("misplacement", "drop", "knocked", "stall", "timeout")
+    seen_as = ("stall", "timeout", "misplacement", "drop", "collision")
 
     def __init__(self, delay_steps: int | Sequence[int], **schedule: Unpack[Schedule]) -> None:
         super().__init__(**schedule)

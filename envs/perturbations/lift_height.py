@@ -41,7 +41,7 @@ class LiftHeight(Specification):
     effect = LiftHeightEffect
     magnitude = Magnitude("offset_m", 0.005, 0.3)
     needs_gripper = True
-    seen_as = ("collision", "drop", "misplacement", "slip", "jam", "knocked", "stall", "timeout")
+    seen_as = ("collision", "drop", "misplacement", "slip", "jam", "stall")
 
     def __init__(
         self, offset_m: float | Sequence[float], side: str | None = None, **schedule: Unpack[Schedule]

@@ -42,7 +42,7 @@ class MissingRotation(Specification):
     effect = MissingRotationEffect
     magnitude = Magnitude("duration_steps", 1, 1000, whole=True)
     needs_pose_control = True
-    seen_as = ("missed grasp", "collision", "knocked", "stall", "timeout")
+    seen_as = ("stall", "missed grasp", "collision")
 
     def __init__(self, duration_steps: int | Sequence[int], **start: Unpack[Start]) -> None:
         super().__init__(duration_steps=self.magnitude.steps(duration_steps), **start)

@@ -61,7 +61,7 @@ class Overshoot(Specification):
     channel = "keyframe"
     effect = OvershootEffect
     magnitude = Magnitude("beyond_m", 0.002, 0.2)
-    seen_as = ("overshoot", "collision", "knocked", "missed grasp", "stall", "timeout")
+    seen_as = ("overshoot", "collision", "jam", "knocked", "missed grasp")
 
     def __init__(
         self, beyond_m: float | Sequence[float], duration_steps: int | Sequence[int], **start: Unpack[Start]

@@ -45,7 +45,7 @@ class Rotation(Specification):
     magnitude = Magnitude("angle_rad", 0.02, 3.0)
     axes = AXES
     needs_pose_control = True
-    seen_as = ("missed grasp", "slip", "collision", "knocked", "stall", "timeout")
+    seen_as = ("missed grasp", "slip", "collision", "knocked")
 
     def __init__(
         self,

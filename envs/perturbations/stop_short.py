@@ -59,7 +59,7 @@ class StopShort(Specification):
     channel = "keyframe"
     effect = StopShortEffect
     magnitude = Magnitude("remaining_fraction", 0.02, 0.8)
-    seen_as = ("missed grasp", "stall", "timeout")
+    seen_as = ("missed grasp", "stall")
 
     def __init__(
         self, remaining_fraction: float | Sequence[float], duration_steps: int | Sequence[int], **start: Unpack[Start]

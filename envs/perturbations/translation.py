@@ -49,7 +49,7 @@ class Translation(Specification):
     effect = TranslationEffect
     magnitude = Magnitude("offset_m", 0.002, 0.2)
     axes = AXES
-    seen_as = ("missed grasp", "misplacement", "collision", "knocked", "stall", "timeout")
+    seen_as = ("missed grasp", "misplacement", "collision", "jam", "knocked")
 
     def __init__(
         self,

@@ -11,6 +11,7 @@ Run: make verify WHAT=keyframes
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
 from collections import Counter, defaultdict
 from pathlib import Path
@@ -19,11 +20,12 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from workbench.modes import MODES, modes_of
+
 from tests.verify.claims import table, verdict
 from tests.verify.experts import task as task_of
 from workbench.config import build
 from workbench.errors import ConfigError
-from workbench.modes import MODES, modes_of
 from workbench.policies.expert import Expert
 from workbench.progress import console
 from workbench.rollout import Launch, Lockstep
@@ -54,7 +56,7 @@ def main() -> int:
     for name in names:
         modes, meant = [seen for *_, failed in found[name] for seen in failed], set(fault(name).seen_as)
         for task, count, failed in sorted(found[name], key=lambda row: TASKS.index(row[0])):
-            often = ", ".join(f"{mode} {n}" for mode, n in Counter(sum(failed, [])).most_common(4))
+            often = ", ".join(f"{mode} {n}" for mode, n in Counter(itertools.chain(*failed)).most_common(4))
             shown.add_row(name, task, str(options.episodes), str(count), share(failed, meant), often)
         if modes and sum(bool(meant & set(seen)) for seen in modes) < SHARE * len(modes):
             weak.append(name)
