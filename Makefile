@@ -49,7 +49,7 @@ benchmark: $(VENV)/dev
 	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/rendering.py
 
 verify: $(VENV)/dev
-	OMP_NUM_THREADS=1 $(BIN)/python tests/verify/$(WHAT).py
+	OMP_NUM_THREADS=1 $(BIN)/python tests/verify/$(WHAT).py $(ARGS)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

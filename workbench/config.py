@@ -275,6 +275,17 @@ def compose(overrides: list[str]) -> Record:
         return plain(hydra.compose("workbench", overrides=overrides))
 
 
+def read_yaml(path: Path) -> Record:
+    """A YAML file as plain data; ConfigError if it is no mapping."""
+    from omegaconf import OmegaConf
+    from yaml import YAMLError
+
+    try:
+        return plain(OmegaConf.load(path))
+    except (YAMLError, AssertionError) as error:
+        raise ConfigError(f"{path.name} is no YAML mapping: {' '.join(str(error).split())}") from None
+
+
 def words_asked() -> list[str]:
     """The overrides that Hydra was given on the command line."""
     from hydra.core.hydra_config import HydraConfig

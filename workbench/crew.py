@@ -8,14 +8,14 @@ from __future__ import annotations
 import functools
 import json
 import multiprocessing
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from workbench.config import Run, build, digest
 from workbench.rollout import Launch, Lockstep
 from workbench.store import StoreHeader, StoreWriter
-from workbench.types import Policy, Record
+from workbench.types import Episode, Policy, Record
 
 Item = TypeVar("Item")
 
@@ -86,7 +86,7 @@ def try_cameras(run: Run) -> None:
         run.task.scene().images()
 
 
-def header(run: Run, policy: str) -> StoreHeader:
+def header(run: Run, policy: str, licence: str = "CC-BY-4.0") -> StoreHeader:
     """Header of a store that this run writes: what decides its episodes, and what made it."""
     return StoreHeader(
         task=run.task.name,
@@ -100,6 +100,7 @@ def header(run: Run, policy: str) -> StoreHeader:
         },
         versions=versions(),
         seed=run.seed,
+        licence=licence,
     )
 
 
@@ -112,12 +113,23 @@ def versions() -> dict[str, str]:
     return {name: version(name) for name in names}
 
 
-def write_episodes(store: Path, head: StoreHeader, lockstep: Lockstep, launches: Sequence[Launch]) -> list[Record]:
-    """Roll launches into a part of the store that is this process's own; returns the rows of ``episodes/``."""
+def write_episodes(
+    store: Path,
+    head: StoreHeader,
+    lockstep: Lockstep,
+    launches: Sequence[Launch],
+    finish: Callable[[Episode], None] | None = None,
+) -> list[Record]:
+    """Roll launches into a part of the store that is this process's own; returns the rows of ``episodes/``.
+
+    ``finish`` completes an episode's record before it is written.
+    """
     rows: list[Record] = []
     # Named after the process of the pool: one part a worker, however many batches it rolls.
     with StoreWriter.open(store, head, part=multiprocessing.current_process().name) as writer:
         for episode in lockstep.record(launches):
+            if finish is not None:
+                finish(episode)
             writer.append(episode)
             rows.append(episode.record)
     return rows

@@ -483,7 +483,7 @@ def _facts(metrics: Record) -> dict[str, str]:
     return facts
 
 
-def _table(title: str, columns: str, rows: Sequence[Sequence[str]]) -> RenderableType | None:
+def table(title: str, columns: str, rows: Sequence[Sequence[str]]) -> RenderableType | None:
     """A terminal table, or None without rows; columns stand between bars, numeric ones with a > in front."""
     from rich import box
     from rich.table import Table
@@ -521,19 +521,19 @@ def _label_table(metrics: Record) -> RenderableType | None:
         row("point of no return", labelled, "median_pnr", "median_pnr_interval_steps", "point of no return"),
         row("decisive step", labels.get("decided", 0), "median_decisive", search="decisive step"),
     ]
-    return _table("labels", "label|>failures|>median step|>interval, steps|>simulated steps each", rows)
+    return table("labels", "label|>failures|>median step|>interval, steps|>simulated steps each", rows)
 
 
 def _fault_table(metrics: Record) -> RenderableType | None:
     rows = [[row["name"], row["percent"], row["count"], row["interval"]] for row in fault_rows(metrics)]
-    return _table("faults", "fault|>success|>episodes|>95 % interval", rows)
+    return table("faults", "fault|>success|>episodes|>95 % interval", rows)
 
 
 def _monitor_table(metrics: Record) -> RenderableType | None:
     keys = ("level", "tpr", "actionable_recall", "auroc_at_half", "twa")
     columns = "monitor|>false alarms|>level|>caught|>in time|>AUROC 0.5|>TWA"
     rows = [[row["name"], row["nominal"].text, *(row[key] for key in keys)] for row in monitor_rows(metrics)]
-    return _table("monitors", columns, rows)
+    return table("monitors", columns, rows)
 
 
 def _strategy_table(metrics: Record) -> RenderableType | None:
@@ -549,4 +549,4 @@ def _strategy_table(metrics: Record) -> RenderableType | None:
         ]
         for row in strategy_rows(metrics)
     ]
-    return _table("strategies", columns, rows)
+    return table("strategies", columns, rows)

@@ -60,6 +60,7 @@ class Launch:
     start : where a branch begins; None for a fresh episode.
     noise : stream of the policy's noise; None for the episode's own.
     deadline : control step at which it ends without success; None for the task's.
+    cell : of a data set, to which the episode belongs; "" for none.
     """
 
     stream: Stream
@@ -67,6 +68,7 @@ class Launch:
     start: Start | None = None
     noise: Stream | None = None
     deadline: int | None = None
+    cell: str = ""
 
     @property
     def uid(self) -> str:
@@ -293,6 +295,7 @@ class _Slot:
             "policy": type(policy).__name__,
             "perturbation": names,
             "perturbations": json.dumps(list(launch.perturbations)),
+            "cell": launch.cell,
             "execute": policy.execute,
             "length": len(steps["action"]),
             "success": self.succeeded,

@@ -499,6 +499,7 @@ EPISODE_COLUMNS: Mapping[str, type] = {
     "policy": str,
     "perturbation": str,  # names as composed, joined by "+"; "" for a nominal episode
     "perturbations": str,  # JSON list of records, as drawn
+    "cell": str,  # of a synthesized data set: perturbation, axis and the failure rate aimed at; "" elsewhere
     "execute": int,  # actions of a chunk that are run before the next policy call
     "length": int,  # control steps
     "success": bool,

@@ -41,7 +41,7 @@ class ObservationFreezeEffect(Effect):
 
 
 class ObservationFreeze(Specification):
-    """A camera or sensor driver that hangs and comes back (camera freeze and frame skip).
+    """A camera or sensor driver that hangs and comes back (in failure sets: none found; frame skip on real robots).
 
     Parameters
     ----------

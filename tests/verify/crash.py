@@ -1,4 +1,4 @@
-"""Does ``workbench rollout`` survive ``kill -9``?  Killed again and again while it writes, always the same command.
+"""Do ``workbench rollout`` and ``workbench synthesize`` survive ``kill -9``?  Killed again and again while they write.
 
 Every attempt is a real command with two workers, killed at a random moment after its first commit: in turn the whole
 process group, and the parent alone, whose workers must then end by themselves.  The claims:
@@ -9,6 +9,7 @@ process group, and the parent alone, whose workers must then end by themselves. 
 - in the end the store holds every wanted episode exactly once, to the last bit what an uninterrupted run gives.
 
 Run: make verify WHAT=crash
+or, with no quickstart before it: make verify WHAT=crash ARGS="--job synthesize --kills 50 --episodes 6000"
 """
 
 from __future__ import annotations
@@ -60,13 +61,15 @@ class Kill:
 
 def main() -> int:
     options = arguments()
-    run = finished_run(options.root)
-    words = ["rollout", f"name={NAME}", "runner.workers=2", f"runner.scenes={options.scenes}"]
-    words += ["perturbation=[slip,action_noise]", "job.one_each=true", f"job.episodes.test={options.episodes // 2}"]
+    words = [options.job, f"name={NAME}", "runner.workers=2", f"runner.scenes={options.scenes}"]
+    if options.job == "rollout":
+        words += ["perturbation=[slip,action_noise]", "job.one_each=true", f"job.episodes.test={options.episodes // 2}"]
+    else:
+        words += [f"job.recipe={NAME}"]
     rng = np.random.default_rng(options.seed)
     with tempfile.TemporaryDirectory() as killed, tempfile.TemporaryDirectory() as calm:
         for root in (killed, calm):
-            copy_checkpoint(run, Path(root), NAME)
+            prepare(Path(root), options)
         first_read: dict[str, str] = {}
         kills = []
         for number in range(options.kills):
@@ -83,8 +86,32 @@ def main() -> int:
         return report(kills, Path(killed), Path(calm), first_read, options)
 
 
+def prepare(root: Path, options: argparse.Namespace) -> None:
+    """Put below a root what the command needs: weights, or a recipe of as many episodes, a third of them nominal."""
+    if options.job == "rollout":
+        copy_checkpoint(finished_run(options.root), root, NAME)
+        return
+    counts = {"test": options.episodes // 3}
+    recipe = {
+        "about": "for kills",
+        "licence": "CC0-1.0",
+        "policy": "expert",
+        "tasks": ["lift"],
+        "nominal": counts,
+        "least": counts,
+        "most": counts,
+        "failures": 1,
+        "failure_rates": [0.5],
+        "perturbations": {"slip": None, "object_shift": None},
+    }
+    path = root / "datasets" / "recipes" / f"{NAME}.yaml"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(recipe))
+
+
 def arguments() -> argparse.Namespace:
     options = parser(__doc__)
+    options.add_argument("--job", choices=("rollout", "synthesize"), default="rollout")
     options.add_argument("--kills", type=int, default=20)
     options.add_argument("--episodes", type=int, default=1000, help="enough that no attempt comes to its end")
     options.add_argument("--scenes", type=int, default=8)
@@ -92,15 +119,15 @@ def arguments() -> argparse.Namespace:
     return options.parse_args()
 
 
-def store_of(root: Path) -> Path:
-    return root / "datasets" / f"{NAME}.zarr"
+def store_of(root: Path, job: str) -> Path:
+    return root / "datasets" / (f"{NAME}.zarr" if job == "rollout" else f"{NAME}-lift.zarr")
 
 
 def kill_once(
     root: Path, words: list[str], after_s: float, whole_group: bool, first_read: dict[str, str]
 ) -> Kill | None:
     """Start the command, kill it, and look what is there; None if it ended by itself."""
-    path = store_of(root)
+    path = store_of(root, words[0])
     before = len(Store.open(path)) if path.exists() else 0
     quiet = subprocess.DEVNULL
     process = subprocess.Popen(command(*words), cwd=root, start_new_session=True, stdout=quiet, stderr=quiet)
@@ -199,10 +226,11 @@ def report(kills: list[Kill], killed: Path, calm: Path, first_read: dict[str, st
         shown.add_row(str(number), target, f"{kill.after_s:.2f}", *map(str, numbers))
     console.print(shown)
     try:
-        ours, theirs = Store.open(store_of(killed)), Store.open(store_of(calm))
+        ours, theirs = (Store.open(store_of(root, options.job)) for root in (killed, calm))
     except StoreError as error:
         return verdict(False, str(error))
-    wanted = options.episodes // 2 * 2
+    parts = 2 if options.job == "rollout" else 3
+    wanted = options.episodes // parts * parts
     equal, worst, changed = compare(ours, theirs, first_read)
     rows = rows_of_parts(ours.path)
     metrics = [json.loads((root / "runs" / NAME / "metrics.json").read_text()) for root in (killed, calm)]

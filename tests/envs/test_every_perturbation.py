@@ -1,0 +1,383 @@
+"""Every yaml of ``conf/perturbation`` keeps what every fault promises, on the first task that can have it."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import json
+import math
+import re
+from pathlib import Path
+
+import mujoco
+import numpy as np
+import pytest
+import yaml
+
+from workbench.envs.perturbation import Effect, Magnitude, describe, effect_of
+from workbench.envs.scene import MujocoScene
+from workbench.envs.tasks.door import Door
+from workbench.envs.tasks.lift import Lift
+from workbench.envs.tasks.peg_insertion import PegInsertion
+from workbench.envs.tasks.pick_place_can import PickPlaceCan
+from workbench.envs.tasks.stack import Stack
+from workbench.errors import ConfigError, UnknownNameError
+from workbench.policies.expert import Expert
+from workbench.types import Stream
+
+ROOT = Path(__file__).parents[2]
+PARTS = {path.stem: yaml.safe_load(path.read_text()) for path in sorted((ROOT / "conf/perturbation").glob("*.yaml"))}
+NAMES = list(PARTS)
+CAMERAS = {"names": ["agentview", "wrist"], "width_px": 16, "height_px": 16}
+TASKS = {
+    "lift": Lift,
+    "lift with cameras": functools.partial(Lift, cameras=CAMERAS),
+    "stack": Stack,
+    "pick_place_can": PickPlaceCan,
+    "door": Door,
+    "peg_insertion": PegInsertion,
+}
+CHANNELS = {"keyframe", "action", "physics", "observation", "language", "policy", "trigger"}
+STREAM = Stream(seed=5, episode=7)
+START, DURATION, END = 14, 12, 45
+NOW = {"start_step": START, "stage": None, "predicate": None, "duration_steps": DURATION}
+LATER = NOW | {"start_step": 10_000, "duration_steps": 10}
+SCHEDULE = ("start_step", "stage", "predicate", "duration_steps")
+
+
+def build(name: str, **changes):
+    """The specification of a yaml, as the command line would make it."""
+    part = PARTS[name][name] | changes
+    module, _, kind = part["_target_"].rpartition(".")
+    return getattr(importlib.import_module(module), kind)(**{key: part[key] for key in part if key != "_target_"})
+
+
+def kind_of(name: str) -> type:
+    return type(build(name))
+
+
+@functools.cache
+def reference_for(name: str) -> Reference:
+    """The nominal episode of the first task that can have a fault."""
+    for task in TASKS:
+        found = reference_of(task)
+        try:
+            build(name).draw(STREAM, found.task)
+        except (ConfigError, UnknownNameError):
+            continue
+        return found
+    raise AssertionError(f"no task of {list(TASKS)} can have {name}")
+
+
+@functools.cache
+def reference_of(task: str) -> Reference:
+    return Reference(TASKS[task]())
+
+
+class Reference:
+    """A nominal episode: the expert's actions, and what came of them."""
+
+    def __init__(self, task) -> None:
+        self.task, self.scene = task, task.scene()
+        self.scene.begin(STREAM)
+        self.actions: list[np.ndarray] = []
+        expert, before = Expert(task), self.scene.truth().observation
+        for _ in range(END):
+            now = self.scene.truth().observation
+            self.actions.append(expert.action({key: np.stack([before[key], now[key]]) for key in now}))
+            before = now
+            self.scene.step(self.actions[-1])
+        self.trace = self.run([])
+
+    def run(self, records, scene: MujocoScene | None = None) -> Trace:
+        scene = scene or self.scene
+        seen = scene.begin(STREAM, records)
+        return Trace(scene, seen).go_on(self.actions)
+
+
+class Trace:
+    """What happened in one episode, control step by control step: all that anyone could notice."""
+
+    def __init__(self, scene: MujocoScene, seen) -> None:
+        self.scene = scene
+        self.looks: list[dict[str, bytes]] = []
+        self.states: list[bytes] = []
+        self.memories: list[bytes] = []
+        self.applied: list[bytes] = []
+        self._see(seen)
+
+    def _see(self, observation) -> None:
+        scene, snapshot = self.scene, self.scene.snapshot()
+        chunk = np.linspace(-0.5, 0.5, 4 * scene.task.action_size).reshape(4, -1)
+        self.looks.append(
+            {f"observation {key}": value.tobytes() for key, value in observation.items()}
+            | {key: value.tobytes() for key, value in scene.images().items()}
+            | {
+                "instruction": scene.instruction().encode(),
+                "settings": json.dumps(scene.settings()).encode(),
+                "queue": scene.queue(chunk, 2).tobytes(),
+            }
+        )
+        self.states.append(snapshot.state.tobytes())
+        self.memories.append(snapshot.memory.tobytes())
+
+    def go_on(self, actions) -> Trace:
+        for action in actions:
+            observation, *_, info = self.scene.step(action)
+            self.applied.append(info["applied"].tobytes())
+            self._see(observation)
+        return self
+
+    def all(self, first: int = 0, last: int | None = None) -> list:
+        """Everything but the faults' own memory, from one step up to another."""
+        return [self.looks[first:last], self.states[first:last], self.applied[first:last]]
+
+
+@pytest.fixture(params=NAMES)
+def name(request) -> str:
+    return request.param
+
+
+@pytest.fixture
+def reference(name) -> Reference:
+    return reference_for(name)
+
+
+@pytest.fixture
+def record(name, reference):
+    """One drawn fault, striking in the middle of the episode."""
+    drawn = build(name).draw(STREAM, reference.task)
+    return drawn | NOW | ({"duration_steps": 1} if drawn["duration_steps"] == 1 else {})
+
+
+@functools.cache
+def begins(name: str) -> int:
+    """First step of the fault: some wait for an action, such as the first that closes the fingers."""
+    reference = reference_for(name)
+    reference.run([build(name).draw(STREAM, reference.task) | NOW])
+    waits = kind_of(name).effect.advance is not Effect.advance
+    started = reference.scene.injected()
+    assert started >= START if waits else started == START
+    return started
+
+
+def ends(record) -> int:
+    return begins(record["name"]) + record["duration_steps"]
+
+
+def model_bytes(model: mujoco.MjModel) -> bytes:
+    buffer = np.empty(mujoco.mj_sizeModel(model), np.uint8)
+    mujoco.mj_saveModel(model, None, buffer)
+    return buffer.tobytes()
+
+
+# Configuration
+
+
+def test_every_fault_has_its_yaml():
+    files = {path.stem for path in (ROOT / "envs/perturbations").glob("*.py")} - {"__init__"}
+    assert files == set(NAMES)
+
+
+def test_yaml_names_one_part_after_itself_and_says_what_it_does(name):
+    assert list(PARTS[name]) == [name]
+    assert PARTS[name][name]["_target_"].startswith(f"workbench.envs.perturbations.{name}.")
+    assert (ROOT / f"conf/perturbation/{name}.yaml").read_text().startswith("# ")
+
+
+def test_it_declares_channel_magnitude_and_source(name):
+    kind = kind_of(name)
+    assert kind.channel in CHANNELS
+    assert isinstance(kind.magnitude, Magnitude)
+    assert 0 < kind.magnitude.low < kind.magnitude.high < math.inf
+    assert kind.magnitude.worse in ("larger", "smaller")
+    assert re.search(r"_(m|n|nm|rad|step|steps|fraction|scale|count|probability|px|s)$|^count$", kind.magnitude.name)
+    assert re.search(r"\(.*(19|20)\d\d|none found", kind.__doc__.replace("\n", " ")), "it names no source"
+
+
+def test_unknown_keys_are_refused(name):
+    with pytest.raises(TypeError, match="sevrity"):
+        build(name, sevrity=1.0)
+
+
+@pytest.mark.parametrize("value", [math.nan, 0, -1, 1e9, [math.nan, 1], "0.1", True, [0, 1e9], {}])
+def test_impossible_magnitudes_are_refused(name, value):
+    key = kind_of(name).magnitude.name
+    with pytest.raises(ConfigError, match=key):
+        build(name, **{key: value})
+
+
+def test_magnitudes_just_out_of_range_are_refused_and_the_limits_are_not(name):
+    limits = kind_of(name).magnitude
+    apart = 1 if limits.whole else 1e-9 * limits.high
+    for allowed in (limits.low, limits.high):
+        build(name, **{limits.name: int(allowed) if limits.whole else allowed})
+    for beyond in (limits.low - apart, limits.high + apart):
+        with pytest.raises(ConfigError, match=limits.name):
+            build(name, **{limits.name: int(beyond) if limits.whole else beyond})
+
+
+def test_bounds_out_of_order_are_refused(name):
+    limits = kind_of(name).magnitude
+    high, low = (int(limits.high), int(limits.low)) if limits.whole else (limits.high, limits.low)
+    with pytest.raises(ConfigError, match=limits.name):
+        build(name, **{limits.name: [high, low]})
+
+
+def test_a_magnitude_must_be_given(name):
+    part = dict(PARTS[name][name])
+    module, _, kind = part.pop("_target_").rpartition(".")
+    del part[kind_of(name).magnitude.name]
+    with pytest.raises(TypeError, match=kind_of(name).magnitude.name):
+        getattr(importlib.import_module(module), kind)(**part)
+
+
+def test_axes_are_those_that_are_declared(name, reference):
+    for axis in kind_of(name).axes:
+        assert build(name, axis=axis).draw(STREAM, reference.task)
+    if kind_of(name).axes:
+        with pytest.raises(UnknownNameError, match="axis"):
+            build(name, axis="w")
+
+
+# Records
+
+
+def test_record_is_plain_and_whole(name, reference):
+    record = build(name).draw(STREAM, reference.task)
+    assert json.loads(json.dumps(record)) == record
+    assert record["name"] == name
+    assert record["channel"] == kind_of(name).channel
+    assert set(SCHEDULE) < set(record)
+    effect_of(record, STREAM)
+
+
+def test_draws_lie_within_the_yaml_and_differ(name, reference):
+    key, given = kind_of(name).magnitude.name, PARTS[name][name]
+    low, high = given[key] if isinstance(given[key], list) else (given[key], given[key])
+    records = [build(name).draw(Stream(0, episode), reference.task) for episode in range(60)]
+    lengths = np.array([np.linalg.norm(record[key]) for record in records])
+    assert (lengths >= low * (1 - 1e-12)).all()
+    assert (lengths <= high * (1 + 1e-12)).all()
+    if low < high:
+        assert lengths.min() < low + 0.35 * (high - low)
+        assert lengths.max() > high - 0.35 * (high - low)
+
+
+def test_draws_depend_on_seed_and_episode_alone(name, reference):
+    first = build(name).draw(STREAM, reference.task)
+    for other in NAMES:
+        if other != name and reference_for(other) is reference:
+            build(other).draw(STREAM, reference.task)
+    assert build(name).draw(STREAM, reference.task) == first
+    # whole numbers of steps may well be drawn twice
+    assert any(build(name).draw(Stream(STREAM.seed, n), reference.task) != first for n in range(20))
+    assert any(build(name).draw(Stream(n, STREAM.episode), reference.task) != first for n in range(20))
+
+
+def test_description_tells_magnitude_and_schedule(name, reference):
+    key, task = kind_of(name).magnitude, reference.task
+    record = build(name).draw(STREAM, task) | NOW | {"start_step": 31}
+    line = describe(record)
+    assert line.startswith(f"{name}: ")
+    assert "step 31" in line
+    assert "\n" not in line
+    assert "3 steps into stage grasp" in describe(record | {"start_step": 3, "stage": "grasp"})
+    assert "3 steps into grasped" in describe(record | {"start_step": 3, "predicate": "grasped"})
+    ends = [int(end) if key.whole else end for end in (key.low, key.high)]
+    weak, strong = (build(name, **{key.name: end}).draw(STREAM, task) for end in ends)
+    assert describe(weak) != describe(strong), "how strong it is goes unsaid"
+
+
+# At work
+
+
+def test_fault_that_never_starts_is_the_identity(record, reference):
+    late = reference.run([record | LATER])
+    assert reference.scene.injected() == -1
+    assert late.all() == reference.trace.all()
+
+
+def test_nothing_happens_before_it_starts(record, reference):
+    trace, start = reference.run([record]), begins(record["name"])
+    assert trace.all(0, start) == reference.trace.all(0, start)
+    if record["channel"] != "physics":  # a struck state is already the one of that step
+        assert trace.states[start] == reference.trace.states[start]
+
+
+def test_it_happens_and_is_said_to(record, reference):
+    trace, start = reference.run([record]), begins(record["name"])
+    assert reference.scene.injected() == start
+    assert trace.all(start, ends(record) + 1) != reference.trace.all(start, ends(record) + 1)
+
+
+def test_it_is_over_when_its_time_is(record, reference):
+    """What it did to the world stays; what is asked is executed again, and what is there is seen."""
+    trace, end = reference.run([record]), ends(record)
+    scene = reference.scene
+    assert end < END
+    assert trace.applied[end:] == reference.trace.applied[end:]
+    if trace.states == reference.trace.states:  # nothing of the world was touched
+        assert trace.all(end) == reference.trace.all(end)
+    scene.begin(STREAM, [record])
+    for action in reference.actions:
+        observation, *_ = scene.step(action)
+        if scene.step_index >= end:
+            true = scene.truth().observation
+            assert {k: v.tobytes() for k, v in observation.items()} == {k: v.tobytes() for k, v in true.items()}
+            assert scene.instruction() == scene.task.instruction
+            assert scene.settings() == {}
+            assert len(scene.queue(np.zeros((4, scene.task.action_size)), 2)) == 2
+
+
+@pytest.mark.parametrize("episode", range(3))
+def test_undo_is_exact(record, reference, episode):
+    """Of several magnitudes: dividing by a factor undoes a product exactly for some of them only."""
+    scene, stream = reference.scene, Stream(0, episode)
+    again = build(record["name"]).draw(stream, reference.task)
+    scene.begin(stream, [again | {key: record[key] for key in NOW}])
+    before, edited = model_bytes(scene.model), False
+    for action in reference.actions[: ends(record)]:
+        scene.step(action)
+        edited |= model_bytes(scene.model) != before
+    assert edited == (kind_of(record["name"]).effect.edit is not Effect.edit)
+    assert model_bytes(scene.model) == before
+
+
+def test_next_episode_is_clean(record, reference):
+    endless = record | ({} if record["duration_steps"] == 1 else {"duration_steps": 10_000})
+    reference.run([endless])
+    assert reference.run([]).all() == reference.trace.all()
+
+
+def test_stored_record_replays_bit_for_bit(record, reference):
+    first = reference.run([record])
+    again = reference.run([json.loads(json.dumps(record))], reference.task.scene())
+    assert again.all() == first.all()
+    assert again.memories == first.memories
+
+
+@pytest.mark.parametrize("after", [0, 5, DURATION])
+@pytest.mark.parametrize("same_scene", [True, False])
+def test_restoring_a_snapshot_is_bit_exact(record, reference, after, same_scene):
+    scene, at = reference.scene, begins(record["name"]) + after
+    whole = reference.run([record])
+    scene.begin(STREAM, [record])
+    for action in reference.actions[:at]:
+        scene.step(action)
+    snapshot = scene.snapshot()
+    other = scene if same_scene else reference.task.scene()
+    if not same_scene:
+        other.begin(Stream(9, 9), [build(dirty).draw(Stream(9, 9), other.task) | NOW for dirty in ("friction", "slip")])
+    for action in reference.actions[: START + 2]:
+        other.step(-action)
+    branch = Trace(other, other.restore(snapshot)).go_on(reference.actions[at:])
+    assert branch.all() == whole.all(at)
+    assert branch.memories == whole.memories[at:]
+
+
+def test_other_faults_leave_its_draws_and_noise_alone(record, reference):
+    """With others beside it, before and behind, that never strike."""
+    others = [name for name in NAMES if name != record["name"] and reference_for(name) is reference][:12]
+    idle = [build(name).draw(STREAM, reference.task) | LATER for name in others]
+    assert reference.run([*idle[:6], record, *idle[6:]]).all() == reference.run([record]).all()

@@ -1,0 +1,303 @@
+"""A data set of failures from a recipe: magnitudes by bisection, every cell filled, every episode with its twin."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from workbench.card import write_card
+from workbench.config import Run, build, compose, digest, resolve, words_asked, write_text
+from workbench.crew import batches, crew, header, try_cameras, write_episodes
+from workbench.decisive import effect_step
+from workbench.errors import ConfigError, StoreError, UnknownNameError
+from workbench.jobs.rollout import refuse_foreign
+from workbench.progress import bars, console
+from workbench.recipe import Cell, Family, Recipe, Search, cells_of, wanted
+from workbench.rollout import Launch, uid_of
+from workbench.runner import spread
+from workbench.store import Store
+from workbench.tolerance import Scale, find_tolerance
+from workbench.types import Episode, Perturbation, Record, Split, Stream, episode_index
+
+Advance = Callable[[str, int], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Probe:
+    """One search for the magnitudes of a family, for one worker."""
+
+    run: Run
+    family: Family
+    rates: tuple[float, ...]
+    search: Search
+
+
+@dataclasses.dataclass(frozen=True)
+class Batch:
+    """Launches for one worker, each with the name of its cell."""
+
+    run: Run
+    launches: list[Launch]
+
+
+def run(run: Run, recipe: str, tasks: Sequence[str] | None, policy: str | None, checkpoints: str) -> None:
+    """Fill ``datasets/<store>-<task>.zarr`` for every task of the recipe, and write the card of them all."""
+    asked = Recipe.read(run.root / "datasets" / "recipes" / f"{recipe}.yaml")
+    asked = dataclasses.replace(asked, policy=policy or asked.policy)
+    for name in tasks or ():
+        if name not in asked.tasks:
+            raise UnknownNameError(f"task of recipe {recipe}", name, asked.tasks)
+    runs = {name: task_run(run, asked, name, checkpoints) for name in tasks or asked.tasks}
+    for each in runs.values():
+        try_cameras(each)
+        each.policy()  # a missing or foreign checkpoint is refused here, once, and not in every worker
+        refuse_foreign(each, header(each, "policy", asked.licence).config)
+    found = magnitudes(run, asked, runs)
+    for name, each in runs.items():
+        fill(each, asked, cells_for(found[name]))
+    card = write_card(run, asked, runs, found)
+    run.update_metrics(synthesis=card.summary)
+    console.print(*card.tables())
+    console.print(f"stores: {', '.join(run.shown(each.store) for each in runs.values())}")
+    console.print(f"card:   {run.shown(card.path)}")
+
+
+def task_run(run: Run, recipe: Recipe, task: str, checkpoints: str) -> Run:
+    """The run on one task: its words, the recipe's policy and perturbations, and a store of its own."""
+    asked = [word for word in words_asked() if not word.lstrip("+").startswith(("job", "task=", "experiment"))]
+    chosen = [f"task={task}", f"policy={recipe.policy}", f"perturbation=[{','.join(recipe.perturbations)}]"]
+    own = [f"name={run.name}", f"store={run.config['store']}-{task}", f"checkpoint={checkpoints.format(task=task)}"]
+    return Run(compose(["job=synthesize", *chosen, *asked, *own]), run.root)
+
+
+# Magnitudes
+
+
+def magnitudes(run: Run, recipe: Recipe, runs: Mapping[str, Run]) -> dict[str, dict[str, Record]]:
+    """Task -> family -> what the search found; kept in ``magnitudes.json``, so that none is searched for twice.
+
+    A record holds ``node`` and ``magnitude`` (the parameter), and ``found`` (rate -> magnitude), ``verdict``,
+    ``episodes``; or ``refused``, why the task cannot have it.
+    """
+    kept = Kept(run.folder / "magnitudes.json", {name: search_digest(recipe, each) for name, each in runs.items()})
+    probes = []
+    for task, each in runs.items():
+        for family, why in families(each, recipe):
+            if why is not None:
+                kept.put(task, family.name, {"refused": why})
+            elif not kept.has(task, family.name):
+                probes.append(Probe(each, family, recipe.failure_rates, recipe.search))
+    with bars("magnitudes", {task: sum(p.run.task.name == task for p in probes) for task in runs}) as advance:
+        for task, name, record in spread(probe, probes, run.config["runner"]):
+            kept.put(task, name, record)
+            advance(task, 1)
+    return kept.of(recipe, runs)
+
+
+def families(run: Run, recipe: Recipe) -> Iterator[tuple[Family, str | None]]:
+    """Families of a task, each with why the task refuses it, or None."""
+    for name, changes in recipe.perturbations.items():
+        node = {**run.config["perturbation"][name], **{key: changes[key] for key in changes if key != "axes"}}
+        kind = resolve(node["_target_"])
+        for axis in changes.get("axes") or kind.axes or (None,):
+            given = node if axis is None else {**node, "axis": axis}
+            family = Family(name, axis, given, kind.magnitude.name)
+            try:
+                build(given).draw(Stream(run.seed, 0), run.task)
+            except (ConfigError, UnknownNameError) as error:
+                yield family, str(error)
+            else:
+                yield family, None
+
+
+def probe(item: Probe) -> tuple[str, str, Record]:
+    """Search for one family's magnitudes, on episodes of the split ``select``."""
+    mine, family = crew(item.run), item.family
+    limits = resolve(family.node["_target_"]).magnitude
+    lockstep = mine.lockstep("policy", mine.policy)
+
+    def fails(magnitude: float, numbers: range) -> list[bool]:
+        specification = build(family.at(magnitude))
+        streams = [Stream(item.run.seed, episode_index("select", number)) for number in numbers]
+        launches = [Launch(stream, (specification.draw(stream, mine.run.task),)) for stream in streams]
+        return [not outcome.success for outcome in lockstep.outcomes(launches)]
+
+    scale = Scale(limits.low, limits.high, limits.worse, limits.whole)
+    tolerance = find_tolerance(scale, fails, **dataclasses.asdict(item.search))
+    found = {f"{rate:g}": tolerance.at(rate) for rate in item.rates}
+    if not any(magnitude is not None for magnitude in found.values()):
+        found = {"": scale.magnitude(0.0 if tolerance.verdict == "always fails" else 1.0)}
+    return (
+        item.run.task.name,
+        family.name,
+        {
+            "node": family.node,
+            "perturbation": family.perturbation,
+            "axis": family.axis,
+            "magnitude": family.magnitude,
+            "found": found,
+            "verdict": tolerance.verdict,
+            "tolerance": tolerance.magnitude,
+            "trials": [dataclasses.astuple(trial) for trial in tolerance.trials],
+        },
+    )
+
+
+def search_digest(recipe: Recipe, run: Run) -> str:
+    """Digest of what decides the magnitudes of a task, the families apart."""
+    config = header(run, "policy").config
+    return digest(
+        [config["task"], config["policy"], config["weights"], run.seed, repr(recipe.search), recipe.failure_rates]
+    )
+
+
+class Kept:
+    """What searches have found so far: ``{task: {digest, families: {name: record}}}`` in a JSON file."""
+
+    def __init__(self, path: Path, digests: Mapping[str, str]) -> None:
+        self.path = path
+        self._tasks: dict[str, Record] = {}
+        if path.exists():
+            try:
+                self._tasks = json.loads(path.read_text(encoding="utf-8"))
+            except json.JSONDecodeError as error:
+                raise StoreError(f"{path.name} is not JSON ({error}); move it away and run the job again") from None
+        for task, expected in digests.items():
+            if self._tasks.setdefault(task, {"digest": expected, "families": {}})["digest"] != expected:
+                raise ConfigError(
+                    f"{path.name} was searched with another policy, seed, task or search; choose another name=..., "
+                    "or move it away"
+                )
+
+    def has(self, task: str, family: str) -> bool:
+        """Whether a family is known."""
+        return family in self._tasks[task]["families"]
+
+    def put(self, task: str, family: str, record: Record) -> None:
+        """Keep one, on disk at once."""
+        if self._tasks[task]["families"].get(family) != record:
+            self._tasks[task]["families"][family] = record
+            write_text(self.path, json.dumps(self._tasks, indent=1, sort_keys=True))
+
+    def of(self, recipe: Recipe, runs: Mapping[str, Run]) -> dict[str, dict[str, Record]]:
+        """What was found for the families that the recipe asks for, in its order."""
+        return {
+            task: {family.name: self._tasks[task]["families"][family.name] for family, _ in families(run, recipe)}
+            for task, run in runs.items()
+        }
+
+
+def cells_for(found: Mapping[str, Record]) -> list[Cell]:
+    """The cells of one task."""
+    cells = []
+    for record in found.values():
+        if "refused" not in record:
+            family = Family(record["perturbation"], record["axis"], record["node"], record["magnitude"])
+            cells += cells_of(family, record["found"])
+    return cells
+
+
+# Episodes
+
+
+def fill(run: Run, recipe: Recipe, cells: Sequence[Cell]) -> None:
+    """Roll what the cells of one task want, in rounds, until none wants more."""
+    most = {cell.name: sum(recipe.most.values()) for cell in cells}
+    with bars(run.task.name, {"nominal": sum(recipe.nominal.values()), **most}) as advance:
+        counted: dict[str, int] = {}
+        while True:
+            missing, have = plan(run, recipe, cells)
+            for name, count in have.items():
+                advance(name, count - counted.get(name, 0))
+                counted[name] = count
+            if not missing:
+                return
+            items = [Batch(run, part) for part in batches(missing, 2 * run.config["runner"]["scenes"])]
+            for names in spread(functools.partial(roll_batch, licence=recipe.licence), items, run.config["runner"]):
+                for name in names:
+                    advance(name, 1)
+                    counted[name] = counted.get(name, 0) + 1
+
+
+def plan(run: Run, recipe: Recipe, cells: Sequence[Cell]) -> tuple[list[Launch], dict[str, int]]:
+    """What is to be rolled next, and how many episodes each cell has.
+
+    Twins come first: a perturbed episode is rolled once its nominal twin is in the store.
+    """
+    known: dict[str, bool] = {}
+    if run.store.exists():
+        store = Store.open(run.store)
+        known = dict(zip(store.uids, (not success for success in store.episodes["success"]), strict=True))
+    needed = {split: int(recipe.nominal.get(split, 0)) for split in {*recipe.nominal, *recipe.least}}
+    launches: list[Launch] = []
+    have: dict[str, int] = {"nominal": 0}
+    for cell in cells:
+        specification = build(cell.family.at(cell.magnitude))
+        for split, least in recipe.least.items():
+            mine = list(launches_of(run, cell, specification, split, known, recipe, least))
+            needed[split] = max(needed[split], len(mine))
+            have[cell.name] = have.get(cell.name, 0) + sum(launch.uid in known for launch in mine)
+            launches += [launch for launch in mine if launch.uid not in known]
+    nominal = [
+        Launch(Stream(run.seed, episode_index(split, number))) for split in needed for number in range(needed[split])
+    ]
+    have["nominal"] = sum(launch.uid in known for launch in nominal)
+    first = [launch for launch in nominal if launch.uid not in known]
+    return first or launches, have
+
+
+def launches_of(
+    run: Run,
+    cell: Cell,
+    specification: Perturbation,
+    split: Split,
+    known: Mapping[str, bool],
+    recipe: Recipe,
+    least: int,
+) -> Iterator[Launch]:
+    """The episodes that a cell wants of a split, given those that are known."""
+    failed: list[bool] = []
+    number = 0
+    while number < wanted(least, recipe.most[split], recipe.failures, failed):
+        launch = drawn(run, cell.name, specification, split, number)
+        yield launch
+        if len(failed) == number and launch.uid in known:
+            failed.append(known[launch.uid])
+        number += 1
+
+
+def drawn(run: Run, cell: str, specification: Perturbation, split: Split, number: int) -> Launch:
+    """One episode of a cell, its perturbation drawn."""
+    stream = Stream(run.seed, episode_index(split, number))
+    return Launch(stream, (specification.draw(stream, run.task),), cell=cell)
+
+
+def roll_batch(batch: Batch, licence: str) -> list[str]:
+    """Roll one batch in this process; returns the cells of its episodes."""
+    mine = crew(batch.run)
+    lockstep = mine.lockstep("policy", mine.policy, batch.run.config["rollout"]["samples"])
+    twins = Twins(batch.run.store) if any(launch.perturbations for launch in batch.launches) else None
+    head = header(batch.run, "policy", licence)
+    rows = write_episodes(batch.run.store, head, lockstep, batch.launches, twins.pair if twins else None)
+    return [row["cell"] or "nominal" for row in rows]
+
+
+class Twins:
+    """The nominal episodes of a store, for those that are to be paired with them."""
+
+    def __init__(self, path: Path) -> None:
+        self._store = Store.open(path)
+        self._numbers = {uid: number for number, uid in enumerate(self._store.uids)}
+
+    def pair(self, episode: Episode) -> None:
+        """Note a perturbed episode's twin, and when they part."""
+        twin = uid_of(Stream(episode.record["seed"], episode.record["index"]), ())
+        episode.record["twin"] = twin
+        episode.record["t_eff"] = effect_step(episode, self._twin(twin))
+
+    @functools.cache  # noqa: B019  (lives for one batch)
+    def _twin(self, uid: str) -> Episode:
+        return self._store.episode(self._numbers[uid], steps=["state"], calls=())

@@ -1,0 +1,194 @@
+"""What a data set of failures is to hold: a recipe, its cells, and how many episodes each of them wants.
+
+A *cell* is one task, one kind of fault, one axis of it and one failure rate that its magnitude is chosen for.  Every
+cell takes the same episode numbers, so its episodes share their scenes and noise with those of every other cell and
+with their nominal twins; what differs is the fault.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from workbench.config import read_yaml
+from workbench.errors import ConfigError, UnknownNameError
+from workbench.types import SPLITS, Record, Split
+
+
+@dataclasses.dataclass(frozen=True)
+class Search:
+    """How magnitudes are searched for; see :func:`workbench.tolerance.find_tolerance`.
+
+    A data set needs cells that fail neither always nor never and says what they do, so few episodes are enough here;
+    tolerances that are to be published are measured by the job ``search``.
+    """
+
+    batch: int = 6
+    most: int = 12
+    resolution: float = 0.15
+    confidence: float = 0.5
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """A data set of failures as it is asked for.
+
+    Attributes
+    ----------
+    name : of its file.
+    about : what it is for, a paragraph.
+    licence : SPDX identifier.
+    policy : name of the policy group's file that is rolled.
+    tasks : names of tasks.
+    nominal : split -> episodes without a fault.
+    least, most : split -> episodes of every cell: so many at first, and at most.
+    failures : how many failed episodes a cell of a split should have, if ``most`` allows.
+    failure_rates : failure rates for which magnitudes are chosen.
+    search : how magnitudes are searched for.
+    perturbations : name -> what differs from its yaml, with ``axes`` for the axes that are wanted (default: all).
+    limits : known limits of the data, a line each, for the card.
+    """
+
+    name: str
+    about: str
+    licence: str
+    policy: str
+    tasks: tuple[str, ...]
+    nominal: Mapping[Split, int]
+    least: Mapping[Split, int]
+    most: Mapping[Split, int]
+    failures: int
+    failure_rates: tuple[float, ...]
+    search: Search
+    perturbations: Mapping[str, Record]
+    limits: tuple[str, ...]
+
+    @classmethod
+    def read(cls, path: Path) -> Recipe:
+        """A recipe's file; ConfigError or UnknownNameError, with what is allowed, for one that cannot be meant."""
+        if not path.exists():
+            known = sorted(file.stem for file in path.parent.glob("*.yaml"))
+            raise UnknownNameError("recipe", path.stem, known)
+        given = read_yaml(path)
+        known = [field.name for field in dataclasses.fields(cls) if field.name != "name"]
+        for key in given:
+            if key not in known:
+                raise UnknownNameError(f"key of {path.name}", key, known)
+        if missing := [key for key in known if key not in given and key not in ("search", "limits")]:
+            raise ConfigError(f"{path.name} says nothing about {', '.join(missing)}")
+        return cls(
+            name=path.stem,
+            about=" ".join(str(given["about"]).split()),
+            licence=str(given["licence"]),
+            policy=str(given["policy"]),
+            tasks=tuple(given["tasks"]),
+            nominal=_counts(path, "nominal", given["nominal"]),
+            least=_counts(path, "least", given["least"]),
+            most=_counts(path, "most", given["most"]),
+            failures=int(given["failures"]),
+            failure_rates=tuple(map(float, given["failure_rates"])),
+            search=_search(given.get("search") or {}),
+            perturbations={name: dict(node or {}) for name, node in given["perturbations"].items()},
+            limits=tuple(given.get("limits") or ()),
+        )
+
+    def __post_init__(self) -> None:
+        if not self.tasks or not self.perturbations:
+            raise ConfigError(f"recipe {self.name} names no task or no perturbation")
+        if any(not 0 < rate < 1 for rate in self.failure_rates) or not self.failure_rates:
+            raise ConfigError(f"failure_rates={list(self.failure_rates)} must lie between 0 and 1")
+        for split, least in self.least.items():
+            if not 0 < least <= self.most.get(split, 0):
+                raise ConfigError(f"recipe {self.name}: least.{split}={least} must be in 1..most.{split}")
+        if set(self.least) != set(self.most):
+            raise ConfigError(f"recipe {self.name}: least and most must name the same splits")
+
+
+@dataclasses.dataclass(frozen=True)
+class Family:
+    """All cells of one task, kind of fault and axis: what one search for magnitudes is about.
+
+    Attributes
+    ----------
+    perturbation : its name.
+    axis : None where it has none.
+    node : its configuration, the axis in place and the magnitude still the yaml's.
+    magnitude : name of the parameter that is its magnitude.
+    """
+
+    perturbation: str
+    axis: str | None
+    node: Record
+    magnitude: str
+
+    @property
+    def name(self) -> str:
+        """Perturbation, and its axis if it has one."""
+        return self.perturbation if self.axis is None else f"{self.perturbation}/{self.axis}"
+
+    def at(self, magnitude: float) -> Record:
+        """The configuration at one magnitude."""
+        return {**self.node, self.magnitude: int(magnitude) if float(magnitude).is_integer() else magnitude}
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One family at one magnitude.
+
+    Attributes
+    ----------
+    rate : failure rate that the magnitude was chosen for; None where the whole axis fails always or never.
+    """
+
+    family: Family
+    magnitude: float
+    rate: float | None
+
+    @property
+    def name(self) -> str:
+        """The family's name and the rate, ``weakest`` or ``strongest``."""
+        return f"{self.family.name}@{'end of axis' if self.rate is None else f'{self.rate:g}'}"
+
+
+def cells_of(family: Family, found: Mapping[str, float | None]) -> list[Cell]:
+    """Cells from what the search found: rate (as text; "" for an end of the axis) -> magnitude; each magnitude once.
+
+    Whole magnitudes may coincide; the rate that is nearest to one half keeps it.
+    """
+    cells: dict[float, Cell] = {}
+    for rate in sorted(found, key=lambda text: abs(float(text or 0) - 0.5)):
+        magnitude = found[rate]
+        if magnitude is not None and magnitude not in cells:
+            cells[magnitude] = Cell(family, magnitude, float(rate) if rate else None)
+    return [cells[magnitude] for magnitude in sorted(cells)]
+
+
+def wanted(least: int, most: int, failures: int, failed: Sequence[bool]) -> int:
+    """How many episodes of a cell are wanted, given whether its first ones failed.
+
+    Batches of ``least`` until ``failures`` of them have failed, ``most`` at most.  It depends on the first outcomes
+    alone, so an interrupted synthesis ends with the episodes of an uninterrupted one.
+    """
+    count = least
+    while count < most and count <= len(failed) and sum(failed[:count]) < failures:
+        count = min(count + least, most)
+    return count
+
+
+def _counts(path: Path, key: str, given: Any) -> dict[Split, int]:
+    if not isinstance(given, Mapping) or any(type(count) is not int or count < 0 for count in given.values()):
+        raise ConfigError(f"{key} of {path.name} must say how many episodes of each split, such as {{fit: 2, test: 2}}")
+    for split in given:
+        if split not in SPLITS:
+            raise UnknownNameError(f"split in {path.name}", split, SPLITS)
+    return dict(given)
+
+
+def _search(given: Mapping[str, Any]) -> Search:
+    known = [field.name for field in dataclasses.fields(Search)]
+    for key in given:
+        if key not in known:
+            raise UnknownNameError("key of a recipe's search", key, known)
+    return Search(**given)
