@@ -130,7 +130,24 @@ def drawn_along(
     return chosen, [sign * length if name == chosen else 0.0 for name in AXES]
 
 
-class LettingGo(Effect):
+class Waiting(Effect):
+    """Starts with the first occasion at or after its scheduled step, not with that step."""
+
+    def advance(self, scene: MujocoScene) -> None:
+        """Only notes when its time has come: what starts this fault is an occasion."""
+        self.due(scene)
+
+    def ready(self, scene: MujocoScene) -> bool:
+        """Whether an occasion now would be taken: the fault is active, or waits for its first."""
+        return self.active(scene.step_index) or (self.started < 0 and self.due(scene))
+
+    def begin(self, scene: MujocoScene) -> None:
+        """Start, unless it has."""
+        if self.started < 0:
+            self.started = scene.step_index
+
+
+class LettingGo(Waiting):
     """Opens the fingers for a moment, whatever is asked, each time that :meth:`lets_go` says so."""
 
     memory_size = 1
@@ -140,17 +157,16 @@ class LettingGo(Effect):
         self.until = -1
 
     def lets_go(self, scene: MujocoScene) -> bool:
-        """Whether the object that is held now is let go; asked at active steps alone."""
+        """Whether the object that is held now is let go."""
         raise NotImplementedError
 
     def action(self, scene: MujocoScene, action: Array) -> Array:
         """The asked action with the fingers' channel replaced."""
         step = scene.step_index
-        if not self.active(step):
-            return action
-        if step >= self.until and held(scene) and self.lets_go(scene):
+        if step >= self.until and self.ready(scene) and held(scene) and self.lets_go(scene):
+            self.begin(scene)
             self.until = step + LETTING_GO_STEPS
-        return with_fingers(action, OPEN) if step < self.until else action
+        return with_fingers(action, OPEN) if step < self.until and self.active(step) else action
 
     def recall(self) -> Array:
         """Until which control step the fingers are commanded open."""
@@ -161,7 +177,7 @@ class LettingGo(Effect):
         self.until = int(memory[0])
 
 
-class LateFingers(Effect):
+class LateFingers(Waiting):
     """Carries out a change of the fingers' command ``delay_steps`` late, and meanwhile shows them as if it had come.
 
     Attributes
@@ -184,7 +200,7 @@ class LateFingers(Effect):
 
     def strikes(self, scene: MujocoScene) -> bool:
         """Whether a command that is given now for the first time comes late."""
-        return self.active(scene.step_index)
+        return self.ready(scene)
 
     def action(self, scene: MujocoScene, action: Array) -> Array:
         """The asked action, its fingers as they were before while the command is on its way."""
@@ -192,6 +208,7 @@ class LateFingers(Effect):
         if asked != self.command:
             self.since = -1 if self.recurring else self.since
         elif self.last != asked and self.since < 0 and self.strikes(scene):
+            self.begin(scene)
             self.since = scene.step_index
         self.last = asked
         return with_fingers(action, -self.command) if self._late(scene.step_index) else action

@@ -54,7 +54,7 @@ class Drop(Specification):
     Parameters
     ----------
     height_m : above where it stood, at which the fingers open for a moment.
-    duration_steps : for how many control steps each carry ends so.
+    duration_steps : for how many control steps, from the first on, each carry ends so.
     start : see :class:`Specification`.
     """
 

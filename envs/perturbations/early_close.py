@@ -7,21 +7,23 @@ from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
-from workbench.envs.hand import CLOSED, closed_keyframes, hand_position, held, with_fingers
-from workbench.envs.perturbation import Effect, Magnitude, Specification, Start, uniform, within_steps
+from workbench.envs.hand import CLOSED, Waiting, closed_keyframes, hand_position, held, with_fingers
+from workbench.envs.perturbation import Magnitude, Specification, Start, uniform, within_steps
 from workbench.types import Array, Record
 
 if TYPE_CHECKING:
     from workbench.envs.scene import MujocoScene
 
 
-class EarlyCloseEffect(Effect):
+class EarlyCloseEffect(Waiting):
     """Commands the fingers closed near the keyframe of the grasp, as long as nothing is held."""
 
     def action(self, scene: MujocoScene, action: Array) -> Array:
         """The asked action with the fingers' channel replaced."""
-        near = self.active(scene.step_index) and not held(scene) and self._near(scene)
-        return with_fingers(action, CLOSED) if near else action
+        if action[-1] > 0 or not self.ready(scene) or held(scene) or not self._near(scene):
+            return action
+        self.begin(scene)
+        return with_fingers(action, CLOSED)
 
     def _near(self, scene: MujocoScene) -> bool:
         closed = closed_keyframes(scene)
@@ -37,7 +39,7 @@ class EarlyClose(Specification):
     Parameters
     ----------
     distance_m : of the grip site from where it should close, at which the fingers begin to.
-    duration_steps : for how many control steps each approach ends so.
+    duration_steps : for how many control steps, from the first on, each approach ends so.
     start : see :class:`Specification`.
     """
 

@@ -28,7 +28,7 @@ class EarlyReleaseEffect(LettingGo):
 
 
 class EarlyRelease(Specification):
-    """A release that comes too early (no source found): the object falls on the way to its place.
+    """A release that comes too early: the object falls on the way to its place.  Source: none found.
 
     The place is the last keyframe of the task's plan at which the fingers are closed; where nothing is put down, that
     is where the task ends.
@@ -36,7 +36,7 @@ class EarlyRelease(Specification):
     Parameters
     ----------
     distance_m : of the grip site from the place, at which the fingers open for a moment.
-    duration_steps : for how many control steps each carry ends so.
+    duration_steps : for how many control steps, from the first on, each carry ends so.
     start : see :class:`Specification`.
     """
 

@@ -27,7 +27,7 @@ class LateClose(Specification):
     Parameters
     ----------
     delay_steps : control steps from the first closing command until the fingers begin to close.
-    duration_steps : for how many control steps closings come late.
+    duration_steps : for how many control steps, from the first on, closings come late.
     start : see :class:`Specification`.
     """
 

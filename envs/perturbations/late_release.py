@@ -27,7 +27,7 @@ class LateReleaseEffect(LateFingers):
 
 
 class LateRelease(Specification):
-    """A release that comes too late, as of a sticky gripper (no source found).
+    """A release that comes too late, as of a sticky gripper.  Source: none found.
 
     The first opening that is commanded while the object is held comes late.  Until then the driver sees open fingers,
     so that the arm goes on and takes the object with it.

@@ -46,7 +46,7 @@ class OvershootEffect(Effect):
 
 
 class Overshoot(Specification):
-    """A way that goes on beyond its keyframe, as of an arm that brakes too late (no source found).
+    """A way that goes on beyond its keyframe, as of an arm that brakes too late.  Source: none found.
 
     The way is the straight line from where the hand is when the fault begins.  The driver is shown its hand, and what
     it holds, less far on that line.
