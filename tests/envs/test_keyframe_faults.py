@@ -267,7 +267,7 @@ def test_late_close_closes_late_every_time_and_the_arm_goes_on(lift, delay):
         assert all(np.ptp(row.true["gripper_qpos"]) > 0.075 for row in rows[begin + 1 : until])
         assert np.array_equal(rows[begin].seen["gripper_qpos"], rows[begin].true["gripper_qpos"])
         if delay == 9:
-            assert rows[until].true["eef_pos"][2] > rows[begin].true["eef_pos"][2] + 0.02
+            assert rows[until].true["eef_pos"][2] > rows[begin].true["eef_pos"][2] + 0.01
         else:
             assert until == begin + delay
             assert np.array_equal(rows[until].seen["gripper_qpos"], rows[until].true["gripper_qpos"])
