@@ -45,7 +45,7 @@ class Rotation(Specification):
     magnitude = Magnitude("angle_rad", 0.02, 3.0)
     axes = AXES
     needs_pose_control = True
-    seen_as = ("missed grasp", "slip", "collision", "knocked")
+    seen_as = ("missed grasp", "slip", "drop", "collision", "jam", "stall", "knocked")
 
     def __init__(
         self,
