@@ -46,6 +46,7 @@ class GraspOmitted(Specification):
     effect = GraspOmittedEffect
     magnitude = Magnitude("duration_steps", 1, 200, whole=True)
     needs_gripper = True
+    seen_as = ("missed grasp",)
 
     def __init__(self, duration_steps: int | Sequence[int], **start: Unpack[Start]) -> None:
         super().__init__(duration_steps=self.magnitude.steps(duration_steps), **start)

@@ -38,6 +38,7 @@ class Slip(Specification):
     effect = SlipEffect
     magnitude = Magnitude("duration_steps", 1, 200, whole=True)
     needs_gripper = True
+    seen_as = ("slip", "drop")
 
     def __init__(self, duration_steps: int | Sequence[int], **start: Unpack[Start]) -> None:
         super().__init__(duration_steps=self.magnitude.steps(duration_steps), **start)

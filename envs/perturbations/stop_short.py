@@ -1,0 +1,77 @@
+"""The hand stops before it is there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Unpack
+
+import numpy as np
+
+from workbench.envs.hand import hand_position, hand_seen_at
+from workbench.envs.perturbation import Effect, Magnitude, Specification, Start, uniform, within_steps
+from workbench.types import Array, Observation, Record, Stream
+
+if TYPE_CHECKING:
+    from workbench.envs.scene import MujocoScene
+
+
+class StopShortEffect(Effect):
+    """Shows the hand further on its way from where it was when the fault began."""
+
+    memory_size = 3
+
+    def __init__(self, record: Record, stream: Stream) -> None:
+        super().__init__(record, stream)
+        self.from_m = np.zeros(3)
+
+    def observation(self, scene: MujocoScene, observation: dict[str, Array]) -> Observation:
+        """The observation with the way that the hand has made stretched by 1 / (1 - remaining)."""
+        if not self.active(scene.step_index):
+            return observation
+        here_m = hand_position(scene)
+        if scene.step_index == self.started:
+            self.from_m = np.resize(here_m, 3)
+        remaining = self.record["remaining_fraction"]
+        return hand_seen_at(scene, observation, (here_m - self.from_m[: len(here_m)]) * (remaining / (1.0 - remaining)))
+
+    def recall(self) -> Array:
+        """Where the way began."""
+        return self.from_m
+
+    def remember(self, memory: Array) -> None:
+        """Take up the beginning of a way."""
+        self.from_m = memory.copy()
+
+
+class StopShort(Specification):
+    """A way that ends before its keyframe (RACER's in-line perturbation, Dai et al., ICRA 2025, n in 0.2 .. 0.5).
+
+    The way is the straight line from where the hand is when the fault begins.  The driver is shown its hand, and what
+    it holds, further on that line, and takes itself to be there.
+
+    Parameters
+    ----------
+    remaining_fraction : part of the way that is not made.
+    duration_steps : for how many control steps.
+    start : see :class:`Specification`.
+    """
+
+    channel = "keyframe"
+    effect = StopShortEffect
+    magnitude = Magnitude("remaining_fraction", 0.02, 0.8)
+    seen_as = ("missed grasp", "stall")
+
+    def __init__(
+        self, remaining_fraction: float | Sequence[float], duration_steps: int | Sequence[int], **start: Unpack[Start]
+    ) -> None:
+        super().__init__(duration_steps=within_steps("duration_steps", duration_steps, 1, 1000), **start)
+        self.remaining_fraction = self.magnitude.within(remaining_fraction)
+
+    def parameters(self, rng: np.random.Generator) -> Record:
+        """The drawn part."""
+        return {"remaining_fraction": uniform(rng, self.remaining_fraction)}
+
+    @classmethod
+    def phrase(cls, record: Record) -> str:
+        """What was drawn, in a few words."""
+        return f"ways end {record['remaining_fraction']:.3g} of their length before the keyframe"

@@ -1,0 +1,94 @@
+"""Keyframes are displaced."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Unpack
+
+import numpy as np
+
+from workbench.envs.hand import AXES, FRAMES, drawn_along, hand_seen_at, one_of, rotated
+from workbench.envs.perturbation import Effect, Magnitude, Specification, Start, within_steps
+from workbench.errors import ConfigError
+from workbench.types import Array, Observation, Record, Stream, Task
+
+if TYPE_CHECKING:
+    from workbench.envs.scene import MujocoScene
+
+
+class TranslationEffect(Effect):
+    """Shows the hand displaced by the negative, so that it comes to rest displaced."""
+
+    def observation(self, scene: MujocoScene, observation: dict[str, Array]) -> Observation:
+        """The observation with the hand, and what it holds, elsewhere."""
+        if not self.active(scene.step_index):
+            return observation
+        offset_m = np.array(self.record["offset_m"])
+        if self.record["frame"] == "tool":
+            offset_m = rotated(offset_m, scene.truth().observation["eef_quat"])
+        return hand_seen_at(scene, observation, -offset_m)
+
+
+class Translation(Specification):
+    """A misaligned keyframe (AHA's *Translation*, Duan et al., ICLR 2025; with a least size as in RACER, Dai et al.,
+    ICRA 2025), as from a badly calibrated hand.
+
+    The driver is shown its hand, and what it holds, displaced by the negative; one that goes by its pose comes to rest
+    at the displaced keyframe.
+
+    Parameters
+    ----------
+    offset_m : how far.
+    duration_steps : for how many control steps.
+    axis : ``x``, ``y`` or ``z``; None draws one.  The sign is drawn.
+    frame : whose axes: the ``world``'s or the ``tool``'s, whose z points along the fingers and x from one to the other.
+    start : see :class:`Specification`.
+    """
+
+    channel = "keyframe"
+    effect = TranslationEffect
+    magnitude = Magnitude("offset_m", 0.002, 0.2)
+    axes = AXES
+    seen_as = ("missed grasp", "misplacement", "collision", "jam", "knocked")
+
+    def __init__(
+        self,
+        offset_m: float | Sequence[float],
+        duration_steps: int | Sequence[int],
+        axis: str | None = None,
+        frame: str = "world",
+        **start: Unpack[Start],
+    ) -> None:
+        super().__init__(duration_steps=within_steps("duration_steps", duration_steps, 1, 1000), **start)
+        self.offset_m = self.magnitude.within(offset_m)
+        self.axis, self.frame = one_of("axis", axis, self.axes), one_of("frame", frame, FRAMES)
+
+    def check(self, task: Task) -> None:
+        """Refuse what leaves the plane of a hand that moves in one."""
+        super().check(task)
+        if "eef_pos" not in task.observation_sizes and (self.axis == "z" or self.frame == "tool"):
+            raise ConfigError(
+                f"the hand of task {task.name} moves in a plane: perturbation {self.name} displaces it along "
+                "axis=x or axis=y of frame=world"
+            )
+
+    def draw(self, stream: Stream, task: Task) -> Record:
+        """In a plane, only the axes x and y are drawn from."""
+        record = super().draw(stream, task)
+        if "eef_pos" not in task.observation_sizes:
+            rng = stream.child("perturbation", self.name, "plane").at()
+            record["axis"], record["offset_m"] = drawn_along(rng, self.axis, self.offset_m, AXES[:2])
+        return record
+
+    def parameters(self, rng: np.random.Generator) -> Record:
+        """The drawn displacement [x, y, z] in its frame."""
+        axis, offset_m = drawn_along(rng, self.axis, self.offset_m)
+        return {"axis": axis, "frame": self.frame, "offset_m": offset_m}
+
+    @classmethod
+    def phrase(cls, record: Record) -> str:
+        """What was drawn, in a few words."""
+        x, y, z = record["offset_m"]
+        return (
+            f"keyframes {np.hypot(np.hypot(x, y), z):.3f} m away, at ({x:+.3f}, {y:+.3f}, {z:+.3f}) {record['frame']}"
+        )
