@@ -309,6 +309,9 @@ class Effect:
     def look(self, scene: MujocoScene, model: mujoco.MjModel) -> None:
         """Change what is only seen, in the model that is drawn, by :meth:`change`; called while active alone."""
 
+    def furnish(self, model: mujoco.MjModel) -> None:
+        """Show what it brings into the scene at any time, in a model whose shapes a viewer asks for once an episode."""
+
     def images(self, scene: MujocoScene, images: dict[str, Array]) -> dict[str, Array]:
         """The images as seen; called while active alone; may change the dict it is given, not the arrays."""
         return images

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,22 @@ if TYPE_CHECKING:
 OUT_OF_RANGE = ("clip", "error")
 
 
+@dataclasses.dataclass(frozen=True)
+class Receptacle:
+    """Where a task's object is to be put.
+
+    Attributes
+    ----------
+    body : that carries it.
+    opening_m : (3,) where the object goes in or stands, in that body's frame.
+    half_width_m : of a box that takes its place.
+    """
+
+    body: str
+    opening_m: tuple[float, float, float]
+    half_width_m: float
+
+
 class SceneTask:
     """A task whose scene is a :class:`workbench.envs.scene.MujocoScene`; the rest of ``MujocoTask`` is the task's own.
 
@@ -35,12 +52,16 @@ class SceneTask:
     object_is_free : whether the manipulated object hangs on nothing but a free joint.
     demonstration_noise : standard deviations, as fractions of the action's range, of the noise under which the expert
         shows how to come back and still succeeds.
+    support_m : height of what the object stands on.
+    receptacle : where the object is to be put; None if nowhere in particular.
     """
 
     gripper = True
     commands_pose = False
     object_is_free = True
     demonstration_noise = (0.05, 0.2)
+    support_m = 0.0
+    receptacle: Receptacle | None = None
 
     def __init__(self, out_of_range: str = "clip", cameras: Mapping[str, Any] | None = None) -> None:
         if out_of_range not in OUT_OF_RANGE:
@@ -62,6 +83,10 @@ class SceneTask:
         from workbench.envs.scene import MujocoScene
 
         return MujocoScene(self)  # type: ignore[arg-type]  # the rest of MujocoTask is the task's own
+
+    def rise_m(self, data: mujoco.MjData) -> float:
+        """By how much what the object stands on is higher than it should be; nothing moves it here."""
+        return 0.0
 
     def shift_m(self, data: mujoco.MjData, offset_m: Sequence[float]) -> Array:
         """By how much (2,) a drawn displacement of the object moves it: as drawn, where there is room for it."""
