@@ -52,16 +52,12 @@ def with_props(xml: str, inside_m: Sequence[float]) -> str:
     """A model's MJCF with the props behind all other bodies, so that no index changes.
 
     They are compiled at a point (3,) inside the scene, for MuJoCo derives a camera's near and far planes from the
-    scene's extent; :func:`parked` takes them away.  Bodies on free joints get an empty child: of a body without any,
-    whose centre of mass is its origin, MuJoCo would leave no room for the products of inertia of another centre.
+    scene's extent; :func:`parked` takes them away.
     """
     root = ET.fromstring(xml)
     world = root.find("worldbody")
     if world is None:
         raise ValueError("the MJCF has no <worldbody>")
-    for body in world.findall("body"):
-        if any(joint.get("type") == "free" for joint in body.findall("joint")) or body.find("freejoint") is not None:
-            ET.SubElement(body, "body", name=f"{body.get('name')}_frame")
     place = " ".join(repr(float(value)) for value in inside_m)
     unseen = {"contype": "0", "conaffinity": "0", "mass": "0", "group": "1", "rgba": "1 1 1 0"}
     for name, kind in PROPS.items():
@@ -222,7 +218,7 @@ def around(scene: MujocoScene, prop: Mapping[str, Any], towards_rad: float = 0.0
     centre = scene.data.xpos[scene.model.body(scene.task.object_body).id]
     half, _ = bounds(PROPS[prop["name"]], prop["size_m"])
     height = scene.task.support_m + scene.task.rise_m(scene.data) + half[2]
-    away = radius_m(scene) + float(np.hypot(half[0], half[1])) + np.array(prop["gaps_m"])
+    away = radius_m(scene) + half[0] + np.array(prop["gaps_m"])  # a prop faces the object
     angles = towards_rad + np.array(prop["angles_rad"])
     columns = (
         centre[0] + away * np.cos(angles),

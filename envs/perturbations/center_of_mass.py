@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
 from workbench.envs.perturbation import Effect, Magnitude, Schedule, Specification, uniform
-from workbench.errors import UnknownNameError
-from workbench.types import Record
+from workbench.errors import ConfigError, UnknownNameError
+from workbench.types import Record, Task
 
 if TYPE_CHECKING:
     from workbench.envs.scene import MujocoScene
@@ -48,6 +48,8 @@ def _rotate(rotation: np.ndarray, quaternion: np.ndarray) -> None:
 class CenterOfMass(Specification):
     """An object that is heavier at one end, such as a hammer or a half-full bottle (no source found).
 
+    Not for cubes and pegs: MuJoCo compiles a box on a free joint to have a diagonal inertia, once and for all.
+
     Parameters
     ----------
     offset_m : how far the centre of mass is moved along one axis of the object, to a drawn side.
@@ -69,6 +71,16 @@ class CenterOfMass(Specification):
         if axis is not None and axis not in self.axes:
             raise UnknownNameError("axis of perturbation center_of_mass", axis, self.axes)
         self.offset_m, self.axis = self.magnitude.within(offset_m), axis
+
+    def check(self, task: Task) -> None:
+        """Refuse objects whose centre of mass MuJoCo compiles in."""
+        super().check(task)
+        mujoco_task: Any = task
+        if mujoco_task.model.body(mujoco_task.object_body).simple[0]:
+            raise ConfigError(
+                f"perturbation {self.name} cannot move the centre of mass of task {task.name}'s object: MuJoCo compiles a "
+                "box on a free joint to have a diagonal inertia, without room for another; leave it out"
+            )
 
     def parameters(self, rng: np.random.Generator) -> Record:
         """The drawn displacement [x, y, z] in the object's frame."""

@@ -18,7 +18,8 @@ TRIES = 40
 BESIDE_RAD = (-0.7, 0.7)
 """Directions that are tried, from the one in which the way leads."""
 GAP_M = (0.008, 0.05)
-HALF_WIDTH_M = 0.015
+HALF_M = (0.01, 0.05)
+"""Half lengths of the block along the way and across it."""
 RGBA = [0.25, 0.25, 0.28, 1.0]
 
 
@@ -43,7 +44,7 @@ class Obstacle(Specification):
 
     Parameters
     ----------
-    height_m : of the block, 0.03 m wide, which stands on what the object stands on.
+    height_m : of the block, 0.1 m wide and 0.02 m thick, which stands on what the object stands on.
     schedule : see :class:`Specification`.
     """
 
@@ -59,7 +60,7 @@ class Obstacle(Specification):
     def parameters(self, rng: np.random.Generator) -> Record:
         """The drawn height, and places to try."""
         height = uniform(rng, self.height_m)
-        size = [HALF_WIDTH_M, HALF_WIDTH_M, height / 2]
+        size = [*HALF_M, height / 2]
         places = tries(rng, BESIDE_RAD, GAP_M, TRIES)
         return {"height_m": height, "props": [{"name": OBSTACLE, "size_m": size, "rgba": RGBA, **places}]}
 

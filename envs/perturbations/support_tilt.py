@@ -43,7 +43,7 @@ class SupportTilt(Specification):
 
     channel = "physics"
     effect = SupportTiltEffect
-    magnitude = Magnitude("angle_rad", 0.02, 1.2)
+    magnitude = Magnitude("angle_rad", 0.02, 1.0)
     seen_as = ("missed grasp", "drop", "knocked", "misplacement")
 
     def __init__(self, angle_rad: float | Sequence[float], **schedule: Unpack[Schedule]) -> None:
