@@ -31,6 +31,8 @@ DISTRACTORS: Mapping[str, str] = {
 OBSTACLE, OCCUPANT, TRIGGER = "prop_obstacle", "prop_occupant", "prop_trigger"
 PROPS: Mapping[str, str] = {**DISTRACTORS, OBSTACLE: "box", OCCUPANT: "box", TRIGGER: "box"}
 PARKED_Z_M = -5.0
+SAME_FRAME_BODY = 1
+"""MuJoCo's mjSAMEFRAME_BODY: a frame that is the body's."""
 COLLIDES = 3
 """Contact bits of a prop that is switched on: those of robosuite's models and both of PushT's."""
 CLEAR_M = 0.004
@@ -52,24 +54,33 @@ def with_props(xml: str, inside_m: Sequence[float]) -> str:
     """A model's MJCF with the props behind all other bodies, so that no index changes.
 
     They are compiled at a point (3,) inside the scene, for MuJoCo derives a camera's near and far planes from the
-    scene's extent; :func:`parked` takes them away.
+    scene's extent, and with contacts, for it gives bounding boxes to what can touch alone; :func:`parked` takes them
+    away and switches them off.
     """
     root = ET.fromstring(xml)
     world = root.find("worldbody")
     if world is None:
         raise ValueError("the MJCF has no <worldbody>")
     place = " ".join(repr(float(value)) for value in inside_m)
-    unseen = {"contype": "0", "conaffinity": "0", "mass": "0", "group": "1", "rgba": "1 1 1 0"}
+    hidden = {"contype": str(COLLIDES), "conaffinity": str(COLLIDES), "mass": "0", "group": "1", "rgba": "1 1 1 0"}
     for name, kind in PROPS.items():
         body = ET.SubElement(world, "body", name=name, pos=place)
-        ET.SubElement(body, "geom", unseen, name=name, type=kind, size="0.01 0.01 0.01")
+        ET.SubElement(body, "geom", hidden, name=name, type=kind, size="0.01 0.01 0.01")
     return ET.tostring(root, encoding="unicode")
 
 
 def parked(model: mujoco.MjModel) -> mujoco.MjModel:
-    """The same model with its props far below the floor."""
+    """The same model with its props far below the floor, where they touch nothing."""
     for number, name in enumerate(PROPS):
-        model.body_pos[model.body(name).id] = 0.3 * number, 0.0, PARKED_Z_M
+        body, geom = model.body(name).id, model.geom(name).id
+        model.body_pos[body] = 0.3 * number, 0.0, PARKED_Z_M
+        # of a body without mass the compiler has the inertial frame in an odd place, and its box with it
+        model.body_ipos[body], model.body_sameframe[body] = 0.0, SAME_FRAME_BODY
+        model.bvh_aabb[model.body_bvhadr[body], :3] = 0.0
+        for bits in (model.geom_contype, model.geom_conaffinity):
+            bits[geom] = 0
+        for bits in (model.body_contype, model.body_conaffinity):
+            bits[body] = 0
     return model
 
 
@@ -157,7 +168,8 @@ class PropEffect(Effect):
         import mujoco
 
         before, model = scene.model.body_pos.copy(), scene.model
-        others, poses = _movable(scene), []
+        others = _movable(scene)
+        poses: list[Array] = []
         for prop in self.props:
             room, best = -np.inf, np.zeros(4)
             geom = model.geom(prop["name"]).id

@@ -90,7 +90,7 @@ class RobotCell:
         return parked(mujoco.MjModel.from_xml_string(with_props(_with_assets(self.xml), INSIDE_M)))
 
     def compiled_visual(self) -> mujoco.MjModel:
-        """A new compiled model of :attr:`visual_xml` (about 64 MB) and the props, with a camera ``sideview`` in any case."""
+        """A new compiled model of :attr:`visual_xml` and the props (about 64 MB), in any case with a ``sideview``."""
         root = ET.fromstring(_with_assets(self.visual_xml))
         if not any(camera.get("name") == SIDE_CAMERA["name"] for camera in root.iter("camera")):
             ET.SubElement(_child(root, "worldbody"), "camera", SIDE_CAMERA)

@@ -78,8 +78,8 @@ class CenterOfMass(Specification):
         mujoco_task: Any = task
         if mujoco_task.model.body(mujoco_task.object_body).simple[0]:
             raise ConfigError(
-                f"perturbation {self.name} cannot move the centre of mass of task {task.name}'s object: MuJoCo compiles a "
-                "box on a free joint to have a diagonal inertia, without room for another; leave it out"
+                f"perturbation {self.name} cannot move the centre of mass of task {task.name}'s object: MuJoCo compiles "
+                "a box on a free joint to have a diagonal inertia, without room for another; leave it out"
             )
 
     def parameters(self, rng: np.random.Generator) -> Record:
@@ -93,4 +93,6 @@ class CenterOfMass(Specification):
     def phrase(cls, record: Record) -> str:
         """What was drawn, in a few words."""
         length = sum(record["offset_m"])
-        return f"the object's centre of mass is {abs(length):.3f} m off along {'-' if length < 0 else '+'}{record['axis']}"
+        return (
+            f"the object's centre of mass is {abs(length):.3f} m off along {'-' if length < 0 else '+'}{record['axis']}"
+        )

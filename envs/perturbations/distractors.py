@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from workbench.envs.scene import MujocoScene
 
 TRIES = 40
-GAP_M = (0.015, 0.1)
+GAP_M = (0.005, 0.06)
 """Distance of a distractor from the circle that holds the object."""
-HALF_M = (0.012, 0.022)
+HALF_M = (0.012, 0.03)
 
 
 class DistractorsEffect(PropEffect):

@@ -14,9 +14,11 @@ from workbench.types import Array, Record
 if TYPE_CHECKING:
     from workbench.envs.scene import MujocoScene
 
-TRIES = 40
+TRIES = 30
 BESIDE_RAD = (-0.7, 0.7)
-"""Directions that are tried, from the one in which the way leads."""
+"""Directions that are tried, from the one in which the way leads ..."""
+ANYWHERE_RAD = (-np.pi, np.pi)
+"""... and if there is no room in any of them."""
 GAP_M = (0.008, 0.05)
 HALF_M = (0.01, 0.05)
 """Half lengths of the block along the way and across it."""
@@ -61,7 +63,8 @@ class Obstacle(Specification):
         """The drawn height, and places to try."""
         height = uniform(rng, self.height_m)
         size = [*HALF_M, height / 2]
-        places = tries(rng, BESIDE_RAD, GAP_M, TRIES)
+        first, rest = (tries(rng, bounds, GAP_M, TRIES) for bounds in (BESIDE_RAD, ANYWHERE_RAD))
+        places = {key: first[key] + rest[key] for key in first}
         return {"height_m": height, "props": [{"name": OBSTACLE, "size_m": size, "rgba": RGBA, **places}]}
 
     @classmethod

@@ -55,7 +55,9 @@ class RobotStart(Specification):
         """Refuse what has no arm."""
         super().check(task)
         if not task.gripper:
-            raise ConfigError(f"perturbation {self.name} moves an arm's joints, and task {task.name} has none: leave it out")
+            raise ConfigError(
+                f"perturbation {self.name} moves an arm's joints, and task {task.name} has none: leave it out"
+            )
 
     def parameters(self, rng: np.random.Generator) -> Record:
         """The drawn displacements (7) of the joints, base first."""

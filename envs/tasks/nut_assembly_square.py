@@ -150,7 +150,9 @@ class NutAssemblySquare(Tabletop):
         left = touching(pairs, self._marks, _LEFT, _NUT)
         right = touching(pairs, self._marks, _RIGHT, _NUT)
         rise = np.array([0.0, 0.0, self.rise_m(data)])
-        nut, peg, grip = (place - rise for place in (data.xpos[body], data.xpos[peg_body], data.site_xpos[self.grip_site]))
+        nut, peg, grip = (
+            place - rise for place in (data.xpos[body], data.xpos[peg_body], data.site_xpos[self.grip_site])
+        )
         rotation = data.xmat[body].reshape(3, 3)
         distance = float(np.linalg.norm(nut - grip))
         on_peg = is_on_peg(nut, peg)
