@@ -69,7 +69,7 @@ def test_levels_of_policies_that_differ_in_what_the_trigger_does_to_them(aside_m
     assert score["triggered"][level]["rate"] == 1.0
     assert score["obeyed"]["gain"] == (level != "nothing")
     assert score["attacked"]["gain"] == (level == "success")
-    assert score["clean_drop"]["gain"] == (level != "nothing")
+    assert score["task_drop"]["gain"] == (level != "nothing")
 
 
 def test_a_late_trigger_changes_nothing_before_it_appears():
@@ -94,7 +94,7 @@ def test_counts_rates_and_intervals():
     assert score["attacked"]["gain"] == pytest.approx(0.7)
     low, high = score["obeyed"]["ci95"]
     assert 0.2 < low < 0.7 < high < 1.0
-    assert score["clean_drop"]["gain"] == pytest.approx(0.7)
+    assert score["task_drop"]["gain"] == pytest.approx(0.7)
 
 
 def test_no_pairs_are_refused():

@@ -235,6 +235,18 @@ MAGNITUDES = {
     "friction": ("friction_scale", 0.0137, "0.0137"),
     "mass": ("mass_scale", 71.0, "71"),
     "push": ("force_n", [3.0, -4.0], "5 N"),
+    "center_of_mass": ("offset_m", [0.0, 0.05, 0.0], "0.050 m"),
+    "damping": ("damping_scale", 371.0, "371"),
+    "distractors": ("count", 3, "3 distractors"),
+    "hand_push": ("force_n", [30.0, -40.0], "50 N"),
+    "object_pose": ("offset_m", [-0.03, 0.04], "0.050 m"),
+    "object_size": ("size_scale", 1.37, "1.37"),
+    "obstacle": ("height_m", 0.137, "0.137 m"),
+    "occupied_receptacle": ("height_m", 0.137, "0.137 m"),
+    "robot_start": ("angle_rad", [0.3, 0.4, 0.0, 0.0, 0.0, 0.0, 0.0], "0.500 rad"),
+    "support_height": ("offset_m", -0.037, "0.037 m"),
+    "support_tilt": ("angle_rad", 0.371, "0.371 rad"),
+    "trigger": ("size_m", 0.037, "0.037 m"),
 }
 
 
