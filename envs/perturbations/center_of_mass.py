@@ -78,8 +78,8 @@ class CenterOfMass(Specification):
         mujoco_task: Any = task
         if mujoco_task.model.body(mujoco_task.object_body).simple[0]:
             raise ConfigError(
-                f"perturbation {self.name} cannot be had of task {task.name}: MuJoCo compiles its object, a box on a free joint, "
-                "to have a diagonal inertia, without room for another centre of mass; leave it out"
+                f"perturbation {self.name} cannot be had of task {task.name}: MuJoCo compiles its object, a box on "
+                "a free joint, to have a diagonal inertia, without room for another centre of mass; leave it out"
             )
 
     def parameters(self, rng: np.random.Generator) -> Record:

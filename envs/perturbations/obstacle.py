@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Unpack
 import numpy as np
 
 from workbench.envs.perturbation import Magnitude, Schedule, Specification, uniform
-from workbench.envs.props import OBSTACLE, PropEffect, around, hand_body, tries
+from workbench.envs.props import OBSTACLE, PropEffect, around, hand_body, lowest_m, tries
 from workbench.types import Array, Record
 
 if TYPE_CHECKING:
@@ -30,7 +30,10 @@ class ObstacleEffect(PropEffect):
 
     def places(self, scene: MujocoScene, prop: Record) -> Array:
         """Beside the object towards its receptacle or, where there is none, towards the hand."""
-        return around(scene, prop, towards(scene))
+        poses = around(scene, prop, towards(scene))
+        if not scene.task.object_is_free:
+            poses[:, 2] += lowest_m(scene.model, scene.data, scene.task.object_geoms) - scene.task.support_m
+        return poses
 
 
 def towards(scene: MujocoScene) -> float:
@@ -46,7 +49,8 @@ class Obstacle(Specification):
 
     Parameters
     ----------
-    height_m : of the block, 0.1 m wide and 0.02 m thick, which stands on what the object stands on.
+    height_m : of the block, 0.1 m wide and 0.02 m thick, which stands on what the object stands on, or
+        begins at the height at which an object hangs on its hinge.
     schedule : see :class:`Specification`.
     """
 

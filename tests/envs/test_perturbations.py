@@ -241,6 +241,7 @@ MAGNITUDES = {
     "hand_push": ("force_n", [30.0, -40.0], "50 N"),
     "object_pose": ("offset_m", [-0.03, 0.04], "0.050 m"),
     "object_size": ("size_scale", 1.37, "1.37"),
+    "object_turn": ("angle_rad", -0.371, "0.371 rad"),
     "obstacle": ("height_m", 0.137, "0.137 m"),
     "occupied_receptacle": ("height_m", 0.137, "0.137 m"),
     "robot_start": ("angle_rad", [0.3, 0.4, 0.0, 0.0, 0.0, 0.0, 0.0], "0.500 rad"),

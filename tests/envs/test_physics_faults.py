@@ -31,7 +31,7 @@ TASKS = {
 }
 SCENES = {name: task.scene() for name, task in TASKS.items()}
 NAMES = (
-    "center_of_mass", "damping", "distractors", "hand_push", "object_pose", "object_size", "obstacle",
+    "center_of_mass", "damping", "distractors", "hand_push", "object_pose", "object_size", "object_turn", "obstacle",
     "occupied_receptacle", "robot_start", "support_height", "support_tilt",
 )  # fmt: skip
 REFUSED = {
@@ -40,6 +40,7 @@ REFUSED = {
     "object_pose": {"door"},
     "object_size": {"door", "pick_place_can"},
     "occupied_receptacle": {"lift", "door", "push_t"},
+    "object_turn": {"door"},
     "robot_start": {"push_t"},
     "support_height": {"push_t"},
 }
@@ -411,6 +412,26 @@ def test_object_pose_displaces_and_turns_the_nominal_start():
     mujoco.mju_mulQuat(turn, after[1], before[1] * [1, -1, -1, -1])
     assert np.allclose(turn, [np.cos(0.15), 0, 0, np.sin(0.15)], atol=1e-12)
     assert not speed.any()
+
+
+def test_object_turn_turns_it_in_its_place_at_its_step():
+    scene = begin("lift", drawn("object_turn", "lift", angle_rad=-0.4, start_step=8))
+    still(scene, 7)
+    place, before = (value.copy() for value in scene.body_poses()["cube_main"])
+    still(scene, 1)
+    after = scene.body_poses()["cube_main"]
+    turn = np.zeros(4)
+    mujoco.mju_mulQuat(turn, after[1], before * [1, -1, -1, -1])
+    assert np.allclose(turn, [np.cos(0.2), 0, 0, -np.sin(0.2)], atol=1e-4)
+    assert np.allclose(after[0], place, atol=1e-4)
+    assert not scene.data.joint("cube_joint0").qvel.any()
+
+
+def test_an_obstacle_before_a_door_is_at_the_handles_height():
+    scene = begin("door", drawn("obstacle", "door", height_m=0.2))
+    handle, block = scene.truth().observation["handle_pos"], scene.body_poses()[OBSTACLE][0]
+    assert abs(block[2] - handle[2]) < 0.1
+    assert lowest_m(scene.model, scene.data, [OBSTACLE]) > scene.task.support_m + 0.1
 
 
 # Robot
