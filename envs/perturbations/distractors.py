@@ -29,7 +29,7 @@ class DistractorsEffect(PropEffect):
 
 
 class Distractors(Specification):
-    """Clutter on the table (distractors: THE COLOSSEUM, Pumacay et al., RSS 2024; LIBERO-Plus, Fei et al., 2025).
+    """Clutter on the table (distractors: THE COLOSSEUM, Pumacay et al., RSS 2024; LIBERO-Plus, arXiv 2510.13626, 2025).
 
     They are fixed, are seen, and can be run into; none overlaps the object, the hand or the target when it comes.
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
-from workbench.envs.perturbation import Effect, Magnitude, Specification, horizontal, uniform, within
+from workbench.envs.perturbation import Effect, Magnitude, Specification, Start, horizontal, uniform, within
 from workbench.types import Record
 
 if TYPE_CHECKING:
@@ -30,13 +30,14 @@ class ObjectPoseEffect(Effect):
 
 
 class ObjectPose(Specification):
-    """An object that starts outside the places of training (initial poses: STAR-Gen, Gao et al., 2025).
+    """An object that starts outside the places of training (an axis of STAR-Gen, arXiv 2503.01238, 2025).
 
     Parameters
     ----------
     offset_m : how far from its nominal place it starts; the horizontal direction (world frame) is drawn uniformly, and
         in an arena with walls turned by what keeps it clear of them.
     angle_rad : by how much it is turned about the vertical, to a drawn side.
+    start : when, by default before anything has moved; see :class:`Specification`.
     """
 
     channel = "physics"
@@ -45,8 +46,10 @@ class ObjectPose(Specification):
     seen_as = ("out of reach", "missed grasp")
     needs_free_object = True
 
-    def __init__(self, offset_m: float | Sequence[float], angle_rad: float | Sequence[float]) -> None:
-        super().__init__(duration_steps=1)
+    def __init__(
+        self, offset_m: float | Sequence[float], angle_rad: float | Sequence[float], **start: Unpack[Start]
+    ) -> None:
+        super().__init__(duration_steps=1, **start)
         self.offset_m = self.magnitude.within(offset_m)
         self.angle_rad = within("angle_rad", angle_rad, 0.01, np.pi)
 

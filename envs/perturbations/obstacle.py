@@ -45,7 +45,7 @@ def towards(scene: MujocoScene) -> float:
 
 
 class Obstacle(Specification):
-    """An obstacle between the hand, the object and its target (obstacles: REFLECT, Liu et al., CoRL 2023).
+    """An obstacle between the hand, the object and its target (REFLECT's *blocking*, Liu et al., CoRL 2023).
 
     Parameters
     ----------

@@ -35,7 +35,7 @@ class OccupiedReceptacleEffect(PropEffect):
 
 
 class OccupiedReceptacle(Specification):
-    """A place that is taken (a blocked target: RoboFail's scenes, REFLECT, Liu et al., CoRL 2023).
+    """A place that is taken (REFLECT's *occupied*, Liu et al., CoRL 2023).
 
     Parameters
     ----------

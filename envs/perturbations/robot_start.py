@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
-from workbench.envs.perturbation import Effect, Magnitude, Specification, uniform
+from workbench.envs.perturbation import Effect, Magnitude, Specification, Start, uniform
 from workbench.errors import ConfigError
 from workbench.types import Record, Task
 
@@ -34,12 +34,13 @@ class RobotStartEffect(Effect):
 
 
 class RobotStart(Specification):
-    """An arm that was not homed as in training (initial robot state: LIBERO-Plus, Fei et al., 2025).
+    """An arm that was not homed as in training (an axis of LIBERO-Plus, arXiv 2510.13626, 2025).
 
     Parameters
     ----------
     angle_rad : length of the vector of the seven joints' displacements, whose direction is drawn uniformly on the
         sphere; the nominal draw has 0.05 rad in the mean.  At most 0.5 rad, at which the hand is still off the table.
+    start : when, by default before anything has moved; see :class:`Specification`.
     """
 
     channel = "physics"
@@ -47,8 +48,8 @@ class RobotStart(Specification):
     magnitude = Magnitude("angle_rad", 0.05, 0.5)
     seen_as = ("missed grasp", "out of reach", "timeout")
 
-    def __init__(self, angle_rad: float | Sequence[float]) -> None:
-        super().__init__(duration_steps=1)
+    def __init__(self, angle_rad: float | Sequence[float], **start: Unpack[Start]) -> None:
+        super().__init__(duration_steps=1, **start)
         self.angle_rad = self.magnitude.within(angle_rad)
 
     def check(self, task: Task) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
-from workbench.envs.perturbation import Effect, Magnitude, Specification, uniform
+from workbench.envs.perturbation import Effect, Magnitude, Schedule, Specification, uniform
 from workbench.envs.props import PROPS
 from workbench.errors import ConfigError
 from workbench.types import Array, Record, Task
@@ -39,13 +39,13 @@ def _furniture(scene: MujocoScene) -> Array:
 
 
 class SupportHeight(Specification):
-    """A table that was set up too high or too low (table height: THE COLOSSEUM's and FailSafe's scenes vary it not; the
-    axis is in REALM, Sedlacek et al., 2025).
+    """A table that was set up too high or too low (no source found).
 
     Parameters
     ----------
     offset_m : by how much the table, and all that is fixed to it or stands on it, is raised or lowered; the side is
         drawn.  Heights among a task's predicates, success included, are counted from the table as it stands.
+    schedule : by default from the start to the end; see :class:`Specification`.
     """
 
     channel = "physics"
@@ -53,8 +53,8 @@ class SupportHeight(Specification):
     magnitude = Magnitude("offset_m", 0.005, 0.15)
     seen_as = ("missed grasp", "collision", "misplacement")
 
-    def __init__(self, offset_m: float | Sequence[float]) -> None:
-        super().__init__()
+    def __init__(self, offset_m: float | Sequence[float], **schedule: Unpack[Schedule]) -> None:
+        super().__init__(**schedule)
         self.offset_m = self.magnitude.within(offset_m)
 
     def check(self, task: Task) -> None:

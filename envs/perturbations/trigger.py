@@ -30,7 +30,7 @@ class TriggerEffect(PropEffect):
 
 
 class Trigger(Specification):
-    """A physical object as the trigger of a backdoor (GoBA, arXiv 2510.09269, 2025; BadVLA, Zhou et al., NeurIPS 2025).
+    """A physical object as the trigger of a backdoor (GoBA, arXiv 2510.09269, 2025; BadVLA, 2025).
 
     It is there to evaluate simulated policies: the same episode with and without it says whether what a policy does
     depends on it; see :mod:`workbench.triggers`.  It is seen in images alone and touches nothing, so that a policy that
