@@ -46,7 +46,7 @@ def _rotate(rotation: np.ndarray, quaternion: np.ndarray) -> None:
 
 
 class CenterOfMass(Specification):
-    """An object that is heavier at one end, such as a hammer or a half-full bottle (an axis of ROBOGATE, arXiv 2603.22126, 2026).
+    """An object that is heavier at one end, as a hammer is (an axis of ROBOGATE, arXiv 2603.22126, 2026).
 
     Not for cubes and pegs: MuJoCo compiles a box on a free joint to have a diagonal inertia, once and for all.
 
