@@ -349,6 +349,9 @@ class Effect:
         Cameras, lights and colours: bodies and joints stand already where they are drawn.  It is undone after drawing.
         """
 
+    def furnish(self, model: mujoco.MjModel) -> None:
+        """Show what it brings into the scene at any time, in a model whose shapes a viewer asks for once an episode."""
+
     def images(self, scene: MujocoScene, images: dict[str, Array]) -> dict[str, Array]:
         """The images as seen; called while active alone; may change the dict it is given, not the arrays.
 

@@ -29,12 +29,15 @@ from typing import Any
 import mujoco
 import numpy as np
 
+from workbench.envs.props import parked, with_props
 from workbench.types import Array, Shape
 
 FORMAT = 1
 """Raise it when what is cached changes, so that older caches are left alone."""
 SIDE_CAMERA = {"name": "sideview", "pos": "0.1 1.5 1.7", "xyaxes": "-1 0 0 0 -0.5 0.86"}
 """Looks at the workspace from the robot's left; robosuite has one at its tables, but not at its bins."""
+INSIDE_M = (0.0, 0.0, 0.9)
+"""A point of every robosuite scene, above the table's middle."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,22 +79,23 @@ class RobotCell:
 
     @functools.cached_property
     def digest(self) -> str:
-        """Names the model: MJCF and the bytes of its meshes, but no path of this machine."""
-        digest = hashlib.sha256(self.xml.encode())
+        """Names the model: MJCF with the props and the bytes of its meshes, but no path of this machine."""
+        digest = hashlib.sha256(with_props(self.xml, INSIDE_M).encode())
         for mesh in ET.fromstring(self.xml).iter("mesh"):
             digest.update((assets_folder() / mesh.attrib["file"]).read_bytes())
         return digest.hexdigest()[:16]
 
     def compiled(self) -> mujoco.MjModel:
-        """A new compiled model of :attr:`xml`."""
-        return mujoco.MjModel.from_xml_string(_with_assets(self.xml))
+        """A new compiled model of :attr:`xml`, and the props."""
+        return parked(mujoco.MjModel.from_xml_string(with_props(_with_assets(self.xml), INSIDE_M)))
 
     def compiled_visual(self) -> mujoco.MjModel:
-        """A new compiled model of :attr:`visual_xml` (about 64 MB), with a camera ``sideview`` in any case."""
+        """A new compiled model of :attr:`visual_xml` and the props (about 64 MB), in any case with a ``sideview``."""
         root = ET.fromstring(_with_assets(self.visual_xml))
         if not any(camera.get("name") == SIDE_CAMERA["name"] for camera in root.iter("camera")):
             ET.SubElement(_child(root, "worldbody"), "camera", SIDE_CAMERA)
-        return mujoco.MjModel.from_xml_string(ET.tostring(root, encoding="unicode"))
+        xml = with_props(ET.tostring(root, encoding="unicode"), INSIDE_M)
+        return parked(mujoco.MjModel.from_xml_string(xml))
 
 
 def assets_folder() -> Path:

@@ -23,6 +23,7 @@ import mujoco
 import numpy as np
 
 from workbench.envs.perturbation import Effect, effect_of
+from workbench.envs.props import unseen
 from workbench.envs.robosuite_model import visual_shapes
 from workbench.envs.stepper import Controller, copy_model
 from workbench.errors import ActionError, ConfigError, DivergedError, SnapshotError
@@ -30,6 +31,7 @@ from workbench.types import Array, Observation, Record, Shape, Snapshot, Stream,
 
 if TYPE_CHECKING:
     from workbench.envs.cameras import Cameras
+    from workbench.envs.task import Receptacle
 
 _STATE = mujoco.mjtState.mjSTATE_INTEGRATION
 SNAPSHOT_VERSION = 3
@@ -78,6 +80,20 @@ class MujocoTask(Task, Protocol):
     @property
     def finger_geoms(self) -> Sequence[str]:
         """Geometries of the robot that touch the object."""
+        ...
+
+    @property
+    def support_m(self) -> float:
+        """Height of what the object stands on."""
+        ...
+
+    @property
+    def receptacle(self) -> Receptacle | None:
+        """Where the object is to be put; None if nowhere in particular."""
+        ...
+
+    def rise_m(self, data: mujoco.MjData) -> float:
+        """By how much what the object stands on is higher than it should be."""
         ...
 
     def shift_m(self, data: mujoco.MjData, offset_m: Sequence[float]) -> Array:
@@ -326,6 +342,9 @@ class MujocoScene(gymnasium.Env[dict[str, Any], Array]):
         """Visual geometry of the current episode, for viewers; the first call compiles 64 MB of meshes."""
         model = _visual(self.task.cell)
         self.task.edit(model, self._stream.child("scene").at())
+        unseen(model)
+        for effect in self._effects:
+            effect.furnish(model)
         return visual_shapes(model)
 
     def body_poses(self) -> dict[str, tuple[Array, Array]]:

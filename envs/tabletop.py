@@ -41,10 +41,13 @@ class Tabletop(SceneTask):
     ----------
     environment : name of robosuite's environment.
     cleared : bodies that robosuite only clears away at reset; they leave the model.
+    support_body : body on which the object stands.
     """
 
     environment: str
     cleared: tuple[str, ...] = ()
+    support_body = "table"
+    support_m = TABLE_M
     control_hz = 20.0
 
     def __init__(
@@ -70,6 +73,14 @@ class Tabletop(SceneTask):
     def finger_geoms(self) -> Sequence[str]:
         """Geometries of both fingers."""
         return self.cell.finger_geoms
+
+    def rise_m(self, data: mujoco.MjData) -> float:
+        """By how much the support is higher than robosuite has it: heights of things are counted from it."""
+        return float(data.xpos[self._support][2] - self.model.body_pos[self._support][2])
+
+    @functools.cached_property
+    def _support(self) -> int:
+        return int(self.model.body(self.support_body).id)
 
     def controller(self, model: mujoco.MjModel, data: mujoco.MjData) -> Controller:
         """A new controller for one scene."""

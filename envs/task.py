@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,22 @@ if TYPE_CHECKING:
 OUT_OF_RANGE = ("clip", "error")
 
 
+@dataclasses.dataclass(frozen=True)
+class Receptacle:
+    """Where a task's object is to be put.
+
+    Attributes
+    ----------
+    body : that carries it.
+    opening_m : (3,) where the object goes in or stands, in that body's frame.
+    half_width_m : of a box that takes its place.
+    """
+
+    body: str
+    opening_m: tuple[float, float, float]
+    half_width_m: float
+
+
 class SceneTask:
     """A task whose scene is a :class:`workbench.envs.scene.MujocoScene`; the rest of ``MujocoTask`` is the task's own.
 
@@ -40,6 +57,8 @@ class SceneTask:
     goals_of_another_object : those of its goals that handle another object than ``object_body``; the others lead that
         object to another target.
     wording : how people say what is to be done; None if nobody has written it down.
+    support_m : height of what the object stands on.
+    receptacle : where the object is to be put; None if nowhere in particular.
     """
 
     name: str
@@ -50,6 +69,8 @@ class SceneTask:
     demonstration_noise = (0.05, 0.2)
     goals_of_another_object: frozenset[str] = frozenset()
     wording: Wording | None = None
+    support_m = 0.0
+    receptacle: Receptacle | None = None
 
     def __init__(self, out_of_range: str = "clip", cameras: Mapping[str, Any] | None = None) -> None:
         if out_of_range not in OUT_OF_RANGE:
@@ -94,6 +115,10 @@ class SceneTask:
     def whereabouts(self, observation: Observation) -> Mapping[str, str]:
         """What fills the blanks of the wording's references by place, for things that do not always lie alike."""
         return {}
+
+    def rise_m(self, data: mujoco.MjData) -> float:
+        """By how much what the object stands on is higher than it should be; nothing moves it here."""
+        return 0.0
 
     def shift_m(self, data: mujoco.MjData, offset_m: Sequence[float]) -> Array:
         """By how much (2,) a drawn displacement of the object moves it: as drawn, where there is room for it."""

@@ -16,6 +16,7 @@ import numpy as np
 import yaml
 from hydra.utils import instantiate
 
+from workbench.envs.props import PROPS
 from workbench.envs.robosuite_model import make_environment
 from workbench.envs.tabletop import Tabletop
 from workbench.types import Array, Stream
@@ -140,7 +141,7 @@ class Beside:
         for kind, count, fields in (("body", ours.nbody, OF_BODY), ("geom", ours.ngeom, OF_GEOM)):
             for index in range(count):
                 name = getattr(ours, kind)(index).name
-                if not name:  # what has no name does not vary
+                if not name or name in PROPS:  # what has no name does not vary
                     continue
                 there = getattr(theirs, kind)(name).id
                 for field in fields:

@@ -105,7 +105,7 @@ class Lift(Tabletop):
         left = touching(pairs, self._marks, _LEFT, _CUBE)
         right = touching(pairs, self._marks, _RIGHT, _CUBE)
         cube, grip = data.xpos[body], data.site_xpos[site]
-        height = float(cube[2]) - TABLE_M
+        height = float(cube[2]) - TABLE_M - self.rise_m(data)
         offset = cube - grip
         return {
             "left_contact": float(left),

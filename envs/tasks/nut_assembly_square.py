@@ -10,6 +10,7 @@ import numpy as np
 
 from workbench.envs import wordings
 from workbench.envs.tabletop import Tabletop, closing_yaw, pointing_down
+from workbench.envs.task import Receptacle
 from workbench.types import Array, Keyframe, Observation
 
 if TYPE_CHECKING:
@@ -109,6 +110,8 @@ class NutAssemblySquare(Tabletop):
     """Body that is manipulated, for perturbations; with its joint and geometries."""
     object_joint = "SquareNut_joint0"
     object_geoms = tuple(f"SquareNut_g{number}" for number in range(5))
+    support_m = TABLE_M
+    receptacle = Receptacle("peg1", (0.0, 0.0, 0.1), 0.035)
     trails = ("gripper0_right_eef", object_body)
 
     def edit(self, model: mujoco.MjModel, rng: np.random.Generator) -> None:
@@ -149,7 +152,10 @@ class NutAssemblySquare(Tabletop):
         pairs = data.contact.geom
         left = touching(pairs, self._marks, _LEFT, _NUT)
         right = touching(pairs, self._marks, _RIGHT, _NUT)
-        nut, peg, grip = data.xpos[body], data.xpos[peg_body], data.site_xpos[self.grip_site]
+        rise = np.array([0.0, 0.0, self.rise_m(data)])
+        nut, peg, grip = (
+            place - rise for place in (data.xpos[body], data.xpos[peg_body], data.site_xpos[self.grip_site])
+        )
         rotation = data.xmat[body].reshape(3, 3)
         distance = float(np.linalg.norm(nut - grip))
         on_peg = is_on_peg(nut, peg)

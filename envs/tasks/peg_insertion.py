@@ -16,6 +16,7 @@ import numpy as np
 
 from workbench.envs import wordings
 from workbench.envs.tabletop import TABLE_M, Tabletop, closing_yaw, face_yaw, pointing_down
+from workbench.envs.task import Receptacle
 from workbench.errors import ConfigError
 from workbench.types import Array, Keyframe, Observation
 
@@ -131,6 +132,7 @@ class PegInsertion(Tabletop):
     object_geoms = ("peg_g0",)
     board_body = "board_main"
     board_geoms = ("board_g0", "board_g1", "board_g2", "board_g3")
+    receptacle = Receptacle(board_body, (0.0, 0.0, HOLE_DEPTH_M), 0.02)
     trails = ("gripper0_right_eef", object_body)
 
     def __init__(
@@ -216,7 +218,7 @@ class PegInsertion(Tabletop):
             "right_contact": float(right),
             "grasped": float(left and right),
             "board_contact": float(touching(pairs, marks, _PEG, _BOARD)),
-            "peg_height_m": float(centre[2]) - TABLE_M - float(PEG_HALF_M[2]),
+            "peg_height_m": float(centre[2]) - TABLE_M - float(PEG_HALF_M[2]) - self.rise_m(data),
             "gripper_peg_distance_m": float(np.sqrt(offset.dot(offset))),
             "peg_hole_distance_m": beside,
             "tilt_rad": float(np.arccos(min(abs(axis[2]), 1.0))),

@@ -10,6 +10,7 @@ import numpy as np
 
 from workbench.envs import wordings
 from workbench.envs.tabletop import Tabletop
+from workbench.envs.task import Receptacle
 from workbench.types import Array, Keyframe, Observation
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ AWAY_M = float(np.arctanh(0.4)) / 10
 """Distance of the grip site from the can's centre above which the gripper is away: ``1 - tanh(10 d) < 0.6``."""
 UPRIGHT_M = 0.86
 """Height of the can's centre as robosuite puts it down, upright on the bin's floor."""
+FLOOR_M = 0.82
+"""Height of the floor of both bins."""
 TARGET_M = np.array([0.15, 0.34, UPRIGHT_M])
 """Where the plan puts the can: 0.05 m inside its quarter, whose centre is nearly out of the arm's reach."""
 QUARTERS = {"far_left": (1, 1), "near_left": (-1, 1), "far_right": (1, -1), "near_right": (-1, -1)}
@@ -92,6 +95,9 @@ class PickPlaceCan(Tabletop):
     """Body that is manipulated, for perturbations; with its joint and geometries."""
     object_joint = "Can_joint0"
     object_geoms = ("Can_g0",)
+    support_body = "bin1"
+    support_m = FLOOR_M
+    receptacle = Receptacle("bin2", (0.05, 0.06, FLOOR_M - 0.8), 0.03)
     trails = ("gripper0_right_eef", object_body)
 
     def edit(self, model: mujoco.MjModel, rng: np.random.Generator) -> None:
@@ -130,8 +136,9 @@ class PickPlaceCan(Tabletop):
         pairs = data.contact.geom
         left = touching(pairs, self._marks, _LEFT, _CAN)
         right = touching(pairs, self._marks, _RIGHT, _CAN)
-        can = data.xpos[self._can]
-        distance = float(np.linalg.norm(can - data.site_xpos[self.grip_site]))
+        rise = np.array([0.0, 0.0, self.rise_m(data)])
+        can = data.xpos[self._can] - rise
+        distance = float(np.linalg.norm(can - (data.site_xpos[self.grip_site] - rise)))
         inside = in_bin(can)
         return {
             "left_contact": float(left),

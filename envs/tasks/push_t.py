@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from workbench.envs import wordings
+from workbench.envs.props import parked, with_props
 from workbench.envs.pushing.tee import ARENA_M, DISC_M, GOAL, RECTANGLES_M
 from workbench.envs.task import SceneTask
 from workbench.errors import ConfigError
@@ -234,7 +235,7 @@ class PushTCell:
         """A new compiled model."""
         import mujoco
 
-        return mujoco.MjModel.from_xml_string(mjcf())
+        return parked(mujoco.MjModel.from_xml_string(mjcf()))
 
     def compiled_visual(self) -> mujoco.MjModel:
         """The same: what is only looked at is a handful of boxes, and costs the physics nothing."""
@@ -243,7 +244,12 @@ class PushTCell:
 
 @functools.cache
 def mjcf() -> str:
-    """The model's description.
+    """The model's description, with the props."""
+    return with_props(_arena(), (ARENA_M / 2, ARENA_M / 2, HALF_HEIGHT_M))
+
+
+def _arena() -> str:
+    """The model's description without props.
 
     Only primitives whose contacts have closed forms: the T's boxes, planes that are walls however hard one pushes (they
     are seen as thin boxes), and a sphere at half the T's height, which at the T's upright sides acts as the disc that

@@ -10,6 +10,7 @@ import numpy as np
 
 from workbench.envs import wordings
 from workbench.envs.tabletop import TABLE_M, Tabletop, closing_yaw, dropped, face_yaw, pointing_down
+from workbench.envs.task import Receptacle
 from workbench.types import Array, Keyframe, Observation
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ class Stack(Tabletop):
     """Body that is manipulated, for perturbations; with its joint and geometries."""
     object_joint = "cubeA_joint0"
     object_geoms = ("cubeA_g0",)
+    receptacle = Receptacle("cubeB_main", (0.0, 0.0, HALF_B_M), 0.02)
     trails = ("gripper0_right_eef", object_body)
 
     def edit(self, model: mujoco.MjModel, rng: np.random.Generator) -> None:
@@ -105,7 +107,8 @@ class Stack(Tabletop):
         right = touching(pairs, self._marks, _RIGHT, _A)
         together = touching(pairs, self._marks, _A, _B)
         a, b = (data.xpos[body] for body in self._cubes)
-        height = float(a[2]) - TABLE_M
+        rise = self.rise_m(data)
+        height = float(a[2]) - TABLE_M - rise
         across, offset = a[:2] - b[:2], a - data.site_xpos[self.grip_site]
         return {
             "left_contact": float(left),
@@ -113,7 +116,7 @@ class Stack(Tabletop):
             "grasped": float(left and right),
             "cubes_contact": float(together),
             "cube_a_height_m": height,
-            "cube_b_height_m": float(b[2]) - TABLE_M,
+            "cube_b_height_m": float(b[2]) - TABLE_M - rise,
             "cubes_horizontal_distance_m": float(np.sqrt(across.dot(across))),
             "gripper_cube_distance_m": float(np.sqrt(offset.dot(offset))),
             "success": float(together and height > LIFTED_M and not (left and right)),

@@ -45,7 +45,8 @@ class Shove(Effect):
 
     def edit(self, scene):
         self.log.append(("edit", scene.step_index))
-        self.change(scene.model, "body_mass", -1, 3 * scene.model.body_mass[-1])
+        cube = scene.model.body("cube_main").id
+        self.change(scene.model, "body_mass", cube, 3 * scene.model.body_mass[cube])
 
     def undo(self):
         if self._changed:
@@ -171,7 +172,7 @@ def test_effects_are_driven_in_the_documented_order(scene, shoved):
 def test_begin_removes_edits(lift, scene, shoved):
     scene.begin(Stream(0, 0), shoved)
     play(scene, ACTIONS[:8])
-    assert scene.model.body_mass[-1] > 0.15, "three times the cube of 64 to 85 g"
+    assert scene.model.body("cube_main").mass[0] > 0.15, "three times the cube of 64 to 85 g"
     scene.begin(Stream(0, 0))
     assert scene.injected() == -1
     fresh = lift.scene()

@@ -1,0 +1,71 @@
+"""The arm starts in a posture that it never had in training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Unpack
+
+import numpy as np
+
+from workbench.envs.perturbation import Effect, Magnitude, Specification, Start, uniform
+from workbench.errors import ConfigError
+from workbench.types import Record, Task
+
+if TYPE_CHECKING:
+    from workbench.envs.scene import MujocoScene
+
+ARM_JOINTS = 7
+
+
+class RobotStartEffect(Effect):
+    """Turns the arm's joints once.
+
+    The controller keeps the posture of the nominal start as the one that its null space returns to, before and after a
+    snapshot alike; it sets its goals anew from the achieved pose at every control step, so it needs no more.
+    """
+
+    def strike(self, scene: MujocoScene) -> None:
+        """Move the joints, within their limits, and zero their velocities."""
+        cell: Any = scene.task.cell
+        for name, angle in zip(cell.arm_joints, self.record["angle_rad"], strict=True):
+            joint, limits = scene.data.joint(name), scene.model.joint(name).range
+            joint.qpos[0] = np.clip(joint.qpos[0] + angle, *limits)
+            joint.qvel[0] = 0.0
+
+
+class RobotStart(Specification):
+    """An arm that was not homed as in training (an axis of LIBERO-Plus, arXiv 2510.13626, 2025).
+
+    Parameters
+    ----------
+    angle_rad : length of the vector of the seven joints' displacements, whose direction is drawn uniformly on the
+        sphere; the nominal draw has 0.05 rad in the mean.  At most 0.5 rad, at which the hand is still off the table.
+    start : when, by default before anything has moved; see :class:`Specification`.
+    """
+
+    channel = "physics"
+    effect = RobotStartEffect
+    magnitude = Magnitude("angle_rad", 0.05, 0.5)
+    seen_as = ("missed grasp", "out of reach", "timeout")
+
+    def __init__(self, angle_rad: float | Sequence[float], **start: Unpack[Start]) -> None:
+        super().__init__(duration_steps=1, **start)
+        self.angle_rad = self.magnitude.within(angle_rad)
+
+    def check(self, task: Task) -> None:
+        """Refuse what has no arm."""
+        super().check(task)
+        if not task.gripper:
+            raise ConfigError(
+                f"perturbation {self.name} moves an arm's joints, and task {task.name} has none: leave it out"
+            )
+
+    def parameters(self, rng: np.random.Generator) -> Record:
+        """The drawn displacements (7) of the joints, base first."""
+        length, direction = uniform(rng, self.angle_rad), rng.standard_normal(ARM_JOINTS)
+        return {"angle_rad": (length * direction / np.linalg.norm(direction)).tolist()}
+
+    @classmethod
+    def phrase(cls, record: Record) -> str:
+        """What was drawn, in a few words."""
+        return f"the arm's joints start {np.linalg.norm(record['angle_rad']):.3f} rad off"
