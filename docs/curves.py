@@ -22,8 +22,9 @@ import numpy as np  # noqa: E402
 
 from workbench.config import Run, compose, digest, write_text  # noqa: E402
 from workbench.crew import versions  # noqa: E402
+from workbench.dial import Dial, dials  # noqa: E402
 from workbench.errors import ConfigError  # noqa: E402
-from workbench.jobs.search import Dial, dials, measured_with, roll_points  # noqa: E402
+from workbench.jobs.search import measured_with, roll_points  # noqa: E402
 from workbench.metrics import wilson  # noqa: E402
 from workbench.progress import progress  # noqa: E402
 from workbench.types import Record, Stream  # noqa: E402

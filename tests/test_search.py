@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from workbench.config import Run, compose
+from workbench.dial import dials
 from workbench.errors import StoreError
-from workbench.jobs.search import Ledger, Settings, dials, roll_points
+from workbench.jobs.search import Ledger, Settings, roll_points
 from workbench.report import joint_rows, terminal_tables, write_report
 from workbench.types import Record, Stream
 

@@ -12,9 +12,11 @@ import pytest
 import yaml
 
 from workbench.decisive import effect_step
+from workbench.dial import Dial
 from workbench.errors import ConfigError, UnknownNameError
-from workbench.recipe import Family, Recipe, Search, cells_of, wanted
+from workbench.recipe import Recipe, Search, cells_of, wanted
 from workbench.store import Store
+from workbench.tolerance import Scale
 
 ROOT = Path(__file__).parents[1]
 RECIPE = {
@@ -126,11 +128,10 @@ def test_a_cell_is_filled_until_enough_of_it_has_failed(failed, count):
 
 
 def test_magnitudes_that_coincide_make_one_cell():
-    family = Family("slip", None, {"duration_steps": [1, 2]}, "duration_steps")
-    cells = cells_of(family, {"0.25": 3.0, "0.5": 3.0, "0.75": 9.0, "0.9": None})
+    dial = Dial("slip", None, {}, "duration_steps", Scale(1, 200, whole=True))
+    cells = cells_of(dial, {"0.25": 3.0, "0.5": 3.0, "0.75": 9.0, "0.9": None})
     assert [(cell.magnitude, cell.rate) for cell in cells] == [(3.0, 0.5), (9.0, 0.75)]
-    assert family.at(3.0) == {"duration_steps": 3}
-    assert [cell.name for cell in cells_of(family, {"": 200.0})] == ["slip@end of axis"]
+    assert [cell.name for cell in cells_of(dial, {"": 200.0})] == ["slip@end of axis"]
 
 
 # What is made
@@ -138,11 +139,11 @@ def test_magnitudes_that_coincide_make_one_cell():
 
 def test_every_cell_is_filled_as_asked(made):
     found = json.loads((made / "runs/small/magnitudes.json").read_text())
-    assert "hangs on a hinge" in found["door"]["families"]["object_shift"]["refused"]
+    assert "hangs on a hinge" in found["door"]["dials"]["object_shift"]["record"]["refused"]
     for task, store in stores(made).items():
         columns = store.episodes
-        families = {name for name, record in found[task]["families"].items() if "refused" not in record}
-        assert families == {cell.partition("@")[0] for cell in columns["cell"] if cell}
+        labels = {label for label, entry in found[task]["dials"].items() if "refused" not in entry["record"]}
+        assert labels == {cell.partition("@")[0] for cell in columns["cell"] if cell}
         for cell in {cell for cell in columns["cell"] if cell}:
             for split, least in RECIPE["least"].items():
                 mine = (columns["cell"] == cell) & (columns["split"] == split)
@@ -157,9 +158,9 @@ def test_magnitudes_are_drawn_as_searched(made):
     for task, store in stores(made).items():
         for cell, text in zip(store.episodes["cell"], store.episodes["perturbations"], strict=True):
             if cell:
-                family, _, rate = cell.partition("@")
-                record = found[task]["families"][family]
-                value = np.linalg.norm(json.loads(text)[0][record["magnitude"]])
+                label, _, rate = cell.partition("@")
+                record = found[task]["dials"][label]["record"]
+                value = np.linalg.norm(json.loads(text)[0][record["parameter"]])
                 assert value == pytest.approx(record["found"]["" if rate == "end of axis" else rate], rel=1e-12)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.config import read_yaml
+from workbench.dial import Dial
 from workbench.errors import ConfigError, UnknownNameError
 from workbench.types import SPLITS, Record, Split
 
@@ -107,52 +108,25 @@ class Recipe:
 
 
 @dataclasses.dataclass(frozen=True)
-class Family:
-    """All cells of one task, kind of fault and axis: what one search for magnitudes is about.
-
-    Attributes
-    ----------
-    perturbation : its name.
-    axis : None where it has none.
-    node : its configuration, the axis in place and the magnitude still the yaml's.
-    magnitude : name of the parameter that is its magnitude.
-    """
-
-    perturbation: str
-    axis: str | None
-    node: Record
-    magnitude: str
-
-    @property
-    def name(self) -> str:
-        """Perturbation, and its axis if it has one."""
-        return self.perturbation if self.axis is None else f"{self.perturbation}/{self.axis}"
-
-    def at(self, magnitude: float) -> Record:
-        """The configuration at one magnitude."""
-        return {**self.node, self.magnitude: int(magnitude) if float(magnitude).is_integer() else magnitude}
-
-
-@dataclasses.dataclass(frozen=True)
 class Cell:
-    """One family at one magnitude.
+    """One dial at one magnitude.
 
     Attributes
     ----------
     rate : failure rate that the magnitude was chosen for; None where the whole axis fails always or never.
     """
 
-    family: Family
+    dial: Dial
     magnitude: float
     rate: float | None
 
     @property
     def name(self) -> str:
-        """The family's name and the rate, ``weakest`` or ``strongest``."""
-        return f"{self.family.name}@{'end of axis' if self.rate is None else f'{self.rate:g}'}"
+        """The dial's label, and the rate or that it is the end of the axis."""
+        return f"{self.dial.label}@{'end of axis' if self.rate is None else f'{self.rate:g}'}"
 
 
-def cells_of(family: Family, found: Mapping[str, float | None]) -> list[Cell]:
+def cells_of(dial: Dial, found: Mapping[str, float | None]) -> list[Cell]:
     """Cells from what the search found: rate (as text; "" for an end of the axis) -> magnitude; each magnitude once.
 
     Whole magnitudes may coincide; the rate that is nearest to one half keeps it.
@@ -161,7 +135,7 @@ def cells_of(family: Family, found: Mapping[str, float | None]) -> list[Cell]:
     for rate in sorted(found, key=lambda text: abs(float(text or 0) - 0.5)):
         magnitude = found[rate]
         if magnitude is not None and magnitude not in cells:
-            cells[magnitude] = Cell(family, magnitude, float(rate) if rate else None)
+            cells[magnitude] = Cell(dial, magnitude, float(rate) if rate else None)
     return [cells[magnitude] for magnitude in sorted(cells)]
 
 

@@ -10,62 +10,21 @@ from typing import Any
 
 import numpy as np
 
-from workbench.config import Run, build, resolve, write_text
+from workbench.config import Run, resolve, write_text
 from workbench.crew import crew, weights_digest
+from workbench.dial import Dial, dials
 from workbench.errors import ConfigError, StoreError, UnknownNameError
 from workbench.likely import Finding, find_likely_failure, sample_uniformly
 from workbench.progress import bars, console, progress
 from workbench.report import terminal_tables
 from workbench.rollout import Launch
 from workbench.runner import spread
-from workbench.tolerance import Scale, find_tolerance
+from workbench.tolerance import find_tolerance
 from workbench.types import SPLITS, Array, Perturbation, Record, Split, Stream, episode_index
 
 RATES = (0.25, 0.5, 0.75)
 """Failure rates whose magnitudes stand beside a tolerance; severities are named after them."""
 POINTS_A_BATCH = 4
-
-
-@dataclasses.dataclass(frozen=True)
-class Dial:
-    """One perturbation and the parameter that says how strong it is.
-
-    Attributes
-    ----------
-    node : its configuration, without that parameter.
-    parameter : its name, with its unit.
-    """
-
-    name: str
-    axis: str | None
-    node: Record
-    parameter: str
-    scale: Scale
-
-    @property
-    def label(self) -> str:
-        """In words: ``push x``."""
-        return f"{self.name} {self.axis or ''}".strip()
-
-    def at(self, magnitude: float) -> Perturbation:
-        """The perturbation at one magnitude, everything else as its configuration has it."""
-        turned = {self.parameter: int(magnitude) if self.scale.whole else magnitude}
-        perturbation: Perturbation = build({**self.node, **turned})
-        return perturbation
-
-
-def dials(nodes: dict[str, Record], axes: bool) -> list[Dial]:
-    """One dial a perturbation; with ``axes`` one for each axis of those that have several."""
-    found = []
-    for name, node in nodes.items():
-        kind = resolve(node["_target_"])
-        magnitude = kind.magnitude
-        scale = Scale(float(magnitude.low), float(magnitude.high), magnitude.worse, magnitude.whole)
-        kept = {key: value for key, value in node.items() if key != magnitude.name}
-        for axis in kind.axes if axes and kind.axes else [None]:
-            along = {} if axis is None else {"axis": axis}
-            found.append(Dial(name, axis or node.get("axis"), {**kept, **along}, magnitude.name, scale))
-    return found
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import functools
 import json
@@ -9,17 +10,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from workbench.card import write_card
-from workbench.config import Run, build, compose, digest, resolve, words_asked, write_text
+from workbench.config import Run, compose, digest, resolve, words_asked, write_text
 from workbench.crew import batches, crew, header, try_cameras, write_episodes
 from workbench.decisive import effect_step
+from workbench.dial import Dial, dial_of
 from workbench.errors import ConfigError, StoreError, UnknownNameError
 from workbench.jobs.rollout import refuse_foreign
 from workbench.progress import bars, console
-from workbench.recipe import Cell, Family, Recipe, Search, cells_of, wanted
+from workbench.recipe import Cell, Recipe, Search, cells_of, wanted
 from workbench.rollout import Launch, uid_of
 from workbench.runner import spread
 from workbench.store import Store
-from workbench.tolerance import Scale, find_tolerance
+from workbench.tolerance import find_tolerance
 from workbench.types import Episode, Perturbation, Record, Split, Stream, episode_index
 
 Advance = Callable[[str, int], None]
@@ -27,10 +29,10 @@ Advance = Callable[[str, int], None]
 
 @dataclasses.dataclass(frozen=True)
 class Probe:
-    """One search for the magnitudes of a family, for one worker."""
+    """One search for the magnitudes of a dial, for one worker."""
 
     run: Run
-    family: Family
+    dial: Dial
     rates: tuple[float, ...]
     search: Search
 
@@ -57,7 +59,7 @@ def run(run: Run, recipe: str, tasks: Sequence[str] | None, policy: str | None, 
         refuse_foreign(each, header(each, "policy", asked.licence).config)
     found = magnitudes(run, asked, runs)
     for name, each in runs.items():
-        fill(each, asked, cells_for(found[name]))
+        fill(each, asked, cells_for(each, asked, found[name]))
     card = write_card(run, asked, runs, found)
     run.update_metrics(synthesis=card.summary)
     console.print(*card.tables())
@@ -77,80 +79,71 @@ def task_run(run: Run, recipe: Recipe, task: str, checkpoints: str) -> Run:
 
 
 def magnitudes(run: Run, recipe: Recipe, runs: Mapping[str, Run]) -> dict[str, dict[str, Record]]:
-    """Task -> family -> what the search found; kept in ``magnitudes.json``, so that none is searched for twice.
+    """Task -> dial -> what the search found; kept in ``magnitudes.json``, so that none is searched for twice.
 
-    A record holds ``node`` and ``magnitude`` (the parameter), and ``found`` (rate -> magnitude), ``verdict``,
-    ``episodes``; or ``refused``, why the task cannot have it.
+    A record holds ``found`` (rate -> magnitude), ``verdict``, ``tolerance`` and ``trials``; or ``refused``, why the
+    task or the policy cannot have it.
     """
     kept = Kept(run.folder / "magnitudes.json", {name: search_digest(recipe, each) for name, each in runs.items()})
     probes = []
     for task, each in runs.items():
-        for family, why in families(each, recipe):
+        for dial, why in asked_for(each, recipe):
             if why is not None:
-                kept.put(task, family.name, {"refused": why})
-            elif not kept.has(task, family.name):
-                probes.append(Probe(each, family, recipe.failure_rates, recipe.search))
-    with bars("magnitudes", {task: sum(p.run.task.name == task for p in probes) for task in runs}) as advance:
-        for task, name, record in spread(probe, probes, run.config["runner"]):
-            kept.put(task, name, record)
-            advance(task, 1)
-    return kept.of(recipe, runs)
+                kept.put(task, dial, {"refused": why})
+            elif not kept.has(task, dial):
+                probes.append(Probe(each, dial, recipe.failure_rates, recipe.search))
+    totals = collections.Counter(each.run.task.name for each in probes)
+    with bars("magnitudes", totals) as advance:
+        for item, record in spread(probe, probes, run.config["runner"]):
+            kept.put(item.run.task.name, item.dial, record)
+            advance(item.run.task.name, 1)
+    return {
+        task: {dial.label: kept.get(task, dial) for dial, _ in asked_for(each, recipe)} for task, each in runs.items()
+    }
 
 
-def families(run: Run, recipe: Recipe) -> Iterator[tuple[Family, str | None]]:
-    """Families of a task, each with why the task or the policy refuses it, or None."""
+def asked_for(run: Run, recipe: Recipe) -> Iterator[tuple[Dial, str | None]]:
+    """Dials of a task, each with why the task or the policy refuses it, or None."""
     policy = run.policy()
     for name, changes in recipe.perturbations.items():
         node = {**run.config["perturbation"][name], **{key: changes[key] for key in changes if key != "axes"}}
-        kind = resolve(node["_target_"])
-        for axis in changes.get("axes") or kind.axes or (None,):
-            given = node if axis is None else {**node, "axis": axis}
-            family = Family(name, axis, given, kind.magnitude.name)
+        for axis in changes.get("axes") or resolve(node["_target_"]).axes or (None,):
+            dial = dial_of(name, node, axis)
             try:
-                specification = build(given)
-                specification.draw(Stream(run.seed, 0), run.task)
-                specification.suits(policy)
+                weakest = dial.at(dial.scale.magnitude(0.0))
+                weakest.draw(Stream(run.seed, 0), run.task)
+                weakest.suits(policy)
             except (ConfigError, UnknownNameError) as error:
-                yield family, str(error)
+                yield dial, str(error)
             else:
-                yield family, None
+                yield dial, None
 
 
-def probe(item: Probe) -> tuple[str, str, Record]:
-    """Search for one family's magnitudes, on episodes of the split ``select``."""
-    mine, family = crew(item.run), item.family
-    limits = resolve(family.node["_target_"]).magnitude
+def probe(item: Probe) -> tuple[Probe, Record]:
+    """Search for one dial's magnitudes, on episodes of the split ``select``."""
+    mine, dial = crew(item.run), item.dial
     lockstep = mine.lockstep("policy", mine.policy)
 
     def fails(magnitude: float, numbers: range) -> list[bool]:
-        specification = build(family.at(magnitude))
-        streams = [Stream(item.run.seed, episode_index("select", number)) for number in numbers]
-        launches = [Launch(stream, (specification.draw(stream, mine.run.task),)) for stream in streams]
+        specification = dial.at(magnitude)
+        launches = [drawn(item.run, "", specification, "select", number) for number in numbers]
         return [not outcome.success for outcome in lockstep.outcomes(launches)]
 
-    scale = Scale(limits.low, limits.high, limits.worse, limits.whole)
-    tolerance = find_tolerance(scale, fails, **dataclasses.asdict(item.search))
+    tolerance = find_tolerance(dial.scale, fails, **dataclasses.asdict(item.search))
     found = {f"{rate:g}": tolerance.at(rate) for rate in item.rates}
     if not any(magnitude is not None for magnitude in found.values()):
-        found = {"": scale.magnitude(0.0 if tolerance.verdict == "always fails" else 1.0)}
-    return (
-        item.run.task.name,
-        family.name,
-        {
-            "node": family.node,
-            "perturbation": family.perturbation,
-            "axis": family.axis,
-            "magnitude": family.magnitude,
-            "found": found,
-            "verdict": tolerance.verdict,
-            "tolerance": tolerance.magnitude,
-            "trials": [dataclasses.astuple(trial) for trial in tolerance.trials],
-        },
-    )
+        found = {"": dial.scale.magnitude(0.0 if tolerance.verdict == "always fails" else 1.0)}
+    return item, {
+        "found": found,
+        "verdict": tolerance.verdict,
+        "tolerance": tolerance.magnitude,
+        "parameter": dial.parameter,
+        "trials": [dataclasses.astuple(trial) for trial in tolerance.trials],
+    }
 
 
 def search_digest(recipe: Recipe, run: Run) -> str:
-    """Digest of what decides the magnitudes of a task, the families apart."""
+    """Digest of what decides the magnitudes of a task, the dials apart."""
     config = header(run, "policy").config
     return digest(
         [config["task"], config["policy"], config["weights"], run.seed, repr(recipe.search), recipe.failure_rates]
@@ -158,7 +151,7 @@ def search_digest(recipe: Recipe, run: Run) -> str:
 
 
 class Kept:
-    """What searches have found so far: ``{task: {digest, families: {name: record}}}`` in a JSON file."""
+    """What searches have found so far: ``{task: {digest, dials: {label: {node, record}}}}`` in a JSON file."""
 
     def __init__(self, path: Path, digests: Mapping[str, str]) -> None:
         self.path = path
@@ -169,38 +162,38 @@ class Kept:
             except json.JSONDecodeError as error:
                 raise StoreError(f"{path.name} is not JSON ({error}); move it away and run the job again") from None
         for task, expected in digests.items():
-            if self._tasks.setdefault(task, {"digest": expected, "families": {}})["digest"] != expected:
-                raise ConfigError(
-                    f"{path.name} was searched with another policy, seed, task or search; choose another name=..., "
-                    "or move it away"
-                )
+            if self._tasks.setdefault(task, {"digest": expected, "dials": {}})["digest"] != expected:
+                self._refuse("policy, seed, task or search")
 
-    def has(self, task: str, family: str) -> bool:
-        """Whether a family is known."""
-        return family in self._tasks[task]["families"]
+    def _refuse(self, changed: str) -> None:
+        raise ConfigError(
+            f"{self.path.name} was searched with another {changed}; choose another name=..., or move it away"
+        )
 
-    def put(self, task: str, family: str, record: Record) -> None:
+    def has(self, task: str, dial: Dial) -> bool:
+        """Whether a dial is known; refuses one of the same label that was configured otherwise."""
+        entry = self._tasks[task]["dials"].get(dial.label)
+        if entry is not None and entry["node"] != dial.node:
+            self._refuse(f"perturbation.{dial.name}")
+        return entry is not None
+
+    def put(self, task: str, dial: Dial, record: Record) -> None:
         """Keep one, on disk at once."""
-        if self._tasks[task]["families"].get(family) != record:
-            self._tasks[task]["families"][family] = record
+        entry = {"node": dial.node, "record": record}
+        if self._tasks[task]["dials"].get(dial.label) != entry:
+            self._tasks[task]["dials"][dial.label] = entry
             write_text(self.path, json.dumps(self._tasks, indent=1, sort_keys=True))
 
-    def of(self, recipe: Recipe, runs: Mapping[str, Run]) -> dict[str, dict[str, Record]]:
-        """What was found for the families that the recipe asks for, in its order."""
-        return {
-            task: {family.name: self._tasks[task]["families"][family.name] for family, _ in families(run, recipe)}
-            for task, run in runs.items()
-        }
+    def get(self, task: str, dial: Dial) -> Record:
+        """What was found."""
+        record: Record = self._tasks[task]["dials"][dial.label]["record"]
+        return record
 
 
-def cells_for(found: Mapping[str, Record]) -> list[Cell]:
+def cells_for(run: Run, recipe: Recipe, found: Mapping[str, Record]) -> list[Cell]:
     """The cells of one task."""
-    cells = []
-    for record in found.values():
-        if "refused" not in record:
-            family = Family(record["perturbation"], record["axis"], record["node"], record["magnitude"])
-            cells += cells_of(family, record["found"])
-    return cells
+    dials = [dial for dial, why in asked_for(run, recipe) if why is None]
+    return [cell for dial in dials for cell in cells_of(dial, found[dial.label]["found"])]
 
 
 # Episodes
@@ -238,7 +231,7 @@ def plan(run: Run, recipe: Recipe, cells: Sequence[Cell]) -> tuple[list[Launch],
     launches: list[Launch] = []
     have: dict[str, int] = {"nominal": 0}
     for cell in cells:
-        specification = build(cell.family.at(cell.magnitude))
+        specification = cell.dial.at(cell.magnitude)
         for split, least in recipe.least.items():
             mine = list(launches_of(run, cell, specification, split, known, recipe, least))
             needed[split] = max(needed[split], len(mine))
