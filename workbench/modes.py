@@ -62,8 +62,8 @@ COMMANDED = 0.2
 """Part of an action's range from which it commands motion: 0.01 m a step for a Panda."""
 JAM_S = 0.5
 """How long motion must be commanded in vain; a hand that starts moving needs 0.1 s."""
-STALL_S = 1.0
-"""How long nothing must move; fingers need 0.5 s to close or open and settle."""
+STALL_S, STALL_M = 1.0, 0.003
+"""How long nothing must move and by how much at most it creeps meanwhile; fingers close or open in 0.5 s."""
 BEYOND_M = 0.03
 """How far past its goal counts as overshot: the distance at which a hand has reached its object in every task."""
 KNOCKED_M = 0.02
@@ -152,11 +152,11 @@ def _of_grasp(read: Read, closing: Array, clock: _Clock) -> Read:
     """Modes of a hand with fingers; ``closing`` (T,): they are told to close."""
     held = read["held"] > 0
     secure = lasting(held, clock.steps(SECURE_S))
-    lost = ~held & _before(secure)
+    lost = ~held & ~_before(held) & _before(_before(secure))  # the edge of a pad may lose touch for one step
     seen = {"missed grasp": _missed(read, closing, held, clock)}
     seen["drop"] = _dropped(read, closing, held, lost, clock)
     slides = _slides(read, held, clock)
-    seen["slip"] = latched(lost & closing, held | ~closing | seen["drop"]) | slides
+    seen["slip"] = latched(lost & closing, held | ~closing | _before(seen["drop"])) | slides
     seen["misplacement"] = _misplaced(read, closing, held, lost, clock) & ~seen["drop"]
     if "other_held" in read:
         seen["wrong object"] = lasting(read["other_held"] > 0, clock.steps(SECURE_S))
@@ -243,8 +243,10 @@ def _of_motion(read: Read, command: Array, clock: _Clock) -> Read:
         held_up = still & pushes & (read["obstructed"] > 0)
         seen["jam"] = lasting(held_up, clock.steps(JAM_S))
         nothing = still & (thing < STILL_M_S / clock.hz) & (np.abs(_change(_of(read, "finger_gap", length))) < FINGERS_M)
+        window = clock.steps(STALL_S)
+        crept = np.maximum(_step_m(read, "hand", window), _step_m(read, "object", window))
         unfinished = np.maximum.accumulate(read["success"]) == 0
-        seen["stall"] = lasting(nothing & ~held_up, clock.steps(STALL_S)) & unfinished
+        seen["stall"] = lasting(nothing & ~held_up, window) & (crept < STALL_M) & unfinished
         seen["overshoot"] = _overshot(read)
     if "height" in read:
         seen["out of reach"] = read["height"] < read["height"][0] - LOST_M
@@ -258,16 +260,15 @@ def _overshot(read: Read) -> Array:
     held object's is its target: past it is further from where it was taken up than the target was.
     """
     found = np.zeros(len(read["hand_x"]), dtype=bool)
-    if "object_x" not in read:
+    if "held" not in read:
         return found
     hand = np.stack([read["hand_x"], read["hand_y"]], axis=1)
     thing = np.stack([read["object_x"], read["object_y"]], axis=1)
-    held = read["held"] > 0 if "held" in read else np.ones(len(hand), dtype=bool)
-    if "held" in read:
-        way, past = thing - hand[0], hand - thing
-        length = np.maximum(np.hypot(*way.T), 1e-9)
-        beyond = (way * past).sum(axis=1) / length > BEYOND_M
-        found |= beyond & (np.hypot(*past.T) < length) & ~np.maximum.accumulate(held)
+    grip = np.stack([read.get("grip_x", read["object_x"]), read.get("grip_y", read["object_y"])], axis=1)
+    held, way, past = read["held"] > 0, grip - hand[0], hand - grip
+    length = np.maximum(np.hypot(*way.T), 1e-9)
+    beyond = (way * past).sum(axis=1) / length > BEYOND_M
+    found |= beyond & (np.hypot(*past.T) < length) & ~np.maximum.accumulate(held)
     if "target_distance" in read:
         distance, taken = read["target_distance"], _latest(held & ~_before(held))
         gone = np.hypot(*(thing - thing[taken]).T)
@@ -312,11 +313,11 @@ def _of(read: Read, role: str, length: int) -> Array:
     return read.get(role, np.zeros(length))
 
 
-def _step_m(read: Read, what: str) -> Array:
-    """(T,) way in metres of ``hand`` or ``object`` in the last control step, in as many axes as are known."""
+def _step_m(read: Read, what: str, rows: int = 1) -> Array:
+    """(T,) how far in metres ``hand`` or ``object`` came in the last control steps, in as many axes as are known."""
     length = len(next(iter(read.values())))
     upward = "height" if what == "object" else "hand_z"
-    changes = [_change(_of(read, role, length)) for role in (f"{what}_x", f"{what}_y", upward)]
+    changes = [_change(_of(read, role, length), rows) for role in (f"{what}_x", f"{what}_y", upward)]
     way: Array = np.sqrt(sum(change * change for change in changes))
     return way
 

@@ -49,7 +49,7 @@ import numpy as np
 from workbench.errors import StoreError, UnknownNameError
 from workbench.types import EPISODE_COLUMNS, Array, Episode, EpisodeCalls, Record, split_of
 
-SCHEMA = 2
+SCHEMA = 3
 BATCH = 16
 """Episodes that are committed at once ..."""
 BATCH_BYTES = 2**26

@@ -167,6 +167,8 @@ ROLES: Mapping[str, str] = {
     "hand_z": "the same",
     "object_x": "position of the manipulated object in the world, in metres",
     "object_y": "the same",
+    "grip_x": "where the object is taken hold of, in metres, if that is not its position",
+    "grip_y": "the same",
     "object_up": "vertical part of the object's own z axis, -1 .. 1",
     "height": "height of the object above what it stands on at the start, in metres, from wherever it is counted",
     "hand_object_distance": "distance from the grip site to where the object is taken hold of, in metres",
