@@ -630,7 +630,7 @@ def test_another_schema_is_refused(tmp_path: Path) -> None:
     root["attributes"]["schema"] = 7
     (path / "zarr.json").write_text(json.dumps(root))
     for use in (lambda: Store.open(path), lambda: StoreWriter.open(path, HEADER)):
-        with pytest.raises(StoreError, match="schema 7, this version knows 2"):
+        with pytest.raises(StoreError, match="schema 7, this version knows 3"):
             use()
 
 

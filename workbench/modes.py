@@ -122,20 +122,19 @@ def as_json(modes: Array) -> str:
 def failure_mode(modes: Array) -> str:
     """The one mode by which a failed episode is called, from its (T,) uint16.
 
-    Of the modes that stand at the last step, the one that has stood longest: what came on top of it is its consequence.
-    If none stands, whatever was seen was mended, and it is the one that began last.  Of several that began at the same
-    step it is the first of ``MODES``; an episode without any, or one that diverged, is called ``timeout``, ``diverged``.
+    Look at the last step at which anything is seen, which is the last of the episode unless all was mended by then: of
+    the modes that stand there it is the one that has stood longest, for what came on top of it is its consequence.  Of
+    several that began at once it is the first of ``MODES``.  An episode without any is called ``timeout``, and one that
+    diverged ``diverged`` whatever else was seen.
     """
-    begun = beginnings(modes)
-    last = _bits(int(modes[-1])) if len(modes) else []
-    standing = {MODES[bit] for bit in last}
+    seen = np.flatnonzero(modes)
+    if not len(seen):
+        return "timeout"
+    standing = {MODES[bit] for bit in _bits(int(modes[seen[-1]]))}
     if "diverged" in standing:
         return "diverged"
-    if standing:
-        latest = {mode: step for mode, step in begun if mode in standing}
-        return min(latest, key=lambda mode: (latest[mode], MODES.index(mode)))
-    ended = [(step, -MODES.index(mode)) for mode, step in begun]
-    return MODES[-max(ended)[1]] if ended else "timeout"
+    latest = {mode: step for mode, step in beginnings(modes) if mode in standing}
+    return min(latest, key=lambda mode: (latest[mode], MODES.index(mode)))
 
 
 class _Clock:
@@ -156,7 +155,8 @@ def _of_grasp(read: Read, closing: Array, clock: _Clock) -> Read:
     seen = {"missed grasp": _missed(read, closing, held, clock)}
     seen["drop"] = _dropped(read, closing, held, lost, clock)
     slides = _slides(read, held, clock)
-    seen["slip"] = latched(lost & closing, held | ~closing | _before(seen["drop"])) | slides
+    slipped = lost & _before(closing)
+    seen["slip"] = latched(slipped, held | ~closing | _before(seen["drop"])) | slipped | slides
     seen["misplacement"] = _misplaced(read, closing, held, lost, clock) & ~seen["drop"]
     if "other_held" in read:
         seen["wrong object"] = lasting(read["other_held"] > 0, clock.steps(SECURE_S))
@@ -178,9 +178,10 @@ def _missed(read: Read, closing: Array, held: Array, clock: _Clock) -> Array:
 
 def _slides(read: Read, held: Array, clock: _Clock) -> Array:
     """Slip, one half: the object moves in the fingers; the other half is that a held one is lost while they close."""
-    window = clock.steps(SLIDE_S)
-    moved = np.abs(_change(read["hand_object_distance"], window))
-    return lasting(held, window + clock.steps(SECURE_S)) & (moved > SLIDE_M)
+    index, distance = np.arange(len(held)), read["hand_object_distance"]
+    taken = _latest(held & ~_before(held)) + 1  # in the first step, the pads still set the object straight
+    since = np.minimum(np.maximum(index - clock.steps(SLIDE_S), taken), index)
+    return held & (np.abs(distance - distance[since]) > SLIDE_M)
 
 
 def _dropped(read: Read, closing: Array, held: Array, lost: Array, clock: _Clock) -> Array:
@@ -194,7 +195,7 @@ def _dropped(read: Read, closing: Array, held: Array, lost: Array, clock: _Clock
     falls = ~held & (_change(read["height"]) < -FALL_M_S / clock.hz)
     carried = _carried(read, held)
     distance = read.get("target_distance", np.full(len(held), np.inf))
-    unmeant = latched(lost & closing, held) & (distance > OVER_TARGET_M)
+    unmeant = latched(lost & _before(closing), held) & (distance > OVER_TARGET_M)
     arrived = _at_target(read)
     return latched(falls & carried & (unmeant | (distance > AWAY_M)) & ~arrived, held | arrived)
 
@@ -203,7 +204,7 @@ def _misplaced(read: Read, closing: Array, held: Array, lost: Array, clock: _Clo
     """Misplacement: a lifted object was let go by fingers told to open, and rests off its target."""
     if "at_target" not in read or "height" not in read:
         return np.zeros_like(held)
-    let_go = latched(lost & ~closing, held) & _carried(read, held)
+    let_go = latched(lost & ~_before(closing), held) & _carried(read, held)
     resting = lasting(_step_m(read, "object") < STILL_M_S / clock.hz, clock.steps(RESTING_S))
     return let_go & resting & ~held & ~_at_target(read)
 

@@ -25,6 +25,7 @@ def episode(number: int, length: int, *, cameras: bool = True, **record: object)
         "applied": rng.random((length, 4)),
         "reward": np.arange(length, dtype=np.float64),
         "stage": np.arange(length) // 3,
+        "modes": np.arange(length).astype(np.uint16) % 4,
     }
     if cameras:
         steps["images/front"] = rng.integers(0, 255, (length, 6, 8, 3), dtype=np.uint8)
@@ -73,7 +74,7 @@ def test_indices_tie_frames_episodes_and_tasks_together(tmp_path: Path, episodes
     assert read.episodes["dataset_from_index"] == [0, *ends[:-1].tolist()]
     assert [read.tasks[frames["task_index"][start]] for start in (0, 5, 12)] == ["lift", "stack", "lift"]
     assert set(frames) == set(read.info["features"]) == set(read.stats)
-    for name in ("index", "episode_index", "frame_index", "task_index", "failure.stage"):
+    for name in ("index", "episode_index", "frame_index", "task_index", "failure.stage", "failure.modes"):
         assert frames[name].dtype == np.int64, name
     assert frames["timestamp"].dtype == np.float32
 
