@@ -132,12 +132,16 @@ class Tabletop(SceneTask):
 
     @functools.cached_property
     def _marks(self) -> Array:
-        """(geometries,) what each of them is; see :mod:`workbench.envs.observations`."""
+        """(geometries,) what each of them is; see :mod:`workbench.envs.observations`.
+
+        What of the robot cannot move, its mount, is an obstacle to it.
+        """
         from workbench.envs.observations import FINGER, LEFT_PAD, OBJECT, OBSTACLE, OTHER, RIGHT_PAD, ROBOT, SUPPORT
 
         model = self.model
-        roots = model.body_rootid[model.geom_bodyid]
-        marks = np.where(roots == model.body_rootid[model.site_bodyid[self.grip_site]], ROBOT, OBSTACLE)
+        bodies = model.geom_bodyid
+        robot = model.body_rootid[bodies] == model.body_rootid[model.site_bodyid[self.grip_site]]
+        marks = np.where(robot & (model.body_weldid[bodies] != 0), ROBOT, OBSTACLE)
         named = {
             FINGER: self.cell.finger_geoms,
             LEFT_PAD: self.cell.left_pads,
