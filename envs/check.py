@@ -51,7 +51,7 @@ def _check_declaration(task: Task) -> None:
     _require(bool(task.instruction.strip()), task, "it has no instruction; say in one sentence what is to be done")
     distinct = len(task.stages) > 0 and len(set(task.stages)) == len(task.stages)
     _require(distinct, task, f"its stages are {task.stages}; there must be some, each named once, in order")
-    _require("success" in task.roles, task, f"its roles {dict(task.roles)} lack 'success'; say which predicate tells it")
+    _require("success" in task.roles, task, "its roles lack 'success'; say which predicate tells it")
     wrong = [part for part, name in task.roles.items() if part not in ROLES or name not in task.predicate_names]
     _require(not wrong, task, f"its roles {wrong} are unknown or name no predicate; roles: {', '.join(ROLES)}")
 

@@ -26,7 +26,9 @@ def predicates_again(scene: Scene, episode: Episode) -> dict[str, Array]:
     with contextlib.suppress(DivergedError):  # then what was true before stands, as it was recorded
         scene.step(episode.steps["action"][-1])
     truths.append(scene.truth())
-    return {f"predicates/{name}": np.array([truth.predicates[name] for truth in truths]) for name in truths[0].predicates}
+    return {
+        f"predicates/{name}": np.array([truth.predicates[name] for truth in truths]) for name in truths[0].predicates
+    }
 
 
 def differences(scene: Scene, episode: Episode) -> tuple[list[str], int]:

@@ -34,7 +34,7 @@ MODES: tuple[str, ...] = (
     "timeout",
     "diverged",
 )
-"""Mode i is bit i of the steps column ``modes``; new ones are put at the end, so that stored bits keep their meaning."""
+"""Mode i is bit i of the steps column ``modes``; new ones go to the end, so that stored bits keep their meaning."""
 
 NEAR_M = 0.1
 """Distance from the hand within which an object could have been grasped: a Panda's open fingers are 0.08 m apart."""
@@ -243,7 +243,8 @@ def _of_motion(read: Read, command: Array, clock: _Clock) -> Read:
     if "hand_x" in read:
         held_up = still & pushes & (read["obstructed"] > 0)
         seen["jam"] = lasting(held_up, clock.steps(JAM_S))
-        nothing = still & (thing < STILL_M_S / clock.hz) & (np.abs(_change(_of(read, "finger_gap", length))) < FINGERS_M)
+        fingers = np.abs(_change(_of(read, "finger_gap", length))) < FINGERS_M
+        nothing = still & (thing < STILL_M_S / clock.hz) & fingers
         window = clock.steps(STALL_S)
         crept = np.maximum(_step_m(read, "hand", window), _step_m(read, "object", window))
         unfinished = np.maximum.accumulate(read["success"]) == 0

@@ -507,8 +507,9 @@ class Episode:
     ----------
     record : one row of ``episodes/``; the columns are :data:`EPISODE_COLUMNS`.
     steps : name -> (T, ...): ``obs/<key>``, ``action``, ``applied``, ``reward``, ``stage``, ``predicates/<key>``,
-        ``state`` (T, S), ``modes`` (T,) uint16 (see :mod:`workbench.modes`), and if the task has cameras ``images/<camera>`` (T, H, W, 3) uint8, ``depth/<camera>`` and
-        ``segmentation/<camera>`` (T, H, W), as :meth:`Scene.images` gives them.
+        ``state`` (T, S), ``modes`` (T,) uint16 (see :mod:`workbench.modes`), and if the task has cameras
+        ``images/<camera>`` (T, H, W, 3) uint8, ``depth/<camera>`` and ``segmentation/<camera>`` (T, H, W), as
+        :meth:`Scene.images` gives them.
     calls : name -> (C, ...): ``step``, ``chunk``, ``samples``, ``embedding``, ``seconds``; may be empty.
     memory : (T, M) float64, the rest of every step's snapshot; M differs from episode to episode.
     """

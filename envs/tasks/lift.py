@@ -53,7 +53,8 @@ class Lift(Tabletop):
     object_joint = "cube_joint0"
     object_geoms = ("cube_g0",)
     trails = ("gripper0_right_eef", object_body)
-    roles = Tabletop.roles | {
+    roles: Mapping[str, str] = {
+        **Tabletop.roles,
         "height": "cube_height_m",
         "object_up": "object_up",
         "hand_object_distance": "gripper_cube_distance_m",

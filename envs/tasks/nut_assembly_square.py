@@ -106,7 +106,8 @@ class NutAssemblySquare(Tabletop):
     object_joint = "SquareNut_joint0"
     object_geoms = tuple(f"SquareNut_g{number}" for number in range(5))
     trails = ("gripper0_right_eef", object_body)
-    roles = Tabletop.roles | {
+    roles: Mapping[str, str] = {
+        **Tabletop.roles,
         "height": "nut_height_m",
         "object_up": "object_up",
         "grip_x": "handle_x_m",

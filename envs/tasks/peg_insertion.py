@@ -130,7 +130,8 @@ class PegInsertion(Tabletop):
     board_geoms = ("board_g0", "board_g1", "board_g2", "board_g3")
     other_geoms = board_geoms
     trails = ("gripper0_right_eef", object_body)
-    roles = Tabletop.roles | {
+    roles: Mapping[str, str] = {
+        **Tabletop.roles,
         "height": "peg_height_m",
         "object_up": "object_up",
         "hand_object_distance": "gripper_peg_distance_m",

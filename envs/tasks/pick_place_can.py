@@ -82,7 +82,8 @@ class PickPlaceCan(Tabletop):
     object_geoms = ("Can_g0",)
     support_bodies = ("bin1", "bin2")
     trails = ("gripper0_right_eef", object_body)
-    roles = Tabletop.roles | {
+    roles: Mapping[str, str] = {
+        **Tabletop.roles,
         "height": "can_height_m",
         "object_up": "object_up",
         "hand_object_distance": "gripper_can_distance_m",

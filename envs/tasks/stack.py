@@ -63,7 +63,8 @@ class Stack(Tabletop):
     object_geoms = ("cubeA_g0",)
     other_geoms = ("cubeB_g0",)
     trails = ("gripper0_right_eef", object_body)
-    roles = Tabletop.roles | {
+    roles: Mapping[str, str] = {
+        **Tabletop.roles,
         "height": "cube_a_height_m",
         "object_up": "object_up",
         "hand_object_distance": "gripper_cube_distance_m",

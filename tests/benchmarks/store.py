@@ -45,8 +45,8 @@ def episode(number: int) -> Episode:
     record = {
         "uid": f"0:{number}:ab12cd34", "index": number, "seed": 0, "split": "train", "task": "lift", "model": "0123",
         "instruction": "lift the cube", "policy": "diffusion", "perturbation": "slip", "perturbations": faults,
-        "length": T, "success": number % 2 == 0, "outcome": "", "failure_mode": "", "modes": "[]", "t_inj": number % 60, "t_eff": -1,
-        "t_on": -1, "t_on_low": -1, "t_on_high": -1, "t_pnr": -1, "twin": "",
+        "length": T, "success": number % 2 == 0, "outcome": "", "failure_mode": "", "modes": "[]",
+        "t_inj": number % 60, "t_eff": -1, "t_on": -1, "t_on_low": -1, "t_on_high": -1, "t_pnr": -1, "twin": "",
     }  # fmt: skip
     return Episode(record=record, steps=steps, calls=calls, memory=walk(T, M))
 
