@@ -181,7 +181,8 @@ def _slides(read: Read, held: Array, clock: _Clock) -> Array:
     index, distance = np.arange(len(held)), read["hand_object_distance"]
     taken = _latest(held & ~_before(held)) + 1  # in the first step, the pads still set the object straight
     since = np.minimum(np.maximum(index - clock.steps(SLIDE_S), taken), index)
-    return held & (np.abs(distance - distance[since]) > SLIDE_M)
+    slides: Array = held & (np.abs(distance - distance[since]) > SLIDE_M)
+    return slides
 
 
 def _dropped(read: Read, closing: Array, held: Array, lost: Array, clock: _Clock) -> Array:
@@ -223,7 +224,8 @@ def _knocked(read: Read) -> Array:
     moved = np.hypot(read["object_x"] - read["object_x"][0], read["object_y"] - read["object_y"][0]) > KNOCKED_M
     toppled = np.abs(np.abs(read["object_up"]) - np.abs(read["object_up"][0])) > TOPPLED
     ever_held = np.maximum.accumulate(read["held"]) > 0
-    return (moved | toppled) & ~ever_held
+    knocked: Array = (moved | toppled) & ~ever_held
+    return knocked
 
 
 def _of_motion(read: Read, command: Array, clock: _Clock) -> Read:

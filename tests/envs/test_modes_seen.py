@@ -17,7 +17,7 @@ from workbench.envs.check import TaskCheckError, check_task
 from workbench.envs.tasks.lift import Lift
 from workbench.envs.tasks.pick_place_can import PickPlaceCan
 from workbench.envs.tasks.stack import Stack
-from workbench.modes import MODES
+from workbench.modes import MODES, modes_of
 from workbench.policies.expert import Expert
 from workbench.rollout import Launch, Lockstep
 from workbench.types import ROLES, Array, Episode, Record, Stream, Task
@@ -148,8 +148,6 @@ def test_pushed_off_the_table_the_cube_is_out_of_reach():
     task = Lift()
     scene = task.scene()
     scene.begin(Stream(3, 1))
-    from workbench.modes import modes_of
-
     rows = []
     for step in range(30):
         if step == 5:  # as if by a blow
