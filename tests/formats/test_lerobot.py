@@ -34,8 +34,8 @@ def episode(number: int, length: int, *, cameras: bool = True, **record: object)
         "instruction": "stack" if number == 1 else "lift", "policy": "flow", "perturbation": "slip",
         "perturbations": json.dumps([{"name": "slip"}]), "length": length, "success": False, "outcome": "partial",
         "failure_mode": "slip", "modes": "[]", "t_inj": -1, "t_eff": -1, "t_on": -1, "t_on_low": -1, "t_on_high": -1,
-        "t_pnr": -1, "t_pnr_low": -1, "t_pnr_high": -1, "t_dec": -1, "t_dec_end": -1, "t_dec_by": "", "responsibility": 0.0,
-        "responsibility_low": 0.0, "responsibility_high": 0.0, "twin": "",
+        "t_pnr": -1, "t_pnr_low": -1, "t_pnr_high": -1, "t_dec": -1, "t_dec_end": -1, "t_dec_by": "",
+        "responsibility": 0.0, "responsibility_low": 0.0, "responsibility_high": 0.0, "twin": "",
     }  # fmt: skip
     return Episode(row | record, steps, {}, np.zeros((length, 0)))
 
