@@ -9,7 +9,7 @@ from typing import Any, cast
 import numpy as np
 
 from workbench.errors import WorkbenchError
-from workbench.types import Array, Observation, Scene, Stream, Task
+from workbench.types import ROLES, Array, Observation, Scene, Stream, Task
 
 STEPS = 20
 """Random actions that are played per seed; a snapshot is taken halfway."""
@@ -51,6 +51,9 @@ def _check_declaration(task: Task) -> None:
     _require(bool(task.instruction.strip()), task, "it has no instruction; say in one sentence what is to be done")
     distinct = len(task.stages) > 0 and len(set(task.stages)) == len(task.stages)
     _require(distinct, task, f"its stages are {task.stages}; there must be some, each named once, in order")
+    _require("success" in task.roles, task, "its roles lack 'success'; say which predicate tells it")
+    wrong = [part for part, name in task.roles.items() if part not in ROLES or name not in task.predicate_names]
+    _require(not wrong, task, f"its roles {wrong} are unknown or name no predicate; roles: {', '.join(ROLES)}")
 
 
 def _check_gymnasium(task: Task) -> None:

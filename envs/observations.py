@@ -76,6 +76,58 @@ def touching(pairs: Array, marks: Array, first: int, second: int) -> bool:
     return False
 
 
+LEFT_PAD, RIGHT_PAD, FINGER, ROBOT, OBJECT, OTHER, SUPPORT, OBSTACLE = range(1, 9)
+"""What a geometry is to :func:`contacts`, from the fingers outwards: pads, the rest of the fingers, the rest of the
+robot, the manipulated object, another object of the task, what they stand on, everything else."""
+LEFT_ON_OBJECT, RIGHT_ON_OBJECT, LEFT_ON_OTHER, RIGHT_ON_OTHER, OBJECT_ON_OTHER, COLLISION, OBSTRUCTED = (
+    1 << bit for bit in range(7)
+)
+_PADS_ON_OBJECT, _PADS_ON_OTHER = LEFT_ON_OBJECT | RIGHT_ON_OBJECT, LEFT_ON_OTHER | RIGHT_ON_OTHER
+
+
+@compiled
+def contacts(pairs: Array, marks: Array, free: bool) -> int:
+    """What touches what, as bits; ``pairs`` and ``marks`` as in :func:`touching`, ``free``: the object is.
+
+    ``COLLISION``: the robot touches what is neither itself nor the object; with its fingers it may graze what objects
+    stand on, since low ones are taken from there.  ``OBSTRUCTED``: any part of
+    the robot touches the scene, or an object that touches the scene, or one that hangs on it (not ``free``).
+    """
+    found, touched, rests = 0, False, not free
+    for n in range(len(pairs)):
+        one, two = marks[pairs[n, 0]], marks[pairs[n, 1]]
+        near, far = min(one, two), max(one, two)
+        if far <= ROBOT:  # of the robot alone
+            continue
+        if near == OBJECT:
+            rests = True
+            if far == OTHER:
+                found |= OBJECT_ON_OTHER
+        elif near <= ROBOT:
+            if near <= RIGHT_PAD:
+                if far == OBJECT:
+                    found |= LEFT_ON_OBJECT if near == LEFT_PAD else RIGHT_ON_OBJECT
+                elif far == OTHER:
+                    found |= LEFT_ON_OTHER if near == LEFT_PAD else RIGHT_ON_OTHER
+            if far == OBJECT:
+                touched = True
+            else:
+                found |= OBSTRUCTED
+                if near == ROBOT or far != SUPPORT:
+                    found |= COLLISION
+    return found | OBSTRUCTED if touched and rests else found
+
+
+def grasped(found: int) -> bool:
+    """Whether both pads touch the object."""
+    return found & _PADS_ON_OBJECT == _PADS_ON_OBJECT
+
+
+def other_grasped(found: int) -> bool:
+    """Whether both pads touch another object of the task."""
+    return found & _PADS_ON_OTHER == _PADS_ON_OTHER
+
+
 def rotation_matrix(q: Array) -> Array:
     """Rotation matrix (3, 3) of a unit quaternion (x, y, z, w)."""
     x, y, z, w = q

@@ -41,13 +41,29 @@ class Tabletop(SceneTask):
     ----------
     environment : name of robosuite's environment.
     cleared : bodies that robosuite only clears away at reset; they leave the model.
-    support_body : body on which the object stands.
+    object_body, object_geoms : what is manipulated; ``other_geoms`` are of another object of the task.
+    support_bodies : tables and bins, first the one on which the object stands; the first geometry of each is its board.
     """
 
     environment: str
     cleared: tuple[str, ...] = ()
-    support_body = "table"
     support_m = TABLE_M
+    object_body: str
+    object_geoms: Sequence[str]
+    other_geoms: Sequence[str] = ()
+    support_bodies: Sequence[str] = ("table",)
+    roles: Mapping[str, str] = {
+        "success": "success",
+        "hand_x": "hand_x_m",
+        "hand_y": "hand_y_m",
+        "hand_z": "hand_z_m",
+        "object_x": "object_x_m",
+        "object_y": "object_y_m",
+        "finger_gap": "finger_gap_m",
+        "held": "grasped",
+        "collision": "collision",
+        "obstructed": "obstructed",
+    }
     control_hz = 20.0
 
     def __init__(
@@ -80,7 +96,7 @@ class Tabletop(SceneTask):
 
     @functools.cached_property
     def _support(self) -> int:
-        return int(self.model.body(self.support_body).id)
+        return int(self.model.body(self.support_bodies[0]).id)
 
     def controller(self, model: mujoco.MjModel, data: mujoco.MjData) -> Controller:
         """A new controller for one scene."""
@@ -91,6 +107,66 @@ class Tabletop(SceneTask):
         from workbench.envs.controllers.operational_space import OperationalSpace
 
         return OperationalSpace(model, data, self.cell)
+
+    def contacts(self, data: mujoco.MjData) -> int:
+        """What touches what now, as the bits of :func:`workbench.envs.observations.contacts`."""
+        from workbench.envs.observations import contacts
+
+        return int(contacts(data.contact.geom, self._marks, self.object_is_free))
+
+    def situation(self, data: mujoco.MjData, object_m: Array, found: int) -> dict[str, float]:
+        """The predicates that all of these tasks have, given the object's place (3,) and what touches what.
+
+        Contacts of the finger pads with the object, ``grasped`` (both), ``collision`` and ``obstructed`` as
+        :func:`workbench.envs.observations.contacts` has them, places of hand and object in the world, gap of the
+        fingers.
+        """
+        from workbench.envs.observations import COLLISION, LEFT_ON_OBJECT, OBSTRUCTED, RIGHT_ON_OBJECT, grasped
+
+        hand_x, hand_y, hand_z = data.site_xpos[self.grip_site].tolist()
+        left, right = self._finger_addresses
+        return {
+            "left_contact": float(found & LEFT_ON_OBJECT > 0),
+            "right_contact": float(found & RIGHT_ON_OBJECT > 0),
+            "grasped": float(grasped(found)),
+            "collision": float(found & COLLISION > 0),
+            "obstructed": float(found & OBSTRUCTED > 0),
+            "hand_x_m": hand_x,
+            "hand_y_m": hand_y,
+            "hand_z_m": hand_z,
+            "object_x_m": float(object_m[0]),
+            "object_y_m": float(object_m[1]),
+            "finger_gap_m": abs(float(data.qpos[left]) - float(data.qpos[right])),
+        }
+
+    @functools.cached_property
+    def _marks(self) -> Array:
+        """(geometries,) what each of them is; see :mod:`workbench.envs.observations`.
+
+        What of the robot cannot move, its mount, is an obstacle to it.
+        """
+        from workbench.envs.observations import FINGER, LEFT_PAD, OBJECT, OBSTACLE, OTHER, RIGHT_PAD, ROBOT, SUPPORT
+
+        model = self.model
+        bodies = model.geom_bodyid
+        robot = model.body_rootid[bodies] == model.body_rootid[model.site_bodyid[self.grip_site]]
+        marks = np.where(robot & (model.body_weldid[bodies] != 0), ROBOT, OBSTACLE)
+        named = {
+            FINGER: self.cell.finger_geoms,
+            LEFT_PAD: self.cell.left_pads,
+            RIGHT_PAD: self.cell.right_pads,
+            OBJECT: self.object_geoms,
+            OTHER: self.other_geoms,
+        }
+        for mark, names in named.items():
+            marks[[model.geom(name).id for name in names]] = mark
+        marks[[int(model.body(name).geomadr[0]) for name in self.support_bodies]] = SUPPORT
+        return marks.astype(np.int64)
+
+    @functools.cached_property
+    def _finger_addresses(self) -> tuple[int, int]:
+        left, right = self.finger_qpos.tolist()
+        return left, right
 
     def place_arm(self, qpos: Array, rng: np.random.Generator) -> None:
         """Draw the arm's joints at reset (normal, 0.02 rad) and put the fingers where they start."""

@@ -15,6 +15,7 @@ from workbench.metrics import (
     auroc,
     auroc_at,
     clopper_pearson,
+    confusion,
     delays_to_onset,
     detection_time,
     elapsed,
@@ -242,3 +243,17 @@ def test_paired_gain_needs_pairs():
     for one, two in (([], []), ([True], [True, False])):
         with pytest.raises(ValueError, match="pairs are needed"):
             paired_gain(np.array(one), np.array(two))
+
+
+def test_confusion_counts_what_was_injected_against_what_was_seen():
+    columns = {
+        "perturbation": np.array(["slip", "", "slip", "push+slip", "slip", ""], dtype=object),
+        "failure_mode": np.array(["drop", "", "drop", "", "", "stall"], dtype=object),
+    }
+    rows = confusion(columns)
+    assert [(row["perturbation"], row["failure_mode"], row["episodes"]) for row in rows] == [
+        ("", "", 1), ("", "stall", 1), ("push+slip", "", 1), ("slip", "", 1), ("slip", "drop", 2),
+    ]  # fmt: skip
+    assert sum(row["episodes"] for row in rows) == 6
+    assert confusion({"perturbation": [], "failure_mode": []}) == []
+    assert all(type(row["episodes"]) is int and type(row["failure_mode"]) is str for row in rows)

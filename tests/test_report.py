@@ -1,5 +1,6 @@
 # ruff: noqa: RUF001
 import copy
+import io
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -17,6 +18,7 @@ from workbench.report import (
     headlines,
     interval,
     marks,
+    mode_table,
     p_value,
     terminal_tables,
     write_report,
@@ -53,6 +55,14 @@ METRICS: Record = {
     "perturbed": [
         {"perturbation": "push", "episodes": 20, "successes": 15},
         {"perturbation": "slip<b>", "episodes": 20, "successes": 5},
+    ],
+    "modes": [
+        {"perturbation": "", "failure_mode": "", "episodes": 93},
+        {"perturbation": "", "failure_mode": "drop", "episodes": 7},
+        {"perturbation": "push", "failure_mode": "", "episodes": 15},
+        {"perturbation": "push", "failure_mode": "out of reach", "episodes": 5},
+        {"perturbation": "slip<b>", "failure_mode": "", "episodes": 5},
+        {"perturbation": "slip<b>", "failure_mode": "drop", "episodes": 15},
     ],
     "labels": {
         "failed": 20, "with_onset": 18, "median_onset": 64.0, "median_pnr": 110.0, "replay_max_abs_error": 0.0,
@@ -338,3 +348,34 @@ def test_a_histogram_counts_everything_once() -> None:
 def test_a_line_breaks_where_a_point_is_missing() -> None:
     line = charts.Line("a", [0, 1, 2, 3, 4], [0.0, 1.0, None, 1.0, 0.0])
     assert charts.line_chart([line], label="l", x_label="x", y_label="y").count("<polyline") == 2
+
+
+def test_modes_are_counted_against_what_was_injected(tmp_path: Path) -> None:
+    found = mode_table(METRICS)
+    assert found is not None
+    assert found["modes"] == ["drop", "out of reach"]  # the most frequent first
+    rows = [(row["name"], row["cells"], row["episodes"]) for row in found["rows"]]
+    assert rows == [
+        ("push", ["", "5", "15"], "20"),
+        ("slip<b>", ["15", "", "5"], "20"),
+        ("no fault", ["7", "", "93"], "100"),
+    ]
+    page = write_report(tmp_path / "page.html", METRICS, title="t", curves={}).read_text(encoding="utf-8")
+    table = page.split("What was injected, and what was seen")[1].split("</table>")[0]
+    assert re.findall(r'<th scope="col"[^>]*>(.*?)</th>', table) == [
+        "injected", "drop", "out<br>of<br>reach", "success", "episodes",
+    ]  # fmt: skip
+    assert "slip&lt;b&gt;" in table
+    assert re.findall(r'<td class="n">(.*?)</td>', table)[:4] == ["", "5", "15", "20"]
+    screen = Console(width=120, record=True, file=io.StringIO())
+    screen.print(*terminal_tables(METRICS, only=("modes",)))
+    assert "out of reach" in screen.export_text()
+
+
+def test_no_failure_no_table_of_modes(tmp_path: Path) -> None:
+    succeeded = [{"perturbation": "", "failure_mode": "", "episodes": 3}]
+    for metrics in ({}, {"modes": []}, {"modes": succeeded}):
+        assert mode_table(metrics) is None
+        assert terminal_tables(metrics, only=("modes",)) == []
+        page = write_report(tmp_path / "page.html", metrics, title="t", curves={}).read_text(encoding="utf-8")
+        assert "what was seen" not in page

@@ -30,6 +30,8 @@ class ToyTask:
     action_size: int = 1
     observation_sizes: Mapping[str, int] = dataclasses.field(default_factory=lambda: {"place": 1})
     trails: tuple[str, ...] = ()
+    commands_pose: bool = False
+    roles: Mapping[str, str] = dataclasses.field(default_factory=lambda: {"success": "success"})
 
     def plan(self, observation: Observation) -> Sequence[Keyframe]:
         return ()
@@ -90,8 +92,10 @@ class ToyScene:
         return {}
 
     def truth(self) -> Truth:
-        stage = int(self._place >= GOAL / 2) + int(self._place >= GOAL)
-        return Truth(self.observe(), {"broken": float(self._broken)}, stage, self._place >= GOAL)
+        success = self._place >= GOAL
+        stage = int(self._place >= GOAL / 2) + int(success)
+        predicates = {"broken": float(self._broken), "success": float(success)}
+        return Truth(self.observe(), predicates, stage, success)
 
     def injected(self) -> int:
         return min((int(r["breaks"]) for r in self._records if r["breaks"] <= self._step), default=-1)

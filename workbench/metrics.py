@@ -7,9 +7,10 @@ which goes through the same function.  Rates are of episodes, and every false-al
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -191,6 +192,20 @@ def paired_test(first: Array, second: Array) -> Record:
     discordant = only_first + only_second
     p_value = float(binomtest(only_first, discordant).pvalue) if discordant else 1.0
     return {"only_first": only_first, "only_second": only_second, "pairs": one.size, "p_value": p_value}
+
+
+def confusion(episodes: Mapping[str, Sequence[str] | Array]) -> list[Record]:
+    """What was injected against what was seen, counted: one row for each perturbation and failure mode that occur.
+
+    ``episodes`` holds the store's columns ``perturbation`` and ``failure_mode`` (N,).  Rows ``{"perturbation",
+    "failure_mode", "episodes"}`` are in the order of the names, perturbation first; "" is no perturbation, no failure.
+    """
+    pairs = zip(episodes["perturbation"], episodes["failure_mode"], strict=True)
+    counts = collections.Counter((str(injected), str(seen)) for injected, seen in pairs)
+    return [
+        {"perturbation": injected, "failure_mode": seen, "episodes": counts[injected, seen]}
+        for injected, seen in sorted(counts)
+    ]
 
 
 def monitor_row(

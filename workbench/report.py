@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from markupsafe import Markup
     from rich.console import RenderableType
 
-SECTIONS = ("policy", "perturbed", "tolerance", "joint", "labels", "monitors", "strategies")
+SECTIONS = ("policy", "perturbed", "modes", "tolerance", "joint", "labels", "monitors", "strategies")
 BASELINES = ("elapsed", "always")
 """Scores that look at no policy output; what a real score has to beat."""
 CONSTANT = "always"
@@ -73,6 +73,7 @@ def write_report(path: Path, metrics: Record, *, title: str, curves: Record) -> 
         "tolerances": tolerance_rows(metrics),
         "joint": joint_rows(metrics),
         "joint_columns": joint_columns(metrics),
+        "modes": mode_table(metrics),
         "labels": label_row(metrics),
         "monitors": monitor_rows(metrics),
         "promises": promises(metrics),
@@ -101,6 +102,7 @@ def terminal_tables(metrics: Record, only: Sequence[str] = SECTIONS) -> list[Ren
         "perturbed": _fault_table,
         "tolerance": _tolerance_table,
         "joint": _joint_table,
+        "modes": _mode_table,
         "labels": _label_table,
         "monitors": _monitor_table,
         "strategies": _strategy_table,
@@ -211,6 +213,29 @@ def _magnitude(value: float | None) -> str:
 def _confidence(rows: Sequence[Record]) -> str:
     """That of the first of several rows, which all have the same."""
     return percent(rows[0]["confidence"]) if rows else ""
+
+
+def mode_table(metrics: Record) -> Record | None:
+    """Perturbations against the failure modes that were seen, as ``modes`` and ``rows``; None if nothing failed.
+
+    The most frequent mode stands first; a cell is a count, empty for none.  Episodes without a fault stand last.
+    """
+    found = metrics.get("modes", [])
+    totals: dict[str, int] = {}
+    for row in found:
+        totals[row["failure_mode"]] = totals.get(row["failure_mode"], 0) + row["episodes"]
+    modes = sorted((mode for mode in totals if mode), key=lambda mode: (-totals[mode], mode))
+    if not modes:
+        return None
+    cells = {(row["perturbation"], row["failure_mode"]): row["episodes"] for row in found}
+    names = sorted({row["perturbation"] for row in found}, key=lambda name: (not name, name))
+    rows = []
+    for name in names:
+        counts = [cells.get((name, mode), 0) for mode in modes]
+        succeeded = cells.get((name, ""), 0)
+        shown = [str(number or "") for number in [*counts, succeeded]]
+        rows.append({"name": name or "no fault", "cells": shown, "episodes": str(sum(counts) + succeeded)})
+    return {"modes": modes, "rows": rows}
 
 
 def monitor_rows(metrics: Record) -> list[Record]:
@@ -598,6 +623,14 @@ def _label_table(metrics: Record) -> RenderableType | None:
 def _fault_table(metrics: Record) -> RenderableType | None:
     rows = [[row["name"], row["percent"], row["count"], row["interval"]] for row in fault_rows(metrics)]
     return table("faults", "fault|>success|>episodes|>95 % interval", rows)
+
+
+def _mode_table(metrics: Record) -> RenderableType | None:
+    found = mode_table(metrics)
+    if not found:
+        return None
+    columns = "|".join(["injected, and seen", *(f">{word}" for word in (*found["modes"], "success", "episodes"))])
+    return table("failure modes", columns, [[row["name"], *row["cells"], row["episodes"]] for row in found["rows"]])
 
 
 def _monitor_table(metrics: Record) -> RenderableType | None:

@@ -15,6 +15,7 @@ import numpy as np
 
 from workbench.config import digest
 from workbench.errors import ConfigError, DivergedError
+from workbench.modes import as_json, failure_mode, modes_of
 from workbench.types import (
     Array,
     Episode,
@@ -282,6 +283,7 @@ class _Slot:
     def episode(self, task: Task, policy: Policy) -> Episode:
         assert self.rows is not None
         steps, calls, memory = self.rows.arrays()
+        seen = steps["modes"] = modes_of(steps, task, self.diverged)
         launch = self.launch
         names = "+".join(record["name"] for record in launch.perturbations)
         record: Record = {
@@ -300,7 +302,8 @@ class _Slot:
             "length": len(steps["action"]),
             "success": self.succeeded,
             "outcome": self._outcome(),
-            "failure_mode": "" if self.succeeded else failure_mode(steps, self.diverged),
+            "failure_mode": "" if self.succeeded else failure_mode(seen),
+            "modes": as_json(seen),
             "t_inj": self.scene.injected(),
             "t_eff": -1,
             "t_on": -1,
@@ -325,18 +328,6 @@ class _Slot:
         if self.succeeded:
             return "perturbed success" if self.launch.perturbations else "success"
         return "failure"
-
-
-def failure_mode(steps: dict[str, Array], diverged: bool) -> str:
-    """What is seen from the predicates of a failed episode, whatever was injected."""
-    if diverged:
-        return "diverged"
-    grasped = steps.get("predicates/grasped")
-    if grasped is None:
-        return "timeout"
-    if not grasped.any():
-        return "missed grasp"
-    return "timeout" if grasped[-1] else "drop"
 
 
 class _Rows:

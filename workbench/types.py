@@ -160,6 +160,29 @@ class Shape:
     faces: Array
 
 
+ROLES: Mapping[str, str] = {
+    "success": "whether the task is done",
+    "hand_x": "position of the grip site (or of what moves the object) in the world, in metres",
+    "hand_y": "the same",
+    "hand_z": "the same",
+    "object_x": "position of the manipulated object in the world, in metres",
+    "object_y": "the same",
+    "grip_x": "where the object is taken hold of, in metres, if that is not its position",
+    "grip_y": "the same",
+    "object_up": "vertical part of the object's own z axis, -1 .. 1",
+    "height": "height of the object above what it stands on at the start, in metres, from wherever it is counted",
+    "hand_object_distance": "distance from the grip site to where the object is taken hold of, in metres",
+    "finger_gap": "distance between the fingers, in metres",
+    "held": "whether both finger pads touch the object",
+    "other_held": "whether both touch another object instead",
+    "at_target": "whether the object is where it is to go",
+    "target_distance": "horizontal distance of the object from there, in metres",
+    "collision": "whether the robot touches what it should not",
+    "obstructed": "whether the robot, or what it touches, touches something that may stop it",
+}
+"""Parts that a task's predicates can play in what its failure modes are read from."""
+
+
 class Task(Protocol):
     """A scene with a success predicate, ordered stages, a deadline and a plan of keyframes."""
 
@@ -200,6 +223,14 @@ class Task(Protocol):
 
     @property
     def predicate_names(self) -> Sequence[str]: ...
+    @property
+    def roles(self) -> Mapping[str, str]:
+        """Which of its predicates play which part of :data:`ROLES`: part -> name; ``success`` at the least.
+
+        Failure modes are read by these parts alone; one whose parts a task lacks is never seen on it.
+        """
+        ...
+
     @property
     def object_is_free(self) -> bool:
         """Whether the manipulated object hangs on nothing but a free joint."""
@@ -493,8 +524,9 @@ class Episode:
     ----------
     record : one row of ``episodes/``; the columns are :data:`EPISODE_COLUMNS`.
     steps : name -> (T, ...): ``obs/<key>``, ``action``, ``applied``, ``reward``, ``stage``, ``predicates/<key>``,
-        ``state`` (T, S), and if the task has cameras ``images/<camera>`` (T, H, W, 3) uint8, ``depth/<camera>`` and
-        ``segmentation/<camera>`` (T, H, W), as :meth:`Scene.images` gives them.
+        ``state`` (T, S), ``modes`` (T,) uint16 (see :mod:`workbench.modes`), and if the task has cameras
+        ``images/<camera>`` (T, H, W, 3) uint8, ``depth/<camera>`` and ``segmentation/<camera>`` (T, H, W), as
+        :meth:`Scene.images` gives them.
     calls : name -> (C, ...): ``step``, ``chunk``, ``samples``, ``embedding``, ``seconds``; may be empty.
     memory : (T, M) float64, the rest of every step's snapshot; M differs from episode to episode.
     """
@@ -521,7 +553,8 @@ EPISODE_COLUMNS: Mapping[str, type] = {
     "length": int,  # control steps
     "success": bool,
     "outcome": str,
-    "failure_mode": str,
+    "failure_mode": str,  # the one mode by which a failed episode is called; "" for a success
+    "modes": str,  # JSON list of {"mode", "step"}: every beginning of a failure mode, in order
     "t_inj": int,  # -1: never
     "t_eff": int,  # -1: not measured or none; so are the next eight
     "t_on": int,

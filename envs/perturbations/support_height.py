@@ -61,7 +61,7 @@ class SupportHeight(Specification):
         """Refuse tasks whose robot moves on the table itself."""
         super().check(task)
         mujoco_task: Any = task
-        if not hasattr(mujoco_task, "support_body"):
+        if not hasattr(mujoco_task, "support_bodies"):
             raise ConfigError(
                 f"perturbation {self.name} moves the table under the robot, and task {task.name}'s robot moves on it: "
                 "leave it out"

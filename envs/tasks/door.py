@@ -45,7 +45,6 @@ TURN_AHEAD_RAD, OPEN_AHEAD_RAD = 0.4, 0.12
 """How far ahead of where latch and hinge are the plan leads the gripper: far would lead it off the handle's arc."""
 GRIPPER_AHEAD = np.array([0.5, 0.5, -0.5, 0.5])
 """(x, y, z, w) of a grip site that points at the door and closes vertically; the rest of the episode is around it."""
-_LEFT, _RIGHT, _HANDLE = 1, 2, 3
 
 
 class Door(Tabletop):
@@ -84,6 +83,7 @@ class Door(Tabletop):
     object_geoms = ("Door_handle", "Door_handle_base")
     object_is_free = False
     trails = ("gripper0_right_eef", object_body)
+    roles: Mapping[str, str] = {**Tabletop.roles, "hand_object_distance": "gripper_handle_distance_m"}
 
     def edit(self, model: mujoco.MjModel, rng: np.random.Generator) -> None:
         """Draw where the door stands and how it is turned."""
@@ -118,21 +118,15 @@ class Door(Tabletop):
         }
 
     def predicates(self, data: mujoco.MjData) -> dict[str, float]:
-        """What the simulator knows: contacts of the finger pads, grasp, distance, angles and success.
+        """What the simulator knows: what all tables have, of the handle, distance, angles and success.
 
         ``latch_angle_rad`` is negative when the handle is turned upwards.
         """
-        from workbench.envs.observations import touching
-
-        pairs = data.contact.geom
-        left = touching(pairs, self._marks, _LEFT, _HANDLE)
-        right = touching(pairs, self._marks, _RIGHT, _HANDLE)
-        offset = self._handle_m(data) - data.site_xpos[self.grip_site]
+        handle = self._handle_m(data)
+        offset = handle - data.site_xpos[self.grip_site]
         hinge_rad, latch_rad = data.qpos[self._joints].tolist()
         return {
-            "left_contact": float(left),
-            "right_contact": float(right),
-            "grasped": float(left and right),
+            **self.situation(data, handle, self.contacts(data)),
             "gripper_handle_distance_m": float(np.sqrt(offset.dot(offset))),
             "latch_angle_rad": latch_rad,
             "hinge_angle_rad": hinge_rad,
@@ -185,11 +179,6 @@ class Door(Tabletop):
     def _joints(self) -> Array:
         """(2,) addresses of hinge and latch in qpos."""
         return self.qpos_of(("Door_hinge", self.object_joint))
-
-    @functools.cached_property
-    def _marks(self) -> Array:
-        """(geometries,) which of them are the left pad, the right pad and the handle."""
-        return self.marks_of(self.cell.left_pads, self.cell.right_pads, self.object_geoms)
 
 
 def _further(observation: Observation, rotation: Array, turn_rad: float, open_rad: float) -> tuple[Array, Array]:

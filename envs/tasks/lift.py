@@ -22,7 +22,6 @@ REACHED_M = 0.03
 HALF_SIZE_M = (0.020, 0.022)
 SPREAD_M = 0.03
 DENSITY_KG_M3 = 1000.0
-_LEFT, _RIGHT, _CUBE = 1, 2, 3
 
 
 class Lift(Tabletop):
@@ -56,6 +55,12 @@ class Lift(Tabletop):
     object_joint = "cube_joint0"
     object_geoms = ("cube_g0",)
     trails = ("gripper0_right_eef", object_body)
+    roles: Mapping[str, str] = {
+        **Tabletop.roles,
+        "height": "cube_height_m",
+        "object_up": "object_up",
+        "hand_object_distance": "gripper_cube_distance_m",
+    }
 
     def edit(self, model: mujoco.MjModel, rng: np.random.Generator) -> None:
         """Draw the cube's size."""
@@ -97,20 +102,14 @@ class Lift(Tabletop):
         }
 
     def predicates(self, data: mujoco.MjData) -> dict[str, float]:
-        """What the simulator knows: contacts of the finger pads, grasp, height, distance and success."""
-        from workbench.envs.observations import touching
-
+        """What the simulator knows: what all tables have, height, distance and success."""
         site, body = self.grip_site, self._cube
-        pairs = data.contact.geom
-        left = touching(pairs, self._marks, _LEFT, _CUBE)
-        right = touching(pairs, self._marks, _RIGHT, _CUBE)
         cube, grip = data.xpos[body], data.site_xpos[site]
         height = float(cube[2]) - TABLE_M - self.rise_m(data)
         offset = cube - grip
         return {
-            "left_contact": float(left),
-            "right_contact": float(right),
-            "grasped": float(left and right),
+            **self.situation(data, cube, self.contacts(data)),
+            "object_up": float(data.xmat[body, 8]),
             "cube_height_m": height,
             "gripper_cube_distance_m": float(np.sqrt(offset.dot(offset))),
             "success": float(height > LIFTED_M),
@@ -152,8 +151,3 @@ class Lift(Tabletop):
     @functools.cached_property
     def _cube_geom(self) -> int:
         return int(self.model.geom(self.object_geoms[0]).id)
-
-    @functools.cached_property
-    def _marks(self) -> Array:
-        """(geometries,) which of them are the left pad, the right pad and the cube."""
-        return self.marks_of(self.cell.left_pads, self.cell.right_pads, self.object_geoms)

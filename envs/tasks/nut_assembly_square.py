@@ -68,7 +68,6 @@ the other limit is as near."""
 TURN_RAD = 2.0
 """Most that a keyframe asks the hand to turn, well below half a turn, so that the way round is never in doubt."""
 UP = np.array([0.0, 0.0, 1.0])
-_LEFT, _RIGHT, _NUT = 1, 2, 3
 
 
 class NutAssemblySquare(Tabletop):
@@ -113,6 +112,16 @@ class NutAssemblySquare(Tabletop):
     support_m = TABLE_M
     receptacle = Receptacle("peg1", (0.0, 0.0, 0.1), 0.035)
     trails = ("gripper0_right_eef", object_body)
+    roles: Mapping[str, str] = {
+        **Tabletop.roles,
+        "height": "nut_height_m",
+        "object_up": "object_up",
+        "grip_x": "handle_x_m",
+        "grip_y": "handle_y_m",
+        "hand_object_distance": "gripper_handle_distance_m",
+        "at_target": "on_peg",
+        "target_distance": "nut_peg_distance_m",
+    }
 
     def edit(self, model: mujoco.MjModel, rng: np.random.Generator) -> None:
         """Nothing varies in the model: robosuite's nut has one size."""
@@ -141,30 +150,27 @@ class NutAssemblySquare(Tabletop):
         }
 
     def predicates(self, data: mujoco.MjData) -> dict[str, float]:
-        """What the simulator knows: contacts of the finger pads, grasp, height, distances, yaw, depth and success.
+        """What the simulator knows: what all tables have, height, distances, yaw, depth and success.
 
         ``nut_peg_distance_m`` is horizontal; ``nut_peg_yaw_rad`` is modulo a quarter turn, in 0 .. pi/4; ``on_peg`` is
         robosuite's rule, ``peg_depth_m`` how far the hole is below the peg's top, 0 unless the peg is in it.
         """
-        from workbench.envs.observations import touching
-
         body, peg_body = self._bodies
-        pairs = data.contact.geom
-        left = touching(pairs, self._marks, _LEFT, _NUT)
-        right = touching(pairs, self._marks, _RIGHT, _NUT)
         rise = np.array([0.0, 0.0, self.rise_m(data)])
         nut, peg, grip = (
             place - rise for place in (data.xpos[body], data.xpos[peg_body], data.site_xpos[self.grip_site])
         )
         rotation = data.xmat[body].reshape(3, 3)
+        handle = nut + HANDLE_M * rotation[:, 0]
         distance = float(np.linalg.norm(nut - grip))
         on_peg = is_on_peg(nut, peg)
         return {
-            "left_contact": float(left),
-            "right_contact": float(right),
-            "grasped": float(left and right),
+            **self.situation(data, nut, self.contacts(data)),
+            "object_up": float(rotation[2, 2]),
             "nut_height_m": float(nut[2]) - TABLE_M,
-            "gripper_handle_distance_m": float(np.linalg.norm(nut + HANDLE_M * rotation[:, 0] - grip)),
+            "handle_x_m": float(handle[0]),
+            "handle_y_m": float(handle[1]),
+            "gripper_handle_distance_m": float(np.linalg.norm(handle - grip)),
             "gripper_nut_distance_m": distance,
             "nut_peg_distance_m": float(np.hypot(*(nut - peg)[:2])),
             "nut_peg_yaw_rad": from_quarter(float(np.arctan2(rotation[1, 0], rotation[0, 0]))),
@@ -241,11 +247,6 @@ class NutAssemblySquare(Tabletop):
     def _bodies(self) -> tuple[int, int]:
         """Indices of the bodies of the nut and of its peg."""
         return int(self.model.body(self.object_body).id), int(self.model.body("peg1").id)
-
-    @functools.cached_property
-    def _marks(self) -> Array:
-        """(geometries,) which of them are the left pad, the right pad and the nut."""
-        return self.marks_of(self.cell.left_pads, self.cell.right_pads, self.object_geoms)
 
 
 def is_on_peg(nut_m: Array, peg_m: Array) -> bool:

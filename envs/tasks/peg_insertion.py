@@ -79,7 +79,6 @@ friction in the arm's joints stops it 1 mm short of a goal that lies no further.
 LOWERING_M = 0.012
 """How far below the present height the goal is while the peg is let down."""
 WRIST_SITE = "gripper0_right_ft_frame"
-_LEFT, _RIGHT, _PEG, _BOARD = 1, 2, 3, 4
 
 
 class PegInsertion(Tabletop):
@@ -133,7 +132,16 @@ class PegInsertion(Tabletop):
     board_body = "board_main"
     board_geoms = ("board_g0", "board_g1", "board_g2", "board_g3")
     receptacle = Receptacle(board_body, (0.0, 0.0, HOLE_DEPTH_M), 0.02)
+    other_geoms = board_geoms
     trails = ("gripper0_right_eef", object_body)
+    roles: Mapping[str, str] = {
+        **Tabletop.roles,
+        "height": "peg_height_m",
+        "object_up": "object_up",
+        "hand_object_distance": "gripper_peg_distance_m",
+        "at_target": "success",
+        "target_distance": "peg_hole_distance_m",
+    }
 
     def __init__(
         self,
@@ -193,7 +201,7 @@ class PegInsertion(Tabletop):
         }
 
     def predicates(self, data: mujoco.MjData) -> dict[str, float]:
-        """What the simulator knows: contacts, grasp, where the peg is with respect to the hole, and success.
+        """What the simulator knows: what all tables have, where the peg is with respect to the hole, and success.
 
         ``peg_height_m`` is that of the peg's centre above where it is when the peg stands on the table.
         ``peg_hole_distance_m`` is the horizontal distance of the peg's lower end from the hole's middle, ``tilt_rad``
@@ -201,11 +209,9 @@ class PegInsertion(Tabletop):
         ``insertion_depth_m`` is how far the lower end is below the board's top, 0 where it is not in the hole.
         ``contact_force_n`` is the size of the net force of the board on the peg, mean over the control step.
         """
-        from workbench.envs.observations import quarter_yaw, touching
+        from workbench.envs.observations import OBJECT_ON_OTHER, quarter_yaw
 
-        pairs, marks = data.contact.geom, self._marks
-        left = touching(pairs, marks, _LEFT, _PEG)
-        right = touching(pairs, marks, _RIGHT, _PEG)
+        found = self.contacts(data)
         centre, axis = data.xpos[self._peg], data.xmat[self._peg][2::3]
         offset = centre + GRIP_ABOVE_M * upward(axis) - data.site_xpos[self.grip_site]
         below = lower_end(centre, axis) - data.xpos[self._board]
@@ -213,11 +219,11 @@ class PegInsertion(Tabletop):
         depth = max(HOLE_DEPTH_M - float(below[2]), 0.0) if beside < PEG_HALF_M[0] else 0.0
         turn = quarter_between(quarter_turn(data.xmat[self._peg]), quarter_yaw(data.xmat[self._board]))
         force = data.userdata[6:9]
+        situation = self.situation(data, centre, found)
         return {
-            "left_contact": float(left),
-            "right_contact": float(right),
-            "grasped": float(left and right),
-            "board_contact": float(touching(pairs, marks, _PEG, _BOARD)),
+            **situation,
+            "object_up": float(axis[2]),
+            "board_contact": float(found & OBJECT_ON_OTHER > 0),
             "peg_height_m": float(centre[2]) - TABLE_M - float(PEG_HALF_M[2]) - self.rise_m(data),
             "gripper_peg_distance_m": float(np.sqrt(offset.dot(offset))),
             "peg_hole_distance_m": beside,
@@ -296,11 +302,6 @@ class PegInsertion(Tabletop):
     def _board(self) -> int:
         """Index of the board's body, in the small model."""
         return int(self.model.body(self.board_body).id)
-
-    @functools.cached_property
-    def _marks(self) -> Array:
-        """(geometries,) which of them are the left pad, the right pad, the peg and the board."""
-        return self.marks_of(self.cell.left_pads, self.cell.right_pads, self.object_geoms, self.board_geoms)
 
 
 def _standing_up(observation: Observation, held_m: Array, high_m: float) -> tuple[Keyframe, Keyframe, Keyframe]:

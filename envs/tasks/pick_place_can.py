@@ -53,7 +53,6 @@ GRIP_ABOVE_M = 0.015
 """How far above an upright can's centre the plan takes hold: at the centre, the hand sits on the wall of the bin."""
 RETREAT_M = np.array([0.0, 0.0, 0.1])
 """From where the can was let go to the end of the plan."""
-_LEFT, _RIGHT, _CAN = 1, 2, 3
 
 
 class PickPlaceCan(Tabletop):
@@ -95,10 +94,18 @@ class PickPlaceCan(Tabletop):
     """Body that is manipulated, for perturbations; with its joint and geometries."""
     object_joint = "Can_joint0"
     object_geoms = ("Can_g0",)
-    support_body = "bin1"
+    support_bodies = ("bin1", "bin2")
     support_m = FLOOR_M
     receptacle = Receptacle("bin2", (0.05, 0.06, FLOOR_M - 0.8), 0.03)
     trails = ("gripper0_right_eef", object_body)
+    roles: Mapping[str, str] = {
+        **Tabletop.roles,
+        "height": "can_height_m",
+        "object_up": "object_up",
+        "hand_object_distance": "gripper_can_distance_m",
+        "at_target": "in_bin",
+        "target_distance": "can_target_distance_m",
+    }
 
     def edit(self, model: mujoco.MjModel, rng: np.random.Generator) -> None:
         """Nothing varies in the model: robosuite's can has one size."""
@@ -126,24 +133,18 @@ class PickPlaceCan(Tabletop):
         }
 
     def predicates(self, data: mujoco.MjData) -> dict[str, float]:
-        """What the simulator knows: contacts of the finger pads, grasp, height, distances, bin and success.
+        """What the simulator knows: what all tables have, height, distances, bin and success.
 
         ``can_height_m`` is above the can's upright place, ``can_target_distance_m`` is horizontal and from the plan's
         target, ``can_bin_distance_m`` horizontal and from the centre of the can's quarter of the bin.
         """
-        from workbench.envs.observations import touching
-
-        pairs = data.contact.geom
-        left = touching(pairs, self._marks, _LEFT, _CAN)
-        right = touching(pairs, self._marks, _RIGHT, _CAN)
         rise = np.array([0.0, 0.0, self.rise_m(data)])
         can = data.xpos[self._can] - rise
         distance = float(np.linalg.norm(can - (data.site_xpos[self.grip_site] - rise)))
         inside = in_bin(can)
         return {
-            "left_contact": float(left),
-            "right_contact": float(right),
-            "grasped": float(left and right),
+            **self.situation(data, can, self.contacts(data)),
+            "object_up": float(data.xmat[self._can, 8]),
             "can_height_m": float(can[2]) - UPRIGHT_M,
             "gripper_can_distance_m": distance,
             "can_target_distance_m": float(np.hypot(*(can - TARGET_M)[:2])),
@@ -199,11 +200,6 @@ class PickPlaceCan(Tabletop):
     def _can(self) -> int:
         """Index of the can's body."""
         return int(self.model.body(self.object_body).id)
-
-    @functools.cached_property
-    def _marks(self) -> Array:
-        """(geometries,) which of them are the left pad, the right pad and the can."""
-        return self.marks_of(self.cell.left_pads, self.cell.right_pads, self.object_geoms)
 
 
 def in_bin(can_m: Array, target_m: Array = TARGET_M) -> bool:

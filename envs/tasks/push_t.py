@@ -36,7 +36,7 @@ ALIGNED, HALF_COVERED = 0.8, 0.5
 MARGIN = 0.15
 """Part of what is not asked for of the goal's area that the plan wants covered nevertheless."""
 SHIFT_TURNS_RAD = np.deg2rad([turn for size in range(0, 181, 15) for turn in (size, -size)])
-_PUSHER, _T = 1, 2
+_WALL, _PUSHER, _T = 0, 1, 2
 
 
 class PushT(SceneTask):
@@ -77,6 +77,14 @@ class PushT(SceneTask):
     object_geoms = ("bar", "stem")
     finger_geoms = ("pusher",)
     trails = ("pusher", object_body)
+    roles: Mapping[str, str] = {
+        "success": "success",
+        "hand_x": "pusher_x_m",
+        "hand_y": "pusher_y_m",
+        "object_x": "block_x_m",
+        "object_y": "block_y_m",
+        "obstructed": "obstructed",
+    }
 
     def __init__(
         self,
@@ -127,16 +135,26 @@ class PushT(SceneTask):
         }
 
     def predicates(self, data: mujoco.MjData) -> dict[str, float]:
-        """What the simulator knows: contact, coverage, distance and angle to the goal, and success."""
+        """What the simulator knows: contact, coverage, places, distance and angle to the goal, and success.
+
+        ``obstructed`` is whether the disc touches anything, T or wall.
+        """
         from workbench.envs.observations import touching
         from workbench.envs.pushing.coverage import coverage
 
-        _, block = self._bodies
+        pusher, block = self._bodies
+        pairs, (pusher_x, pusher_y) = data.contact.geom, data.xpos[pusher, :2].tolist()
+        touched = touching(pairs, self._marks, _PUSHER, _T)
         position, rotation = data.xpos[block], data.xmat[block]
         x, y, yaw = position[0], position[1], np.arctan2(rotation[3], rotation[0])
         covered = coverage(np.array([x, y, yaw]), GOAL)
         return {
-            "contact": float(touching(data.contact.geom, self._marks, _PUSHER, _T)),
+            "contact": float(touched),
+            "obstructed": float(touched or touching(pairs, self._marks, _PUSHER, _WALL)),
+            "pusher_x_m": pusher_x,
+            "pusher_y_m": pusher_y,
+            "block_x_m": float(x),
+            "block_y_m": float(y),
             "coverage": covered,
             "goal_distance_m": float(np.hypot(x - GOAL[0], y - GOAL[1])),
             "yaw_error_rad": float(abs((yaw - GOAL[2] + np.pi) % (2 * np.pi) - np.pi)),
@@ -200,7 +218,7 @@ class PushT(SceneTask):
 
     @functools.cached_property
     def _marks(self) -> Array:
-        """(geometries,) which of them are the pusher and the T."""
+        """(geometries,) which of them are the pusher and the T; of the rest, it touches the walls alone."""
         return self.marks_of(self.finger_geoms, self.object_geoms)
 
 

@@ -31,7 +31,6 @@ PLACED_M = 0.004
 """Gap between the cubes below which the fingers let go."""
 CROWDED_M = 0.12
 """Distance of the cubes below which an open finger might come down on B."""
-_LEFT, _RIGHT, _A, _B = 1, 2, 3, 4
 
 
 class Stack(Tabletop):
@@ -68,7 +67,17 @@ class Stack(Tabletop):
     object_joint = "cubeA_joint0"
     object_geoms = ("cubeA_g0",)
     receptacle = Receptacle("cubeB_main", (0.0, 0.0, HALF_B_M), 0.02)
+    other_geoms = ("cubeB_g0",)
     trails = ("gripper0_right_eef", object_body)
+    roles: Mapping[str, str] = {
+        **Tabletop.roles,
+        "height": "cube_a_height_m",
+        "object_up": "object_up",
+        "hand_object_distance": "gripper_cube_distance_m",
+        "other_held": "other_grasped",
+        "at_target": "on_b",
+        "target_distance": "cubes_horizontal_distance_m",
+    }
 
     def edit(self, model: mujoco.MjModel, rng: np.random.Generator) -> None:
         """Nothing: robosuite's sizes do not vary here."""
@@ -99,27 +108,31 @@ class Stack(Tabletop):
         }
 
     def predicates(self, data: mujoco.MjData) -> dict[str, float]:
-        """What the simulator knows: contacts of pads and cubes, grasp, heights, distances and success."""
-        from workbench.envs.observations import touching
+        """What the simulator knows: what all tables have, contacts with B, heights, distances and success.
 
-        pairs = data.contact.geom
-        left = touching(pairs, self._marks, _LEFT, _A)
-        right = touching(pairs, self._marks, _RIGHT, _A)
-        together = touching(pairs, self._marks, _A, _B)
+        ``on_b`` is robosuite's success but for the fingers, which may still hold A.
+        """
+        from workbench.envs.observations import OBJECT_ON_OTHER, other_grasped
+
+        found = self.contacts(data)
+        situation = self.situation(data, data.xpos[self._cubes[0]], found)
+        together = found & OBJECT_ON_OTHER > 0
         a, b = (data.xpos[body] for body in self._cubes)
         rise = self.rise_m(data)
         height = float(a[2]) - TABLE_M - rise
+        on_b = together and height > LIFTED_M
         across, offset = a[:2] - b[:2], a - data.site_xpos[self.grip_site]
         return {
-            "left_contact": float(left),
-            "right_contact": float(right),
-            "grasped": float(left and right),
+            **situation,
+            "object_up": float(data.xmat[self._cubes[0], 8]),
+            "other_grasped": float(other_grasped(found)),
             "cubes_contact": float(together),
             "cube_a_height_m": height,
             "cube_b_height_m": float(b[2]) - TABLE_M - rise,
             "cubes_horizontal_distance_m": float(np.sqrt(across.dot(across))),
             "gripper_cube_distance_m": float(np.sqrt(offset.dot(offset))),
-            "success": float(together and height > LIFTED_M and not (left and right)),
+            "on_b": float(on_b),
+            "success": float(on_b and not situation["grasped"]),
         }
 
     def reached(self, predicates: Mapping[str, float]) -> int:
@@ -183,11 +196,6 @@ class Stack(Tabletop):
     def _cubes(self) -> tuple[int, int]:
         """Indices of the bodies of A and B."""
         return int(self.model.body(self.object_body).id), int(self.model.body("cubeB_main").id)
-
-    @functools.cached_property
-    def _marks(self) -> Array:
-        """(geometries,) which of them are the left pad, the right pad, A and B."""
-        return self.marks_of(self.cell.left_pads, self.cell.right_pads, self.object_geoms, ("cubeB_g0",))
 
 
 def _release(position_m: Array, rotation: Array) -> tuple[Keyframe, Keyframe]:

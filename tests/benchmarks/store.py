@@ -45,7 +45,7 @@ def episode(number: int) -> Episode:
     record = {name: kind() for name, kind in EPISODE_COLUMNS.items()} | {
         "uid": f"0:{number}:ab12cd34", "index": number, "seed": 0, "split": "train", "task": "lift", "model": "0123",
         "instruction": "lift the cube", "policy": "diffusion", "perturbation": "slip", "perturbations": faults,
-        "length": T, "success": number % 2 == 0, "t_inj": number % 60,
+        "length": T, "success": number % 2 == 0, "modes": "[]", "t_inj": number % 60,
     }  # fmt: skip
     return Episode(record=record, steps=steps, calls=calls, memory=walk(T, M))
 

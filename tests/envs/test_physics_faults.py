@@ -476,7 +476,9 @@ def test_support_height_moves_all_that_stands_and_it_stays(task, offset_m):
         assert scene.task.rise_m(scene.data) == pytest.approx(offset_m if records else 0.0, abs=1e-12)
     moved = heights[1][scene.task.object_body] - heights[0][scene.task.object_body]
     assert moved == pytest.approx(offset_m, abs=2e-4)
-    assert heights[1][scene.task.support_body] - heights[0][scene.task.support_body] == pytest.approx(offset_m)
+    assert heights[1][scene.task.support_bodies[0]] - heights[0][scene.task.support_bodies[0]] == pytest.approx(
+        offset_m
+    )
     assert heights[1]["robot0_base"] == heights[0]["robot0_base"]
     assert judged[0].success == judged[1].success
     key = next((key for key in judged[0].predicates if key.endswith("height_m")), None)

@@ -25,6 +25,7 @@ def episode(number: int, length: int, *, cameras: bool = True, **record: object)
         "applied": rng.random((length, 4)),
         "reward": np.arange(length, dtype=np.float64),
         "stage": np.arange(length) // 3,
+        "modes": np.arange(length).astype(np.uint16) % 4,
     }
     if cameras:
         steps["images/front"] = rng.integers(0, 255, (length, 6, 8, 3), dtype=np.uint8)
@@ -32,9 +33,9 @@ def episode(number: int, length: int, *, cameras: bool = True, **record: object)
         "uid": f"0:{number}:x", "index": number, "seed": 0, "split": "test", "task": "lift", "model": "m",
         "instruction": "stack" if number == 1 else "lift", "policy": "flow", "perturbation": "slip",
         "perturbations": json.dumps([{"name": "slip"}]), "length": length, "success": False, "outcome": "partial",
-        "failure_mode": "slip", "t_inj": -1, "t_eff": -1, "t_on": -1, "t_on_low": -1, "t_on_high": -1, "t_pnr": -1,
-        "t_pnr_low": -1, "t_pnr_high": -1, "t_dec": -1, "t_dec_end": -1, "t_dec_by": "", "responsibility": 0.0,
-        "responsibility_low": 0.0, "responsibility_high": 0.0, "twin": "",
+        "failure_mode": "slip", "modes": "[]", "t_inj": -1, "t_eff": -1, "t_on": -1, "t_on_low": -1, "t_on_high": -1,
+        "t_pnr": -1, "t_pnr_low": -1, "t_pnr_high": -1, "t_dec": -1, "t_dec_end": -1, "t_dec_by": "",
+        "responsibility": 0.0, "responsibility_low": 0.0, "responsibility_high": 0.0, "twin": "",
     }  # fmt: skip
     return Episode(row | record, steps, {}, np.zeros((length, 0)))
 
@@ -73,7 +74,7 @@ def test_indices_tie_frames_episodes_and_tasks_together(tmp_path: Path, episodes
     assert read.episodes["dataset_from_index"] == [0, *ends[:-1].tolist()]
     assert [read.tasks[frames["task_index"][start]] for start in (0, 5, 12)] == ["lift", "stack", "lift"]
     assert set(frames) == set(read.info["features"]) == set(read.stats)
-    for name in ("index", "episode_index", "frame_index", "task_index", "failure.stage"):
+    for name in ("index", "episode_index", "frame_index", "task_index", "failure.stage", "failure.modes"):
         assert frames[name].dtype == np.int64, name
     assert frames["timestamp"].dtype == np.float32
 

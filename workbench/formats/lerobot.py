@@ -31,9 +31,9 @@ DATA_PATH = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
 EPISODES_PATH = "meta/episodes/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
 QUANTILES = {"q01": 0.01, "q10": 0.10, "q50": 0.50, "q90": 0.90, "q99": 0.99}
 EPISODE_COLUMNS = (
-    "uid", "split", "success", "outcome", "failure_mode", "perturbation", "perturbations", "t_inj", "t_eff", "t_on",
-    "t_on_low", "t_on_high", "t_pnr", "t_pnr_low", "t_pnr_high", "t_dec", "t_dec_end", "t_dec_by", "responsibility",
-    "responsibility_low", "responsibility_high", "twin", "policy", "seed", "index",
+    "uid", "split", "success", "outcome", "failure_mode", "modes", "perturbation", "perturbations", "t_inj", "t_eff",
+    "t_on", "t_on_low", "t_on_high", "t_pnr", "t_pnr_low", "t_pnr_high", "t_dec", "t_dec_end", "t_dec_by",
+    "responsibility", "responsibility_low", "responsibility_high", "twin", "policy", "seed", "index",
 )  # fmt: skip
 """Columns of the store's ``episodes/`` that go to ``meta/episodes`` as ``failure.<column>``."""
 
@@ -313,6 +313,7 @@ def _outcomes(episode: Episode) -> Mapping[str, Array]:
         "next.done": last,
         "next.success": last & bool(record["success"]),
         "failure.stage": np.asarray(episode.steps["stage"], np.int64),
+        "failure.modes": np.asarray(episode.steps["modes"], np.int64),
         **{f"failure.{name}": _since(int(record[event]), length) for name, event in flags.items()},
     }
 

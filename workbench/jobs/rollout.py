@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from workbench.config import Run, build
 from workbench.crew import advance_all, batches, crew, header, try_cameras, write_episodes
 from workbench.errors import ConfigError, StoreError, UnknownNameError
+from workbench.metrics import confusion
 from workbench.progress import console, progress
 from workbench.report import terminal_tables
 from workbench.rollout import Launch
@@ -44,7 +45,7 @@ def run(run: Run, episodes: Mapping[str, int], one_each: bool) -> None:
     store = Store.open(run.store)
     outcomes = dict(zip(store.uids, store.episodes["outcome"], strict=True))
     run.update_metrics(**summary(store.episodes), store=run.shown(run.store))
-    console.print(*terminal_tables(run.metrics(), only=("policy", "perturbed")))
+    console.print(*terminal_tables(run.metrics(), only=("policy", "perturbed", "modes")))
     console.print(f"store: {run.shown(run.store)}")
     if diverged := [launch.uid for launch in launches if outcomes[launch.uid] == "diverged"]:
         console.print(
@@ -99,7 +100,7 @@ def roll_batch(batch: Batch) -> list[Record]:
 
 
 def summary(episodes: Mapping[str, Array]) -> Record:
-    """Counts of the test split: nominal, and by perturbation."""
+    """Counts of the test split: nominal, by perturbation, and by perturbation and failure mode."""
     test = [row for row, split in enumerate(episodes["split"]) if split == "test"]
     counts: dict[str, list[bool]] = {}
     channels: dict[str, str] = {}
@@ -114,4 +115,5 @@ def summary(episodes: Mapping[str, Array]) -> Record:
             {"perturbation": name, "channel": channels[name], "episodes": len(successes), "successes": sum(successes)}
             for name, successes in sorted(counts.items())
         ],
+        "modes": confusion({name: [episodes[name][row] for row in test] for name in ("perturbation", "failure_mode")}),
     }
