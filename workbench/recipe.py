@@ -43,6 +43,7 @@ class Recipe:
     licence : SPDX identifier.
     policy : name of the policy group's file that is rolled.
     tasks : names of tasks.
+    cameras : of the tasks, as ``task.cameras`` takes them; None for no images.
     nominal : split -> episodes without a fault.
     least, most : split -> episodes of every cell: so many at first, and at most.
     failures : how many failed episodes a cell of a split should have, if ``most`` allows.
@@ -57,6 +58,7 @@ class Recipe:
     licence: str
     policy: str
     tasks: tuple[str, ...]
+    cameras: Record | None
     nominal: Mapping[Split, int]
     least: Mapping[Split, int]
     most: Mapping[Split, int]
@@ -77,7 +79,7 @@ class Recipe:
         for key in given:
             if key not in known:
                 raise UnknownNameError(f"key of {path.name}", key, known)
-        if missing := [key for key in known if key not in given and key not in ("search", "limits")]:
+        if missing := [key for key in known if key not in given and key not in ("cameras", "search", "limits")]:
             raise ConfigError(f"{path.name} says nothing about {', '.join(missing)}")
         return cls(
             name=path.stem,
@@ -85,6 +87,7 @@ class Recipe:
             licence=str(given["licence"]),
             policy=str(given["policy"]),
             tasks=tuple(given["tasks"]),
+            cameras=given.get("cameras"),
             nominal=_counts(path, "nominal", given["nominal"]),
             least=_counts(path, "least", given["least"]),
             most=_counts(path, "most", given["most"]),

@@ -36,7 +36,7 @@ def _dofs(model: mujoco.MjModel, name: str) -> Array:
 
 
 class Damping(Specification):
-    """A stiff hinge: a door that wants oil, or one with a closer (no source found).
+    """A stiff hinge: a door that wants oil, or one with a closer (source: none found).
 
     Parameters
     ----------

@@ -39,7 +39,7 @@ def _furniture(scene: MujocoScene) -> Array:
 
 
 class SupportHeight(Specification):
-    """A table that was set up too high or too low (no source found).
+    """A table that was set up too high or too low (source: none found).
 
     Parameters
     ----------

@@ -29,7 +29,7 @@ class SupportTiltEffect(Effect):
 
 
 class SupportTilt(Specification):
-    """A table, and the robot that is screwed to it, that is not level (no source found).
+    """A table, and the robot that is screwed to it, that is not level (source: none found).
 
     The world is drawn level and gravity turned instead.  The controller compensates gravity as it is, so the arm does
     not sag; what is not held slides where the tangent of the angle exceeds its friction, or rolls.

@@ -18,8 +18,10 @@ from workbench.envs.perturbation import Effect, Magnitude, describe, effect_of
 from workbench.envs.scene import MujocoScene
 from workbench.envs.tasks.door import Door
 from workbench.envs.tasks.lift import Lift
+from workbench.envs.tasks.nut_assembly_square import NutAssemblySquare
 from workbench.envs.tasks.peg_insertion import PegInsertion
 from workbench.envs.tasks.pick_place_can import PickPlaceCan
+from workbench.envs.tasks.push_t import PushT
 from workbench.envs.tasks.stack import Stack
 from workbench.errors import ConfigError, UnknownNameError
 from workbench.policies.expert import Expert
@@ -37,6 +39,8 @@ TASKS = {
     "pick_place_can": PickPlaceCan,
     "door": Door,
     "peg_insertion": PegInsertion,
+    "nut_assembly_square": NutAssemblySquare,
+    "push_t": PushT,
 }
 CHANNELS = {"keyframe", "action", "physics", "observation", "language", "policy", "trigger"}
 STREAM = Stream(seed=5, episode=7)
@@ -119,6 +123,7 @@ class Trace:
                 "instruction": scene.instruction().encode(),
                 "settings": json.dumps(scene.settings()).encode(),
                 "queue": scene.queue(chunk, 2).tobytes(),
+                "bodies": b"".join(place.tobytes() for place, _ in scene.body_poses().values()),
             }
         )
         self.states.append(snapshot.state.tobytes())
@@ -170,7 +175,7 @@ def ends(record) -> int:
 
 def edited_bytes(scene: MujocoScene) -> bytes:
     """All that edits may change: the model and the controller's gains."""
-    buffer = np.empty(mujoco.mj_sizeModel(scene.model), np.uint8)
+    buffer = np.zeros(mujoco.mj_sizeModel(scene.model), np.uint8)
     mujoco.mj_saveModel(scene.model, None, buffer)
     return buffer.tobytes() + scene.gains.tobytes()
 
@@ -337,11 +342,11 @@ def test_it_is_over_when_its_time_is(record, reference):
 @pytest.mark.parametrize("episode", range(3))
 def test_undo_is_exact(record, reference, episode):
     """Of several magnitudes: dividing by a factor undoes a product exactly for some of them only."""
-    scene, stream = reference.scene, Stream(0, episode)
+    scene, stream, end = reference.scene, Stream(0, episode), ends(record)
     again = build(record["name"]).draw(stream, reference.task)
     scene.begin(stream, [again | {key: record[key] for key in NOW}])
     before, edited = edited_bytes(scene), False
-    for action in reference.actions[: ends(record)]:
+    for action in reference.actions[:end]:
         scene.step(action)
         edited |= edited_bytes(scene) != before
     assert edited == (kind_of(record["name"]).effect.edit is not Effect.edit)
@@ -385,3 +390,21 @@ def test_other_faults_leave_its_draws_and_noise_alone(record, reference):
     others = [name for name in NAMES if name != record["name"] and reference_for(name) is reference][:12]
     idle = [build(name).draw(STREAM, reference.task) | LATER for name in others]
     assert reference.run([*idle[:6], record, *idle[6:]]).all() == reference.run([record]).all()
+
+
+@pytest.mark.parametrize("task", [task for task in TASKS if "with" not in task and task != "lift"])
+def test_on_other_tasks_it_replays_and_restores_unless_it_is_refused(name, task):
+    reference = reference_of(task)
+    try:
+        drawn = build(name).draw(STREAM, reference.task)
+    except (ConfigError, UnknownNameError):
+        return
+    record = drawn | NOW | ({"duration_steps": 1} if drawn["duration_steps"] == 1 else {})
+    whole, scene = reference.run([record]), reference.scene
+    assert whole.all(0, START) == reference.trace.all(0, START)
+    scene.begin(STREAM, [record])
+    for action in reference.actions[: START + 5]:
+        scene.step(action)
+    other = reference.task.scene()
+    branch = Trace(other, other.restore(scene.snapshot())).go_on(reference.actions[START + 5 :])
+    assert branch.all() == whole.all(START + 5)

@@ -38,7 +38,8 @@ def kind(name: str):
     return getattr(importlib.import_module(module), cls)
 
 
-NAMES = [name for name in PARTS if kind(name).channel == "keyframe"]
+OF_GOAL_OR_SEQUENCE = {"wrong_object", "wrong_target", "step_omitted", "step_duplicated", "wrong_order"}
+NAMES = [name for name in PARTS if kind(name).channel == "keyframe" and name not in OF_GOAL_OR_SEQUENCE]
 
 
 def drawn(task, name: str, **changes):

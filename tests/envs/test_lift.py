@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from workbench.envs.observations import GRIPPER_DOWN, quarter_yaw, quaternion, rotation_matrix
+from workbench.envs.props import parked, with_props
+from workbench.envs.robosuite_model import INSIDE_M
 from workbench.envs.stepper import copy_model
 from workbench.envs.tasks.lift import Lift
 from workbench.types import Stream
@@ -33,11 +35,11 @@ def place_cube(scene, position_m, yaw_rad=0.0) -> None:
 @pytest.mark.parametrize("half_size_m", [(0.020, 0.021, 0.022), (0.022, 0.0213, 0.0201), (0.0207, 0.022, 0.0205)])
 def test_resizing_is_compiling(lift, scene, half_size_m):
     """Every number of the model is what MuJoCo's compiler makes of a cube of that size."""
-    specification = mujoco.MjSpec.from_string(lift.cell.xml)
+    specification = mujoco.MjSpec.from_string(with_props(lift.cell.xml, INSIDE_M))
     for mesh in specification.meshes:
         mesh.file = str(assets() / mesh.file)
     specification.geom("cube_g0").size = half_size_m
-    compiled = specification.compile()
+    compiled = parked(specification.compile())
     copy_model(scene.model, lift.cell.compiled())
     lift.resize(scene.model, np.array(half_size_m))
     mujoco.mj_setConst(scene.model, scene.data)

@@ -72,7 +72,9 @@ def task_run(run: Run, recipe: Recipe, task: str, checkpoints: str) -> Run:
     asked = [word for word in words_asked() if not word.lstrip("+").startswith(("job", "task=", "experiment"))]
     chosen = [f"task={task}", f"policy={recipe.policy}", f"perturbation=[{','.join(recipe.perturbations)}]"]
     own = [f"name={run.name}", f"store={run.config['store']}-{task}", f"checkpoint={checkpoints.format(task=task)}"]
-    return Run(compose(["job=synthesize", *chosen, *asked, *own]), run.root)
+    config = compose(["job=synthesize", *chosen, *asked, *own])
+    config["task"]["cameras"] = config["task"].get("cameras") or recipe.cameras
+    return Run(config, run.root)
 
 
 # Magnitudes
