@@ -155,6 +155,18 @@ def test_a_lifted_object_that_falls_away_from_its_target_is_dropped(told):
     assert rows_of(steps, "drop") == []
 
 
+def test_what_is_set_down_on_purpose_is_misplaced_wherever_that_is():
+    steps = still()
+    grasp(steps, 20, 40, lifted_from=25)
+    steps["predicates/height"][36:] = definitions.SET_DOWN_M - 0.001 + steps["predicates/height"].min()
+    fall(steps, 40, 0.04)
+    steps["action"][40:, -1] = -1.0
+    assert rows_of(steps, "drop") == []
+    assert rows_of(steps, "misplacement")
+    steps["action"][40:, -1] = 1.0  # nobody meant to
+    assert rows_of(steps, "drop") == list(range(41, T))
+
+
 def test_what_was_not_lifted_is_not_dropped_and_what_slips_from_the_hand_near_the_target_is():
     low = still()
     grasp(low, 20, 40, lifted_from=38)

@@ -53,7 +53,9 @@ FALL_M_S = 0.05
 OVER_TARGET_M = 0.03
 """Horizontal distance from its target within which an object that falls does not fall away from it."""
 AWAY_M = 0.1
-"""Horizontal distance from its target beyond which nobody means to let an object go."""
+"""Horizontal distance from its target beyond which nobody means to let an object go in mid-air ..."""
+SET_DOWN_M = 0.05
+"""... that is, higher than this above the lowest place so far; lower, it is set down."""
 STILL_M_S = 0.02
 """Speed below which something does not move: contacts, and the controller's creep at its goal, give less."""
 RESTING_S = 0.25
@@ -188,8 +190,9 @@ def _slides(read: Read, held: Array, clock: _Clock) -> Array:
 def _dropped(read: Read, closing: Array, held: Array, lost: Array, clock: _Clock) -> Array:
     """Drop: an object that was held and lifted is no longer held and falls, away from its target.
 
-    Away is everywhere but over the target if the fingers were still told to close, and further than ``AWAY_M`` from it
-    if they were told to open, for less is a misplacement.  It stands until the object is held again or at its target.
+    Away is everywhere but over the target if the fingers were still told to close.  If they were told to open, it is
+    further than ``AWAY_M`` from it and in mid-air: what is set down on purpose, or let go near its target, is no drop
+    but a misplacement.  It stands until the object is held again or at its target.
     """
     if "height" not in read:
         return np.zeros_like(held)
@@ -197,8 +200,10 @@ def _dropped(read: Read, closing: Array, held: Array, lost: Array, clock: _Clock
     carried = _carried(read, held)
     distance = read.get("target_distance", np.full(len(held), np.inf))
     unmeant = latched(lost & _before(closing), held) & (distance > OVER_TARGET_M)
+    aloft = read["height"] - np.minimum.accumulate(read["height"]) > SET_DOWN_M
+    in_air = latched(~held & _before(held & aloft), held) & (distance > AWAY_M)
     arrived = _at_target(read)
-    return latched(falls & carried & (unmeant | (distance > AWAY_M)) & ~arrived, held | arrived)
+    return latched(falls & carried & (unmeant | in_air) & ~arrived, held | arrived)
 
 
 def _misplaced(read: Read, closing: Array, held: Array, lost: Array, clock: _Clock) -> Array:

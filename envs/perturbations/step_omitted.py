@@ -26,7 +26,7 @@ class StepOmitted(SequenceFault):
     """
 
     effect = DetourEffect
-    seen_as = ("missed grasp", "misplacement", "collision", "knocked", "timeout")
+    seen_as = ("missed grasp", "misplacement", "collision", "knocked", "slip", "stall", "timeout")
 
     def __init__(self, duration_steps: int | Sequence[int], omitted: str | None = None, **start: Unpack[Start]) -> None:
         super().__init__(duration_steps, **start)

@@ -27,7 +27,7 @@ class WrongOrder(SequenceFault):
     """
 
     effect = DetourEffect
-    seen_as = ("missed grasp", "misplacement", "drop", "collision", "knocked", "timeout")
+    seen_as = ("missed grasp", "misplacement", "drop", "collision", "knocked", "jam", "stall", "timeout")
 
     def __init__(
         self, duration_steps: int | Sequence[int], swapped: Sequence[str] | None = None, **start: Unpack[Start]
