@@ -1,6 +1,6 @@
 """Make docs/curves.svg: success of the scripted policy against the magnitude of each fault, on several tasks.
 
-Run: .venv/bin/python docs/curves.py --episodes 32 [--faults mass slip ...] [--tasks lift stack ...]
+Run: .venv/bin/python docs/curves.py --episodes 24 [--faults mass slip ...] [--tasks lift stack ...]
 Every curve is kept in runs/curves/ as soon as it is measured, so an interrupted call goes on where it stopped, and a
 second one only draws.  Needs matplotlib, of the extra "dev".
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import itertools
 import json
 import os
 from pathlib import Path
@@ -27,14 +28,15 @@ from workbench.errors import ConfigError  # noqa: E402
 from workbench.jobs.search import measured_with, roll_points  # noqa: E402
 from workbench.metrics import wilson  # noqa: E402
 from workbench.progress import progress  # noqa: E402
-from workbench.types import Record, Stream  # noqa: E402
+from workbench.types import Array, Record, Stream  # noqa: E402
 
 FAULTS = (
-    "mass", "friction", "push", "object_shift", "object_pose_bias", "object_pose_noise",
-    "action_bias", "action_noise", "latency", "observation_freeze", "grasp_omitted", "slip",
+    "translation", "rotation", "no_op", "action_noise", "action_bias", "latency",
+    "mass", "friction", "object_shift", "push", "object_pose_bias", "proprioception_bias",
 )  # fmt: skip
 TASKS = ("lift", "stack", "pick_place_can")
-POINTS = 7
+POINTS, FINER = 7, 4
+"""Points along the whole axis, and between the two of them between which success falls under one half."""
 ACROSS = 4
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9")
 """Of Okabe and Ito (Color Universal Design, 2008), which colour-blind people can tell apart."""
@@ -56,7 +58,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--faults", nargs="+", default=list(FAULTS))
     parser.add_argument("--tasks", nargs="+", default=list(TASKS))
-    parser.add_argument("--episodes", type=int, default=32, help="at each of the seven magnitudes of a curve")
+    parser.add_argument("--episodes", type=int, default=24, help="at each magnitude of a curve")
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     parser.add_argument("--picture", type=Path, default=Path(__file__).with_suffix(".svg"))
     options = parser.parse_args()
@@ -79,20 +81,37 @@ def measured(run: Run, dial: Dial, episodes: int) -> Curve | None:
     except ConfigError as error:
         print(f"{run.task.name}: {error}")
         return None
-    severities = np.linspace(0, 1, POINTS)
-    magnitudes = sorted({dial.scale.magnitude(severity) for severity in severities}, key=dial.scale.severity)
-    settings = {**measured_with(run), "fault": dial.node, "episodes": episodes, "versions": versions()}
+    settings = digest({**measured_with(run), "fault": dial.node, "episodes": episodes, "versions": versions()})
     path = run.root / "runs" / "curves" / f"{run.task.name}-{dial.name}.json"
     kept: Record = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    if (kept.get("settings"), kept.get("magnitudes")) != (digest(settings), magnitudes):
-        with progress(f"{run.task.name}: {dial.name}", len(magnitudes) * episodes) as advance:
-            asked = np.array([[dial.scale.severity(magnitude)] for magnitude in magnitudes])
-            failed = roll_points(run, [dial], "select", asked, range(episodes))
-            advance(failed.size)
-        successes = (~failed).sum(1).tolist()
-        kept = {"settings": digest(settings), "magnitudes": magnitudes, "successes": successes}
+    if kept.get("settings") != settings:
+        successes = rolled(run, dial, np.linspace(0, 1, POINTS), episodes)
+        successes |= rolled(run, dial, between(dial, successes, episodes), episodes)
+        magnitudes = sorted(successes, key=dial.scale.severity)
+        kept = {"settings": settings, "magnitudes": magnitudes, "successes": [successes[each] for each in magnitudes]}
         write_text(path, json.dumps(kept))
     return Curve(run.task.name, kept["magnitudes"], kept["successes"], episodes)
+
+
+def rolled(run: Run, dial: Dial, severities: Array, episodes: int) -> dict[float, int]:
+    """Magnitude -> successes; every magnitude meets the same episodes, of the split ``select``."""
+    magnitudes = sorted({dial.scale.magnitude(float(severity)) for severity in severities})
+    if not magnitudes:
+        return {}
+    with progress(f"{run.task.name}: {dial.name}", len(magnitudes) * episodes) as advance:
+        asked = np.array([[dial.scale.severity(magnitude)] for magnitude in magnitudes])
+        failed = roll_points(run, [dial], "select", asked, range(episodes))
+        advance(failed.size)
+    return dict(zip(magnitudes, (~failed).sum(1).tolist(), strict=True))
+
+
+def between(dial: Dial, successes: dict[float, int], episodes: int) -> Array:
+    """Severities between the two neighbours between which success falls under one half; none if it does not."""
+    ordered = sorted(successes, key=dial.scale.severity)
+    for mild, strong in itertools.pairwise(ordered):
+        if 2 * successes[mild] >= episodes > 2 * successes[strong]:
+            return np.linspace(dial.scale.severity(mild), dial.scale.severity(strong), FINER + 2)[1:-1]
+    return np.zeros(0)
 
 
 def draw(
