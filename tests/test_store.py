@@ -55,8 +55,8 @@ def make_episode(number: int, **changes: Any) -> Episode:
     record: dict[str, Any] = {
         "uid": f"4:{number}:é{number:x}", "index": number, "seed": 4, "split": "train", "task": "lift", "model": "ab",
         "instruction": "lift the cube\0", "policy": "flow", "perturbation": "slip" if number % 2 else "",
-        "perturbations": json.dumps([{"name": "slip", "force_n": number / 3}]), "execute": 4, "length": length,
-        "success": number % 2 == 0, "outcome": "", "failure_mode": "", "modes": "[]",
+        "perturbations": json.dumps([{"name": "slip", "force_n": number / 3}]), "cell": "", "execute": 4,
+        "length": length, "success": number % 2 == 0, "outcome": "", "failure_mode": "", "modes": "[]",
         "t_inj": -1, "t_eff": -1, "t_on": -1, "t_on_low": -1, "t_on_high": -1, "t_pnr": -1, "t_pnr_low": -1,
         "t_pnr_high": -1, "t_dec": -1, "t_dec_end": -1, "t_dec_by": "", "responsibility": 0.0,
         "responsibility_low": 0.0, "responsibility_high": 0.0, "twin": "",

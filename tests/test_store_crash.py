@@ -36,7 +36,7 @@ def make_episode(number: int) -> Episode:
     called = {"step": 8 * np.arange(calls), "samples": rng.normal(size=(calls, 32, 16, 7)).astype(np.float32)}
     record: dict[str, Any] = {name: kind() for name, kind in EPISODE_COLUMNS.items()} | {
         "uid": f"0:{number}:ab", "index": number, "seed": 0, "split": "train", "task": "lift", "model": "ab",
-        "instruction": "lift", "policy": "flow", "perturbation": "", "perturbations": "[]", "execute": 4,
+        "instruction": "lift", "policy": "flow", "perturbation": "", "perturbations": "[]", "cell": "", "execute": 4,
         "length": length, "success": True,
     }  # fmt: skip
     return Episode(record, steps, called, rng.normal(size=(length, 30 + number % 3)))

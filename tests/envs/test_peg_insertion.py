@@ -29,7 +29,9 @@ from workbench.errors import ConfigError, SnapshotError
 from workbench.policies.expert import Expert
 from workbench.types import Array, Stream
 
-PERTURBATIONS = sorted((Path(__file__).parents[2] / "conf" / "perturbation").glob("*.yaml"))
+FAULTS = ("action_bias", "action_noise", "friction", "grasp_omitted", "latency", "mass", "object_pose_bias",
+          "object_pose_noise", "object_shift", "observation_freeze", "push", "slip", "force_torque_bias")  # fmt: skip
+PERTURBATIONS = [Path(__file__).parents[2] / "conf" / "perturbation" / f"{name}.yaml" for name in FAULTS]
 STANDING_M = TABLE_M + PEG_HALF_M[2]
 GRAVITY = 9.81
 UP = np.array([0.0, 0.0, 1.0])
@@ -356,7 +358,7 @@ def test_plan_corrects_for_how_the_peg_is_held(task, scene):
 
 
 @pytest.mark.parametrize("path", PERTURBATIONS, ids=lambda path: path.stem)
-def test_every_fault_acts_on_it(path, task, scene):
+def test_faults_act_on_it(path, task, scene):
     """Each is drawn, strikes, and changes what the expert, who goes by what it sees, brings about."""
     ((name, part),) = yaml.safe_load(path.read_text()).items()
     fault = instantiate(part, _convert_="all")

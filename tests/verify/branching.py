@@ -89,7 +89,9 @@ def faults(task: MujocoTask, seed: int) -> tuple[list[list[Record]], list[str]]:
         if node.get("stage", None) not in (None, *task.stages):
             node["stage"] = task.stages[-1]
         try:
-            drawn.append([build(node).draw(stream(seed, number), task)])
+            fault = build(node)
+            fault.suits(Expert(task))
+            drawn.append([fault.draw(stream(seed, number), task)])
         except ConfigError:
             refused.append(path.stem)
             drawn.append([])

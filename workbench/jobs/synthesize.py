@@ -115,7 +115,7 @@ def asked_for(run: Run, recipe: Recipe) -> Iterator[tuple[Dial, str | None]]:
                 weakest = dial.at(dial.scale.magnitude(0.0))
                 weakest.draw(Stream(run.seed, 0), run.task)
                 weakest.suits(policy)
-            except (ConfigError, UnknownNameError) as error:
+            except ConfigError as error:
                 yield dial, str(error)
             else:
                 yield dial, None
