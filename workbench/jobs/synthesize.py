@@ -124,7 +124,7 @@ def asked_for(run: Run, recipe: Recipe) -> Iterator[tuple[Dial, str | None]]:
 def probe(item: Probe) -> tuple[Probe, Record]:
     """Search for one dial's magnitudes, on episodes of the split ``select``."""
     mine, dial = crew(item.run), item.dial
-    lockstep = mine.lockstep("policy", mine.policy)
+    lockstep = mine.lockstep("search", mine.policy)  # without samples: one of its own
 
     def fails(magnitude: float, numbers: range) -> list[bool]:
         specification = dial.at(magnitude)
