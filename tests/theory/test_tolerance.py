@@ -43,8 +43,8 @@ def test_the_interval_contains_the_tolerance(slope, width, episodes, same, recor
         costs.append(found.episodes)
         errors.append(abs(AXIS.severity(found.magnitude) - truth) if found.magnitude else np.nan)
         assert found.interval[0] <= (found.magnitude or found.interval[0]) <= found.interval[1]
-    record_property("expected_episodes", np.mean(costs))
-    record_property("median_error_of_severity", np.nanmedian(errors))
+    record_property("expected_episodes", float(np.mean(costs)))
+    record_property("median_error_of_severity", float(np.nanmedian(errors)))
     assert np.mean(covered) >= 0.95
     assert np.mean(widths) < width
     assert np.mean(costs) < episodes
