@@ -30,7 +30,7 @@ from workbench.policies.expert import Expert
 from workbench.types import Array, Stream
 
 FAULTS = ("action_bias", "action_noise", "friction", "grasp_omitted", "latency", "mass", "object_pose_bias",
-          "object_pose_noise", "object_shift", "observation_freeze", "push", "slip", "force_torque_bias")  # fmt: skip
+          "object_pose_noise", "object_shift", "observation_freeze", "push", "slip")  # fmt: skip
 PERTURBATIONS = [Path(__file__).parents[2] / "conf" / "perturbation" / f"{name}.yaml" for name in FAULTS]
 STANDING_M = TABLE_M + PEG_HALF_M[2]
 GRAVITY = 9.81
