@@ -589,7 +589,7 @@ def _policy_line(metrics: Record) -> RenderableType | None:
 
 def _tolerance_table(metrics: Record) -> RenderableType | None:
     shown = _confidence(metrics.get("tolerance", []))
-    columns = f"fault|axis|parameter|>tolerance|>{shown} interval|>25 % / 75 % fail|>episodes|verdict"
+    columns = f"fault|axis|parameter|>tolerance|>{shown} interval|>25 / 75 %|>episodes|verdict"
     return table(
         "tolerances: success falls under one half", columns, [list(row.values()) for row in tolerance_rows(metrics)]
     )
