@@ -17,15 +17,12 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 import yaml
+from claims import table, verdict
+from experts import task as task_of
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
-
-from workbench.modes import MODES, modes_of
-
-from tests.verify.claims import table, verdict
-from tests.verify.experts import task as task_of
 from workbench.config import build
 from workbench.errors import ConfigError
+from workbench.modes import MODES, modes_of
 from workbench.policies.expert import Expert
 from workbench.progress import console
 from workbench.rollout import Launch, Lockstep
