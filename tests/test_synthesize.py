@@ -88,6 +88,11 @@ def test_a_recipe_that_is_not_there_is_named_with_those_that_are(tmp_path):
         Recipe.read(write(tmp_path).with_stem("smal"))
 
 
+def test_a_folder_without_recipes_is_named(tmp_path):
+    with pytest.raises(ConfigError, match="datasets/recipes/ below the folder"):
+        Recipe.read(tmp_path / "datasets" / "recipes" / "small.yaml")
+
+
 @pytest.mark.parametrize("missing", ["licence", "tasks", "failures"])
 def test_what_a_recipe_lacks_is_said(tmp_path, missing):
     path = write(tmp_path)

@@ -73,6 +73,11 @@ class Recipe:
         """A recipe's file; ConfigError or UnknownNameError, with what is allowed, for one that cannot be meant."""
         if not path.exists():
             known = sorted(file.stem for file in path.parent.glob("*.yaml"))
+            if not known:
+                raise ConfigError(
+                    f"there is no recipe {path.stem!r}: recipes are read from datasets/recipes/ below the folder that "
+                    "this is run in, which holds none; run it at the top of the repository, or write one there"
+                )
             raise UnknownNameError("recipe", path.stem, known)
         given = read_yaml(path)
         known = [field.name for field in dataclasses.fields(cls) if field.name != "name"]
