@@ -130,6 +130,37 @@ def drawn_along(
     return chosen, [sign * length if name == chosen else 0.0 for name in AXES]
 
 
+class WayEffect(Effect):
+    """Shows the hand, and what it holds, elsewhere on its way from where it was when the fault began."""
+
+    memory_size = 3
+
+    def __init__(self, record: Record, stream: Stream) -> None:
+        super().__init__(record, stream)
+        self.from_m = np.zeros(3)
+
+    def aside_m(self, way_m: Array) -> Array:
+        """By how much (n,) the hand is shown elsewhere, given the way (n,) that it has made."""
+        raise NotImplementedError
+
+    def observation(self, scene: MujocoScene, observation: dict[str, Array]) -> Observation:
+        """The observation with the hand elsewhere on its way."""
+        if not self.active(scene.step_index):
+            return observation
+        here_m = hand_position(scene)
+        if scene.step_index == self.started:
+            self.from_m = np.resize(here_m, 3)
+        return hand_seen_at(scene, observation, self.aside_m(here_m - self.from_m[: len(here_m)]))
+
+    def recall(self) -> Array:
+        """Where the way began."""
+        return self.from_m
+
+    def remember(self, memory: Array) -> None:
+        """Take up the beginning of a way."""
+        self.from_m = memory.copy()
+
+
 class Waiting(Effect):
     """Starts with the first occasion at or after its scheduled step, not with that step."""
 

@@ -332,7 +332,7 @@ class Effect:
         return execute
 
     def settings(self) -> Mapping[str, Any]:
-        """What is changed about the policy while active; see ``altered`` of :class:`workbench.types.Policy`."""
+        """What is changed about the policy while active; see :meth:`workbench.policies.flow.FlowPolicy.altered`."""
         return {}
 
     def observation(self, scene: MujocoScene, observation: dict[str, Array]) -> Observation:

@@ -236,12 +236,12 @@ def cell_part(cells: Iterable[Record], found: Mapping[str, Mapping[str, Record]]
     """Every cell."""
     shown = []
     for row in cells:
-        family, _, aim = row["cell"].partition("@")
-        searched = found[row["task"]].get(family, {})
+        label, _, aim = row["cell"].partition("@")
+        searched = found[row["task"]].get(label, {})
         shown.append(
             [
                 row["task"],
-                family,
+                label,
                 f"{row['magnitude']} = {row['value']:.4g}",
                 aim if aim[0] in "01" else searched.get("verdict", aim),
                 rate(row["first_failures"], row["first"]),
@@ -264,9 +264,9 @@ def cell_part(cells: Iterable[Record], found: Mapping[str, Mapping[str, Record]]
 def refusal_part(found: Mapping[str, Mapping[str, Record]]) -> str:
     """What a task cannot have, and why."""
     shown = [
-        [task, family, record["refused"]]
-        for task, families in found.items()
-        for family, record in families.items()
+        [task, label, record["refused"]]
+        for task, dials in found.items()
+        for label, record in dials.items()
         if "refused" in record
     ]
     return "## Left out\n\n" + (markdown(("task", "fault", "why"), shown) if shown else "Nothing.")

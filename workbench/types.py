@@ -302,7 +302,7 @@ class Scene(Protocol):
         ...
 
     def settings(self) -> Record:
-        """What perturbations change about the policy that is asked now, for :meth:`Policy.altered`."""
+        """What perturbations change about the policy that is asked now, for the policy's ``altered``."""
         ...
 
     def images(self) -> Mapping[str, Array]:
@@ -392,14 +392,6 @@ class Policy(Protocol):
         ...
 
     def save(self, folder: Path) -> None: ...
-
-
-class AlterablePolicy(Policy, Protocol):
-    """A policy that perturbations of the policy channel can change."""
-
-    def altered(self, settings: Record) -> Policy:
-        """The same policy with some of its settings changed; ConfigError for one that it does not have."""
-        ...
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,46 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Unpack
+from typing import Unpack
 
 import numpy as np
 
-from workbench.envs.hand import hand_position, hand_seen_at
-from workbench.envs.perturbation import Effect, Magnitude, Specification, Start, uniform, within_steps
-from workbench.types import Array, Observation, Record, Stream
-
-if TYPE_CHECKING:
-    from workbench.envs.scene import MujocoScene
+from workbench.envs.hand import WayEffect
+from workbench.envs.perturbation import Magnitude, Specification, Start, uniform, within_steps
+from workbench.types import Array, Record
 
 
-class OvershootEffect(Effect):
+class OvershootEffect(WayEffect):
     """Shows the hand less far on its way from where it was when the fault began."""
 
-    memory_size = 3
-
-    def __init__(self, record: Record, stream: Stream) -> None:
-        super().__init__(record, stream)
-        self.from_m = np.zeros(3)
-
-    def observation(self, scene: MujocoScene, observation: dict[str, Array]) -> Observation:
-        """The observation with the way that the hand has made shortened by a distance, or by all of it."""
-        if not self.active(scene.step_index):
-            return observation
-        here_m = hand_position(scene)
-        if scene.step_index == self.started:
-            self.from_m = np.resize(here_m, 3)
-        way_m = here_m - self.from_m[: len(here_m)]
-        length_m = float(np.linalg.norm(way_m))
-        beyond_m = self.record["beyond_m"]
-        return hand_seen_at(scene, observation, way_m * (-beyond_m / max(length_m, beyond_m)))
-
-    def recall(self) -> Array:
-        """Where the way began."""
-        return self.from_m
-
-    def remember(self, memory: Array) -> None:
-        """Take up the beginning of a way."""
-        self.from_m = memory.copy()
+    def aside_m(self, way_m: Array) -> Array:
+        """Back by a distance, or by all of the way."""
+        beyond_m = float(self.record["beyond_m"])
+        return way_m * (-beyond_m / max(float(np.linalg.norm(way_m)), beyond_m))
 
 
 class Overshoot(Specification):

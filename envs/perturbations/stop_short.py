@@ -3,44 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Unpack
+from typing import Unpack
 
 import numpy as np
 
-from workbench.envs.hand import hand_position, hand_seen_at
-from workbench.envs.perturbation import Effect, Magnitude, Specification, Start, uniform, within_steps
-from workbench.types import Array, Observation, Record, Stream
-
-if TYPE_CHECKING:
-    from workbench.envs.scene import MujocoScene
+from workbench.envs.hand import WayEffect
+from workbench.envs.perturbation import Magnitude, Specification, Start, uniform, within_steps
+from workbench.types import Array, Record
 
 
-class StopShortEffect(Effect):
+class StopShortEffect(WayEffect):
     """Shows the hand further on its way from where it was when the fault began."""
 
-    memory_size = 3
-
-    def __init__(self, record: Record, stream: Stream) -> None:
-        super().__init__(record, stream)
-        self.from_m = np.zeros(3)
-
-    def observation(self, scene: MujocoScene, observation: dict[str, Array]) -> Observation:
-        """The observation with the way that the hand has made stretched by 1 / (1 - remaining)."""
-        if not self.active(scene.step_index):
-            return observation
-        here_m = hand_position(scene)
-        if scene.step_index == self.started:
-            self.from_m = np.resize(here_m, 3)
-        remaining = self.record["remaining_fraction"]
-        return hand_seen_at(scene, observation, (here_m - self.from_m[: len(here_m)]) * (remaining / (1.0 - remaining)))
-
-    def recall(self) -> Array:
-        """Where the way began."""
-        return self.from_m
-
-    def remember(self, memory: Array) -> None:
-        """Take up the beginning of a way."""
-        self.from_m = memory.copy()
+    def aside_m(self, way_m: Array) -> Array:
+        """On, so that the way is stretched by 1 / (1 - remaining)."""
+        remaining = float(self.record["remaining_fraction"])
+        return way_m * (remaining / (1.0 - remaining))
 
 
 class StopShort(Specification):

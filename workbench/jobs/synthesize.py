@@ -6,7 +6,7 @@ import collections
 import dataclasses
 import functools
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from workbench.card import write_card
@@ -23,8 +23,6 @@ from workbench.runner import spread
 from workbench.store import Store
 from workbench.tolerance import find_tolerance
 from workbench.types import Episode, Perturbation, Record, Split, Stream, episode_index
-
-Advance = Callable[[str, int], None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -173,11 +171,11 @@ class Kept:
         )
 
     def has(self, task: str, dial: Dial) -> bool:
-        """Whether a dial is known; refuses one of the same label that was configured otherwise."""
+        """Whether a dial was searched; refuses one of the same label that was configured otherwise."""
         entry = self._tasks[task]["dials"].get(dial.label)
         if entry is not None and entry["node"] != dial.node:
             self._refuse(f"perturbation.{dial.name}")
-        return entry is not None
+        return entry is not None and "refused" not in entry["record"]
 
     def put(self, task: str, dial: Dial, record: Record) -> None:
         """Keep one, on disk at once."""
