@@ -332,7 +332,7 @@ class Effect:
         return execute
 
     def settings(self) -> Mapping[str, Any]:
-        """What is changed about the policy while active; see :meth:`workbench.policies.flow.FlowPolicy.altered`."""
+        """What is changed about the policy while active; see ``ChunkPolicy.altered``."""
         return {}
 
     def observation(self, scene: MujocoScene, observation: dict[str, Array]) -> Observation:

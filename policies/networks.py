@@ -1,4 +1,4 @@
-"""The network of the flow policy: one encoder of the observation, one head that is run at every flow step."""
+"""Networks of the chunk policies: encoders of what is seen, denoisers of chunks, and the pair of them."""
 
 from __future__ import annotations
 
@@ -7,8 +7,33 @@ import math
 import torch
 from torch import nn
 
-TIME_FEATURES = 32
-"""Sines and cosines in which the flow time is presented to the head."""
+Inputs = dict[str, torch.Tensor]
+"""What an encoder reads, n rows each: ``state`` (n, history, S) float32, normalised; ``images/<camera>``
+(n, 3, height, width) uint8; ``text`` (n, L) int64 token ids."""
+LEVEL_FEATURES = 32
+"""Sines and cosines in which the noise level is presented to a denoiser."""
+
+
+class ChunkNetwork(nn.Module):
+    """An encoder and a denoiser.
+
+    The encoder sees the observation alone, so one call encodes once however many chunks and steps it draws.
+    """
+
+    def __init__(self, encoder: nn.Module, denoiser: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.denoiser = denoiser
+
+    def encode(self, inputs: Inputs) -> torch.Tensor:
+        """Inputs of n observations -> tokens (n, L, D)."""
+        tokens: torch.Tensor = self.encoder(inputs)
+        return tokens
+
+    def forward(self, chunk: torch.Tensor, level: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+        """Noisy chunks (n, K, H, A), levels (n, K), tokens (n, L, D) -> prediction (n, K, H, A)."""
+        prediction: torch.Tensor = self.denoiser(chunk, level, tokens)
+        return prediction
 
 
 class ResidualBlock(nn.Module):
@@ -26,66 +51,56 @@ class ResidualBlock(nn.Module):
         return result
 
 
-class FlowNetwork(nn.Module):
-    """Velocity field of a flow from Gaussian noise to action chunks, given an observation.
-
-    The encoder sees the observation alone, so one call encodes once however many chunks and flow steps it draws.
+class StateEncoder(nn.Module):
+    """Normalised observations, end to end, to one token.
 
     Parameters
     ----------
-    observation_size : length of the normalised observation history, end to end.
-    chunk_size : horizon times action size.
-    hidden, blocks : width, and residual blocks in the encoder and again in the head.
-    embedding : D, length of the features between the two.
+    size : length of the observation history, end to end.
+    hidden, blocks : width and residual blocks.
+    embedding : D.
     """
 
-    def __init__(self, observation_size: int, chunk_size: int, hidden: int, blocks: int, embedding: int) -> None:
+    def __init__(self, size: int, hidden: int, blocks: int, embedding: int) -> None:
         super().__init__()
-        self.encoder = nn.Sequential(
-            nn.Linear(observation_size, hidden),
-            *(ResidualBlock(hidden) for _ in range(blocks)),
-            nn.Linear(hidden, embedding),
+        self.layers = nn.Sequential(
+            nn.Linear(size, hidden), *(ResidualBlock(hidden) for _ in range(blocks)), nn.Linear(hidden, embedding)
         )
-        self.from_features = nn.Linear(embedding, hidden)
-        self.from_chunk = nn.Linear(chunk_size, hidden)
-        self.from_time = nn.Linear(TIME_FEATURES, hidden)
+
+    def forward(self, inputs: Inputs) -> torch.Tensor:
+        """``state`` (n, history, S) -> tokens (n, 1, D)."""
+        tokens: torch.Tensor = self.layers(inputs["state"].flatten(1))[:, None]
+        return tokens
+
+
+class ResidualMlp(nn.Module):
+    """Denoiser that sees a chunk as one vector.
+
+    Parameters
+    ----------
+    horizon, actions : H and A.
+    hidden, blocks : width and residual blocks.
+    embedding : D, length of a token.
+    """
+
+    def __init__(self, horizon: int, actions: int, hidden: int, blocks: int, embedding: int) -> None:
+        super().__init__()
+        self.from_tokens = nn.Linear(embedding, hidden)
+        self.from_chunk = nn.Linear(horizon * actions, hidden)
+        self.from_level = nn.Linear(LEVEL_FEATURES, hidden)
         self.blocks = nn.Sequential(*(ResidualBlock(hidden) for _ in range(blocks)))
-        self.to_velocity = nn.Sequential(nn.LayerNorm(hidden), nn.Linear(hidden, chunk_size))
+        self.to_prediction = nn.Sequential(nn.LayerNorm(hidden), nn.Linear(hidden, horizon * actions))
 
-    def encode(self, observation: torch.Tensor) -> torch.Tensor:
-        """(N, observation_size) -> features (N, D)."""
-        features: torch.Tensor = self.encoder(observation)
-        return features
-
-    def velocity(self, chunk: torch.Tensor, time: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
-        """Velocity (..., chunk_size) at ``chunk`` and flow time (..., 1) in 0..1; ``condition`` from the features."""
-        result: torch.Tensor = self.to_velocity(
-            self.blocks(self.from_chunk(chunk) + self.from_time(time_features(time)) + condition)
-        )
-        return result
-
-    def loss(
-        self, observation: torch.Tensor, chunk: torch.Tensor, noise: torch.Tensor, time: torch.Tensor
-    ) -> torch.Tensor:
-        """Flow-matching loss: mean squared error of the velocity on the straight line from noise to chunk.
-
-        Lipman et al., ICLR 2023, equation 23 with sigma_min = 0; the rectified flow of Liu et al., ICLR 2023.
-        """
-        on_line = noise + time * (chunk - noise)
-        condition = self.from_features(self.encode(observation))
-        return nn.functional.mse_loss(self.velocity(on_line, time, condition), chunk - noise)
-
-    def sample(self, features: torch.Tensor, noise: torch.Tensor, steps: int) -> torch.Tensor:
-        """Chunks (N, K, chunk_size) from noise of that shape and features (N, D), by Euler steps of equal length."""
-        condition = self.from_features(features)[:, None]
-        chunk = noise
-        for step in range(steps):
-            chunk = chunk + self.velocity(chunk, torch.full((1, 1, 1), step / steps), condition) / steps
-        return chunk
+    def forward(self, chunk: torch.Tensor, level: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+        """As :meth:`ChunkNetwork.forward`."""
+        condition = self.from_tokens(tokens.mean(dim=1))[:, None]
+        inner = self.from_chunk(chunk.flatten(2)) + self.from_level(level_features(level)) + condition
+        prediction: torch.Tensor = self.to_prediction(self.blocks(inner)).unflatten(2, chunk.shape[2:])
+        return prediction
 
 
-def time_features(time: torch.Tensor) -> torch.Tensor:
-    """Sines and cosines (..., TIME_FEATURES) of a flow time (..., 1), with periods from 2 down to 1/64."""
-    exponents = torch.linspace(-1.0, 6.0, TIME_FEATURES // 2)
-    angles = 2 * math.pi * time * 2.0**exponents
+def level_features(level: torch.Tensor) -> torch.Tensor:
+    """Sines and cosines (..., LEVEL_FEATURES) of a noise level (...) in 0..1, with periods from 2 down to 1/64."""
+    exponents = torch.linspace(-1.0, 6.0, LEVEL_FEATURES // 2, device=level.device)
+    angles = 2 * math.pi * level[..., None] * 2.0**exponents
     return torch.cat([angles.sin(), angles.cos()], dim=-1)

@@ -1,10 +1,9 @@
-"""Training of a flow policy on demonstrations: deterministic for a seed, and resumable to the last bit."""
+"""Training of a chunk policy on demonstrations: deterministic for a seed, and resumable to the last bit."""
 
 from __future__ import annotations
 
 import copy
 import dataclasses
-import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -13,15 +12,22 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from workbench.errors import CheckpointError, ConfigError
+from workbench.errors import CheckpointError, ConfigError, UnknownNameError
 from workbench.policies import checkpoint
-from workbench.policies.flow import FlowPolicy
-from workbench.policies.networks import FlowNetwork
+from workbench.policies.chunk_policy import ChunkPolicy
+from workbench.policies.demonstrations import (
+    Windows,
+    check_demonstrations,
+    digest_of,
+    shapes_of,
+    split,
+    vectors_of,
+    windows_of,
+)
+from workbench.policies.networks import ChunkNetwork, Inputs
 from workbench.policies.normalisation import Normalisation
-from workbench.types import Array, Observation, Record
-
-Demonstration = tuple[Observation, Array]
-"""Observations key -> (T, size) and actions (T, A) of one episode."""
+from workbench.policies.process import Process
+from workbench.types import Demonstration, Record
 
 ACTION_GROUPS: Mapping[str, slice] = {"position": slice(0, 3), "rotation": slice(3, 6), "gripper": slice(6, 7)}
 """Parts of an operational-space pose action of size 7, whose errors are told apart."""
@@ -38,7 +44,7 @@ class TrainingCurve:
 
     Attributes
     ----------
-    iteration, training, validation : iterations done; mean flow-matching loss since the point before; and that of the
+    iteration, training, validation : iterations done; mean loss of the process since the point before; and that of the
         averaged weights on the held-out demonstrations, with the same noise every time.
     error : part of the action -> mean absolute error, in action units, of chunks drawn for held-out windows.
     parameters : how many the network has.
@@ -54,48 +60,8 @@ class TrainingCurve:
     held_out: int
 
 
-@dataclasses.dataclass(frozen=True)
-class Windows:
-    """Normalised demonstrations end to end, and every window into them as row indices.
-
-    Attributes
-    ----------
-    observations, actions : (T, S) and (T, A) float32.
-    past, future : (M, history) and (M, H) rows of a window's observations and actions; within a demonstration the
-        first observation is repeated before its start, and the last action after its end.
-    """
-
-    observations: torch.Tensor
-    actions: torch.Tensor
-    past: torch.Tensor
-    future: torch.Tensor
-
-    @classmethod
-    def of(cls, demonstrations: Sequence[tuple[Array, Array]], history: int, horizon: int) -> Windows:
-        """Windows of normalised demonstrations."""
-        past, future, first = [], [], 0
-        for _, actions in demonstrations:
-            rows = np.arange(len(actions))[:, None]
-            past.append(first + np.maximum(rows + np.arange(1 - history, 1), 0))
-            future.append(first + np.minimum(rows + np.arange(horizon), len(actions) - 1))
-            first += len(actions)
-        return cls(
-            torch.from_numpy(np.concatenate([observations for observations, _ in demonstrations])),
-            torch.from_numpy(np.concatenate([actions for _, actions in demonstrations])),
-            torch.from_numpy(np.concatenate(past)),
-            torch.from_numpy(np.concatenate(future)),
-        )
-
-    def __len__(self) -> int:
-        return len(self.past)
-
-    def batch(self, windows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Observations (b, history * S) and chunks (b, H * A) of some windows."""
-        return self.observations[self.past[windows]].flatten(1), self.actions[self.future[windows]].flatten(1)
-
-
 def train(
-    policy: FlowPolicy,
+    policy: ChunkPolicy,
     demonstrations: Sequence[Demonstration],
     *,
     task: str,
@@ -159,7 +125,7 @@ def train(
     training, validation = split(demonstrations, held_out, seed)
     equip(policy, training, task, seed)
     recipe["demonstrations"] = len(demonstrations)
-    recipe["windows"] = sum(len(actions) for _, actions in demonstrations)
+    recipe["windows"] = sum(len(each.actions) for each in demonstrations)
     recipe["data"] = digest_of(policy, demonstrations)
     state = TrainingState(policy, recipe)
     path = None if folder is None else Path(folder) / STATE
@@ -183,10 +149,10 @@ def train(
 class TrainingState:
     """Everything that decides the rest of a training: weights, their average, moments, step and random state."""
 
-    def __init__(self, policy: FlowPolicy, recipe: Record) -> None:
-        self.recipe = recipe
-        self.network: FlowNetwork = copy.deepcopy(policy.network).train()
-        self.average: FlowNetwork = copy.deepcopy(policy.network)
+    def __init__(self, policy: ChunkPolicy, recipe: Record) -> None:
+        self.recipe, self.process = recipe, policy.process
+        self.network: ChunkNetwork = copy.deepcopy(policy.network).train()
+        self.average: ChunkNetwork = copy.deepcopy(policy.network)
         self.random = torch.Generator().manual_seed(recipe["seed"])
         self.step = 0
         self.loss_sum = 0.0
@@ -212,7 +178,7 @@ class TrainingState:
             self.loss_sum, self.loss_count = self.loss_sum + loss, self.loss_count + 1
             if self.step % point == 0 or self.step == iterations:
                 mean = self.loss_sum / self.loss_count
-                self.curve.append((self.step, mean, validation_loss(self.average, validation)))
+                self.curve.append((self.step, mean, validation_loss(self.process, self.average, validation)))
                 self.loss_sum, self.loss_count = 0.0, 0
             if path is not None and (self.step % save_every == 0 or self.step == iterations):
                 self.save(path)
@@ -222,10 +188,10 @@ class TrainingState:
     def iterate(self, windows: Windows) -> float:
         """One step of gradient descent; returns the loss."""
         size: int = self.recipe["batch"]
-        observation, chunk = windows.batch(torch.randint(len(windows), (size,), generator=self.random))
-        noise = torch.randn(chunk.shape, generator=self.random)
-        time = torch.rand((size, 1), generator=self.random)
-        loss = self.network.loss(observation, chunk, noise, time)
+        inputs, chunk = windows.batch(torch.randint(len(windows), (size,), generator=self.random))
+        noise = torch.randn((size, 1, *chunk.shape[1:]), generator=self.random)
+        level = torch.rand((size, 1), generator=self.random)
+        loss = loss_of(self.process, self.network, inputs, chunk, noise, level)
         self.optimiser.zero_grad()
         torch.autograd.backward([loss])
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe["clip_norm"])
@@ -307,27 +273,40 @@ def learning_rate_at(step: int, recipe: Record) -> float:
     return peak * (1 + math.cos(math.pi * (step - warmup) / max(1, recipe["iterations"] - warmup))) / 2
 
 
-def validation_loss(network: FlowNetwork, windows: Windows) -> float:
-    """Flow-matching loss on spread windows, with the same noise and times every time."""
-    observation, chunk = windows.batch(spread(windows))
+def loss_of(
+    process: Process,
+    network: ChunkNetwork,
+    inputs: Inputs,
+    chunk: torch.Tensor,
+    noise: torch.Tensor,
+    level: torch.Tensor,
+) -> torch.Tensor:
+    """Mean training loss of chunks (n, H, A), each under noise (n, K, H, A) at levels (n, K)."""
+    tokens = network.encode(inputs)
+    wanted = chunk[:, None].expand_as(noise)
+    return process.loss(lambda noisy, at: network(noisy, at, tokens), wanted, noise, level).mean()
+
+
+def validation_loss(process: Process, network: ChunkNetwork, windows: Windows) -> float:
+    """Training loss on spread windows, with the same noise and levels every time."""
+    inputs, chunk = windows.batch(spread(windows))
     random = torch.Generator().manual_seed(0)
-    noise = torch.randn(chunk.shape, generator=random)
-    time = torch.rand((len(chunk), 1), generator=random)
+    noise = torch.randn((len(chunk), 1, *chunk.shape[1:]), generator=random)
+    level = torch.rand((len(chunk), 1), generator=random)
     with torch.inference_mode():
-        return float(network.loss(observation, chunk, noise, time))
+        return float(loss_of(process, network, inputs, chunk, noise, level))
 
 
-def errors_by_part(policy: FlowPolicy, windows: Windows) -> dict[str, float]:
+def errors_by_part(policy: ChunkPolicy, windows: Windows) -> dict[str, float]:
     """Mean absolute error, in action units, of one chunk drawn for each of spread windows."""
-    observation, chunk = windows.batch(spread(windows))
-    noise = torch.randn((len(chunk), 1, chunk.shape[1]), generator=torch.Generator().manual_seed(0))
+    inputs, chunk = windows.batch(spread(windows))
+    noise = torch.randn((len(chunk), 1, *chunk.shape[1:]), generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
-        drawn = policy.network.sample(policy.network.encode(observation), noise, policy.flow_steps)
-    size = windows.actions.shape[1]
+        drawn = policy.sample(policy.network.encode(inputs), noise)[:, 0]
     physical = policy.normalisation.physical_action
-    error = np.abs(physical(drawn.numpy().reshape(-1, size)) - physical(chunk.numpy().reshape(-1, size)))
-    parts = ACTION_GROUPS if size == ACTION_GROUPS["gripper"].stop else {"action": slice(None)}
-    return {name: float(error[:, part].mean()) for name, part in parts.items()}
+    error = np.abs(physical(drawn.numpy()) - physical(chunk.numpy()))
+    parts = ACTION_GROUPS if chunk.shape[-1] == ACTION_GROUPS["gripper"].stop else {"action": slice(None)}
+    return {name: float(error[..., part].mean()) for name, part in parts.items()}
 
 
 def spread(windows: Windows) -> torch.Tensor:
@@ -336,19 +315,9 @@ def spread(windows: Windows) -> torch.Tensor:
     return torch.arange(count) * len(windows) // count
 
 
-def split(
-    demonstrations: Sequence[Demonstration], held_out: float, seed: int
-) -> tuple[list[Demonstration], list[Demonstration]]:
-    """Demonstrations to train on and to hold out, at least one of each."""
-    order = np.random.default_rng(seed).permutation(len(demonstrations))
-    count = min(max(1, round(held_out * len(demonstrations))), len(demonstrations) - 1)
-    return [demonstrations[i] for i in sorted(order[count:])], [demonstrations[i] for i in sorted(order[:count])]
-
-
-def equip(policy: FlowPolicy, demonstrations: Sequence[Demonstration], task: str, seed: int) -> None:
+def equip(policy: ChunkPolicy, demonstrations: Sequence[Demonstration], task: str, seed: int) -> None:
     """Give an untrained policy its layout, statistics and first weights; check that a trained one fits."""
-    observation, actions = demonstrations[0]
-    layout = policy.choose({key: np.shape(value)[1] for key, value in observation.items()})
+    layout = policy.choose({key: shape[0] for key, shape in shapes_of(demonstrations[0]).items() if len(shape) == 1})
     if policy.task:
         if (policy.task, policy.layout) != (task, layout):
             raise ConfigError(
@@ -357,38 +326,25 @@ def equip(policy: FlowPolicy, demonstrations: Sequence[Demonstration], task: str
             )
         return
     statistics = Normalisation.of(
-        np.concatenate([vectors(seen, layout) for seen, _ in demonstrations]),
-        np.concatenate([np.asarray(acted, dtype=np.float64) for _, acted in demonstrations]),
+        np.concatenate([vectors_of(each, list(layout)) for each in demonstrations]),
+        np.concatenate([np.asarray(each.actions, dtype=np.float64) for each in demonstrations]),
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        policy.equip(task, layout, actions.shape[1], statistics)
+        policy.equip(
+            task, layout, demonstrations[0].actions.shape[1], statistics, image_sizes_of(policy, demonstrations[0])
+        )
 
 
-def vectors(observation: Observation, layout: Mapping[str, int]) -> Array:
-    """Observations (T, S) end to end."""
-    return np.concatenate([np.asarray(observation[key], dtype=np.float64) for key in layout], axis=1)
-
-
-def windows_of(policy: FlowPolicy, demonstrations: Sequence[Demonstration]) -> Windows:
-    """Windows of demonstrations as a policy's network sees them."""
-    scale = policy.normalisation
-    normalised = [
-        (scale.observation(vectors(observation, policy.layout)), scale.action(actions))
-        for observation, actions in demonstrations
-    ]
-    return Windows.of(normalised, policy.history, policy.horizon)
-
-
-def digest_of(policy: FlowPolicy, demonstrations: Sequence[Demonstration]) -> str:
-    """Digest of first weights and data, by which an interrupted training knows its own state."""
-    found = hashlib.sha256()
-    for parameter in policy.network.parameters():
-        found.update(parameter.detach().numpy().tobytes())
-    for observation, actions in demonstrations:
-        found.update(vectors(observation, policy.layout).tobytes())
-        found.update(np.ascontiguousarray(actions, dtype=np.float64).tobytes())
-    return found.hexdigest()[:16]
+def image_sizes_of(policy: ChunkPolicy, demonstration: Demonstration) -> dict[str, tuple[int, int]]:
+    """Camera -> (height, width) of the images that a policy reads."""
+    found = {}
+    for camera in policy.cameras:
+        if f"images/{camera}" not in demonstration.observation:
+            raise UnknownNameError("camera of the demonstrations", camera, demonstration.observation)
+        height, width = np.shape(demonstration.observation[f"images/{camera}"])[1:3]
+        found[camera] = (height, width)
+    return found
 
 
 def check_recipe(recipe: Record, save_every: int) -> None:
@@ -405,21 +361,3 @@ def check_recipe(recipe: Record, save_every: int) -> None:
     for name in ("learning_rate", "clip_norm"):
         if recipe[name] == 0:
             raise ConfigError(f"{name} must be above 0")
-
-
-def check_demonstrations(demonstrations: Sequence[Demonstration]) -> None:
-    """Refuse too few, empty, inconsistent or broken demonstrations."""
-    if len(demonstrations) < 2:
-        raise ConfigError(
-            f"{len(demonstrations)} demonstrations are too few: one is trained on and one held out at least"
-        )
-    shapes = {key: np.shape(value)[1:] for key, value in demonstrations[0][0].items()}
-    action_shape = np.shape(demonstrations[0][1])[1:]
-    for number, (observation, actions) in enumerate(demonstrations):
-        found = {key: np.shape(value)[1:] for key, value in observation.items()}
-        if found != shapes or np.shape(actions)[1:] != action_shape:
-            raise ConfigError(f"demonstration {number} has another layout than the first: {found}, not {shapes}")
-        if not len(actions) or any(len(value) != len(actions) for value in observation.values()):
-            raise ConfigError(f"demonstration {number} is empty, or its arrays differ in length")
-        if not all(np.isfinite(values).all() for values in (*observation.values(), actions)):
-            raise ConfigError(f"demonstration {number} holds NaN or infinity")

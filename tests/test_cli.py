@@ -55,7 +55,7 @@ def test_a_job_is_hydras_job():
 
 def test_a_policy_that_a_fault_cannot_change_is_refused_before_there_is_a_store(tmp_path):
     line = refused(tmp_path, "rollout", "policy=expert", "perturbation=[sampler_steps]", "name=n")
-    assert "perturbation sampler_steps changes flow_steps of a policy, and Expert cannot be changed" in line
+    assert "perturbation sampler_steps changes inference_steps of a policy, and Expert cannot be changed" in line
     line = refused(tmp_path, "rollout", "policy=expert", "perturbation=[no_replanning]", "name=n")
     assert "execute=1, horizon=1" in line
     assert not list(tmp_path.glob("**/*.zarr"))

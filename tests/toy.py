@@ -130,6 +130,7 @@ class ToyPolicy:
     execute: int = 4
     privileged: bool = False
     listens: bool = False
+    cameras: tuple[str, ...] = ()
 
     def plan(self, observation: Observation, noise: Sequence[np.random.Generator], samples: int = 0) -> PolicyOutput:
         seen = observation["place"]

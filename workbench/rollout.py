@@ -194,6 +194,9 @@ class Lockstep:
     def _ask(self, policy: Policy, due: list[_Slot]) -> None:
         seen = [slot.seen() for slot in due]
         observation = {key: np.stack([np.stack([past[key] for past in each]) for each in seen]) for key in seen[0][0]}
+        if policy.cameras:
+            images = [slot.images(policy.cameras) for slot in due]
+            observation |= {key: np.stack([each[key] for each in images]) for key in images[0]}
         heard = {"instructions": [slot.scene.instruction() for slot in due]} if policy.listens else {}
         began = time.perf_counter()
         output = policy.plan(observation, [slot.noise() for slot in due], self.samples, **heard)
@@ -244,6 +247,11 @@ class _Slot:
         """The last ``history`` observations, the oldest repeated at the start of an episode."""
         past = [*self.history[len(self.history) - self.policy.history + 1 :], self.current()]
         return [past[0]] * (self.policy.history - len(past)) + past
+
+    def images(self, cameras: Sequence[str]) -> dict[str, Array]:
+        """The present images of some cameras."""
+        drawn = self.scene.images()
+        return {f"images/{camera}": drawn[f"images/{camera}"] for camera in cameras}
 
     def noise(self) -> np.random.Generator:
         return self.noise_stream.at(self.calls)

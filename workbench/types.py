@@ -352,6 +352,22 @@ class Perturbation(Protocol):
 
 
 @dataclasses.dataclass(frozen=True)
+class Demonstration:
+    """One episode to learn from.
+
+    Attributes
+    ----------
+    observation : key -> (T, size); ``images/<camera>`` -> (T, height, width, 3) uint8.
+    actions : (T, A) as asked.
+    instruction : what was told.
+    """
+
+    observation: Observation
+    actions: Array
+    instruction: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
 class PolicyOutput:
     """One inference for N scenes.
 
@@ -379,13 +395,15 @@ class Policy(Protocol):
     reference, that says what could still be won."""
     listens: bool
     """Whether it is also handed what it is told, as ``plan(..., instructions=[N strings])``."""
+    cameras: Sequence[str]
+    """Cameras of the task whose present image it is handed beside the vectors, as ``images/<camera>``."""
 
     def plan(self, observation: Observation, noise: Sequence[np.random.Generator], samples: int = 0) -> PolicyOutput:
         """One inference.
 
         Parameters
         ----------
-        observation : name -> (N, history, size).
+        observation : name -> (N, history, size); ``images/<camera>`` -> (N, height, width, 3) uint8, the present one.
         noise : N generators; the chunk's noise is drawn before the samples', so B does not change the chunk.
         samples : B, how many further chunks to draw for each scene.
         """

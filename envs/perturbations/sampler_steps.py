@@ -16,7 +16,7 @@ class SamplerStepsEffect(Effect):
 
     def settings(self) -> Mapping[str, Any]:
         """The one that is changed."""
-        return {"flow_steps": self.record["flow_steps"]}
+        return {"inference_steps": self.record["inference_steps"]}
 
 
 class SamplerSteps(Specification):
@@ -26,29 +26,29 @@ class SamplerSteps(Specification):
 
     Parameters
     ----------
-    flow_steps : steps from noise to chunk.
+    inference_steps : steps from noise to chunk.
     schedule : see :class:`Specification`.
     """
 
     channel = "policy"
     effect = SamplerStepsEffect
-    magnitude = Magnitude("flow_steps", 1, 50, worse="smaller", whole=True)
-    alters = ("flow_steps",)
+    magnitude = Magnitude("inference_steps", 1, 50, worse="smaller", whole=True)
+    alters = ("inference_steps",)
     seen_as = ("missed grasp", "timeout")
 
     def __init__(
         self,
-        flow_steps: int | Sequence[int],
+        inference_steps: int | Sequence[int],
         **schedule: Unpack[Schedule],
     ) -> None:
         super().__init__(**schedule)
-        self.flow_steps = self.magnitude.steps(flow_steps)
+        self.inference_steps = self.magnitude.steps(inference_steps)
 
     def parameters(self, rng: np.random.Generator) -> Record:
         """The drawn setting."""
-        return {"flow_steps": uniform_int(rng, self.flow_steps)}
+        return {"inference_steps": uniform_int(rng, self.inference_steps)}
 
     @classmethod
     def phrase(cls, record: Record) -> str:
         """What was drawn, in a few words."""
-        return f"chunks are sampled in {record['flow_steps']} steps"
+        return f"chunks are sampled in {record['inference_steps']} steps"

@@ -440,7 +440,7 @@ def test_changed_gains_change_the_motion(scene, name):
 
 
 SETTINGS = {
-    "sampler_steps": ("flow_steps", 2),
+    "sampler_steps": ("inference_steps", 2),
     "wrong_normalisation": ("normalisation_scale", 3.0),
     "sampler_noise": ("noise_scale", 3.0),
     "other_policy": ("checkpoint", "runs/x"),
@@ -477,8 +477,8 @@ class Fixed:
 
 class Alterable(Fixed):
     def altered(self, settings):
-        if "flow_steps" not in settings:
-            raise ConfigError("known: flow_steps")
+        if "inference_steps" not in settings:
+            raise ConfigError("known: inference_steps")
         return self
 
 
@@ -487,7 +487,7 @@ def test_policies_that_cannot_have_a_fault_are_refused():
         with pytest.raises(ConfigError, match=f"{name} changes .* of a policy, and Fixed cannot be changed"):
             build(name).suits(Fixed())
     build("sampler_steps").suits(Alterable())
-    with pytest.raises(ConfigError, match="known: flow_steps"):
+    with pytest.raises(ConfigError, match="known: inference_steps"):
         build("sampler_noise").suits(Alterable())
     build("no_replanning").suits(Fixed())
     Fixed.execute = 8

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ import torch
 
 from workbench.errors import CheckpointError, ConfigError, ObservationError, UnknownNameError
 from workbench.policies import training
+from workbench.policies.demonstrations import rows_of, split, windows_of
 from workbench.policies.flow import FlowPolicy
-from workbench.policies.training import Demonstration, Windows, train
+from workbench.policies.training import train
+from workbench.types import Demonstration
 
 SMALL = {"hidden": 32, "blocks": 1, "embedding": 8, "horizon": 4, "execute": 2, "history": 2}
 
@@ -24,7 +27,9 @@ def demonstrations(count: int = 12, steps: int = 9, actions: int = 3) -> list[De
     made: list[Demonstration] = []
     for _ in range(count):
         seen = {"pose": rng.normal(size=(steps, 3)), "fingers": rng.normal(size=(steps, 2))}
-        made.append((seen, np.tanh(seen["pose"] @ np.eye(3, actions) + 0.1 * rng.normal(size=(steps, actions)))))
+        made.append(
+            Demonstration(seen, np.tanh(seen["pose"] @ np.eye(3, actions) + 0.1 * rng.normal(size=(steps, actions))))
+        )
     return made
 
 
@@ -54,8 +59,8 @@ def test_learns_both_modes_of_a_distribution() -> None:
     toys: list[Demonstration] = []
     for number in range(40):
         mode = 0.8 if number % 2 else -0.8
-        toys.append(({"x": np.zeros((4, 1))}, mode + 0.05 * rng.normal(size=(4, 1))))
-    policy = FlowPolicy(hidden=48, blocks=1, embedding=4, horizon=2, execute=1, history=1, flow_steps=10)
+        toys.append(Demonstration({"x": np.zeros((4, 1))}, mode + 0.05 * rng.normal(size=(4, 1))))
+    policy = FlowPolicy(hidden=48, blocks=1, embedding=4, horizon=2, execute=1, history=1, inference_steps=10)
     curve = train(policy, toys, task="toy", iterations=300, batch=64, learning_rate=3e-3, warmup=20)
     drawn = policy.plan({"x": np.zeros((1, 1, 1))}, noise(1), samples=400).samples
     assert drawn is not None
@@ -71,7 +76,7 @@ def test_actions_follow_the_observation() -> None:
     toys: list[Demonstration] = []
     for _ in range(30):
         x = np.repeat(rng.uniform(-1, 1, size=(1, 1)), 6, axis=0)
-        toys.append(({"x": x}, 0.9 * x))
+        toys.append(Demonstration({"x": x}, 0.9 * x))
     policy = FlowPolicy(hidden=48, blocks=1, embedding=8, horizon=2, execute=1, history=1)
     curve = train(policy, toys, task="toy", iterations=300, batch=64, learning_rate=3e-3, warmup=20)
     x = np.linspace(-0.8, 0.8, 9).reshape(9, 1, 1)
@@ -87,7 +92,7 @@ def test_shapes_and_range(policy: FlowPolicy) -> None:
     assert output.embedding is not None
     assert output.embedding.shape == (3, 8)
     assert {array.dtype for array in (output.chunk, output.samples, output.embedding)} == {np.dtype(np.float32)}
-    low, high = (bound([a.ravel() for _, a in demonstrations()]) for bound in (np.min, np.max))
+    low, high = (bound([each.actions.ravel() for each in demonstrations()]) for bound in (np.min, np.max))
     assert low - 1e-6 <= output.samples.min() <= output.samples.max() <= high + 1e-6
     assert policy.plan(observation(3), noise(3)).samples is None
 
@@ -145,7 +150,7 @@ def test_untrained_policy_refuses_to_plan() -> None:
         FlowPolicy(**SMALL).plan(observation(1), noise(1))
 
 
-@pytest.mark.parametrize("settings", [{"execute": 17}, {"hidden": 0}, {"flow_steps": 2.5}, {"history": True}])
+@pytest.mark.parametrize("settings", [{"execute": 17}, {"hidden": 0}, {"inference_steps": 2.5}, {"history": True}])
 def test_impossible_settings_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=next(iter(settings))):
         FlowPolicy(**settings)
@@ -163,7 +168,10 @@ def test_reads_only_the_chosen_observations() -> None:
 
 def test_statistics_make_scales_irrelevant(policy: FlowPolicy) -> None:
     """Actions that never move come back exactly; the others keep their own range."""
-    made = [(seen, np.column_stack([1000 * acted[:, 0], np.full(len(acted), 0.3)])) for seen, acted in demonstrations()]
+    made = [
+        replace(each, actions=np.column_stack([1000 * each.actions[:, 0], np.full(len(each.actions), 0.3)]))
+        for each in demonstrations()
+    ]
     scaled = FlowPolicy(**SMALL)
     train(scaled, made, task="toy", iterations=5, batch=8)
     chunk = scaled.plan(observation(5), noise(5)).chunk
@@ -278,11 +286,22 @@ def test_checkpoint_of_chosen_observations_ignores_others(tmp_path: Path) -> Non
 
 
 def test_windows_repeat_the_first_observation_and_the_last_action() -> None:
-    ramp = np.arange(3, dtype=np.float32)[:, None]
-    windows = Windows.of([(ramp, ramp), (10 + ramp, 10 + ramp)], history=2, horizon=3)
-    seen, chunks = windows.batch(torch.arange(6))
-    assert seen.tolist() == [[0, 0], [0, 1], [1, 2], [10, 10], [10, 11], [11, 12]]
-    assert chunks.tolist() == [[0, 1, 2], [1, 2, 2], [2, 2, 2], [10, 11, 12], [11, 12, 12], [12, 12, 12]]
+    past, future = rows_of([3, 3], history=2, horizon=3)
+    assert past.tolist() == [[0, 0], [0, 1], [1, 2], [3, 3], [3, 4], [4, 5]]
+    assert future.tolist() == [[0, 1, 2], [1, 2, 2], [2, 2, 2], [3, 4, 5], [4, 5, 5], [5, 5, 5]]
+
+
+def test_a_batch_holds_what_the_windows_say(policy: FlowPolicy) -> None:
+    made = demonstrations(3)
+    seen, chunks = windows_of(policy, made).batch(torch.tensor([0, 10, 26]))
+    scale = policy.normalisation
+    states = [
+        scale.observation(np.concatenate([each.observation[key] for key in ("fingers", "pose")], axis=1))
+        for each in made
+    ]
+    actions = [scale.action(each.actions) for each in made]
+    np.testing.assert_array_equal(seen["state"], [states[0][[0, 0]], states[1][[0, 1]], states[2][[7, 8]]])
+    np.testing.assert_array_equal(chunks, [actions[0][:4], actions[1][1:5], actions[2][[8, 8, 8, 8]]])
 
 
 RECIPE: dict[str, Any] = {"task": "toy", "iterations": 40, "batch": 16, "warmup": 5}
@@ -338,7 +357,7 @@ def test_training_is_deterministic_for_a_seed_and_leaves_the_global_stream_alone
         policy = FlowPolicy(**SMALL)
         train(policy, demonstrations(), **RECIPE, seed=seed)
         assert torch.equal(torch.rand(1), expected)
-        made.append(weights(policy)["encoder.0.weight"])
+        made.append(weights(policy)["encoder.layers.0.weight"])
     np.testing.assert_array_equal(made[0], made[1])
     assert np.abs(made[0] - made[2]).max() > 1e-3
 
@@ -349,7 +368,7 @@ def test_policy_is_given_the_average_and_not_the_last_weights(tmp_path: Path) ->
     policy = FlowPolicy(**SMALL)
     train(policy, demonstrations(), **RECIPE, folder=tmp_path)
     state = load_file(tmp_path / training.STATE)
-    name = "encoder.0.weight"
+    name = "encoder.layers.0.weight"
     np.testing.assert_array_equal(weights(policy)[name], state[f"average/{name}"])
     assert np.abs(state[f"average/{name}"] - state[f"weights/{name}"]).max() > 1e-4
 
@@ -357,21 +376,24 @@ def test_policy_is_given_the_average_and_not_the_last_weights(tmp_path: Path) ->
 def test_average_follows_its_formula() -> None:
     policy = trained()
     state = training.TrainingState(policy, {"seed": 0, "learning_rate": 1e-3, "weight_decay": 0.0, "ema_decay": 0.9})
-    expected = state.average.from_chunk.bias.detach().clone()
+    expected = state.average.denoiser.from_chunk.bias.detach().clone()
     for step in range(1, 200):
         with torch.no_grad():
-            state.network.from_chunk.bias.fill_(float(step))
+            state.network.denoiser.from_chunk.bias.fill_(float(step))
         state.step = step
         state.update_average()
         decay = min(0.9, step / (step + 10))
         expected = decay * expected + (1 - decay) * step
-    torch.testing.assert_close(state.average.from_chunk.bias.detach(), expected)
+    torch.testing.assert_close(state.average.denoiser.from_chunk.bias.detach(), expected)
 
 
 def test_fine_tuning_starts_from_the_weights_and_statistics_it_is_given(policy: FlowPolicy, tmp_path: Path) -> None:
     policy.save(tmp_path)
     tuned = FlowPolicy.load(tmp_path)
-    shifted = [({key: 5 + value for key, value in seen.items()}, acted) for seen, acted in demonstrations()]
+    shifted = [
+        Demonstration({key: 5 + value for key, value in each.observation.items()}, each.actions)
+        for each in demonstrations()
+    ]
     train(tuned, shifted, task="toy", iterations=1, batch=4, learning_rate=1e-9)
     for name, values in weights(policy).items():
         np.testing.assert_allclose(weights(tuned)[name], values, atol=1e-6)
@@ -382,16 +404,16 @@ def test_fine_tuning_starts_from_the_weights_and_statistics_it_is_given(policy: 
 
 def test_held_out_demonstrations_are_not_trained_on() -> None:
     made = demonstrations(20)
-    kept, held = training.split(made, 0.1, seed=0)
+    kept, held = split(made, 0.1, seed=0)
     assert (len(kept), len(held)) == (18, 2)
-    assert not {id(seen) for seen, _ in kept} & {id(seen) for seen, _ in held}
-    assert [len(part) for part in training.split(made[:2], 0.0, seed=0)] == [1, 1]
+    assert not {id(each) for each in kept} & {id(each) for each in held}
+    assert [len(part) for part in split(made[:2], 0.0, seed=0)] == [1, 1]
 
 
 def test_errors_are_told_by_part_of_the_action() -> None:
     policy = FlowPolicy(**SMALL)
     assert set(train(policy, demonstrations(actions=7), **RECIPE).error) == {"position", "rotation", "gripper"}
-    windows = training.windows_of(policy, demonstrations(3, actions=7))
+    windows = windows_of(policy, demonstrations(3, actions=7))
     before = training.errors_by_part(policy, windows)
     windows.actions[:, 6] += 1.0 - 2.0 * (windows.actions[:, 6] > 0)
     after = training.errors_by_part(policy, windows)
@@ -411,9 +433,9 @@ def test_impossible_demonstrations_are_refused() -> None:
     good = demonstrations(3)
     for broken, message in (
         (good[:1], "too few"),
-        ([*good, (good[0][0], good[0][1] * np.nan)], "demonstration 3 holds NaN"),
-        ([*good, (good[0][0], good[0][1][:-1])], "differ in length"),
-        ([*good, ({"pose": good[0][0]["pose"]}, good[0][1])], "layout"),
+        ([*good, replace(good[0], actions=good[0].actions * np.nan)], "demonstration 3 holds NaN"),
+        ([*good, replace(good[0], actions=good[0].actions[:-1])], "differ in length"),
+        ([*good, replace(good[0], observation={"pose": good[0].observation["pose"]})], "layout"),
     ):
         with pytest.raises(ConfigError, match=message):
             train(FlowPolicy(**SMALL), broken, **RECIPE)

@@ -13,7 +13,7 @@ from workbench.config import Run, build, parameters_of, resolve
 from workbench.crew import advance_all, batches, crew
 from workbench.errors import ConfigError, StoreError, UnknownNameError
 from workbench.jobs.fit import load_monitors
-from workbench.jobs.train import Demonstration, read_demonstrations
+from workbench.jobs.train import demonstration, read_demonstrations
 from workbench.metrics import paired_test
 from workbench.monitor import offline
 from workbench.progress import console, progress
@@ -21,7 +21,7 @@ from workbench.report import terminal_tables
 from workbench.rollout import Launch, Outcome
 from workbench.runner import spread
 from workbench.store import Store
-from workbench.types import Policy, Record, Strategy
+from workbench.types import Demonstration, Policy, Record, Strategy
 
 PLACEBO, CONTINUE = "placebo", "continue"
 EPISODES_PER_BATCH = 15
@@ -101,7 +101,7 @@ def train_head(run: Run, store: Store, expert: Record, allowance_steps: int, mom
     with progress("training the head", int(trainer["iterations"])) as advance:
         build({**trainer, "_partial_": True})(
             policy,
-            [*recoveries, *read_demonstrations(run.demos)],
+            [*recoveries, *read_demonstrations(run.demos, policy.cameras)],
             task=run.task.name,
             seed=run.seed,
             progress=lambda iteration, loss: advance(1),
@@ -136,10 +136,7 @@ def recovery_batch(batch: Batch) -> list[list[Demonstration]]:
     lockstep = mine.lockstep("expert", mine.expert(batch.expert))
     for number, episode in lockstep.record_numbered(launches):
         if episode.record["success"] and len(episode.steps["action"]) > 1:
-            observation = {
-                key.removeprefix("obs/"): value for key, value in episode.steps.items() if key.startswith("obs/")
-            }
-            found[owner[number]].append((observation, episode.steps["action"]))
+            found[owner[number]].append(demonstration(episode))
     return found
 
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from workbench.config import Run, build, digest
 from workbench.errors import CheckpointError
 from workbench.progress import console, progress
 from workbench.store import Store
-from workbench.types import Array, Record
-
-Demonstration = tuple[dict[str, Array], Array]
+from workbench.types import Demonstration, Episode, Record
 
 
 def run(run: Run, trainer: Record) -> None:
@@ -21,8 +20,8 @@ def run(run: Run, trainer: Record) -> None:
         raise CheckpointError(
             f"{run.shown(run.checkpoint)} holds a trained policy; overwrite=true trains it anew, name=... keeps both"
         )
-    demonstrations = read_demonstrations(run.demos)
     policy = run.policy(trained=False)
+    demonstrations = read_demonstrations(run.demos, policy.cameras)
     # Named after what decides the training, so that an interrupted one goes on and a changed one starts anew.
     unfinished = run.folder / f"training-{digest([trainer, run.config['policy'], run.seed, len(demonstrations)])}"
     with progress("training", int(trainer["iterations"])) as advance:
@@ -40,15 +39,17 @@ def run(run: Run, trainer: Record) -> None:
     console.print(f"trained on {len(demonstrations)} demonstrations: {run.shown(run.checkpoint)}")
 
 
-def read_demonstrations(path: Path) -> list[Demonstration]:
-    """Observations and asked actions of every demonstration that succeeded."""
+def read_demonstrations(path: Path, cameras: Sequence[str] = ()) -> list[Demonstration]:
+    """Every demonstration that succeeded, with the images of some cameras."""
     store = Store.open(path)
-    found = []
-    for number, success in enumerate(store.episodes["success"]):
-        if success:
-            episode = store.episode(number, steps=("obs/*", "action"), calls=())
-            observation = {
-                key.removeprefix("obs/"): value for key, value in episode.steps.items() if key.startswith("obs/")
-            }
-            found.append((observation, episode.steps["action"]))
-    return found
+    wanted = ("obs/*", "action", *(f"images/{camera}" for camera in cameras))
+    rows = [number for number, success in enumerate(store.episodes["success"]) if success]
+    return [demonstration(store.episode(number, steps=wanted, calls=())) for number in rows]
+
+
+def demonstration(episode: Episode) -> Demonstration:
+    """What can be learned from an episode: observations, images where there are any, and the actions asked for."""
+    observation = {
+        key.removeprefix("obs/"): values for key, values in episode.steps.items() if key.startswith(("obs/", "images/"))
+    }
+    return Demonstration(observation, episode.steps["action"], str(episode.record["instruction"]))

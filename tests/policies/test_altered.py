@@ -9,8 +9,10 @@ import pytest
 import torch
 
 from workbench.errors import CheckpointError, ConfigError
-from workbench.policies.flow import ALTERABLE, FlowPolicy
+from workbench.policies.chunk_policy import ALTERABLE
+from workbench.policies.flow import FlowPolicy
 from workbench.policies.training import train
+from workbench.types import Demonstration
 
 SMALL = {"hidden": 32, "blocks": 1, "embedding": 8, "horizon": 4, "execute": 2, "history": 2}
 SIZES = {"pose": 3, "fingers": 2}
@@ -20,7 +22,7 @@ def trained(task: str = "toy", seed: int = 0, **settings) -> FlowPolicy:
     rng, made = np.random.default_rng(0), []
     for _ in range(12):
         seen = {key: rng.normal(size=(9, size)) for key, size in SIZES.items()}
-        made.append((seen, np.tanh(seen["pose"] + 0.1 * rng.normal(size=(9, 3)))))
+        made.append(Demonstration(seen, np.tanh(seen["pose"] + 0.1 * rng.normal(size=(9, 3)))))
     policy = FlowPolicy(**{**SMALL, **settings})
     train(policy, made, task=task, iterations=30, batch=16, warmup=5, seed=seed)
     return policy
@@ -41,7 +43,7 @@ def parts(output) -> list[bytes]:
     return [output.chunk.tobytes(), output.samples.tobytes(), output.embedding.tobytes()]
 
 
-CHANGES = [{"flow_steps": 1}, {"noise_scale": 3.0}, {"normalisation_scale": 3.0}]
+CHANGES = [{"inference_steps": 1}, {"noise_scale": 3.0}, {"normalisation_scale": 3.0}]
 
 
 @pytest.mark.parametrize("settings", CHANGES)
@@ -55,15 +57,15 @@ def test_altered_policy_plans_otherwise_and_the_own_one_as_before(policy, settin
 
 
 def test_own_values_change_nothing(policy):
-    same = policy.altered({"flow_steps": policy.flow_steps, "noise_scale": 1.0, "normalisation_scale": 1.0})
+    same = policy.altered({"inference_steps": policy.inference_steps, "noise_scale": 1.0, "normalisation_scale": 1.0})
     assert parts(plan(same)) == parts(plan(policy))
 
 
 def test_number_of_steps_is_that_of_a_policy_made_with_it(policy, tmp_path):
     policy.save(tmp_path)
     other = FlowPolicy.load(tmp_path)
-    other.flow_steps = 3
-    assert parts(plan(policy.altered({"flow_steps": 3}))) == parts(plan(other))
+    other.inference_steps = 3
+    assert parts(plan(policy.altered({"inference_steps": 3}))) == parts(plan(other))
 
 
 def test_noise_is_scaled_for_chunk_and_samples(policy, monkeypatch):
@@ -72,7 +74,7 @@ def test_noise_is_scaled_for_chunk_and_samples(policy, monkeypatch):
     monkeypatch.setattr(FlowPolicy, "_infer", lambda self, seen, noise: drawn.append(noise) or infer(self, seen, noise))
     plan(policy)
     plan(policy.altered({"noise_scale": 2.5}))
-    assert drawn[0].shape == (3, 3, 12)
+    assert drawn[0].shape == (3, 3, 4, 3)
     assert torch.equal(drawn[1], drawn[0] * 2.5)
 
 
@@ -87,8 +89,8 @@ def test_another_checkpoint_plans_in_its_place(policy, tmp_path):
     other = trained(seed=1)
     other.save(tmp_path)
     assert parts(plan(policy.altered({"checkpoint": str(tmp_path)}))) == parts(plan(other)) != parts(plan(policy))
-    both = policy.altered({"checkpoint": str(tmp_path), "flow_steps": 1})
-    assert parts(plan(both)) == parts(plan(other.altered({"flow_steps": 1})))
+    both = policy.altered({"checkpoint": str(tmp_path), "inference_steps": 1})
+    assert parts(plan(both)) == parts(plan(other.altered({"inference_steps": 1})))
 
 
 def test_a_checkpoint_that_does_not_fit_is_refused(policy, tmp_path):
@@ -105,7 +107,7 @@ def test_a_checkpoint_that_does_not_fit_is_refused(policy, tmp_path):
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"flow_steps": 0}, {"flow_steps": 1.5}, {"flow_steps": True}]
+    [{"inference_steps": 0}, {"inference_steps": 1.5}, {"inference_steps": True}]
     + [{name: value} for name in ("noise_scale", "normalisation_scale") for value in (0, -1.0, np.inf, np.nan, "2")],
 )
 def test_impossible_settings_are_refused(policy, wrong):
