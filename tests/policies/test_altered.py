@@ -71,7 +71,9 @@ def test_number_of_steps_is_that_of_a_policy_made_with_it(policy, tmp_path):
 def test_noise_is_scaled_for_chunk_and_samples(policy, monkeypatch):
     drawn = []
     infer = FlowPolicy._infer
-    monkeypatch.setattr(FlowPolicy, "_infer", lambda self, seen, noise: drawn.append(noise) or infer(self, seen, noise))
+    monkeypatch.setattr(
+        FlowPolicy, "_infer", lambda self, seen, noise, *_: drawn.append(noise) or infer(self, seen, noise, *_)
+    )
     plan(policy)
     plan(policy.altered({"noise_scale": 2.5}))
     assert drawn[0].shape == (3, 3, 4, 3)
