@@ -58,7 +58,9 @@ class Diffusion:
         schedule = sampling_schedule(numbers)
         for step in reversed(range(len(numbers))):
             epsilon = self.epsilon(denoise, chunk, numbers[step], steering)
-            chunk = schedule.step(epsilon, step, chunk).prev_sample
+            # With the noise that the clipped clean chunk leaves (Nichol et al., GLIDE, ICML 2022): a reward that
+            # presses beyond the bound would change the noise alone otherwise, and drive the chunk to the other bound.
+            chunk = schedule.step(epsilon, step, chunk, use_clipped_model_output=True).prev_sample
         return chunk
 
     def epsilon(self, denoise: Denoise, noisy: torch.Tensor, number: int, steering: NormalisedSteering) -> torch.Tensor:
@@ -72,7 +74,7 @@ class Diffusion:
         epsilon, gradient = uphill(lambda x: self.predict(denoise, x, number), noisy, steering)
         kept = training_schedule()[number]
         if not steering.through_network:
-            gradient = gradient / kept.sqrt()  # of the clean chunk by the noisy one while the noise stays the same
+            gradient = kept.sqrt() * gradient  # by which the clean chunk of standard normal data follows the noisy one
         return epsilon - (1 - kept).sqrt() * gradient
 
     def predict(self, denoise: Denoise, noisy: torch.Tensor, number: int) -> tuple[torch.Tensor, torch.Tensor]:

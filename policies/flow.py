@@ -54,6 +54,9 @@ class FlowMatching:
         if steering.reward is None:
             return denoise(noisy, same(level, noisy))
         velocity, gradient = uphill(lambda x: self.predict(denoise, x, level), noisy, steering)
+        if not steering.through_network:
+            # The clean chunk of standard normal data follows the noisy one by level / (level^2 + (1 - level)^2).
+            return velocity + (1.0 - level) / (level**2 + (1.0 - level) ** 2) * gradient
         if level < LOWEST_LEVEL:
             level = LOWEST_LEVEL
             _, gradient = uphill(lambda x: self.predict(denoise, x, level), noisy, steering)

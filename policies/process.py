@@ -66,7 +66,8 @@ def uphill(
     Parameters
     ----------
     predict : noisy chunk -> the network's prediction, and the clean chunk that follows from both.
-    steering : with a reward; without ``through_network`` the prediction counts as constant.
+    steering : with a reward; without ``through_network`` the gradient is that with respect to the clean chunk, which
+        lacks the factor by which the clean chunk follows the noisy one.
     """
     with torch.set_grad_enabled(steering.through_network):
         moved = noisy.detach().clone().requires_grad_(steering.through_network)

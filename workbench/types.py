@@ -391,8 +391,8 @@ class Steering:
     """Where the sampling of a policy's chunks is led, for policies that take it: ``plan(..., steering=Steering(...))``.
 
     Sources: partial noise after Meng et al., SDEdit, ICLR 2022, and Retrieve-then-Steer, arXiv 2605.10094; gradient
-    through the predicted clean chunk after Chung et al., Diffusion Posterior Sampling, ICLR 2023; without the network's
-    Jacobian as LeRobot has Black et al., Real-Time Execution of Action Chunking Flow Policies, NeurIPS 2025.
+    through the predicted clean chunk after Chung et al., Diffusion Posterior Sampling, ICLR 2023; without the network
+    as with the prior of Song et al., Pseudoinverse-Guided Diffusion Models, ICLR 2023.
 
     Attributes
     ----------
@@ -402,9 +402,9 @@ class Steering:
         is not N (scenes go in blocks, with padding) and no row may depend on another: scenes with rewards of their own
         are planned one by one.
     scale : factor on the reward; with 1 the density of chunks is multiplied by exp(reward), as well as steps allow.
-    through_network : whether the gradient goes through the network; without it a step costs no more than an unsteered
-        one, but the size of the effect is uncalibrated, far too large where noise prevails (good for pulling towards
-        a chunk).
+    through_network : whether the gradient goes through the network.  Without it a step costs no more than an unsteered
+        one, and the clean chunk is taken to follow the noisy one as it does for standard normal data: narrower ones
+        are moved further than exp(reward) would.
     """
 
     start: Array | None = None
