@@ -270,16 +270,17 @@ def test_guided_prediction_is_the_formula(policy: ChunkPolicy, monkeypatch: pyte
     torch.testing.assert_close(found[0], 3.0 * now - 1.5 * hidden - 0.5 * before)
 
 
-def test_guidance_sharpens_towards_the_condition() -> None:
-    policy = DiffusionPolicy(**TOY, condition_dropout=0.3)
+@pytest.mark.parametrize("kind", KINDS)
+def test_guidance_sharpens_towards_the_condition(kind: type[ChunkPolicy]) -> None:
+    policy = kind(**TOY, condition_dropout=0.3)
     train(policy, two_modes(share=0.8), task="toy", iterations=400, batch=64, learning_rate=3e-3, warmup=20)
     right = {}
-    for weight in (0.0, 2.0):
+    for weight in (0.0, 4.0):
         drawn = policy.altered({"guidance": weight}).plan({"x": np.array([[[-1.0]], [[1.0]]])}, noise(2), 200).samples
         assert drawn is not None
         right[weight] = ((drawn[0, :, 0, 0] < 0).mean() + (drawn[1, :, 0, 0] > 0).mean()) / 2
-    assert 0.7 < right[0.0] < 0.9
-    assert right[2.0] > 0.95
+    assert 0.65 < right[0.0] < 0.87
+    assert right[4.0] > 0.92
 
 
 def test_the_null_token_is_there_only_where_it_is_learned() -> None:
