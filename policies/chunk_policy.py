@@ -33,6 +33,7 @@ from workbench.policies.demonstrations import vectors_of
 from workbench.policies.networks import ChunkNetwork, Inputs, ResidualMlp, StateEncoder
 from workbench.policies.normalisation import Normalisation
 from workbench.policies.process import NormalisedSteering, Process
+from workbench.policies.relative import differences
 from workbench.policies.vision import ImageEncoder
 from workbench.types import Array, Demonstration, Observation, PolicyOutput, Record, Steering
 
@@ -60,6 +61,8 @@ class ChunkPolicy:
     inference_steps : network evaluations from noise to chunk.
     observations : keys that it reads; None for all that the demonstrations have.
     cameras : whose present images it reads beside them.
+    relative_scales_m : lengths at which it is also shown the differences of observed positions, see
+        :mod:`workbench.policies.relative`; empty for none.
     condition_dropout : probability that training hides an observation behind the null token.
     guidance : w of classifier-free guidance (Ho and Salimans, 2022), (1 + w) prediction - w prediction without the
         observation; 0 for none, above 0 only with ``condition_dropout`` above 0.
@@ -92,6 +95,7 @@ class ChunkPolicy:
         inference_steps: int = 5,
         observations: Sequence[str] | None = None,
         cameras: Sequence[str] = (),
+        relative_scales_m: Sequence[float] = (),
         condition_dropout: float = 0.0,
         guidance: float = 0.0,
         self_guidance: float = 0.0,
@@ -116,6 +120,7 @@ class ChunkPolicy:
             "denoiser": denoiser,
             "observations": None if observations is None else list(observations),
             "cameras": list(cameras),
+            "relative_scales_m": [check_scale("relative_scales_m", scale) for scale in relative_scales_m],
             "condition_dropout": check_weight("condition_dropout", condition_dropout),
             "guidance": guidance,
             "self_guidance": self_guidance,
@@ -175,7 +180,7 @@ class ChunkPolicy:
 
     def make_encoder(self) -> nn.Module:
         """A new encoder, see :class:`workbench.policies.networks.Encoder`."""
-        size = self.history * sum(self.layout.values())
+        size = self.history * sum(self.features.values())
         if self.cameras:
             return ImageEncoder(size, self.cameras, self.config["hidden"], self.config["embedding"])
         return StateEncoder(size, self.config["hidden"], self.config["blocks"], self.config["embedding"])
@@ -187,6 +192,16 @@ class ChunkPolicy:
         return ResidualMlp(
             self.horizon, self._action_size, self.config["hidden"], self.config["blocks"], self.config["embedding"]
         )
+
+    @property
+    def features(self) -> dict[str, int]:
+        """Key -> length of what the encoder is shown for each observation: the layout, and differences."""
+        shown = differences(np.zeros(sum(self.layout.values())), self.layout, self.config["relative_scales_m"])
+        return {**self.layout, "relative": len(shown)} if len(shown) else self.layout
+
+    def described(self, vectors: Array) -> Array:
+        """Observations (..., S) end to end -> what statistics are of: with the differences behind them."""
+        return np.concatenate([vectors, differences(vectors, self.layout, self.config["relative_scales_m"])], axis=-1)
 
     def plan(
         self,
@@ -285,7 +300,7 @@ class ChunkPolicy:
 
     def inputs(self, observation: Observation, count: int, instructions: Sequence[str] | None = None) -> Inputs:
         """What the encoder reads of N observations, checked and normalised; see :data:`Inputs`."""
-        state = torch.from_numpy(self.normalisation.observation(self._vectors(observation, count)))
+        state = torch.from_numpy(self.normalisation.observation(self.described(self._vectors(observation, count))))
         images = {f"images/{camera}": self._images(observation, count, camera) for camera in self.cameras}
         return {"state": state, **images}
 
@@ -306,7 +321,7 @@ class ChunkPolicy:
             )
             for camera in self.cameras
         }
-        return {"state": torch.from_numpy(self.normalisation.observation(vectors)), **images}
+        return {"state": torch.from_numpy(self.normalisation.observation(self.described(vectors))), **images}
 
     def _draw(self, noise: Sequence[np.random.Generator], samples: int) -> torch.Tensor:
         """Noise (N, 1 + B, H, A); the chunk's first, so that the number of samples changes nothing about it."""
@@ -454,8 +469,8 @@ class ChunkPolicy:
             other.guidance = other._check_guidance(settings["guidance"])
         if "self_guidance" in settings:
             other.self_guidance = other._check_self_guidance(settings["self_guidance"])
-        other.noise_scale = check_scale("noise_scale", settings)
-        std = other.normalisation.std * check_scale("normalisation_scale", settings)
+        other.noise_scale = check_scale("noise_scale", settings.get("noise_scale", 1.0))
+        std = other.normalisation.std * check_scale("normalisation_scale", settings.get("normalisation_scale", 1.0))
         other._normalisation = dataclasses.replace(other.normalisation, std=std)
         return other
 
@@ -482,7 +497,7 @@ class ChunkPolicy:
                 "layout": self.layout,
                 "action_size": self._action_size,
                 "image_sizes": self.image_sizes,
-                "statistics": self.normalisation.record(self.layout),
+                "statistics": self.normalisation.record(self.features),
                 "recipe": self.recipe,
             },
         )
@@ -522,7 +537,8 @@ class ChunkPolicy:
         try:
             policy = cls(**record["config"])
             action_size = int(record["action_size"])
-            statistics = Normalisation.from_record(record["statistics"], layout, action_size)
+            policy.layout = layout
+            statistics = Normalisation.from_record(record["statistics"], policy.features, action_size)
             image_sizes = {
                 camera: (int(height), int(width)) for camera, (height, width) in record["image_sizes"].items()
             }
@@ -573,9 +589,8 @@ def check_weight(name: str, value: object) -> float:
     return float(value)
 
 
-def check_scale(name: str, settings: Record) -> float:
-    """A factor among settings, one if it is not there; ConfigError if it is not a positive number."""
-    value = settings.get(name, 1.0)
+def check_scale(name: str, value: object) -> float:
+    """The value as a number; ConfigError if it is not a positive one."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0.0 < value < np.inf:
         raise ConfigError(f"policy.{name}={value!r} must be a positive number")
     return float(value)

@@ -335,8 +335,9 @@ def equip(policy: ChunkPolicy, demonstrations: Sequence[Demonstration], task: st
                 f"{task!r} with {layout}"
             )
         return
+    policy.layout = layout
     statistics = Normalisation.of(
-        np.concatenate([vectors_of(each, list(layout)) for each in demonstrations]),
+        np.concatenate([policy.described(vectors_of(each, list(layout))) for each in demonstrations]),
         np.concatenate([np.asarray(each.actions, dtype=np.float64) for each in demonstrations]),
     )
     with torch.random.fork_rng(devices=[]):

@@ -16,6 +16,7 @@ from workbench.errors import CheckpointError, ConfigError, ObservationError, Unk
 from workbench.policies import training
 from workbench.policies.demonstrations import rows_of, split, windows_of
 from workbench.policies.flow import FlowPolicy
+from workbench.policies.relative import differences
 from workbench.policies.training import train
 from workbench.types import Demonstration
 
@@ -439,3 +440,32 @@ def test_impossible_demonstrations_are_refused() -> None:
     ):
         with pytest.raises(ConfigError, match=message):
             train(FlowPolicy(**SMALL), broken, **RECIPE)
+
+
+def test_differences_of_positions_are_shown_at_every_scale() -> None:
+    layout = {"eef_pos": 3, "goal": 1, "nut_pos": 3, "pusher_pos": 2}
+    vectors = np.array([[0.1, 0.2, 0.3, 9.0, 0.11, 0.2, 0.1, 0.0, 0.0]])
+    shown = differences(vectors, layout, [0.01, 0.1])
+    apart = np.array([-0.01, 0.0, 0.2, 0.1, 0.2, 0.11, 0.2])
+    np.testing.assert_allclose(shown, np.tanh(np.concatenate([apart / 0.01, apart / 0.1]))[None])
+    assert differences(vectors[:, :3], {"eef_pos": 3}, [0.01]).shape == (1, 0)
+    assert differences(vectors, layout, []).shape == (1, 0)
+
+
+def test_policy_with_differences_survives_a_round_trip_and_needs_its_statistics(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    made = []
+    for _ in range(6):
+        seen = {"eef_pos": rng.normal(size=(9, 3)), "cube_pos": rng.normal(size=(9, 3))}
+        made.append(Demonstration(seen, np.tanh(10 * (seen["cube_pos"] - seen["eef_pos"]))))
+    policy = FlowPolicy(**SMALL, relative_scales_m=[0.02])
+    train(policy, made, task="toy", iterations=5, batch=16, warmup=1)
+    policy.save(tmp_path)
+    seen = {key: rng.normal(size=(2, 2, 3)) for key in ("eef_pos", "cube_pos")}
+    again = FlowPolicy.load(tmp_path, task="toy", observation_sizes={"cube_pos": 3, "eef_pos": 3})
+    np.testing.assert_array_equal(again.plan(seen, noise(2)).chunk, policy.plan(seen, noise(2)).chunk)
+    record = json.loads((tmp_path / "policy.json").read_text())
+    del record["statistics"]["observation"]["relative"]
+    (tmp_path / "policy.json").write_text(json.dumps(record))
+    with pytest.raises(CheckpointError, match="relative"):
+        FlowPolicy.load(tmp_path)
