@@ -89,9 +89,7 @@ def training_schedule() -> torch.Tensor:
     """What is kept of a chunk's variance (LEVELS,) at each training level."""
     from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 
-    # A tensor that is made in inference mode could never again take part in a gradient.
-    with torch.inference_mode(False):
-        kept: torch.Tensor = DDPMScheduler(LEVELS, beta_schedule="squaredcos_cap_v2").alphas_cumprod
+    kept: torch.Tensor = DDPMScheduler(LEVELS, beta_schedule="squaredcos_cap_v2").alphas_cumprod
     return kept
 
 
@@ -109,11 +107,10 @@ def sampling_schedule(numbers: tuple[int, ...]) -> Any:
     """
     from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 
-    with torch.inference_mode(False):
-        kept = training_schedule()[list(numbers)].double()
-        before = torch.cat([kept.new_ones(1), kept[:-1]])
-        schedule = DDIMScheduler(len(numbers), trained_betas=(1 - kept / before).tolist(), clip_sample=True)
-        schedule.set_timesteps(len(numbers))
+    kept = training_schedule()[list(numbers)].double()
+    before = torch.cat([kept.new_ones(1), kept[:-1]])
+    schedule = DDIMScheduler(len(numbers), trained_betas=(1 - kept / before).tolist(), clip_sample=True)
+    schedule.set_timesteps(len(numbers))
     return schedule
 
 

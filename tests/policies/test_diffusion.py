@@ -414,7 +414,7 @@ def test_steering_to_nowhere_is_plain_sampling_to_the_last_bit(policy: ChunkPoli
 
 
 def test_a_reward_can_follow_a_call_without_gradients(policy: ChunkPolicy) -> None:
-    """Schedules that were first made in inference mode could not take part in a gradient."""
+    """Schedules that are first made in inference mode must not be in the way of a gradient."""
     training_schedule.cache_clear()
     sampling_schedule.cache_clear()
     policy.plan(observation(1), noise(1))

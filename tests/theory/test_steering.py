@@ -71,6 +71,14 @@ def test_a_linear_reward_moves_the_mean_to_that_of_the_tilted_gaussian(name, ste
     assert tilt(process(), denoise, steps) == pytest.approx(1.0, abs=0.04)
 
 
+@pytest.mark.parametrize("steps", [5, 8, 20, 50])
+def test_the_first_step_of_flow_counts_too(steps):
+    """Pure noise tells nothing of the clean chunk, so the gradient at level 0 is none: wide data show what it lacks."""
+    steering = NormalisedSteering(reward=lambda chunk: chunk[..., 0, 0])
+    made = FlowMatching().sample(velocity_of(0.0, 1.0), noise(), steps, steering)
+    assert made.mean() == pytest.approx(1.0, abs=0.03)
+
+
 @pytest.mark.parametrize("name", PROCESSES)
 def test_the_tilt_follows_the_scale_and_leaves_the_deviation(name):
     process, denoise = PROCESSES[name]
