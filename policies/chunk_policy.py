@@ -6,6 +6,9 @@ A policy is made of three parts, each chosen by name::
     denoiser   noisy chunk, level, tokens -> what to change     mlp, unet, transformer
     process    how noise becomes a chunk, and what is learned   flow (flow.py), diffusion (diffusion.py)
 
+A call can be led in two ways: by guidance, which weighs predictions under other observations against that of the
+present one, and by a :class:`workbench.types.Steering`, which begins somewhere else or follows a reward.
+
 Paper's word -> variable: action chunk A_t -> ``chunk``, observation features -> ``tokens`` (their mean is the
 ``embedding``), noise level in 0..1 -> ``level``.
 
@@ -16,7 +19,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -29,12 +32,12 @@ from workbench.policies import checkpoint
 from workbench.policies.demonstrations import vectors_of
 from workbench.policies.networks import ChunkNetwork, Inputs, ResidualMlp, StateEncoder
 from workbench.policies.normalisation import Normalisation
-from workbench.policies.process import Process
+from workbench.policies.process import NormalisedSteering, Process
 from workbench.policies.relative import differences
 from workbench.policies.vision import ImageEncoder
-from workbench.types import Array, Demonstration, Observation, PolicyOutput, Record
+from workbench.types import Array, Demonstration, Observation, PolicyOutput, Record, Steering
 
-ALTERABLE = ("checkpoint", "inference_steps", "noise_scale", "normalisation_scale")
+ALTERABLE = ("checkpoint", "guidance", "inference_steps", "noise_scale", "normalisation_scale", "self_guidance")
 """Settings that :meth:`ChunkPolicy.altered` knows."""
 DENOISERS = ("mlp", "unet", "transformer")
 BLOCK = 16
@@ -60,6 +63,11 @@ class ChunkPolicy:
     cameras : whose present images it reads beside them.
     relative_scales_m : lengths at which it is also shown the differences of observed positions, see
         :mod:`workbench.policies.relative`; empty for none.
+    condition_dropout : probability that training hides an observation behind the null token.
+    guidance : w of classifier-free guidance (Ho and Salimans, 2022), (1 + w) prediction - w prediction without the
+        observation; 0 for none, above 0 only with ``condition_dropout`` above 0.
+    self_guidance : w of self-guidance (SGAC, arXiv 2510.12392), (1 + w) prediction - w prediction of one observation
+        earlier; 0 for none, above 0 only with a history of at least 2.  Images and instructions stay the present ones.
 
     Attributes
     ----------
@@ -88,6 +96,9 @@ class ChunkPolicy:
         observations: Sequence[str] | None = None,
         cameras: Sequence[str] = (),
         relative_scales_m: Sequence[float] = (),
+        condition_dropout: float = 0.0,
+        guidance: float = 0.0,
+        self_guidance: float = 0.0,
     ) -> None:
         sizes = {
             "hidden": hidden,
@@ -110,9 +121,17 @@ class ChunkPolicy:
             "observations": None if observations is None else list(observations),
             "cameras": list(cameras),
             "relative_scales_m": [check_scale("relative_scales_m", scale) for scale in relative_scales_m],
+            "condition_dropout": check_weight("condition_dropout", condition_dropout),
+            "guidance": guidance,
+            "self_guidance": self_guidance,
         }
+        if condition_dropout >= 1.0:
+            raise ConfigError(f"policy.condition_dropout={condition_dropout} must be below 1: nothing would be learned")
         self.cameras = tuple(cameras)
-        self.horizon, self.execute, self.history, self.inference_steps = horizon, execute, history, inference_steps
+        self.horizon, self.execute, self.history = horizon, execute, history
+        self.inference_steps = self._check_steps(inference_steps)
+        self.guidance = self._check_guidance(guidance)
+        self.self_guidance = self._check_self_guidance(self_guidance)
         self.noise_scale = 1.0
         self.task = ""
         self.layout: dict[str, int] = {}
@@ -156,7 +175,8 @@ class ChunkPolicy:
         self.task, self.layout, self._action_size = task, dict(layout), action_size
         self.image_sizes = dict(image_sizes or {})
         self._normalisation = normalisation
-        self._network = ChunkNetwork(self.make_encoder(), self.make_denoiser()).eval()
+        null_size = self.config["embedding"] if self.config["condition_dropout"] else 0
+        self._network = ChunkNetwork(self.make_encoder(), self.make_denoiser(), null_size).eval()
 
     def make_encoder(self) -> nn.Module:
         """A new encoder, see :class:`workbench.policies.networks.Encoder`."""
@@ -189,10 +209,17 @@ class ChunkPolicy:
         noise: Sequence[np.random.Generator],
         samples: int = 0,
         instructions: Sequence[str] | None = None,
+        steering: Steering | None = None,
     ) -> PolicyOutput:
         """One inference; see :class:`workbench.types.Policy`.
 
         What a scene is given depends, to the last bit, neither on the other scenes nor on the number of samples.
+
+        Parameters
+        ----------
+        observation, noise, samples : as there.
+        instructions : N strings, of policies that listen.
+        steering : where chunk and samples alike are led; None to draw what was learned.
 
         Returns
         -------
@@ -203,20 +230,73 @@ class ChunkPolicy:
         ------
         ObservationError
             if a key is missing, has another shape than (N, history, size), or holds NaN or infinity.
+        ConfigError
+            if the start to steer from has another shape than the chunk.
         """
         count = len(noise)
         inputs = self.inputs(observation, count, instructions)
         drawn = self._draw(noise, samples)
-        with torch.inference_mode():
+        led = None if steering is None else self._normalised(steering, count)
+        # Tensors of inference mode can never take part in a gradient, which a reward needs.
+        with torch.inference_mode() if led is None else torch.no_grad():
             parts = [
                 self._infer(
-                    {key: seen[first : first + BLOCK] for key, seen in inputs.items()}, drawn[first : first + BLOCK]
+                    {key: seen[first : first + BLOCK] for key, seen in inputs.items()},
+                    drawn[first : first + BLOCK],
+                    started(led, slice(first, first + BLOCK)),
                 )
                 for first in range(0, count, BLOCK)
             ]
         features, made = (torch.cat(part).cpu().numpy() for part in zip(*parts, strict=True))
         chunks = self.normalisation.physical_action(made)
+        if steering is not None and steering.start is not None and steering.start_level == 0.0:
+            chunks[:] = steering.start[:, None]  # not by way of the network's units and the range of demonstrations
         return PolicyOutput(chunks[:, 0], chunks[:, 1:] if samples else None, features)
+
+    def denoising_loss(
+        self,
+        observation: Observation,
+        chunk: Array,
+        noise: Sequence[np.random.Generator],
+        draws: int,
+        instructions: Sequence[str] | None = None,
+    ) -> Array:
+        """How badly chunks are told from noise, given what is seen: high where training saw nothing like them.
+
+        The idea of Diff-DAgger (Lee et al., ICRA 2025).  As of :meth:`plan`, a scene's value does not depend on others.
+
+        Parameters
+        ----------
+        observation, noise, instructions : as of :meth:`plan`; noise and levels are drawn from ``noise``.
+        chunk : (N, H, A) in action units.
+        draws : noises for each chunk, one for each of so many equal parts of the levels.
+
+        Returns
+        -------
+        Array
+            (N,) float32, mean of the training loss over the draws.
+        """
+        check_whole("draws", draws)
+        count = len(noise)
+        inputs = self.inputs(observation, count, instructions)
+        wanted = self._chunks(chunk, count).expand(-1, draws, -1, -1)
+        drawn = gaussian(noise, (draws, *wanted.shape[2:]))
+        # One level from each part: as precise as many more that are drawn at will.
+        level = torch.from_numpy(np.stack([(np.arange(draws) + rng.random(draws)) / draws for rng in noise])).float()
+        losses = []
+        with torch.inference_mode():
+            for first in range(0, count, BLOCK):
+                rows = slice(first, first + BLOCK)
+                seen = {key: padded(values[rows]) for key, values in inputs.items()}
+                loss = self._loss(seen, padded(wanted[rows]), padded(drawn[rows]), padded(level[rows]))
+                losses.append(loss.mean(dim=1)[: len(wanted[rows])])
+        found: Array = torch.cat(losses).cpu().numpy()
+        return found
+
+    def _loss(self, inputs: Inputs, chunk: torch.Tensor, noise: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
+        """Training loss (n, K) of normalised chunks (n, K, H, A) under noise of that shape."""
+        network, tokens = self.network, self.network.encode(inputs)
+        return self.process.loss(lambda noisy, at: network(noisy, at, tokens), chunk, noise, level)
 
     def inputs(self, observation: Observation, count: int, instructions: Sequence[str] | None = None) -> Inputs:
         """What the encoder reads of N observations, checked and normalised; see :data:`Inputs`."""
@@ -245,27 +325,103 @@ class ChunkPolicy:
 
     def _draw(self, noise: Sequence[np.random.Generator], samples: int) -> torch.Tensor:
         """Noise (N, 1 + B, H, A); the chunk's first, so that the number of samples changes nothing about it."""
-        shape = (1 + samples, self.horizon, self._action_size)
-        drawn = [rng.standard_normal(shape, dtype=np.float32) for rng in noise]
-        return torch.from_numpy(np.stack(drawn) * np.float32(self.noise_scale))
+        return self.noise_scale * gaussian(noise, (1 + samples, self.horizon, self._action_size))
 
-    def _infer(self, inputs: Inputs, drawn: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def _infer(
+        self, inputs: Inputs, drawn: torch.Tensor, steering: NormalisedSteering | None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Embeddings (n, D) and chunks (n, 1 + B, H, A) of up to :data:`BLOCK` scenes, from noise of that shape."""
         count = len(drawn)
-        tokens = self.network.encode({key: padded(seen) for key, seen in inputs.items()})
-        made = [self.sample(tokens, padded(drawn[:, :1]))[:count]]
+        conditions = self.conditions({key: padded(seen) for key, seen in inputs.items()})
+        made = [self.sample(conditions, padded(drawn[:, :1]), started(steering, slice(BLOCK), padded))[:count]]
         if drawn.shape[1] > 1:
             # One scene's samples are a product of their own; the copy is aligned, which rounding can depend on too.
+            rows = [slice(row, row + 1) for row in range(count)]
             each = [
-                self.sample(tokens[row : row + 1].clone(), drawn[row : row + 1, 1:].clone()) for row in range(count)
+                self.sample(conditions[:, row].clone(), drawn[row, 1:].clone(), started(steering, row)) for row in rows
             ]
             made.append(torch.cat(each))
-        return tokens[:count].mean(dim=1), torch.cat(made, dim=1)
+        return conditions[0, :count].mean(dim=1), torch.cat(made, dim=1)
 
-    def sample(self, tokens: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
-        """Normalised chunks (n, K, H, A) from noise of that shape and tokens (n, L, D)."""
+    def conditions(self, inputs: Inputs) -> torch.Tensor:
+        """Tokens (V, n, L, D) of the observations, and of those that guidance sets against them; see :meth:`sample`."""
+        tokens = [self.network.encode(inputs)]
+        if self.guidance:
+            tokens.append(self.network.hide(tokens[0], tokens[0].new_ones(len(tokens[0]), dtype=torch.bool)))
+        if self.self_guidance:
+            state = inputs["state"]
+            # The oldest observation is repeated, as at the start of an episode.
+            tokens.append(self.network.encode({**inputs, "state": torch.cat([state[:, :1], state[:, :-1]], dim=1)}))
+        return torch.stack(tokens)
+
+    def sample(
+        self, conditions: torch.Tensor, noise: torch.Tensor, steering: NormalisedSteering | None = None
+    ) -> torch.Tensor:
+        """Normalised chunks (n, K, H, A) from noise of that shape and what :meth:`conditions` says (V, n, L, D)."""
         network = self.network
-        return self.process.sample(lambda chunk, level: network(chunk, level, tokens), noise, self.inference_steps)
+        if len(conditions) == 1:
+            return self.process.sample(
+                lambda chunk, level: network(chunk, level, conditions[0]), noise, self.inference_steps, steering
+            )
+        others = [-weight for weight in (self.guidance, self.self_guidance) if weight]
+        weights = (1.0 - sum(others), *others)
+        tokens = conditions.flatten(0, 1)
+
+        def guided(chunk: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
+            several = (len(conditions), 1)
+            predictions = network(chunk.repeat(*several, 1, 1), level.repeat(several), tokens).chunk(len(conditions))
+            # Number by number: a matrix product's rounding could depend on where a scene stands.
+            return torch.stack([weight * each for weight, each in zip(weights, predictions, strict=True)]).sum(dim=0)
+
+        return self.process.sample(guided, noise, self.inference_steps, steering)
+
+    def _normalised(self, steering: Steering, count: int) -> NormalisedSteering:
+        """What was asked for in action units in those of the network."""
+        start = None if steering.start is None else self._chunks(steering.start, count)
+        reward = None if steering.reward is None else self._of_physical(steering.reward)
+        return NormalisedSteering(start, steering.start_level, reward, steering.scale, steering.through_network)
+
+    def _of_physical(self, reward: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[torch.Tensor], torch.Tensor]:
+        """A reward of chunks in action units as one of normalised chunks."""
+        centre = torch.from_numpy(self.normalisation.centre).float()
+        half_range = torch.from_numpy(self.normalisation.half_range).float()
+
+        def of_normalised(chunk: torch.Tensor) -> torch.Tensor:
+            # Clipped as actions are, but the gradient passes, or a chunk outside would never find its way back.
+            within = chunk + (chunk.clamp(-1.0, 1.0) - chunk).detach()
+            return reward(centre.to(chunk.device) + half_range.to(chunk.device) * within)
+
+        return of_normalised
+
+    def _chunks(self, chunk: Array, count: int) -> torch.Tensor:
+        """Chunks (N, H, A) in action units -> normalised (N, 1, H, A), checked."""
+        wanted = (count, self.horizon, self._action_size)
+        if np.shape(chunk) != wanted:
+            raise ConfigError(f"the given chunk is {np.shape(chunk)}, must be {wanted}")
+        if not np.isfinite(chunk).all():
+            raise ConfigError("the given chunk holds NaN or infinity")
+        return torch.from_numpy(self.normalisation.action(chunk))[:, None]
+
+    def _check_steps(self, steps: int) -> int:
+        check_whole("inference_steps", steps)
+        if steps > self.process.most_steps:
+            raise ConfigError(
+                f"policy.inference_steps={steps} must be at most {self.process.most_steps}, "
+                f"the levels that {type(self.process).__name__} samples through"
+            )
+        return steps
+
+    def _check_guidance(self, weight: float) -> float:
+        if check_weight("guidance", weight) and not self.config["condition_dropout"]:
+            raise ConfigError(
+                f"policy.guidance={weight} needs a policy that was trained with policy.condition_dropout above 0"
+            )
+        return weight
+
+    def _check_self_guidance(self, weight: float) -> float:
+        if check_weight("self_guidance", weight) and self.history < 2:
+            raise ConfigError(f"policy.self_guidance={weight} needs policy.history of at least 2, not {self.history}")
+        return weight
 
     def _vectors(self, observation: Observation, count: int) -> Array:
         """Observations (N, history, S) end to end, checked."""
@@ -293,6 +449,7 @@ class ChunkPolicy:
         ----------
         settings : ``inference_steps``; ``noise_scale``, factor on the noise that chunks are made from;
             ``normalisation_scale``, factor on the standard deviations by which observations are divided;
+            ``guidance`` and ``self_guidance``, their weights;
             ``checkpoint``, folder of another policy that takes this one's place, before the rest is changed.
 
         Raises
@@ -307,8 +464,11 @@ class ChunkPolicy:
                 raise UnknownNameError(f"setting of {type(self).__name__}", name, ALTERABLE)
         other = self._replaced_by(settings["checkpoint"]) if "checkpoint" in settings else copy.copy(self)
         if "inference_steps" in settings:
-            check_whole("inference_steps", settings["inference_steps"])
-            other.inference_steps = settings["inference_steps"]
+            other.inference_steps = other._check_steps(settings["inference_steps"])
+        if "guidance" in settings:
+            other.guidance = other._check_guidance(settings["guidance"])
+        if "self_guidance" in settings:
+            other.self_guidance = other._check_self_guidance(settings["self_guidance"])
         other.noise_scale = check_scale("noise_scale", settings.get("noise_scale", 1.0))
         std = other.normalisation.std * check_scale("normalisation_scale", settings.get("normalisation_scale", 1.0))
         other._normalisation = dataclasses.replace(other.normalisation, std=std)
@@ -395,15 +555,38 @@ def channels_first(images: Array) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(np.moveaxis(np.asarray(images, dtype=np.uint8), -1, 1)))
 
 
+def gaussian(noise: Sequence[np.random.Generator], shape: tuple[int, ...]) -> torch.Tensor:
+    """Standard normal numbers (N, *shape) float32, a row from each generator."""
+    return torch.from_numpy(np.stack([rng.standard_normal(shape, dtype=np.float32) for rng in noise]))
+
+
 def padded(rows: torch.Tensor) -> torch.Tensor:
     """Rows (n, ...) with zeros behind them, :data:`BLOCK` in all."""
     return torch.cat([rows, rows.new_zeros((BLOCK - len(rows), *rows.shape[1:]))])
+
+
+def started(
+    steering: NormalisedSteering | None,
+    rows: slice,
+    shaped: Callable[[torch.Tensor], torch.Tensor] = torch.clone,
+) -> NormalisedSteering | None:
+    """The steering of some of its scenes, their starts brought into shape."""
+    if steering is None or steering.start is None:
+        return steering
+    return dataclasses.replace(steering, start=shaped(steering.start[rows]))
 
 
 def check_whole(name: str, value: object) -> None:
     """Refuse what is not a whole number of at least 1."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ConfigError(f"policy.{name}={value!r} must be a whole number of at least 1")
+
+
+def check_weight(name: str, value: object) -> float:
+    """Refuse what is not a number of at least 0."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0.0 <= value < np.inf:
+        raise ConfigError(f"policy.{name}={value!r} must be a number of at least 0")
+    return float(value)
 
 
 def check_scale(name: str, value: object) -> float:

@@ -18,17 +18,29 @@ class ChunkNetwork(nn.Module):
     """An encoder and a denoiser.
 
     The encoder sees the observation alone, so one call encodes once however many chunks and steps it draws.
+
+    Parameters
+    ----------
+    encoder, denoiser : the two.
+    null_size : D if it learns a null token, that stands in place of every token of an observation that is hidden (Ho
+        and Salimans, Classifier-Free Diffusion Guidance, 2022); 0 if it does not.
     """
 
-    def __init__(self, encoder: nn.Module, denoiser: nn.Module) -> None:
+    def __init__(self, encoder: nn.Module, denoiser: nn.Module, null_size: int = 0) -> None:
         super().__init__()
         self.encoder = encoder
         self.denoiser = denoiser
+        if null_size:
+            self.null_token = nn.Parameter(torch.zeros(null_size))
 
     def encode(self, inputs: Inputs) -> torch.Tensor:
         """Inputs of n observations -> tokens (n, L, D)."""
         tokens: torch.Tensor = self.encoder(inputs)
         return tokens
+
+    def hide(self, tokens: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
+        """Tokens (n, L, D), the null token in place of all those of the observations in ``hidden`` (n,) bool."""
+        return torch.where(hidden[:, None, None], self.null_token, tokens)
 
     def forward(self, chunk: torch.Tensor, level: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
         """Noisy chunks (n, K, H, A), levels (n, K), tokens (n, L, D) -> prediction (n, K, H, A)."""

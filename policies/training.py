@@ -124,6 +124,8 @@ def train(
     check_demonstrations(demonstrations)
     training, validation = split(demonstrations, held_out, seed)
     equip(policy, training, task, seed)
+    recipe["policy"] = type(policy).__name__
+    recipe["condition_dropout"] = policy.config["condition_dropout"]
     recipe["demonstrations"] = len(demonstrations)
     recipe["windows"] = sum(len(each.actions) for each in demonstrations)
     recipe["data"] = digest_of(policy, demonstrations)
@@ -151,6 +153,7 @@ class TrainingState:
 
     def __init__(self, policy: ChunkPolicy, recipe: Record) -> None:
         self.recipe, self.process = recipe, policy.process
+        self.condition_dropout: float = policy.config["condition_dropout"]
         self.network: ChunkNetwork = copy.deepcopy(policy.network).train()
         self.average: ChunkNetwork = copy.deepcopy(policy.network)
         self.random = torch.Generator().manual_seed(recipe["seed"])
@@ -191,7 +194,8 @@ class TrainingState:
         inputs, chunk = windows.batch(torch.randint(len(windows), (size,), generator=self.random))
         noise = torch.randn((size, 1, *chunk.shape[1:]), generator=self.random)
         level = torch.rand((size, 1), generator=self.random)
-        loss = loss_of(self.process, self.network, inputs, chunk, noise, level)
+        hidden = torch.rand(size, generator=self.random) < self.condition_dropout if self.condition_dropout else None
+        loss = loss_of(self.process, self.network, inputs, chunk, noise, level, hidden)
         self.optimiser.zero_grad()
         torch.autograd.backward([loss])
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe["clip_norm"])
@@ -280,9 +284,15 @@ def loss_of(
     chunk: torch.Tensor,
     noise: torch.Tensor,
     level: torch.Tensor,
+    hidden: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Mean training loss of chunks (n, H, A), each under noise (n, K, H, A) at levels (n, K)."""
+    """Mean training loss of chunks (n, H, A), each under noise (n, K, H, A) at levels (n, K).
+
+    ``hidden`` (n,) bool says which observations are kept from the denoiser.
+    """
     tokens = network.encode(inputs)
+    if hidden is not None:
+        tokens = network.hide(tokens, hidden)
     wanted = chunk[:, None].expand_as(noise)
     return process.loss(lambda noisy, at: network(noisy, at, tokens), wanted, noise, level).mean()
 
@@ -302,7 +312,7 @@ def errors_by_part(policy: ChunkPolicy, windows: Windows) -> dict[str, float]:
     inputs, chunk = windows.batch(spread(windows))
     noise = torch.randn((len(chunk), 1, *chunk.shape[1:]), generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
-        drawn = policy.sample(policy.network.encode(inputs), noise)[:, 0]
+        drawn = policy.sample(policy.conditions(inputs), noise)[:, 0]
     physical = policy.normalisation.physical_action
     error = np.abs(physical(drawn.numpy()) - physical(chunk.numpy()))
     parts = ACTION_GROUPS if chunk.shape[-1] == ACTION_GROUPS["gripper"].stop else {"action": slice(None)}

@@ -15,13 +15,16 @@ Time of one episode (deadline T, ``execute`` = 4 of a horizon of 8)::
 from __future__ import annotations
 
 import dataclasses
+import math
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
+
+from workbench.errors import ConfigError
 
 Array = npt.NDArray[Any]
 Observation = Mapping[str, Array]
@@ -381,6 +384,43 @@ class PolicyOutput:
     chunk: Array
     samples: Array | None = None
     embedding: Array | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Steering:
+    """Where the sampling of a policy's chunks is led, for policies that take it: ``plan(..., steering=Steering(...))``.
+
+    Sources: partial noise after Meng et al., SDEdit, ICLR 2022, and Retrieve-then-Steer, arXiv 2605.10094; gradient
+    through the predicted clean chunk after Chung et al., Diffusion Posterior Sampling, ICLR 2023; without the network
+    as with the prior of Song et al., Pseudoinverse-Guided Diffusion Models, ICLR 2023.
+
+    Attributes
+    ----------
+    start : (N, H, A) chunk in action units that sampling begins with instead of noise alone, or None.
+    start_level : how much noise is put on it, 0 (none, so it is the result) to 1 (noise alone, plain sampling).
+    reward : differentiable, predicted clean chunks as a torch tensor (n, K, H, A) float32 in action units -> (n, K).  n
+        is not N (scenes go in blocks, with padding) and no row may depend on another: scenes with rewards of their own
+        are planned one by one.
+    scale : factor on the reward; with 1 the density of chunks is multiplied by exp(reward), as well as steps allow.
+    through_network : whether the gradient goes through the network.  Without it a step costs no more than an unsteered
+        one, and the clean chunk is taken to follow the noisy one as it does for standard normal data: narrower ones
+        are moved further than exp(reward) would.
+    """
+
+    start: Array | None = None
+    start_level: float = 1.0
+    reward: Callable[[Any], Any] | None = None
+    scale: float = 1.0
+    through_network: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse what leads nowhere."""
+        if not 0.0 <= self.start_level <= 1.0:
+            raise ConfigError(f"start_level={self.start_level} must be in 0..1, 0 for the start itself")
+        if self.start is None and self.start_level < 1.0:
+            raise ConfigError(f"start_level={self.start_level} needs a start")
+        if not math.isfinite(self.scale):
+            raise ConfigError(f"scale={self.scale} must be a finite number")
 
 
 class Policy(Protocol):
