@@ -52,7 +52,9 @@ class Layout:
     def refuse(self, name: str, task: Task, cameras: Sequence[str]) -> None:
         """Raise a ConfigError if a task cannot fill this layout, or its actions are of another kind."""
         if len(cameras) != len(self.images):
-            raise ConfigError(f"policy.cameras={list(cameras)} must name {len(self.images)}, for {_listed(self.images)}")
+            raise ConfigError(
+                f"policy.cameras={list(cameras)} must name {len(self.images)}, for {_listed(self.images)}"
+            )
         seen = tuple(getattr(task.cameras, "names", ()))
         if missing := [camera for camera in cameras if camera not in seen]:
             names = f"[{','.join(dict.fromkeys((*seen, *cameras)))}]"
