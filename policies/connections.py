@@ -12,7 +12,7 @@ import ipaddress
 import socket
 import time
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 from urllib.parse import SplitResult, urlsplit
 
@@ -96,7 +96,8 @@ class PatientServer:
 
     def connect(self) -> Record:
         """Reach the server; returns its metadata."""
-        return self._patiently(lambda: self.metadata or {})
+        self._patiently(lambda: None)
+        return self.metadata or {}
 
     def ask(self, request: Record) -> Any:
         """The answer to one request; PolicyServerError if the server refuses, or is not reached for too long."""
@@ -107,7 +108,7 @@ class PatientServer:
         self._connected = False
         self._transport.close()
 
-    def _patiently(self, ask: Any) -> Any:
+    def _patiently(self, ask: Callable[[], Any]) -> Any:
         began, reason = time.monotonic(), ""
         for attempt in range(self._retries + 1):
             if attempt:

@@ -227,10 +227,7 @@ def noise_from(record: Any) -> np.random.Generator:
     if not 0 <= record["uinteger"] < 2**32:
         raise ConfigError("sampling/noise.uinteger must be below 2**32")
     bits = np.random.PCG64(0)
-    bits.state = {
-        "bit_generator": "PCG64",
-        "state": words,
-        "has_uint32": record["has_uint32"],
-        "uinteger": record["uinteger"],
-    }
+    state: Any = {**record, "state": words}
+    del state["inc"]
+    bits.state = state
     return np.random.Generator(bits)

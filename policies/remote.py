@@ -196,9 +196,8 @@ class RemotePolicy:
 
     def _take_up_description(self, horizon: int | None, execute: int | None, cameras: Sequence[str] | None) -> None:
         """Take what a server of ours says, if it fits the task and what was asked for."""
-        said = self.metadata.get(IDENTITY)
-        kinds = isinstance(said, dict) and {key: type(said.get(key)) for key in DESCRIBED}
-        if kinds != DESCRIBED:
+        said: Any = self.metadata.get(IDENTITY)
+        if not isinstance(said, dict) or {key: type(said.get(key)) for key in DESCRIBED} != DESCRIBED:
             raise ConfigError(
                 f"the server is no `workbench serve`: it says of itself {shortened(self.metadata)}; choose "
                 f"policy.layout={' or '.join(PROTOCOLS['openpi'][1:])}"
@@ -316,7 +315,7 @@ def _finite(name: str, values: Any) -> Array:
 
 
 def _embedding(record: Record) -> Array | None:
-    """(D,) from ``embedding``, or all ``features/...`` end to end; what has more axes is averaged over all but its last."""
+    """(D,) from ``embedding``, or all ``features/...`` end to end; of what has more axes the mean over the first ones."""
     keys = (
         ["embedding"]
         if record.get("embedding") is not None

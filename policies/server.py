@@ -194,6 +194,7 @@ class PolicyServer:
         from websockets.exceptions import ConnectionClosed
 
         began, answered, ending = time.monotonic(), 0, "closed"
+        who = ":".join(map(str, connection.remote_address[:2]))
         with self._connections_lock:
             self._connections.add(connection)
         try:
@@ -204,10 +205,10 @@ class PolicyServer:
                     answered += 1
                 except ConnectionClosed:
                     raise
-                except Exception:  # a request is somebody else's: whatever is wrong with it, the server goes on
-                    text = traceback.format_exc()
-                    ending = last_line(text)
-                    connection.send(text)
+                except Exception as error:  # a request is somebody else's: whatever is wrong, the server goes on
+                    # In one line, however many the message has: a client shows the last.
+                    ending = f"{type(error).__name__}: {' '.join(str(error).split())}"
+                    connection.send("".join(traceback.format_tb(error.__traceback__)) + ending)
                     connection.close(INTERNAL_ERROR, "the traceback came before")
                     break
         except ConnectionClosed as error:
@@ -215,7 +216,6 @@ class PolicyServer:
         finally:
             with self._connections_lock:
                 self._connections.discard(connection)
-            who = ":".join(map(str, connection.remote_address[:2])) if connection.remote_address else "somebody"
             with contextlib.suppress(BrokenPipeError):
                 print(f"{who}  {answered} answers in {time.monotonic() - began:.1f} s  {ending}", flush=True)
 
