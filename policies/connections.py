@@ -237,13 +237,15 @@ class WebsocketTransport:
             raise PolicyServerError(f"the policy server at {self._url} sent what is no message: {error}") from None
 
     def _refuse_oversized(self, error: Exception) -> None:
-        closes = [getattr(error, name, None) for name in ("sent", "rcvd")]
-        for close, whose in zip(closes, ("its answer is", "the request is"), strict=True):
-            if close is not None and close.code == TOO_BIG:
-                raise PolicyServerError(
-                    f"the policy server at {self._url} is not understood: {whose} above the frame limit"
-                    f" (here policy.frame_limit_mib={self._frame_limit // MIB})"
-                ) from None
+        closes = [getattr(error, name, None) for name in ("rcvd", "sent")]
+        if not any(close is not None and close.code == TOO_BIG for close in closes):
+            return
+        # Whoever refuses closes first; the other only repeats the code.
+        whose = "the request is" if getattr(error, "rcvd_then_sent", False) else "its answer is"
+        raise PolicyServerError(
+            f"the policy server at {self._url} is not understood: {whose} above the frame limit"
+            f" (here policy.frame_limit_mib={self._frame_limit // MIB})"
+        ) from None
 
 
 class HttpTransport:
@@ -286,10 +288,13 @@ class HttpTransport:
                 connection.request("POST", self._path, body, self._headers)
                 response = connection.getresponse()
                 answer = response.read(self._frame_limit + 1)
+                missing = response.length if len(answer) <= self._frame_limit else 0
             except TimeoutError:
                 raise UnreachableError(f"no answer within {self._reply_timeout_s:g} s") from None
             except (OSError, http.client.HTTPException) as error:
                 raise UnreachableError(_told(error)) from None
+        if missing:
+            raise UnreachableError(f"its answer broke off {missing} bytes before the end")
         return self._understood(response.status, answer)
 
     def close(self) -> None:

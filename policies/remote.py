@@ -315,7 +315,7 @@ def _finite(name: str, values: Any) -> Array:
 
 
 def _embedding(record: Record) -> Array | None:
-    """(D,) from ``embedding``, or all ``features/...`` end to end; of what has more axes the mean over the first ones."""
+    """(D,) from ``embedding``, or all ``features/...`` end to end, each its mean over all axes but the last."""
     keys = (
         ["embedding"]
         if record.get("embedding") is not None
