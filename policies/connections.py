@@ -132,7 +132,8 @@ class PatientServer:
             return
         metadata = self._transport.open()
         self._connected = True
-        if self.metadata is not None and metadata != self.metadata:
+        # As bytes, for there may be arrays among them.
+        if self.metadata is not None and wire.encode(metadata) != wire.encode(self.metadata):
             raise PolicyServerError(
                 f"another policy answers at {self._shown} than before: it says {shortened(metadata)}, "
                 f"and said {shortened(self.metadata)}"

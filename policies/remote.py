@@ -49,6 +49,7 @@ IDENTITY = "workbench"
 """Key of a server's metadata under which ``workbench serve`` says what it serves."""
 DESCRIBED: Mapping[str, type] = {
     "policy": str,
+    "weights": str,
     "task": str,
     "history": int,
     "horizon": int,

@@ -31,11 +31,12 @@ GOING_AWAY, INTERNAL_ERROR = 1001, 1011
 CONNECT_S = 10.0
 
 
-def description(policy: Policy, task: Task) -> Record:
+def description(policy: Policy, task: Task, weights: str) -> Record:
     """What a server says of the policy that it serves; see ``DESCRIBED`` in :mod:`workbench.policies.remote`."""
     sizes: Mapping[str, tuple[int, int]] = getattr(policy, "image_sizes", {})
     return {
         "policy": type(policy).__name__,
+        "weights": weights,
         "task": task.name,
         "history": policy.history,
         "horizon": policy.horizon,
@@ -54,6 +55,7 @@ class PolicyServer:
     ----------
     policy, task : what is served, and the task that it drives.
     host, port : where; port 0 picks a free one.
+    weights : digest of its checkpoint, by which clients tell it from another.
     seed : of the noise of requests that bring none.
     allow_remote : whether other machines may connect: nothing is encrypted, and nobody is asked who they are.
     frame_limit_mib : size of the largest request.
@@ -70,6 +72,7 @@ class PolicyServer:
         *,
         host: str = "127.0.0.1",
         port: int = 8000,
+        weights: str = "",
         seed: int = 0,
         allow_remote: bool = False,
         frame_limit_mib: int = 64,
@@ -89,7 +92,7 @@ class PolicyServer:
                 f"job.port={port} must be in 0..65535 and job.frame_limit_mib={frame_limit_mib} at least 1"
             )
         self._policy, self._task = policy, task
-        self._metadata = wire.encode({IDENTITY: description(policy, task)})
+        self._metadata = wire.encode({IDENTITY: description(policy, task, weights)})
         self._noise = np.random.Generator(np.random.PCG64(seed))
         self._one_at_a_time = threading.Lock()
         self._connections: set[Any] = set()

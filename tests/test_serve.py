@@ -409,6 +409,9 @@ def test_a_killed_server_ends_the_job_in_one_line_and_the_same_command_goes_on(
     monkeypatch.undo()
     with Served(checkpoint, port) as again:
         rollout.run(run_of(tmp_path, again.url), {"test": 5}, one_each=False)
+        run.update_metrics(server="another")
+        with pytest.raises(StoreError, match="begun with a server that says another"):
+            rollout.run(run_of(tmp_path, again.url), {"test": 5}, one_each=False)
         refuse_unclean_end(again, signal.SIGTERM)
     store = Store.open(run.store)
     assert (len(store), store.aborted, len(Store.open(run.store, aborted=True))) == (5, 0, 5)

@@ -389,15 +389,18 @@ def test_the_key_goes_to_the_server_and_nowhere_else(monkeypatch: pytest.MonkeyP
 
 
 def test_metadata_are_kept_and_weights_are_not_saved(tmp_path: Any) -> None:
-    with Websocket(answering(), metadata={"reset_pose": [1.0, 2.0]}) as server:
+    with Websocket(answering(), metadata={"reset_pose": np.array([1.0, 2.0])}) as server:
         policy = RemotePolicy(arm(), url=server.url, **LIBERO)
-    assert policy.metadata == {"reset_pose": [1.0, 2.0]}
+        policy.close()
+        policy.plan(observation(), noise())  # connected anew: arrays are compared, too
+    np.testing.assert_array_equal(policy.metadata["reset_pose"], [1.0, 2.0])
     with pytest.raises(CheckpointError, match="server's"):
         policy.save(tmp_path)
 
 
 DESCRIPTION: dict[str, Any] = {
     "policy": "FlowPolicy",
+    "weights": "0123",
     "task": "arm",
     "history": 2,
     "horizon": 4,

@@ -42,7 +42,7 @@ def run(run: Run, episodes: Mapping[str, int], one_each: bool) -> None:
     try_cameras(run)
     head = header(run, "policy")
     policy = run.policy()  # a missing or foreign checkpoint is refused here, once, and not in every worker
-    show_server(policy)
+    show_server(run, policy)
     for specification in specifications.values():
         specification.suits(policy)
     done = refuse_foreign(run, head.config)
@@ -63,10 +63,19 @@ def run(run: Run, episodes: Mapping[str, int], one_each: bool) -> None:
         )
 
 
-def show_server(policy: Policy) -> None:
-    """What the server of a remote policy says of itself."""
-    if metadata := getattr(policy, "metadata", None):
-        console.print("server:", json.dumps(metadata, default=str))
+def show_server(run: Run, policy: Policy) -> None:
+    """What the server of a remote policy says of itself; another one may not go on with what the first began."""
+    if not hasattr(policy, "metadata"):
+        return
+    said = json.dumps(policy.metadata, default=str, skipkeys=True)
+    before = run.metrics().get("server")
+    if before not in (None, said) and run.store.exists():
+        raise StoreError(
+            f"{run.shown(run.store)} was begun with a server that says {before}, and this one says {said}; choose "
+            "another name=... and store=..., or move both away"
+        )
+    run.update_metrics(server=said)
+    console.print("server:", said, markup=False)
 
 
 def plan(

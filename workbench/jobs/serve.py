@@ -6,6 +6,7 @@ import signal
 import threading
 
 from workbench.config import Run, build
+from workbench.crew import weights_digest
 
 SERVER = "workbench.policies.server.PolicyServer"
 
@@ -14,7 +15,8 @@ def run(run: Run, host: str, port: int, allow_remote: bool, frame_limit_mib: int
     """Serve the policy until SIGINT or SIGTERM; then end every connection and exit with 0."""
     policy = run.policy()
     settings = {"host": host, "port": port, "allow_remote": allow_remote, "frame_limit_mib": frame_limit_mib}
-    server = build({"_target_": SERVER, **settings}, policy=policy, task=run.task, seed=run.seed)
+    weights = weights_digest(run.checkpoint)
+    server = build({"_target_": SERVER, **settings}, policy=policy, task=run.task, weights=weights, seed=run.seed)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
