@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from workbench.errors import ConfigError, DivergedError, UnknownNameError
+from workbench.errors import ConfigError, DivergedError, PolicyServerError, UnknownNameError
 from workbench.runner import spread
 
 PARENT = """
@@ -88,3 +88,18 @@ def test_an_error_of_a_worker_is_the_same_error_here(number, kind):
         list(spread(complain, [number, number], {"workers": 2}))
     assert str(caught.value) == str(here.value)
     assert {**vars(caught.value)}.keys() == {**vars(here.value)}.keys()
+
+
+def lost_or_late(folder):
+    """The first worker loses the server, the second has something to put away before it does."""
+    if folder.name == "first":
+        raise PolicyServerError("gone")
+    time.sleep(0.5)
+    (folder.parent / "kept").touch()
+    raise PolicyServerError("gone too")
+
+
+def test_workers_put_away_what_they_have_when_the_server_is_lost(tmp_path):
+    with pytest.raises(PolicyServerError, match="gone"):
+        list(spread(lost_or_late, [tmp_path / "first", tmp_path / "second"], {"workers": 2}))
+    assert (tmp_path / "kept").exists()

@@ -5,6 +5,7 @@ Batches are plain data (a configuration, launches or episode numbers), so that t
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import multiprocessing
@@ -13,8 +14,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from workbench.config import Run, build, digest
+from workbench.errors import PolicyServerError
 from workbench.rollout import Launch, Lockstep
-from workbench.store import StoreHeader, StoreWriter
+from workbench.store import Store, StoreHeader, StoreWriter
 from workbench.types import Episode, Policy, Record
 
 Item = TypeVar("Item")
@@ -133,6 +135,24 @@ def write_episodes(
             writer.append(episode)
             rows.append(episode.record)
     return rows
+
+
+@contextlib.contextmanager
+def telling_what_is_kept(run: Run) -> Iterator[None]:
+    """Where the policy's server is lost, say what the store holds by then, and how to go on."""
+    try:
+        yield
+    except PolicyServerError as error:
+        kept = "nothing was kept"
+        if run.store.exists():
+            store = Store.open(run.store)
+            kept = (
+                f"{len(store)} finished episodes are kept in {run.shown(run.store)}, and {store.aborted} that were "
+                "under way are marked aborted and count for nothing"
+            )
+        raise PolicyServerError(
+            f"{str(error).rstrip('.')}. {kept}. Once the server answers again, run the same command to go on"
+        ) from None
 
 
 def advance_all(results: Iterator[list[Any]], advance: Any) -> list[Any]:

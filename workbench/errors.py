@@ -80,6 +80,14 @@ class RenderError(WorkbenchError, RuntimeError):
     """Images were asked for where there is no GL library to draw them with."""
 
 
+class WireError(WorkbenchError, ValueError):
+    """Bytes to or from a server are not what the protocol says."""
+
+
+class PolicyServerError(WorkbenchError, ConnectionError):
+    """A policy behind a server cannot be asked: it is gone, too slow, or does not answer what the protocol says."""
+
+
 class ScoreError(WorkbenchError, ValueError):
     """A score is not finite, or lacks the policy output that it needs."""
 

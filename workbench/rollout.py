@@ -14,9 +14,10 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 
 from workbench.config import digest
-from workbench.errors import ConfigError, DivergedError
+from workbench.errors import ConfigError, DivergedError, PolicyServerError
 from workbench.modes import as_json, failure_mode, modes_of
 from workbench.types import (
+    ABORTED,
     Array,
     Episode,
     Observation,
@@ -124,7 +125,11 @@ class Lockstep:
         self._others: dict[str, Policy] = {}
 
     def record(self, launches: Iterable[Launch]) -> Iterator[Episode]:
-        """Roll and keep every step; episodes come in the order in which they finish."""
+        """Roll and keep every step; episodes come in the order in which they finish.
+
+        If the policy's server is lost (PolicyServerError), the episodes under way come first, with the outcome
+        ``aborted``: what was rolled of them is kept, but is no failure of the policy.
+        """
         for _, episode in self.record_numbered(launches):
             yield episode
 
@@ -157,13 +162,24 @@ class Lockstep:
                 return
             due = [slot for slot in active if slot.needs_plan]
             if due:
-                self._plan(due)
+                try:
+                    self._plan(due)
+                except PolicyServerError:
+                    yield from self._abort(active)
+                    raise
             for slot in active:
                 slot.step(self.until)
             for slot in [slot for slot in active if slot.ended]:
                 active.remove(slot)
                 yield slot
                 idle.append(slot.scene)
+
+    def _abort(self, active: Sequence[_Slot]) -> Iterator[_Slot]:
+        """The episodes under way that have any step to show."""
+        for slot in active:
+            slot.aborted = True
+            if slot.rows is not None and slot.rows.memory:
+                yield slot
 
     def _launch(self, number: int, launch: Launch, idle: list[Scene], keep: bool) -> _Slot:
         if not idle:
@@ -221,7 +237,7 @@ class _Slot:
         self.number, self.launch, self.scene, self.policy = number, launch, scene, policy
         self.deadline = deadline if launch.deadline is None else launch.deadline
         self.noise_stream = (launch.noise or launch.stream).child("policy")
-        self.ended = self.succeeded = self.diverged = False
+        self.ended = self.succeeded = self.diverged = self.aborted = False
         self.rows = _Rows() if keep else None
         if launch.start is None:
             scene.begin(launch.stream, launch.perturbations)
@@ -308,9 +324,9 @@ class _Slot:
             "cell": launch.cell,
             "execute": policy.execute,
             "length": len(steps["action"]),
-            "success": self.succeeded,
+            "success": self.succeeded and not self.aborted,
             "outcome": self._outcome(),
-            "failure_mode": "" if self.succeeded else failure_mode(seen),
+            "failure_mode": "" if self.succeeded or self.aborted else failure_mode(seen),
             "modes": as_json(seen),
             "t_inj": self.scene.injected(),
             "t_eff": -1,
@@ -331,6 +347,8 @@ class _Slot:
         return Episode(record, steps, calls, memory)
 
     def _outcome(self) -> str:
+        if self.aborted:
+            return ABORTED
         if self.diverged:
             return "diverged"
         if self.succeeded:

@@ -10,10 +10,11 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import wait as finished
 from multiprocessing.connection import wait
 from typing import Any, TypeVar
 
-from workbench.errors import ConfigError
+from workbench.errors import ConfigError, PolicyServerError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -49,6 +50,12 @@ def spread(function: Callable[[Item], Result], items: Sequence[Item], runner: Ma
         pending.extend(pool.submit(function, item) for item in items)
         for future in as_completed(pending):
             yield future.result()
+    except PolicyServerError:
+        # The other workers will meet the same dead server; each keeps what it has before it says so.
+        for future in pending:
+            future.cancel()
+        finished(pending)
+        raise
     except BaseException:
         for future in pending:
             future.cancel()

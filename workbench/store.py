@@ -47,7 +47,7 @@ from typing import Any
 import numpy as np
 
 from workbench.errors import StoreError, UnknownNameError
-from workbench.types import EPISODE_COLUMNS, Array, Episode, EpisodeCalls, Record, split_of
+from workbench.types import ABORTED, EPISODE_COLUMNS, Array, Episode, EpisodeCalls, Record, split_of
 
 SCHEMA = 3
 BATCH = 16
@@ -108,7 +108,7 @@ class StoreWriter:
         self.path = path
         self._folder = path / "parts" / part
         self._lock = lock
-        self._uids = {uid for folder in _parts(path) for uid in _uids(folder)}
+        self._uids = {uid for folder in _parts(path) for uid in _uids(folder).values()}
         self._waiting: list[_Waiting] = []
         self._interrupted = False
         self._take_up()
@@ -140,7 +140,7 @@ class StoreWriter:
 
     @property
     def committed_uids(self) -> frozenset[str]:
-        """Uids of the committed episodes: of all parts as they were at opening, and of this writer's own since."""
+        """Uids of the committed episodes that were not aborted: of all parts at opening, and of this writer since."""
         return frozenset(self._uids)
 
     def append(self, episode: Episode) -> None:
@@ -178,7 +178,7 @@ class StoreWriter:
             self._write_rows(self._rows + len(self._waiting))
         self._ends, self._interrupted = ends, False
         self._rows += len(self._waiting)
-        self._uids.update(waiting.record["uid"] for waiting in self._waiting)
+        self._uids.update(each.record["uid"] for each in self._waiting if each.record["outcome"] != ABORTED)
         self._waiting = []
 
     def close(self) -> None:
@@ -210,7 +210,7 @@ class StoreWriter:
     def _take_up(self) -> None:
         """Take the part as the disk has it and cut every array back to the committed rows."""
         self._rows = _committed_rows(self._folder)
-        self._uids.update(_uids(self._folder))
+        self._uids.update(_uids(self._folder).values())
         self._waiting = [waiting for waiting in self._waiting if waiting.record["uid"] not in self._uids]
         self._ends = {group: _end(self._folder, column, self._rows) for group, column in _ENDS.items()}
         self._arrays: dict[str, _StoredArray] = {}
@@ -267,10 +267,18 @@ class Store:
 
     Their order is by (index, perturbation, uid), so it does not depend on who wrote what.  Of episodes with the same
     uid in several parts, the first part's is taken.
+
+    Aborted episodes, whose policy was lost on the way, tell nothing of how the policy does: they are left out, unless
+    they are asked for, and then come last.  One that was rolled anew since is gone.
+
+    Attributes
+    ----------
+    aborted : how many episodes were aborted and not rolled anew.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, aborted: bool = False) -> None:
         self.path = path
+        self._with_aborted = aborted
         with _explained(f"{path} cannot be read"):
             self.header = _read_header(path)
             self._load()
@@ -279,9 +287,12 @@ class Store:
         self._keys = functools.cache(_keys)
 
     @classmethod
-    def open(cls, path: Path) -> Store:
-        """Open for reading; raises StoreError if it is missing, no store, damaged, or of another schema."""
-        return cls(path)
+    def open(cls, path: Path, aborted: bool = False) -> Store:
+        """Open for reading; raises StoreError if it is missing, no store, damaged, or of another schema.
+
+        ``aborted`` says whether aborted episodes are among its episodes.
+        """
+        return cls(path, aborted)
 
     def __len__(self) -> int:
         return len(self._place)
@@ -379,11 +390,14 @@ class Store:
             name: np.concatenate([_column(name, []), *(part.columns[name] for part in parts)]) for name in _COLUMNS
         }
         place = [(part, row) for part in parts for row in range(len(part.columns["uid"]))]
+        lost = columns["outcome"] == ABORTED
         first: dict[str, int] = {}
-        for at, uid in enumerate(columns["uid"]):
-            first.setdefault(uid, at)
-        keys = [columns[name] for name in ("index", "perturbation", "uid")]
+        for at in (*np.flatnonzero(~lost), *np.flatnonzero(lost)):
+            first.setdefault(columns["uid"][at], int(at))
+        self.aborted = sum(bool(lost[at]) for at in first.values())
+        keys = [lost, *(columns[name] for name in ("index", "perturbation", "uid"))]
         order = sorted(first.values(), key=lambda at: tuple(key[at] for key in keys))
+        order = order if self._with_aborted else order[: len(order) - self.aborted]
         self._place = [place[at] for at in order]
         self._columns = {name: _frozen(values[order]) for name, values in columns.items()}
         self._number = {uid: number for number, uid in enumerate(self.uids)}
@@ -398,8 +412,8 @@ class Store:
             self._columns[column] = _frozen(values)
 
     def _checked(self, uid: str, columns: Mapping[str, Any]) -> Record:
-        if uid not in self._number:
-            raise StoreError(f"{self.path} holds no episode {uid!r}; see Store.uids")
+        if uid not in self._number or self._columns["outcome"][self._number[uid]] == ABORTED:
+            raise StoreError(f"{self.path} holds no episode {uid!r} that can be labelled; see Store.uids")
         for column in columns:
             if column not in LABELS:
                 raise StoreError(f"column {column!r} is no label and cannot be rewritten; labels: {', '.join(LABELS)}")
@@ -721,9 +735,11 @@ def _committed_rows(part: Path) -> int:
     return rows
 
 
-def _uids(part: Path) -> list[str]:
+def _uids(part: Path) -> dict[int, str]:
+    """Row -> uid of a part's committed episodes, but for aborted ones."""
     rows = _committed_rows(part)
-    return list(_StoredArray(part / "episodes" / "uid").read(0, rows))
+    uids, outcomes = (_StoredArray(part / "episodes" / name).read(0, rows) for name in ("uid", "outcome"))
+    return {row: str(uids[row]) for row in range(rows) if outcomes[row] != ABORTED}
 
 
 def _end(part: Path, column: str, rows: int) -> int:
@@ -751,7 +767,7 @@ def _remove_arrays(group: Path) -> None:
 
 def _rows_of(part: Path, labels: Mapping[str, object]) -> dict[int, str]:
     """Row -> uid of those episodes of a part that have new labels."""
-    return {row: uid for row, uid in enumerate(_uids(part)) if uid in labels}
+    return {row: uid for row, uid in _uids(part).items() if uid in labels}
 
 
 def _rewrite_labels(part: Path, rows: Mapping[int, str], labels: Mapping[str, Record]) -> None:

@@ -587,6 +587,8 @@ class Episode:
     memory: Array
 
 
+ABORTED = "aborted"
+"""Outcome of an episode whose policy was lost on the way: it says nothing of the policy, and is rolled anew."""
 EPISODE_COLUMNS: Mapping[str, type] = {
     "uid": str,  # "<seed>:<index>:<digest of the drawn perturbations>"
     "index": int,

@@ -6,10 +6,12 @@ import functools
 
 import numpy as np
 import pytest
+from robosuite.utils.transform_utils import quat2axisangle
 
 from tests.beside import Beside, tasks_of_robosuite
 from workbench.envs.tasks.stack import Stack
 from workbench.policies.expert import Expert
+from workbench.policies.payloads import hand_rotation_vector
 
 SAME = 1e-12
 TASKS = {task.name: task for task in tasks_of_robosuite()}
@@ -110,3 +112,17 @@ def test_a_wrong_gain_of_joint_position_control_is_noticed():
         assert both.largest_difference(0, size=0.25) > 1e-6
     finally:
         both.scene._controller.gains[1] /= 1.001
+
+
+def test_the_hand_that_servers_are_told_of_is_robosuites():
+    """LIBERO's states hold the rotation vector of robosuite's hand body; ours know the grip site."""
+    both = beside("lift")
+    for seed in range(3):
+        both.start(seed)
+        theirs = both.environment._get_observations(force_update=True)
+        ours = both.scene.truth().observation
+        quaternion = np.array(theirs["robot0_eef_quat"])
+        quaternion *= np.sign(quaternion[0])
+        np.testing.assert_allclose(hand_rotation_vector(ours["eef_quat"]), quat2axisangle(quaternion), atol=1e-9)
+        np.testing.assert_array_equal(ours["eef_pos"], theirs["robot0_eef_pos"])
+        np.testing.assert_array_equal(ours["gripper_qpos"], theirs["robot0_gripper_qpos"])

@@ -11,7 +11,7 @@ from workbench.store import Store
 
 def run(run: Run, episode: str | int) -> None:
     """Say "bit for bit", or name the first step that differs and exit non-zero."""
-    store = Store.open(run.store)
+    store = Store.open(run.store, aborted=True)
     numbers = range(len(store)) if episode == "all" else [find(store, episode)]
     scene = run.task.scene()
     differing = []

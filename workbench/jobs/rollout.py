@@ -7,7 +7,15 @@ import json
 from collections.abc import Mapping
 
 from workbench.config import Run, build
-from workbench.crew import advance_all, batches, crew, header, try_cameras, write_episodes
+from workbench.crew import (
+    advance_all,
+    batches,
+    crew,
+    header,
+    telling_what_is_kept,
+    try_cameras,
+    write_episodes,
+)
 from workbench.errors import ConfigError, StoreError, UnknownNameError
 from workbench.metrics import confusion
 from workbench.progress import console, progress
@@ -15,7 +23,7 @@ from workbench.report import terminal_tables
 from workbench.rollout import Launch
 from workbench.runner import spread
 from workbench.store import Store
-from workbench.types import SPLITS, Array, Perturbation, Record, Split, Stream, episode_index
+from workbench.types import SPLITS, Array, Perturbation, Policy, Record, Split, Stream, episode_index
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,11 +42,12 @@ def run(run: Run, episodes: Mapping[str, int], one_each: bool) -> None:
     try_cameras(run)
     head = header(run, "policy")
     policy = run.policy()  # a missing or foreign checkpoint is refused here, once, and not in every worker
+    show_server(run, policy)
     for specification in specifications.values():
         specification.suits(policy)
     done = refuse_foreign(run, head.config)
     wanted = [launch for launch in launches if launch.uid not in done]
-    with progress("episodes", len(launches)) as advance:
+    with telling_what_is_kept(run), progress("episodes", len(launches)) as advance:
         advance(len(launches) - len(wanted))
         items = [Batch(run, part) for part in batches(wanted, 2 * run.config["runner"]["scenes"])]
         advance_all(spread(roll_batch, items, run.config["runner"]), advance)
@@ -52,6 +61,21 @@ def run(run: Run, episodes: Mapping[str, int], one_each: bool) -> None:
             f"the physics diverged in {len(diverged)} of {len(launches)} episodes; they are kept up to the action that "
             f"did it: workbench replay job.episode={diverged[0]}"
         )
+
+
+def show_server(run: Run, policy: Policy) -> None:
+    """What the server of a remote policy says of itself; another one may not go on with what the first began."""
+    if not hasattr(policy, "metadata"):
+        return
+    said = json.dumps(policy.metadata, default=str, skipkeys=True)
+    before = run.metrics().get("server")
+    if before not in (None, said) and run.store.exists():
+        raise StoreError(
+            f"{run.shown(run.store)} was begun with a server that says {before}, and this one says {said}; choose "
+            "another name=... and store=..., or move both away"
+        )
+    run.update_metrics(server=said)
+    console.print("server:", said, markup=False)
 
 
 def plan(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from workbench.card import write_card
 from workbench.config import Run, compose, digest, resolve, words_asked, write_text
-from workbench.crew import batches, crew, header, try_cameras, write_episodes
+from workbench.crew import batches, crew, header, telling_what_is_kept, try_cameras, write_episodes
 from workbench.decisive import effect_step
 from workbench.dial import Dial, dial_of
 from workbench.errors import ConfigError, StoreError, UnknownNameError
@@ -57,7 +57,8 @@ def run(run: Run, recipe: str, tasks: Sequence[str] | None, policy: str | None, 
         refuse_foreign(each, header(each, "policy", asked.licence).config)
     found = magnitudes(run, asked, runs)
     for name, each in runs.items():
-        fill(each, asked, cells_for(each, asked, found[name]))
+        with telling_what_is_kept(each):
+            fill(each, asked, cells_for(each, asked, found[name]))
     card = write_card(run, asked, runs, found)
     run.update_metrics(synthesis=card.summary)
     console.print(*card.tables())

@@ -25,7 +25,7 @@ UNITS = ("_fraction", "_scale", "_m", "_rad", "_n", "_s", "_steps")
 def run(run: Run, episode: str | int, monitors: Sequence[str]) -> None:
     """Write ``runs/<name>/recordings/<uid>.rrd``."""
     run.refuse_other_store()
-    store = Store.open(run.store)
+    store = Store.open(run.store, aborted=True)
     judges = shown_monitors(run, monitors)
     number = most_telling(store, judges) if episode == "auto" else find(store, episode)
     chosen = store.episode(number, calls=())
