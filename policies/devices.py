@@ -37,7 +37,7 @@ def autocast(precision: str, device: torch.device) -> contextlib.AbstractContext
 
 
 def full_precision(device: torch.device) -> contextlib.AbstractContextManager[object]:
-    """Convolutions on CUDA that repeat themselves and keep float32's mantissa, which torch cuts to 10 bits by default."""
+    """Convolutions on CUDA that repeat themselves and keep float32's mantissa, which torch would cut to 10 bits."""
     if device.type == "cpu":
         return contextlib.nullcontext()
     return torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)

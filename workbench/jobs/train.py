@@ -66,8 +66,8 @@ def evaluator(run: Run, episodes: int, every: int) -> Callable[[Policy], Record]
     """
     if episodes < 0 or every < 0 or bool(episodes) != bool(every):
         raise ConfigError(
-            f"job.evaluation.episodes={episodes} and job.evaluation.every={every} must both be 0, for no evaluation, or "
-            "both at least 1, for example 50 and 1000"
+            f"job.evaluation.episodes={episodes} and job.evaluation.every={every} must both be 0, "
+            "for no evaluation, or both at least 1, for example 50 and 1000"
         )
     if not episodes:
         return None
