@@ -360,9 +360,7 @@ class ChunkPolicy:
         needed = ("policy", "config", "task", "layout", "action_size", "image_sizes", "statistics", "recipe")
         tensors, record = checkpoint.read(folder, needed)
         if record["policy"] != cls.__name__:
-            raise CheckpointError(
-                f"{folder} holds a {record['policy']}, not a {cls.__name__}; choose another policy=..."
-            )
+            raise CheckpointError(f"{folder} holds a {record['policy']}, not {cls.__name__}; choose another policy=...")
         if task is not None and record["task"] != task:
             raise CheckpointError(
                 f"the policy in {folder} was trained on task {record['task']!r}, not {task!r}; train one for {task!r}"

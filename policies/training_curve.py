@@ -90,14 +90,14 @@ def errors_by_group(policy: ChunkPolicy, windows: Windows, groups: Mapping[str, 
     with torch.inference_mode():
         tokens = policy.network.encode(moved(inputs, policy.device))
         drawn = policy.sample(tokens, noise.to(policy.device))[:, 0].cpu()
-    physical = policy.normalisation.physical_action
-    error = np.abs(physical(drawn.numpy()) - physical(chunk.numpy()))
+    scale = policy.normalisation
+    error = np.abs(scale.physical_action(drawn.numpy()) - scale.demonstrated_action(chunk.numpy()))
     return {name: float(error[..., first:end].mean()) for name, (first, end) in groups.items()}
 
 
 def spread_by_group(policy: ChunkPolicy, windows: Windows, groups: Mapping[str, list[int]]) -> dict[str, float]:
     """Mean absolute deviation of actions from their median, in action units: the error of the best constant answer."""
-    actions = policy.normalisation.physical_action(windows.actions.numpy())
+    actions = policy.normalisation.demonstrated_action(windows.actions.numpy())
     deviation = np.abs(actions - np.median(actions, axis=0))
     return {name: float(deviation[:, first:end].mean()) for name, (first, end) in groups.items()}
 
