@@ -34,6 +34,7 @@ from workbench.policies.networks import ChunkNetwork, Inputs
 from workbench.policies.normalisation import Normalisation
 from workbench.policies.process import Process
 from workbench.policies.training_curve import (
+    DRAWN_WINDOWS,
     TrainingCurve,
     check_groups,
     errors_by_group,
@@ -306,12 +307,15 @@ class TrainingState:
 
     def validation_loss(self, windows: Windows) -> float:
         """Training loss of the average on spread windows, with the same noise and levels every time."""
-        inputs, chunk = windows.batch(spread_windows(windows))
         random = torch.Generator().manual_seed(0)
-        noise = torch.randn((len(chunk), 1, *chunk.shape[1:]), generator=random)
-        level = torch.rand((len(chunk), 1), generator=random)
-        with torch.inference_mode():
-            return float(self.loss(self.average, inputs, chunk, noise, level))
+        chosen, total = spread_windows(windows), 0.0
+        for part in chosen.split(DRAWN_WINDOWS):  # all at once, images would fill the memory
+            inputs, chunk = windows.batch(part)
+            noise = torch.randn((len(chunk), 1, *chunk.shape[1:]), generator=random)
+            level = torch.rand((len(chunk), 1), generator=random)
+            with torch.inference_mode():
+                total += len(part) * float(self.loss(self.average, inputs, chunk, noise, level))
+        return total / len(chosen)
 
     def add_evaluation(self, evaluate: Evaluate) -> None:
         """Have the averaged weights rolled; the policy handed out has a copy, so that nothing can be changed by it."""

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 VALIDATION_WINDOWS = 1024
 """Held-out windows whose loss is looked at, spread evenly; more cost time and change little."""
 DRAWN_WINDOWS = 256
-"""Those of them for which chunks are drawn, which costs as many times more as there are steps from noise to chunk."""
+"""Those for which chunks are drawn, which costs as many times more as there are steps from noise to chunk; also how
+many go through a network together."""
 FAR = 2.0
 """How many times the median of the others a group's relative error must be to be warned of."""
 POOR = 0.5

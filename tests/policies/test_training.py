@@ -354,3 +354,19 @@ def test_seed_of_the_training_decides_what_is_held_out_too() -> None:
     made = demonstrations()
     held = [tuple(id(each) for each in split(made, 0.2, seed)[1]) for seed in (0, 0, 1)]
     assert held[0] == held[1] != held[2]
+
+
+def test_validation_loss_does_not_depend_on_how_windows_are_taken_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Slices of 7 of 99 windows: none is left out, and each counts as much as the others."""
+    policy = trained()
+    state = training.TrainingState(policy, {"seed": 0, "learning_rate": 1e-3, "weight_decay": 0.0})
+    windows = windows_of(policy, demonstrations(11))
+
+    def loss(network: Any, inputs: Any, chunk: torch.Tensor, noise: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
+        return chunk.sum(dim=(1, 2)).mean()
+
+    monkeypatch.setattr(state, "loss", loss)
+    expected = float(windows.batch(torch.arange(99))[1].sum()) / 99
+    for together in (7, 99, 256):
+        monkeypatch.setattr(training, "DRAWN_WINDOWS", together)
+        assert state.validation_loss(windows) == pytest.approx(expected, rel=1e-5)
