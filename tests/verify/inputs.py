@@ -242,7 +242,7 @@ CASES = (
             ("trainer.device=gpu", ("'gpu'", "auto, cpu, cuda")),
             ("trainer.precision=float16", ("'float16'", "bfloat16, float32")),
             ("trainer.batch=0", ("batch=0", "at least 1")),
-            ("trainer.batchsize=8", ("'batchsize'", "Did you mean 'batch'")),
+            ("trainer.batchsize=8", ("'job.trainer.batchsize'", "Did you mean 'job.trainer.batch'")),
             ("seed=-1", ("seed=-1", "at least 0")),
             ("evaluation.episodes=5", ("job.evaluation.every=0", "both at least 1")),
         )
