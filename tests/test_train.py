@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from tests.toy import ToyPolicy, ToyTask
 from workbench.config import Run, compose
@@ -156,12 +158,19 @@ def test_demonstrations_of_another_task_are_refused(root: Path) -> None:
 def test_a_run_that_was_only_trained_has_a_report_and_a_line(root: Path) -> None:
     found = trained(root, *ROLLED)
     metrics = run_of(root).metrics()
-    (line,) = terminal_tables(metrics)
+    metrics["policy"]["nominal"] = {"episodes": 6, "successes": 5}
+    metrics["policy"]["training"]["warning"] = "place is learnt far worse"
+    printed = io.StringIO()
+    Console(file=printed, width=300).print(*terminal_tables(metrics))
+    line, warning, policy = printed.getvalue().splitlines()
     last = found["evaluations"][-1]
-    for part in ("20 iterations", "held out", "place", f"success {last['successes']}/6"):
-        assert part in str(line)
+    for part in ("training: 20 iterations", "held out", "place", f"success {last['successes']}/6", "s of CPU)"):
+        assert part in line
+    assert warning == "warning: place is learnt far worse"
+    assert policy.startswith("policy: 83 %")
     page = write_report(root / "report.html", metrics, title="n", curves={}).read_text()
     for words in ("Loss over 20", "Learning rate over", "Error of each group", "Success in simulation: "):
         assert f'aria-label="{words}' in page
     assert page.count('class="whisker"') >= 3
+    assert "Place is learnt far worse." in page
     assert json.dumps(metrics)

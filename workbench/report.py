@@ -678,6 +678,9 @@ def table(title: str, columns: str, rows: Sequence[Sequence[str]]) -> Renderable
 
 
 def _training_line(metrics: Record) -> RenderableType | None:
+    from rich.console import Group
+    from rich.text import Text
+
     row = training_row(metrics)
     if not row:
         return None
@@ -688,8 +691,10 @@ def _training_line(metrics: Record) -> RenderableType | None:
         f"success {row['evaluation']['of']}" if row["evaluation"] else "",
         f"{row['seconds']['wall']} ({row['seconds']['cpu']} of CPU)" if row["seconds"] else "",
     ]
-    line = "; ".join(part for part in parts if part)
-    return f"{line}\nwarning: {row['warning']}" if row["warning"] else line
+    lines = ["; ".join(part for part in parts if part)]
+    lines += [f"warning: {row['warning']}"] if row["warning"] else []
+    # A group, because the console runs strings that follow one another together.
+    return Group(*(Text(line) for line in lines))
 
 
 def _policy_line(metrics: Record) -> RenderableType | None:
