@@ -149,6 +149,11 @@ class ChunkPolicy:
         return self._network
 
     @property
+    def device(self) -> torch.device:
+        """Where the network computes; what it reads is moved there, what it gives comes back as numpy."""
+        return next((parameter.device for parameter in self.network.parameters()), torch.device("cpu"))
+
+    @property
     def normalisation(self) -> Normalisation:
         """Scales of observations and actions; raises CheckpointError before training."""
         if self._normalisation is None:
@@ -234,8 +239,8 @@ class ChunkPolicy:
             if the start to steer from has another shape than the chunk.
         """
         count = len(noise)
-        inputs = self.inputs(observation, count, instructions)
-        drawn = self._draw(noise, samples)
+        inputs = moved(self.inputs(observation, count, instructions), self.device)
+        drawn = self._draw(noise, samples).to(self.device)
         led = None if steering is None else self._normalised(steering, count)
         # Tensors of inference mode can never take part in a gradient, which a reward needs.
         with torch.inference_mode() if led is None else torch.no_grad():
@@ -278,11 +283,15 @@ class ChunkPolicy:
         """
         check_whole("draws", draws)
         count = len(noise)
-        inputs = self.inputs(observation, count, instructions)
+        inputs = moved(self.inputs(observation, count, instructions), self.device)
         wanted = self._chunks(chunk, count).expand(-1, draws, -1, -1)
-        drawn = gaussian(noise, (draws, *wanted.shape[2:]))
+        drawn = gaussian(noise, (draws, *wanted.shape[2:])).to(self.device)
         # One level from each part: as precise as many more that are drawn at will.
-        level = torch.from_numpy(np.stack([(np.arange(draws) + rng.random(draws)) / draws for rng in noise])).float()
+        level = (
+            torch.from_numpy(np.stack([(np.arange(draws) + rng.random(draws)) / draws for rng in noise]))
+            .float()
+            .to(self.device)
+        )
         losses = []
         with torch.inference_mode():
             for first in range(0, count, BLOCK):
@@ -400,7 +409,7 @@ class ChunkPolicy:
             raise ConfigError(f"the given chunk is {np.shape(chunk)}, must be {wanted}")
         if not np.isfinite(chunk).all():
             raise ConfigError("the given chunk holds NaN or infinity")
-        return torch.from_numpy(self.normalisation.action(chunk))[:, None]
+        return torch.from_numpy(self.normalisation.action(chunk))[:, None].to(self.device)
 
     def _check_steps(self, steps: int) -> int:
         check_whole("inference_steps", steps)
@@ -485,11 +494,17 @@ class ChunkPolicy:
                 )
         return other
 
+    def with_network(self, network: ChunkNetwork) -> Self:
+        """The same policy with the weights of another network, which it shares."""
+        other = copy.copy(self)
+        other._network = network
+        return other
+
     def save(self, folder: Path) -> None:
         """Write weights, configuration, statistics, task, layout and recipe; replaces a checkpoint at once."""
         checkpoint.write(
             Path(folder),
-            {name: tensor.contiguous() for name, tensor in self.network.state_dict().items()},
+            {name: tensor.cpu().contiguous() for name, tensor in self.network.state_dict().items()},
             {
                 "policy": type(self).__name__,
                 "config": self.config,
@@ -508,8 +523,8 @@ class ChunkPolicy:
     ) -> Self:
         """Policy from a checkpoint.
 
-        A CheckpointError is raised if it is missing or damaged, holds another kind of policy, or belongs to another
-        task or observation layout.
+        A CheckpointError is raised if it is missing or damaged, its weights are not finite, or it holds another kind
+        of policy or one for another task or observation layout.
 
         Parameters
         ----------
@@ -524,9 +539,7 @@ class ChunkPolicy:
         needed = ("policy", "config", "task", "layout", "action_size", "image_sizes", "statistics", "recipe")
         tensors, record = checkpoint.read(folder, needed)
         if record["policy"] != cls.__name__:
-            raise CheckpointError(
-                f"{folder} holds a {record['policy']}, not a {cls.__name__}; choose another policy=..."
-            )
+            raise CheckpointError(f"{folder} holds a {record['policy']}, not {cls.__name__}; choose another policy=...")
         if task is not None and record["task"] != task:
             raise CheckpointError(
                 f"the policy in {folder} was trained on task {record['task']!r}, not {task!r}; train one for {task!r}"
@@ -546,6 +559,11 @@ class ChunkPolicy:
             policy.network.load_state_dict(tensors)
         except (TypeError, ValueError, RuntimeError) as error:
             raise CheckpointError(f"the policy in {folder} is damaged: {' '.join(str(error).split())}") from None
+        broken = [name for name, tensor in policy.network.state_dict().items() if not torch.isfinite(tensor).all()]
+        if broken:
+            raise CheckpointError(
+                f"the policy in {folder} has NaN or infinity in its weights {broken[0]}; train it again"
+            )
         policy.recipe = record["recipe"]
         return policy
 
@@ -558,6 +576,11 @@ def channels_first(images: Array) -> torch.Tensor:
 def gaussian(noise: Sequence[np.random.Generator], shape: tuple[int, ...]) -> torch.Tensor:
     """Standard normal numbers (N, *shape) float32, a row from each generator."""
     return torch.from_numpy(np.stack([rng.standard_normal(shape, dtype=np.float32) for rng in noise]))
+
+
+def moved(inputs: Inputs, device: torch.device) -> Inputs:
+    """The same inputs on a device."""
+    return {key: seen.to(device) for key, seen in inputs.items()}
 
 
 def padded(rows: torch.Tensor) -> torch.Tensor:

@@ -188,7 +188,7 @@ def test_actions_follow_the_observation() -> None:
     curve = train(policy, toys, task="toy", iterations=300, batch=64, learning_rate=3e-3, warmup=20)
     x = np.linspace(-0.8, 0.8, 9).reshape(9, 1, 1)
     assert np.abs(policy.plan({"x": x}, noise(9)).chunk[:, 0] - 0.9 * x[:, 0]).max() < 0.2
-    assert curve.error["action"] < 0.1
+    assert curve.error["action"][-1] < 0.1
 
 
 def test_samples_differ_by_their_noise(policy: ChunkPolicy) -> None:
@@ -207,7 +207,7 @@ def test_round_trip_is_exact_and_of_its_own_kind(tmp_path: Path) -> None:
     np.testing.assert_array_equal(
         again.plan(observation(3), noise(3)).chunk, policy.plan(observation(3), noise(3)).chunk
     )
-    with pytest.raises(Exception, match="holds a DiffusionPolicy, not a FlowPolicy"):
+    with pytest.raises(Exception, match="holds a DiffusionPolicy, not FlowPolicy"):
         FlowPolicy.load(tmp_path)
 
 
