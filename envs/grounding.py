@@ -80,7 +80,7 @@ class Mentions:
         self.turned = self.turned or role == "beneath"
 
     def fit(self, handled: str, target: str | None, verbs: Collection[str] | None) -> bool:
-        """Whether they can be the thing that is handled, the one that it is brought to, and what is done; any if None."""
+        """Whether they can be what is handled and what it is brought to, and what is done one of the verbs, if given."""
         first, second = (self.targets, self.objects) if self.turned else (self.objects, self.targets)
         said = bool(self.verbs) and (verbs is None or all(verb in verbs for verb in self.verbs))
         complete = said and bool(self.objects)

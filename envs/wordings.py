@@ -33,7 +33,7 @@ class Wording:
     verbs : what is to be done, in one or several words.
     things : name -> what it is called.
     meanings : goal -> (thing that is handled, thing that it is brought to or None).
-    verbs_of : goal -> those of the verbs that can mean it, where goals differ by what is done; empty where any verb can.
+    verbs_of : goal -> those of the verbs that can mean it, where goals differ by what is done; none where any can.
     fillers : words and phrases that change nothing here, beside :data:`FILLERS`.
     paraphrases : the task's own goal in other words.
     properties : its things told by what they are like.

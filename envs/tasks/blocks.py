@@ -50,10 +50,12 @@ CLEAR_M = 0.03
 """How far above its place a cube is carried."""
 PLACED_M = 0.004
 """Gap between the cubes below which the fingers let go."""
-PUSHING_M = 0.085
-"""Distance in y of the grip site from the centre of a cube that the outside of an open finger pushes."""
-BESIDE_M = PUSHING_M + 0.015
-"""The same where the hand comes down."""
+BESIDE_M = 0.09
+"""Distance in y of the grip site from the centre of a cube beside which the hand comes down, its fingers open."""
+PUSHED_M = 0.1
+"""Where in y the hand that pushes goes at the most: the cube in front of it is then well on the left."""
+AHEAD_M = 0.03
+"""How far ahead of the hand its goal lies while it pushes: slowly, so that the fingers are not jolted."""
 APART_M = 0.062
 """Distance of two cubes' centres at which they do not touch however they are turned."""
 
@@ -163,15 +165,19 @@ class Blocks(Tabletop):
 
     @functools.cached_property
     def roles(self) -> Mapping[str, str]:  # type: ignore[override]  # of each goal's own
-        """Parts of the predicates; what is to be pushed cannot be knocked, and only what is put down be misplaced."""
+        """Parts of the predicates.
+
+        What is to be pushed can be neither knocked nor missed in grasping, and only what is put down be misplaced.
+        """
         roles = {
             **Tabletop.roles,
             "height": "object_height_m",
-            "hand_object_distance": "gripper_object_distance_m",
+            "grip_x": "grip_x_m",
+            "grip_y": "grip_y_m",
             "other_held": "other_handled",
         }
         if self.asked.verb != "push":
-            roles["object_up"] = "object_up"
+            roles |= {"object_up": "object_up", "hand_object_distance": "gripper_object_distance_m"}
         if self.asked.verb == "stack":
             roles |= {"at_target": "at_target", "target_distance": "target_distance_m"}
         return roles
@@ -208,6 +214,7 @@ class Blocks(Tabletop):
     def predicates(self, data: mujoco.MjData) -> dict[str, float]:
         """What the simulator knows: what all tables have, which goals are fulfilled, and how near this one's object is.
 
+        ``grip_x_m`` and ``grip_y_m`` are where the hand takes the object, or comes down beside it to push it.
         ``target_distance_m`` is what is missing: in height to be lifted, in y to be pushed, horizontally to be stacked.
         ``other_handled`` holds if another cube is in the fingers, or a goal of another cube is fulfilled.
         """
@@ -219,15 +226,20 @@ class Blocks(Tabletop):
         situation = self.situation(data, cube, found)
         touched = touching(data.contact.geom, self._finger_marks, 1, 2)
         at_target = {name: fulfilled(goal, cubes, rise) for name, goal in GOALS.items()}
-        red_is_free = not (touching(data.contact.geom, self._red_marks, 1, 3) and touching(data.contact.geom, self._red_marks, 2, 3))
+        red_is_free = not (
+            touching(data.contact.geom, self._red_marks, 1, 3) and touching(data.contact.geom, self._red_marks, 2, 3)
+        )
         did = {name: at and (red_is_free or GOALS[name].verb != "stack") for name, at in at_target.items()}
-        offset = cube - data.site_xpos[self.grip_site]
+        grip = cube - [0.0, BESIDE_M if self.asked.verb == "push" else 0.0, 0.0]
+        offset = grip - data.site_xpos[self.grip_site]
         others = [did[name] for name in self.goals_of_another_object]
         return {
             **situation,
             "touched": float(touched),
             "object_up": float(data.xmat[self._cubes[self.asked.cube], 8]),
             "object_height_m": float(cube[2]) - TABLE_M - rise,
+            "grip_x_m": float(grip[0]),
+            "grip_y_m": float(grip[1]),
             "gripper_object_distance_m": float(np.sqrt(offset.dot(offset))),
             "target_distance_m": missing_m(self.asked, cubes, rise),
             "at_target": float(at_target[self.goal]),
@@ -240,10 +252,9 @@ class Blocks(Tabletop):
         """How many stages the state has reached by itself; a later one implies those before it."""
         if predicates["success"]:
             return 3
-        pushed = self.asked.verb == "push"
-        if predicates["touched" if pushed else "grasped"]:
+        if predicates["touched" if self.asked.verb == "push" else "grasped"]:
             return 2
-        return int(predicates["gripper_object_distance_m"] < (BESIDE_M if pushed else 0.0) + REACHED_M)
+        return int(predicates["gripper_object_distance_m"] < REACHED_M)
 
     def plan(self, observation: Observation) -> Sequence[Keyframe]:
         """What the observation's ``goal`` asks for; the fingers close, or lie, along y: away from the other cubes."""
@@ -254,7 +265,7 @@ class Blocks(Tabletop):
         now = rotation_matrix(observation["eef_quat"])
         across = np.copysign(np.pi / 2, np.sin(closing_yaw(now)))
         if goal.verb == "push":
-            return _push(cube, pointing_down(across))
+            return _push(cube, observation["eef_pos"], pointing_down(across))
         rotation = pointing_down(face_yaw(yaw, across))
         if goal.verb == "lift":
             return (*_take(cube, rotation), Keyframe("finish", _over(cube, 0.16), rotation, True, tolerance_m=0.02))
@@ -276,11 +287,13 @@ class Blocks(Tabletop):
         """As drawn, or turned by as little as keeps the object clear of the other cubes."""
         start = data.xpos[self._cubes[self.asked.cube]][:2]
         others = [data.xpos[body][:2] for colour, body in self._cubes.items() if colour != self.asked.cube]
-        length, drawn = np.hypot(*offset_m), np.arctan2(offset_m[1], offset_m[0])
+        length, drawn = np.hypot(offset_m[0], offset_m[1]), np.arctan2(offset_m[1], offset_m[0])
         turns = sorted(np.linspace(-np.pi, np.pi, 73), key=abs)
         tried = [np.array(offset_m)] + [length * np.array([np.cos(drawn + t), np.sin(drawn + t)]) for t in turns[1:]]
         gaps = [min(float(np.hypot(*(start + shift - other))) for other in others) for shift in tried]
-        return next((shift for shift, gap in zip(tried, gaps, strict=True) if gap > APART_M), tried[int(np.argmax(gaps))])
+        return next(
+            (shift for shift, gap in zip(tried, gaps, strict=True) if gap > APART_M), tried[int(np.argmax(gaps))]
+        )
 
     @functools.cached_property
     def _cube_qpos(self) -> Array:
@@ -363,15 +376,17 @@ def _take(cube: Array, rotation: Array) -> tuple[Keyframe, ...]:
     )
 
 
-def _push(cube: Array, rotation: Array) -> tuple[Keyframe, ...]:
-    """Beside the cube and above, down, against it, to the left, all with open fingers: the outside of one pushes."""
-    beside, touch, end = (np.array([cube[0], y, cube[2]]) for y in (cube[1] - BESIDE_M, cube[1] - PUSHING_M, 0.0))
-    end[1] = max(LEFT_M + 0.04 - PUSHING_M, touch[1])
+def _push(cube: Array, grip: Array, rotation: Array) -> tuple[Keyframe, ...]:
+    """Beside the cube and above, down, close, and to the left, the closed fingers against it."""
+    beside = np.array([cube[0], cube[1] - BESIDE_M, cube[2]])
+    end = np.array(
+        [cube[0], np.clip(grip[1] + AHEAD_M, beside[1] + AHEAD_M, max(PUSHED_M, beside[1] + AHEAD_M)), cube[2]]
+    )
     return (
         Keyframe("reach", beside + np.array([0.0, 0.0, 0.08]), rotation, closed=False, tolerance_m=0.02),
         Keyframe("reach", beside, rotation, closed=False, tolerance_m=0.015),
-        Keyframe("touch", touch, rotation, closed=False, tolerance_m=0.015),
-        Keyframe("finish", end, rotation, closed=False, tolerance_m=0.015),
+        Keyframe("touch", beside.copy(), rotation, closed=True, tolerance_m=0.03),
+        Keyframe("finish", end, rotation, closed=True, tolerance_m=0.02),
     )
 
 
@@ -410,9 +425,7 @@ def _cell(control_hz: int) -> RobotCell:
     from workbench.envs.robosuite_model import robot_cell
 
     lift = robot_cell("Lift", "Panda", control_hz)
-    return dataclasses.replace(
-        lift, xml=_with_cubes(lift.xml), visual_xml=_with_cubes(lift.visual_xml, visual=True)
-    )
+    return dataclasses.replace(lift, xml=_with_cubes(lift.xml), visual_xml=_with_cubes(lift.visual_xml, visual=True))
 
 
 def _with_cubes(xml: str, visual: bool = False) -> str:
