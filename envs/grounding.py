@@ -80,7 +80,7 @@ class Mentions:
         self.turned = self.turned or role == "beneath"
 
     def fit(self, handled: str, target: str | None, verbs: Collection[str] | None) -> bool:
-        """Whether they can be what is handled and what it is brought to, and what is done one of the verbs, if given."""
+        """Whether they can be what is handled, what it is brought to, and, where verbs are given, what is done."""
         first, second = (self.targets, self.objects) if self.turned else (self.objects, self.targets)
         said = bool(self.verbs) and (verbs is None or all(verb in verbs for verb in self.verbs))
         complete = said and bool(self.objects)

@@ -28,15 +28,15 @@ if TYPE_CHECKING:
 
 COLOURS: Mapping[str, str] = {"red": "0.85 0.05 0.05 1", "green": "0.05 0.6 0.1 1", "blue": "0.05 0.15 0.85 1"}
 """Cube -> how it is painted; their order is that of the observation."""
-HALF_M = 0.02
+HALF_M = 0.0225
 """Half length of every cube; it does not vary."""
-LANES_M = (-0.08, 0.0, 0.08)
+LANES_M = (-0.085, 0.0, 0.085)
 """Places in x, one for each cube: a cube that is pushed along y meets no other, nor do fingers that close along y."""
 BESIDE_LANE_M = 0.012
 SPREAD_M = (-0.08, 0.04)
 """Where a cube starts in y, the robot's right and left."""
 YAW_RAD = 0.25
-LIFTED_M = 0.12
+LIFTED_M = 0.13
 """Height of a cube's centre above the table that counts as lifted: more than it takes to stack."""
 LEFT_M = 0.1
 """Place in y beyond which a cube lies on the left."""
@@ -50,14 +50,17 @@ CLEAR_M = 0.03
 """How far above its place a cube is carried."""
 PLACED_M = 0.004
 """Gap between the cubes below which the fingers let go."""
-BESIDE_M = 0.09
+BESIDE_M = 0.095
 """Distance in y of the grip site from the centre of a cube beside which the hand comes down, its fingers open."""
 PUSHED_M = 0.1
 """Where in y the hand that pushes goes at the most: the cube in front of it is then well on the left."""
 AHEAD_M = 0.03
 """How far ahead of the hand its goal lies while it pushes: slowly, so that the fingers are not jolted."""
-APART_M = 0.062
+APART_M = 0.066
 """Distance of two cubes' centres at which they do not touch however they are turned."""
+
+AGENTVIEW_DEG = "33"
+"""Vertical field of view of the camera ``agentview``: robosuite's 45 make a cube 5 of 64 pixels wide."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,7 +101,7 @@ class Blocks(Tabletop):
     stages, object and plan are those of the drawn goal; the predicates ``did_<goal>`` say of every goal whether it is
     fulfilled now, whichever was asked for.
 
-    What varies per episode: the goal; which cube lies in which lane (x = -0.08, 0 or 0.08 m, each within 0.012 m), its
+    What varies per episode: the goal; which cube lies in which lane (x = -0.085, 0 or 0.085 m within 0.012 m), its
     place along it (y in -0.08 .. 0.04 m, dropped from 0.01 m) and yaw (within 0.25 rad); the arm's joints (normal,
     0.02 rad).
 
@@ -268,7 +271,7 @@ class Blocks(Tabletop):
             return _push(cube, observation["eef_pos"], pointing_down(across))
         rotation = pointing_down(face_yaw(yaw, across))
         if goal.verb == "lift":
-            return (*_take(cube, rotation), Keyframe("finish", _over(cube, 0.16), rotation, True, tolerance_m=0.02))
+            return (*_take(cube, rotation), Keyframe("finish", _over(cube, 0.17), rotation, True, tolerance_m=0.02))
         return _stack(cube, observation[f"{goal.onto}_pos"], observation["eef_pos"], now, rotation)
 
     def as_if(self, goal: str, observation: Observation) -> Observation:
@@ -429,8 +432,11 @@ def _cell(control_hz: int) -> RobotCell:
 
 
 def _with_cubes(xml: str, visual: bool = False) -> str:
-    """Lift's MJCF with three cubes in place of its one; with geometries to look at, if it is the visual one."""
+    """Lift's MJCF with three cubes in place of its one; what there is to look at, if it is the visual one, too."""
     root = ET.fromstring(xml)
+    for camera in root.iter("camera"):
+        if camera.get("name") == "agentview":
+            camera.set("fovy", AGENTVIEW_DEG)
     world = root.find("worldbody")
     assert world is not None
     world.remove(next(body for body in world.findall("body") if body.get("name") == "cube_main"))
