@@ -311,11 +311,17 @@ def test_late_release_needs_a_goal_that_lets_go(task):
     assert build("late_release").draw(Stream(0, 0), Blocks(goal="stack_red_on_green"))
 
 
+def model_bytes(scene) -> bytes:
+    buffer = np.zeros(mujoco.mj_sizeModel(scene.model), np.uint8)
+    mujoco.mj_saveModel(scene.model, None, buffer)
+    return buffer.tobytes() + scene.gains.tobytes()
+
+
 def test_every_fault_is_refused_or_restored_bit_for_bit(task):
-    """In another scene, which stood in an episode of another goal, with the fault at work."""
+    """In another scene, which stood in an episode of another goal, with the fault at work; and it leaves no trace."""
     one, other = scene_of(None), task.scene()
     actions = np.random.default_rng(0).uniform(-0.5, 0.5, (9, 7))
-    tried = 0
+    tried, untouched = 0, model_bytes(one)
     for number, name in enumerate(FAULTS):
         stream = Stream(8, number)
         try:
@@ -334,6 +340,8 @@ def test_every_fault_is_refused_or_restored_bit_for_bit(task):
                 scene.step(action)
             futures.append((scene.snapshot().state.tobytes(), scene.instruction(), scene.truth().predicates))
         assert futures[0] == futures[1], name
+        one.begin(stream)
+        assert model_bytes(one) == untouched, name
     assert tried > 50
 
 
