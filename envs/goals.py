@@ -32,7 +32,7 @@ class GoalFault(Specification):
     Parameters
     ----------
     duration_steps : for how many control steps the robot goes for it.
-    goal : the other goal's name; None to draw one.
+    goal : the other goal's name; None to draw one, as for an episode to which it is no other such goal.
     start : when; see :class:`Specification`.
     """
 
@@ -54,7 +54,8 @@ class GoalFault(Specification):
     def check(self, task: Task) -> None:
         """Refuse a task that has no such goal."""
         super().check(task)
-        goals, what = self.alternatives(cast("SceneTask", task)), "object" if self.another_object else "target"
+        every, what = cast("SceneTask", task).variants, "object" if self.another_object else "target"
+        goals = list(dict.fromkeys(goal for variant in every for goal in self.alternatives(variant)))
         if not goals:
             raise ConfigError(
                 f"perturbation {self.name} needs another {what}, and task {task.name} has none: leave it out"
@@ -65,9 +66,9 @@ class GoalFault(Specification):
     def draw(self, stream: Stream, task: Task) -> Record:
         """Add the drawn goal."""
         record, rng = super().draw(stream, task), stream.child("perturbation", self.name, "goal").at()
-        goals = self.alternatives(cast("SceneTask", task))
+        goals = self.alternatives(cast("SceneTask", task.of_episode(stream)))
         drawn = goals[int(rng.integers(len(goals)))]
-        return record | {"goal": drawn if self.goal is None else self.goal}
+        return record | {"goal": self.goal if self.goal in goals else drawn}
 
     def parameters(self, rng: np.random.Generator) -> Record:
         """Nothing beyond the duration and the goal."""

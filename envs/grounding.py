@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import functools
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Protocol
 
 from workbench.envs.wordings import BENEATH, FILLERS, NOT_MISSPELT, TAKING, TO, Wording
@@ -49,7 +49,7 @@ def _meant(instruction: str, wording: Wording) -> str | None:
     mentions = _lexicon(wording).mentions(understood) if len(understood) == len(words) else None
     if mentions is None:
         return None
-    fits = [goal for goal, (handled, target) in wording.meanings.items() if mentions.fit(handled, target)]
+    fits = [goal for goal, things in wording.meanings.items() if mentions.fit(*things, wording.verbs_of.get(goal))]
     return fits[0] if len(fits) == 1 else None
 
 
@@ -57,14 +57,14 @@ class Mentions:
     """The things that an instruction speaks of: for each mention, those that may be meant."""
 
     def __init__(self) -> None:
-        self.acts = False
+        self.verbs: list[str] = []
         self.turned = False
         self.objects: list[frozenset[str]] = []
         self.targets: list[frozenset[str]] = []
         self._mentioned = self.objects
         self._described: frozenset[str] | None = None
 
-    def take(self, role: str, named: frozenset[str] = frozenset()) -> None:
+    def take(self, role: str, phrase: str = "", named: frozenset[str] = frozenset()) -> None:
         """Go on with the next phrase: what it does in the sentence, and the things that it may stand for."""
         if role in ("adjective", "noun"):
             self._described = named if self._described is None else self._described & named
@@ -75,13 +75,15 @@ class Mentions:
             self._mentioned = self.objects
         if role in ("to", "beneath"):
             self._mentioned = self.targets
-        self.acts = self.acts or role == "verb"
+        if role == "verb":
+            self.verbs.append(phrase)
         self.turned = self.turned or role == "beneath"
 
-    def fit(self, handled: str, target: str | None) -> bool:
-        """Whether they can be the thing that is handled and the one that it is brought to."""
+    def fit(self, handled: str, target: str | None, verbs: Collection[str] | None) -> bool:
+        """Whether they can be what is handled, what it is brought to, and, where verbs are given, what is done."""
         first, second = (self.targets, self.objects) if self.turned else (self.objects, self.targets)
-        complete = self.acts and bool(self.objects)
+        said = bool(self.verbs) and (verbs is None or all(verb in verbs for verb in self.verbs))
+        complete = said and bool(self.objects)
         return complete and all(handled in each for each in first) and all(target in each for each in second)
 
 
@@ -128,7 +130,7 @@ class Lexicon:
                 return None
             role = self.roles[phrase]
             named = {"noun": self.nouns, "adjective": self.adjectives}.get(role, {})
-            found.take(role, named.get(phrase, frozenset()))
+            found.take(role, phrase, named.get(phrase, frozenset()))
             at += len(phrase.split())
         found.take("filler")  # ends what was being described
         return found

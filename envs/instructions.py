@@ -26,7 +26,7 @@ class InstructionEffect(Effect):
 
 
 class InstructionFault(Specification):
-    """Another instruction than the task's, drawn among those that a subclass gives.
+    """Another instruction than the episode's, drawn among those that a subclass gives.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ class InstructionFault(Specification):
         super().__init__(duration_steps=self.magnitude.steps(duration_steps), **start)
 
     def texts(self, task: SceneTask) -> Sequence[str]:
-        """What may be told instead; none if this fault means nothing for the task."""
+        """What may be told instead of the task's own goal; none if this fault means nothing for the task."""
         raise NotImplementedError
 
     def check(self, task: Task) -> None:
@@ -53,7 +53,8 @@ class InstructionFault(Specification):
 
     def draw(self, stream: Stream, task: Task) -> Record:
         """Add the drawn text."""
-        texts, rng = self.texts(cast("SceneTask", task)), stream.child("perturbation", self.name, "text").at()
+        texts = self.texts(cast("SceneTask", task.of_episode(stream)))
+        rng = stream.child("perturbation", self.name, "text").at()
         return super().draw(stream, task) | {"text": texts[int(rng.integers(len(texts)))]}
 
     def parameters(self, rng: np.random.Generator) -> Record:

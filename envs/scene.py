@@ -59,6 +59,10 @@ class Cell(Protocol):
 class MujocoTask(Task, Protocol):
     """A task as its scene needs it."""
 
+    def of_episode(self, stream: Stream) -> MujocoTask:
+        """The task as one episode has it; all share the compiled model."""
+        ...
+
     @property
     def cell(self) -> Cell: ...
     @property
@@ -149,6 +153,7 @@ class MujocoScene(gymnasium.Env[dict[str, Any], Array]):
 
     Attributes
     ----------
+    task : as the episode has it, which is the given one unless the goal is drawn.
     model, data : this scene's own.
     gains : (2, ...) the controller's stiffness and damping.
     model_id : names the compiled model and the versions that decide a future.
@@ -158,7 +163,7 @@ class MujocoScene(gymnasium.Env[dict[str, Any], Array]):
     metadata: dict[str, Any] = {"render_modes": ["rgb_array"]}  # noqa: RUF012 (gymnasium's own declaration)
 
     def __init__(self, task: MujocoTask) -> None:
-        self.task = task
+        self.task = self._every = task
         self.model_id = model_id(task.cell)
         self.model = copy.copy(pristine(task.cell))
         self.data = mujoco.MjData(self.model)
@@ -393,6 +398,7 @@ class MujocoScene(gymnasium.Env[dict[str, Any], Array]):
         for effect in reversed(self._effects):
             effect.undo()
         self._stream, self._records, self._effects = stream, records, effects
+        self.task = self._every.of_episode(stream)
         self._draw()
 
     def _draw(self) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from workbench.envs.grounding import ground
 from workbench.errors import UnknownNameError
-from workbench.types import Array, Observation
+from workbench.types import Array, Observation, Stream
 
 if TYPE_CHECKING:
     import mujoco
@@ -92,6 +92,18 @@ class SceneTask:
         from workbench.envs.scene import MujocoScene
 
         return MujocoScene(self)  # type: ignore[arg-type]  # the rest of MujocoTask is the task's own
+
+    @property
+    def variants(self) -> Sequence[SceneTask]:
+        """The tasks that episodes may have, where their goal is drawn; itself alone where it is not."""
+        return (self,)
+
+    def of_episode(self, stream: Stream) -> SceneTask:
+        """The task as one episode has it, its goal drawn; uniform over the variants, from the stream alone."""
+        variants = self.variants
+        if len(variants) == 1:
+            return variants[0]
+        return variants[int(stream.child("goal").at().integers(len(variants)))]
 
     @property
     def goals(self) -> Mapping[str, str]:

@@ -33,6 +33,7 @@ class Wording:
     verbs : what is to be done, in one or several words.
     things : name -> what it is called.
     meanings : goal -> (thing that is handled, thing that it is brought to or None).
+    verbs_of : goal -> those of the verbs that can mean it, where goals differ by what is done; none where any can.
     fillers : words and phrases that change nothing here, beside :data:`FILLERS`.
     paraphrases : the task's own goal in other words.
     properties : its things told by what they are like.
@@ -54,6 +55,7 @@ class Wording:
     other_verbs: tuple[str, ...]
     ambiguous: tuple[str, ...]
     fillers: tuple[str, ...] = ()
+    verbs_of: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
 
 
 TO = ("on", "onto", "on top of", "upon", "atop", "over", "into", "in", "inside", "to", "at", "with")
@@ -78,9 +80,11 @@ _PUT = ("put", "place", "set", "stack", "lay", "move", "bring", "carry", "deposi
 _CUBE = ("cube", "block", "box", "brick", "one")
 _RED = ("red", "crimson", "scarlet", "ruby")
 _GREEN = ("green", "emerald", "lime")
+_BLUE = ("blue", "azure", "navy")
+_RAISE = ("lift", "raise", "hoist", "elevate", "pick up", "hold up")
 
 LIFT = Wording(
-    verbs=("lift", "raise", "hoist", "elevate", "pick up", "hold up", "hold it up"),
+    verbs=(*_RAISE, "hold it up"),
     things={"cube": Thing((*_CUBE, "object", "thing", "thing with six faces"), (*_RED, "small"))},
     meanings={"lift": ("cube", None)},
     fillers=("off the table", "from the table", "in front of you", "in the middle of the table", "high", "above"),
@@ -301,3 +305,85 @@ PUSH_T = Wording(
     other_verbs=("lift the gray T onto the green T", "rotate the gray T", "leave the gray T"),
     ambiguous=("push it", "push this onto that", "push something"),
 )
+
+_SHOVE = ("push", "slide", "shove", "move")
+_LIKE = {"red": "a ripe tomato", "green": "grass", "blue": "the sea"}
+_BLOCKS_MEANINGS: Mapping[str, tuple[str, str | None]] = {
+    **{f"lift_{colour}": (colour, None) for colour in _LIKE},
+    **{f"push_{colour}_left": (colour, "left") for colour in _LIKE},
+    "stack_red_on_green": ("red", "green"),
+}
+_DONE_BY = {"lift": _RAISE, "push": _SHOVE, "stack": ("stack", "put", "place", "set", "lay")}
+
+
+def _blocks(goal: str, **ways: tuple[str, ...]) -> Wording:
+    """The words of Blocks, the same for all of its goals, and the ways to say one of these otherwise."""
+    return Wording(
+        verbs=tuple(dict.fromkeys(verb for verbs in _DONE_BY.values() for verb in verbs)),
+        things={
+            "red": Thing(_CUBE, _RED),
+            "green": Thing(_CUBE, _GREEN),
+            "blue": Thing(_CUBE, _BLUE),
+            "left": Thing(("left", "left side", "left hand side")),
+        },
+        meanings=_BLOCKS_MEANINGS,
+        verbs_of={name: _DONE_BY[name.split("_")[0]] for name in _BLOCKS_MEANINGS},
+        fillers=("off the table", "from the table", "in front of you", "across the table"),
+        present_nouns=tuple(f"{goal.split('_')[0]} the {noun}" for noun in ("table", "robot", "floor")),
+        ambiguous=(f"{goal.split('_')[0]} one of them", f"{goal.split('_')[0]} it", "do it again", "take a cube"),
+        **ways,
+    )
+
+
+def _lift_block(colour: str) -> Wording:
+    word = {"red": "crimson", "green": "emerald", "blue": "azure"}[colour]
+    return _blocks(
+        f"lift_{colour}",
+        paraphrases=(
+            f"pick up the {colour} block",
+            f"raise the {word} cube off the table",
+            f"please hoist the {colour} box",
+            f"the {colour} cube should leave the table top",
+        ),
+        properties=(f"lift the cube of the colour of {_LIKE[colour]}", f"raise what is {word}"),
+        places=("lift the {object} cube", "raise the {object} one of the three cubes"),
+        absent_nouns=(f"lift the {colour} ball", f"lift the {colour} mug", "lift the yellow cube"),
+        other_verbs=(f"rotate the {colour} cube", f"touch the {colour} cube", f"lower the {colour} cube"),
+    )
+
+
+def _push_block(colour: str) -> Wording:
+    word = {"red": "crimson", "green": "emerald", "blue": "azure"}[colour]
+    return _blocks(
+        f"push_{colour}_left",
+        paraphrases=(
+            f"slide the {colour} block to the left",
+            f"shove the {word} cube to the left side",
+            f"please move the {colour} box across the table to the left",
+            f"the {colour} cube belongs where your left hand would be",
+        ),
+        properties=(f"push the cube of the colour of {_LIKE[colour]} to the left", f"slide what is {word} to the left"),
+        places=("push the {object} cube to the left", "slide the {object} one of the three cubes to the left"),
+        absent_nouns=(f"push the {colour} ball to the left", "push the yellow cube to the left"),
+        other_verbs=(f"rotate the {colour} cube to the left", f"throw the {colour} cube to the left"),
+    )
+
+
+BLOCKS: Mapping[str, Wording] = {
+    **{f"lift_{colour}": _lift_block(colour) for colour in _LIKE},
+    **{f"push_{colour}_left": _push_block(colour) for colour in _LIKE},
+    "stack_red_on_green": _blocks(
+        "stack_red_on_green",
+        paraphrases=(
+            "put the red block on top of the green one",
+            "please set the crimson cube onto the emerald cube",
+            "take the red box and lay it on the green box",
+            "build a tower of two with the red cube as its roof",
+        ),
+        properties=("put the cube of the colour of a ripe tomato on that of the colour of grass",),
+        places=("stack the {object} cube on the {target} cube",),
+        absent_nouns=("stack the red ball on the green cube", "stack the red cube on the yellow cube"),
+        other_verbs=("knock the red cube over the green cube", "hit the green cube with the red cube"),
+    ),
+}
+"""Goal -> the words of the task Blocks where that goal is asked for."""

@@ -28,6 +28,8 @@ OPEN_M = 0.075
 STOPPED_M = 0.001
 """Change of that distance in one control step below which the fingers count as stopped: a Panda's, while they close,
 come 0.007 m nearer.  Fingers that are not open and have stopped are closed on something, however wide it is."""
+SHUT_M = 0.008
+"""Distance below which they are shut, with nothing between them: what they push may jolt them, but not open them."""
 HELD_TOLERANCE = 2.5
 """How many times the tolerance of its grasp an object may have moved in closed fingers and still counts as held."""
 
@@ -130,7 +132,7 @@ class Hand:
     Attributes
     ----------
     position_m, rotation : (3,) and (3, 3), grip site in the world frame.
-    opened, closed : whether the fingers are open, or have stopped before they were.
+    opened, closed : whether the fingers are open; whether they have stopped before they were, or are shut.
     """
 
     position_m: Array
@@ -143,7 +145,7 @@ class Hand:
         """Hand from the present observation and the finger joints (2, 2) of two control steps."""
         before_m, width_m = np.ptp(fingers_m, axis=1)
         opened = bool(width_m > OPEN_M)
-        stopped = abs(width_m - before_m) < STOPPED_M
+        stopped = abs(width_m - before_m) < STOPPED_M or width_m < SHUT_M
         return cls(
             observation["eef_pos"], rotation_matrix(observation["eef_quat"]), opened, bool(stopped and not opened)
         )

@@ -154,9 +154,10 @@ def _of_grasp(read: Read, closing: Array, clock: _Clock) -> Read:
     held = read["held"] > 0
     secure = lasting(held, clock.steps(SECURE_S))
     lost = ~held & ~_before(held) & _before(_before(secure))  # the edge of a pad may lose touch for one step
-    seen = {"missed grasp": _missed(read, closing, held, clock)}
+    measured = "hand_object_distance" in read
+    seen = {"missed grasp": _missed(read, closing, held, clock) if measured else np.zeros_like(held)}
     seen["drop"] = _dropped(read, closing, held, lost, clock)
-    slides = _slides(read, held, clock)
+    slides = _slides(read, held, clock) if measured else np.zeros_like(held)
     slipped = lost & _before(closing)
     seen["slip"] = latched(slipped, held | ~closing | _before(seen["drop"])) | slipped | slides
     seen["misplacement"] = _misplaced(read, closing, held, lost, clock) & ~seen["drop"]

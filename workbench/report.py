@@ -24,7 +24,10 @@ if TYPE_CHECKING:
     from markupsafe import Markup
     from rich.console import RenderableType
 
-SECTIONS = ("training", "policy", "perturbed", "modes", "tolerance", "joint", "labels", "monitors", "strategies")
+SECTIONS = (
+    *("training", "policy", "instructions", "misled", "perturbed", "modes", "tolerance", "joint", "labels"),
+    *("monitors", "strategies"),
+)
 BASELINES = ("elapsed", "always")
 """Scores that look at no policy output; what a real score has to beat."""
 CONSTANT = "always"
@@ -71,6 +74,8 @@ def write_report(path: Path, metrics: Record, *, title: str, curves: Record) -> 
         "headlines": headlines(metrics),
         "policy": policy_row(metrics),
         "training": training_row(metrics),
+        "instructions": instruction_rows(metrics),
+        "misled": misled_rows(metrics),
         "faults": fault_rows(metrics),
         "tolerances": tolerance_rows(metrics),
         "joint": joint_rows(metrics),
@@ -102,6 +107,8 @@ def terminal_tables(metrics: Record, only: Sequence[str] = SECTIONS) -> list[Ren
     makers = {
         "training": _training_line,
         "policy": _policy_line,
+        "instructions": _instruction_table,
+        "misled": _misled_table,
         "perturbed": _fault_table,
         "tolerance": _tolerance_table,
         "joint": _joint_table,
@@ -181,6 +188,22 @@ def group_rows(training: Record) -> list[Record]:
             "relative": percent(training["relative_error"][name][-1]),
         }
         for name, values in training.get("error", {}).items()
+    ]
+
+
+def instruction_rows(metrics: Record) -> list[Record]:
+    """One row an instruction that was asked for, of the episodes without faults."""
+    return [
+        {"name": row["instruction"], **_rate_row(row["successes"], row["episodes"])}
+        for row in metrics.get("instructions", [])
+    ]
+
+
+def misled_rows(metrics: Record) -> list[list[str]]:
+    """One row a fault of the language: its name, its episodes, and in how many of them which goal was fulfilled."""
+    return [
+        [row["perturbation"], *(str(row[key]) for key in ("episodes", "asked", "told", "another", "none"))]
+        for row in metrics.get("misled", [])
     ]
 
 
@@ -738,6 +761,16 @@ def _label_table(metrics: Record) -> RenderableType | None:
 def _fault_table(metrics: Record) -> RenderableType | None:
     rows = [[row["name"], row["percent"], row["count"], row["interval"]] for row in fault_rows(metrics)]
     return table("faults", "fault|>success|>episodes|>95 % interval", rows)
+
+
+def _instruction_table(metrics: Record) -> RenderableType | None:
+    rows = [[row["name"], row["percent"], row["count"], row["interval"]] for row in instruction_rows(metrics)]
+    return table("instructions, without faults", "instruction|>success|>episodes|>95 % interval", rows)
+
+
+def _misled_table(metrics: Record) -> RenderableType | None:
+    columns = "fault of the language|>episodes|>did what was asked|>what was told instead|>another goal|>none"
+    return table("which instruction was followed", columns, misled_rows(metrics))
 
 
 def _mode_table(metrics: Record) -> RenderableType | None:

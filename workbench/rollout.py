@@ -307,7 +307,7 @@ class _Slot:
     def episode(self, task: Task, policy: Policy) -> Episode:
         assert self.rows is not None
         steps, calls, memory = self.rows.arrays()
-        seen = steps["modes"] = modes_of(steps, task, self.diverged)
+        seen = steps["modes"] = modes_of(steps, self.scene.task, self.diverged)
         launch = self.launch
         names = "+".join(record["name"] for record in launch.perturbations)
         record: Record = {

@@ -262,6 +262,10 @@ class Task(Protocol):
         """What can be asked for in its scene, name -> instruction; the first is the task's own."""
         ...
 
+    def of_episode(self, stream: Stream) -> Task:
+        """The task as one episode has it: where the goal is drawn, with that goal; its scene's own ``task``."""
+        ...
+
     def as_if(self, goal: str, observation: Observation) -> Observation:
         """The observation relabelled so that :meth:`plan` pursues one of the goals."""
         ...

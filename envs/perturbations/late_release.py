@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Unpack, cast
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from workbench.types import Record, Task
 
 if TYPE_CHECKING:
     from workbench.envs.scene import MujocoScene
+    from workbench.envs.task import SceneTask
 
 
 class LateReleaseEffect(LateFingers):
@@ -67,6 +68,8 @@ class LateRelease(Specification):
 
 
 def _lets_go(task: Task) -> bool:
-    """Whether the fingers open after they have closed, in the plan from the task's first episode on."""
-    closed = [keyframe.closed for keyframe in task.plan(task.scene().truth().observation)]
-    return True in closed and not closed[-1]
+    """Whether the fingers open after they have closed, in the task's first episode, whatever goal it may have."""
+    observation = task.scene().truth().observation
+    asked = [next(iter(variant.goals)) for variant in cast("SceneTask", task).variants]
+    plans = [[keyframe.closed for keyframe in task.plan(task.as_if(goal, observation))] for goal in asked]
+    return all(True in closed and not closed[-1] for closed in plans)

@@ -35,7 +35,7 @@ class Typos(Specification):
         """Add the misspelt instruction."""
         record = super().draw(stream, task)
         rng = stream.child("perturbation", self.name, "text").at()
-        return record | {"text": misspelt(task.instruction, record["typo_count"], rng)}
+        return record | {"text": misspelt(task.of_episode(stream).instruction, record["typo_count"], rng)}
 
     def parameters(self, rng: np.random.Generator) -> Record:
         """How many typos."""

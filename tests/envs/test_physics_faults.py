@@ -14,6 +14,7 @@ import yaml
 from workbench.envs.perturbation import describe
 from workbench.envs.props import COLLIDES, DISTRACTORS, OBSTACLE, OCCUPANT, PARKED_Z_M, PROPS, TRIGGER, lowest_m
 from workbench.envs.robosuite_model import INSIDE_M, _with_assets
+from workbench.envs.tasks.blocks import Blocks
 from workbench.envs.tasks.door import Door
 from workbench.envs.tasks.lift import Lift
 from workbench.envs.tasks.nut_assembly_square import NutAssemblySquare
@@ -27,7 +28,8 @@ from workbench.types import Stream
 CONF = Path(__file__).parents[2] / "conf" / "perturbation"
 STREAM = Stream(5, 7)
 TASKS = {
-    task.name: task for task in (Lift(), Stack(), PickPlaceCan(), NutAssemblySquare(), Door(), PegInsertion(), PushT())
+    task.name: task
+    for task in (Lift(), Stack(), PickPlaceCan(), NutAssemblySquare(), Door(), PegInsertion(), PushT(), Blocks())
 }
 SCENES = {name: task.scene() for name, task in TASKS.items()}
 NAMES = (
@@ -35,11 +37,11 @@ NAMES = (
     "occupied_receptacle", "robot_start", "support_height", "support_tilt",
 )  # fmt: skip
 REFUSED = {
-    "center_of_mass": {"lift", "stack", "door", "peg_insertion"},
-    "damping": {"lift", "stack", "peg_insertion", "push_t"},
+    "center_of_mass": {"lift", "blocks", "stack", "door", "peg_insertion"},
+    "damping": {"lift", "blocks", "stack", "peg_insertion", "push_t"},
     "object_pose": {"door"},
     "object_size": {"door", "pick_place_can"},
-    "occupied_receptacle": {"lift", "door", "push_t"},
+    "occupied_receptacle": {"lift", "blocks", "door", "push_t"},
     "object_turn": {"door"},
     "robot_start": {"push_t"},
     "support_height": {"push_t"},
@@ -218,7 +220,9 @@ def test_the_hand_runs_into_an_obstacle():
     assert left[1] > 0.02
 
 
-@pytest.mark.parametrize("task", ["lift", "stack", "pick_place_can", "nut_assembly_square", "peg_insertion", "push_t"])
+@pytest.mark.parametrize(
+    "task", ["lift", "stack", "pick_place_can", "nut_assembly_square", "peg_insertion", "push_t", "blocks"]
+)
 @pytest.mark.parametrize("name", ["distractors", "obstacle"])
 def test_solid_props_overlap_nothing_that_moves_when_they_come_and_stand_on_the_support(task, name):
     for episode in range(8):

@@ -6,6 +6,7 @@ import dataclasses
 import json
 from collections.abc import Mapping
 
+from workbench import followed
 from workbench.config import Run, build
 from workbench.crew import (
     advance_all,
@@ -53,8 +54,9 @@ def run(run: Run, episodes: Mapping[str, int], one_each: bool) -> None:
         advance_all(spread(roll_batch, items, run.config["runner"]), advance)
     store = Store.open(run.store)
     outcomes = dict(zip(store.uids, store.episodes["outcome"], strict=True))
-    run.update_metrics(**summary(store.episodes), store=run.shown(run.store))
-    console.print(*terminal_tables(run.metrics(), only=("policy", "perturbed", "modes")))
+    told = followed.summary(followed.told(store, run.task))
+    run.update_metrics(**summary(store.episodes), **told, store=run.shown(run.store))
+    console.print(*terminal_tables(run.metrics(), only=("policy", "instructions", "misled", "perturbed", "modes")))
     console.print(f"store: {run.shown(run.store)}")
     if diverged := [launch.uid for launch in launches if outcomes[launch.uid] == "diverged"]:
         console.print(
