@@ -10,15 +10,25 @@ import pytest
 import torch
 
 from tests.policies.test_flow import InterruptedHereError, interrupt_at, weights
+from workbench.config import Run, compose
 from workbench.envs.cameras import backend
 from workbench.envs.tasks.lift import Lift
-from workbench.errors import CheckpointError, ConfigError, ObservationError, RenderError, UnknownNameError
+from workbench.errors import (
+    CheckpointError,
+    ConfigError,
+    ObservationError,
+    RenderError,
+    StoreError,
+    UnknownNameError,
+)
+from workbench.jobs.train import read_demonstrations
 from workbench.policies.demonstrations import windows_of
 from workbench.policies.flow import FlowPolicy
 from workbench.policies.networks import ChunkNetwork, StateEncoder
 from workbench.policies.training import TrainingState, train
 from workbench.policies.vision import ConvEncoder, SpatialSoftmax, centre_crops, random_crops
 from workbench.rollout import Launch, Lockstep, Start
+from workbench.store import StoreHeader, StoreWriter
 from workbench.types import Demonstration, Record, Stream
 
 try:
@@ -386,3 +396,31 @@ def test_branch_from_a_snapshot_goes_on_bit_for_bit(sighted: FlowPolicy) -> None
         np.testing.assert_array_equal(branches[number].steps["state"], factual.steps["state"][step:])
         np.testing.assert_array_equal(branches[number].steps["action"], factual.steps["action"][step:])
         np.testing.assert_array_equal(branches[number].calls["chunk"], factual.calls["chunk"][step:])
+
+
+@draws
+def test_demonstrations_without_the_cameras_are_refused_with_what_to_do(sighted: FlowPolicy, tmp_path: Path) -> None:
+    header = StoreHeader("lift", 20.0, 6, {}, {}, 0)
+    for name, images in (("seen", True), ("bare", False)):
+        (episode,) = rolled(sighted, images=images)
+        episode.record["success"] = True
+        with StoreWriter.open(tmp_path / f"{name}.zarr", header) as writer:
+            writer.append(episode)
+    (found,) = read_demonstrations(tmp_path / "seen.zarr", ["wrist"])
+    assert [key for key in found.observation if key.startswith("images/")] == ["images/wrist"]
+    assert found.observation["images/wrist"].dtype == np.uint8
+    assert len(read_demonstrations(tmp_path / "bare.zarr")) == 1
+    with pytest.raises(StoreError, match=r"camera wrist; collect .*collect demos=NAME task.cameras=\{names:\[wrist\]"):
+        read_demonstrations(tmp_path / "bare.zarr", ["wrist"])
+
+
+@draws
+def test_run_refuses_a_policy_whose_cameras_its_task_lacks(sighted: FlowPolicy, tmp_path: Path) -> None:
+    sighted.save(tmp_path / "weights")
+    words = ["job=rollout", "name=n", "checkpoint=weights", "policy=flow_images"]
+    cameras = "task.cameras={names:[agentview,wrist],width_px:32,height_px:32}"
+    assert Run(compose([*words, cameras]), tmp_path).policy().cameras == ("agentview", "wrist")
+    for wrong in ("task.cameras=null", "task.cameras={names:[agentview,wrist]}", cameras.replace("wrist", "side")):
+        with pytest.raises(CheckpointError) as refused:
+            Run(compose([*words, wrong]), tmp_path).policy()
+        assert cameras in str(refused.value)
