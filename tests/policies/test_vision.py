@@ -110,7 +110,6 @@ def test_random_crops_are_whole_squares_from_places_that_the_generator_draws() -
     assert set(top.tolist()) == set(range(5))  # the first and the last place included
     assert set(left.tolist()) == set(range(3))
     assert torch.equal(crops, random_crops(images, 8, torch.Generator().manual_seed(0)))
-    torch.manual_seed(0)
     assert not torch.equal(crops, random_crops(images, 8, torch.Generator().manual_seed(1)))
     assert torch.equal(random_crops(images[:, :, :10], 10, torch.Generator()), images[:, :, :10])
 
@@ -252,6 +251,19 @@ def test_several_draws_are_the_loss_of_all_of_them(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(network, "forward", denoising)
     state.iterate(windows_of(policy, demonstrations(8)))
     assert calls == [((8, 3, 28, 28),), ((8, 5, 2, 2), (8, 5), (8, 1, 16))]
+
+
+def test_one_draw_without_images_draws_what_it_always_drew() -> None:
+    """Window, noise, level and nothing else: policies on states stay the same to the last bit."""
+    policy, few = FlowPolicy(**SMALL, observations=["pose"]), demonstrations(8)
+    train(policy, few, **{**RECIPE, "draws": 1})
+    state, windows = TrainingState(policy, policy.recipe), windows_of(policy, few)
+    state.iterate(windows)
+    random = torch.Generator().manual_seed(0)
+    torch.randint(len(windows), (8,), generator=random)
+    torch.randn((8, 1, 2, 2), generator=random)
+    torch.rand((8, 1), generator=random)
+    assert torch.equal(state.random.get_state(), random.get_state())
 
 
 def test_saved_and_loaded_it_plans_the_same(policy: FlowPolicy, tmp_path: Path) -> None:
