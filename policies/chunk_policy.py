@@ -225,7 +225,7 @@ class ChunkPolicy:
         if seen is None or seen.shape != wanted or seen.dtype != np.uint8:
             shown = "nothing" if seen is None else f"{seen.shape} {seen.dtype}"
             raise ObservationError(f"{key} is {shown}, must be {wanted} uint8")
-        return channels_first(seen)
+        return channels_first(seen.copy())  # it may be read-only, or stand on its head in memory
 
     def stored_inputs(self, demonstrations: Sequence[Demonstration]) -> Inputs:
         """What the encoder reads of demonstrations, for :class:`workbench.policies.demonstrations.Windows`."""

@@ -324,11 +324,12 @@ def spread(windows: Windows) -> torch.Tensor:
 def equip(policy: ChunkPolicy, demonstrations: Sequence[Demonstration], task: str, seed: int) -> None:
     """Give an untrained policy its layout, statistics and first weights; check that a trained one fits."""
     layout = policy.choose({key: shape[0] for key, shape in shapes_of(demonstrations[0]).items() if len(shape) == 1})
+    images = image_sizes_of(policy, demonstrations[0])
     if policy.task:
-        if (policy.task, policy.layout) != (task, layout):
+        if (policy.task, policy.layout, policy.image_sizes) != (task, layout, images):
             raise ConfigError(
-                f"a policy for task {policy.task!r} with observations {policy.layout} cannot be fine-tuned on task "
-                f"{task!r} with {layout}"
+                f"a policy for task {policy.task!r} with observations {policy.layout | policy.image_sizes} cannot be "
+                f"fine-tuned on task {task!r} with {layout | images}"
             )
         return
     statistics = Normalisation.of(
@@ -337,9 +338,7 @@ def equip(policy: ChunkPolicy, demonstrations: Sequence[Demonstration], task: st
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        policy.equip(
-            task, layout, demonstrations[0].actions.shape[1], statistics, image_sizes_of(policy, demonstrations[0])
-        )
+        policy.equip(task, layout, demonstrations[0].actions.shape[1], statistics, images)
 
 
 def image_sizes_of(policy: ChunkPolicy, demonstration: Demonstration) -> dict[str, tuple[int, int]]:
@@ -349,12 +348,8 @@ def image_sizes_of(policy: ChunkPolicy, demonstration: Demonstration) -> dict[st
         key = f"images/{camera}"
         if key not in demonstration.observation:
             raise UnknownNameError("camera of the demonstrations", camera, cameras_of(demonstration))
-        images = np.asarray(demonstration.observation[key])
-        if images.ndim != 4 or images.shape[3] != 3 or images.dtype != np.uint8:
-            raise ConfigError(
-                f"{key} of the demonstrations is {images.shape} {images.dtype}, must be (T, height, width, 3) uint8"
-            )
-        found[camera] = (images.shape[1], images.shape[2])
+        height, width = np.shape(demonstration.observation[key])[1:3]
+        found[camera] = (height, width)
     return found
 
 

@@ -193,6 +193,14 @@ def test_keypoints_are_where_the_map_is_large() -> None:
     np.testing.assert_allclose(found, [[1.0, -0.5], [-0.5, 1.0]], atol=1e-5)
 
 
+def test_images_may_be_read_only_and_upside_down_in_memory(policy: FlowPolicy) -> None:
+    seen = observation(np.array([[0.3, 0.2]]))
+    flipped = np.ascontiguousarray(seen["images/top"][:, ::-1])[:, ::-1]
+    flipped.flags.writeable = False
+    made = policy.plan({**seen, "images/top": flipped}, noise(1)).chunk
+    np.testing.assert_array_equal(made, policy.plan(seen, noise(1)).chunk)
+
+
 def test_company_does_not_change_a_scene(policy: FlowPolicy) -> None:
     seen = observation(np.random.default_rng(2).uniform(-1, 1, size=(20, 2)))
     together = policy.plan(seen, noise(20), samples=2)
@@ -326,8 +334,19 @@ def test_demonstrations_that_do_not_fit_are_refused() -> None:
         Demonstration({**each.observation, "images/top": each.observation["images/top"] / 255.0}, each.actions)
         for each in few
     ]
-    with pytest.raises(ConfigError, match=r"images/top.*float64.*uint8"):
-        train(FlowPolicy(**SMALL, cameras=["top"]), floats, **RECIPE)
+    for broken in (floats, [*few, floats[0]]):
+        with pytest.raises(ConfigError, match=r"images/top.*float64.*uint8"):
+            train(FlowPolicy(**SMALL, cameras=["top"]), broken, **RECIPE)
+    other = FlowPolicy(**SMALL, cameras=["top"])
+    train(other, few, **RECIPE)
+    larger = [
+        Demonstration(
+            {**each.observation, "images/top": each.observation["images/top"].repeat(2, axis=1)}, each.actions
+        )
+        for each in few
+    ]
+    with pytest.raises(ConfigError, match=r"fine-tuned.*\(64, 32\)"):
+        train(other, larger, **RECIPE)
     with pytest.raises(ConfigError, match="draws=0"):
         train(FlowPolicy(**SMALL, cameras=["top"]), few, **{**RECIPE, "draws": 0})
     for wrong in (0, -1, 2.5, True):
