@@ -110,6 +110,12 @@ def check_demonstrations(demonstrations: Sequence[Demonstration]) -> None:
             )
         if not len(each.actions) or any(len(value) != len(each.actions) for value in each.observation.values()):
             raise ConfigError(f"demonstration {number} is empty, or its arrays differ in length")
+        for key, images in each.observation.items():
+            if key.startswith("images/") and (np.shape(images)[3:] != (3,) or np.asarray(images).dtype != np.uint8):
+                raise ConfigError(
+                    f"{key} of demonstration {number} is {np.shape(images)} {np.asarray(images).dtype}, must be "
+                    "(T, height, width, 3) uint8"
+                )
         if not all(np.isfinite(values).all() for values in (*each.observation.values(), each.actions)):
             raise ConfigError(f"demonstration {number} holds NaN or infinity")
 

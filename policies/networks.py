@@ -7,6 +7,8 @@ import math
 import torch
 from torch import nn
 
+from workbench.policies.vision import centre_crops, random_crops
+
 Inputs = dict[str, torch.Tensor]
 """What an encoder reads, n rows each: ``state`` (n, history, S) float32, normalised; ``images/<camera>``
 (n, 3, height, width) uint8; ``text`` (n, L) int64 token ids."""
@@ -21,20 +23,33 @@ class ChunkNetwork(nn.Module):
 
     Parameters
     ----------
-    encoder, denoiser : the two.
+    encoder, denoiser : inputs to tokens; noisy chunk, level and tokens to a prediction.
+    crop_px : edge of the square of every image that the encoder is handed; None for the whole images.
     null_size : D if it learns a null token, that stands in place of every token of an observation that is hidden (Ho
         and Salimans, Classifier-Free Diffusion Guidance, 2022); 0 if it does not.
     """
 
-    def __init__(self, encoder: nn.Module, denoiser: nn.Module, null_size: int = 0) -> None:
+    def __init__(self, encoder: nn.Module, denoiser: nn.Module, crop_px: int | None = None, null_size: int = 0) -> None:
         super().__init__()
         self.encoder = encoder
         self.denoiser = denoiser
+        self.crop_px = crop_px
         if null_size:
             self.null_token = nn.Parameter(torch.zeros(null_size))
 
+    def augment(self, inputs: Inputs, random: torch.Generator) -> Inputs:
+        """Inputs as training varies them: every image cropped at a place of its own; without images as they are."""
+        if self.crop_px is None:
+            return inputs
+        return inputs | {
+            key: random_crops(inputs[key], self.crop_px, random) for key in sorted(inputs) if key.startswith("images/")
+        }
+
     def encode(self, inputs: Inputs) -> torch.Tensor:
-        """Inputs of n observations -> tokens (n, L, D)."""
+        """Inputs of n observations -> tokens (n, L, D); of images that are not cropped yet, the middle is seen."""
+        if self.crop_px is not None:
+            images = {key: centre_crops(inputs[key], self.crop_px) for key in inputs if key.startswith("images/")}
+            inputs = inputs | images
         tokens: torch.Tensor = self.encoder(inputs)
         return tokens
 

@@ -60,6 +60,7 @@ def train(
     groups: Mapping[str, tuple[int, int]] | None = None,
     iterations: int = 2500,
     batch: int = 256,
+    draws: int = 1,
     learning_rate: float = 1e-3,
     warmup: int = 100,
     weight_decay: float = 1e-4,
@@ -96,6 +97,8 @@ def train(
         of all.
     iterations, batch, learning_rate, weight_decay
         steps of AdamW (Loshchilov and Hutter, ICLR 2019), windows in each, the highest rate, and the decay.
+    draws
+        noises and levels under which every chunk of a batch is seen; more are cheap where encoding is dear: images.
     warmup
         iterations in which the learning rate rises linearly; after them it falls to zero along a cosine.
     clip_norm
@@ -122,6 +125,7 @@ def train(
     recipe: Record = {
         "iterations": iterations,
         "batch": batch,
+        "draws": draws,
         "learning_rate": learning_rate,
         "warmup": warmup,
         "weight_decay": weight_decay,
@@ -262,9 +266,11 @@ class TrainingState:
         """One step of gradient descent; returns the loss."""
         size: int = self.recipe["batch"]
         inputs, chunk = windows.batch(torch.randint(len(windows), (size,), generator=self.random))
-        noise = torch.randn((size, 1, *chunk.shape[1:]), generator=self.random)
-        level = torch.rand((size, 1), generator=self.random)
+        draws: int = self.recipe["draws"]
+        noise = torch.randn((size, draws, *chunk.shape[1:]), generator=self.random)
+        level = torch.rand((size, draws), generator=self.random)
         hidden = torch.rand(size, generator=self.random) < self.condition_dropout if self.condition_dropout else None
+        inputs = self.network.augment(inputs, self.random)
         with self.autocast():
             loss = self.loss(self.network, inputs, chunk, noise, level, hidden)
         self.optimiser.zero_grad()
@@ -435,11 +441,12 @@ def loss_of(
 def equip(policy: ChunkPolicy, demonstrations: Sequence[Demonstration], task: str, seed: int) -> None:
     """Give an untrained policy its layout, statistics and first weights; check that a trained one fits."""
     layout = policy.choose({key: shape[0] for key, shape in shapes_of(demonstrations[0]).items() if len(shape) == 1})
+    images = image_sizes_of(policy, demonstrations[0])
     if policy.task:
-        if (policy.task, policy.layout) != (task, layout):
+        if (policy.task, policy.layout, policy.image_sizes) != (task, layout, images):
             raise ConfigError(
-                f"a policy for task {policy.task!r} with observations {policy.layout} cannot be fine-tuned on task "
-                f"{task!r} with {layout}"
+                f"a policy for task {policy.task!r} with observations {policy.layout | policy.image_sizes} cannot be "
+                f"fine-tuned on task {task!r} with {layout | images}"
             )
         return
     policy.layout = layout
@@ -449,27 +456,31 @@ def equip(policy: ChunkPolicy, demonstrations: Sequence[Demonstration], task: st
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        policy.equip(
-            task, layout, demonstrations[0].actions.shape[1], statistics, image_sizes_of(policy, demonstrations[0])
-        )
+        policy.equip(task, layout, demonstrations[0].actions.shape[1], statistics, images)
 
 
 def image_sizes_of(policy: ChunkPolicy, demonstration: Demonstration) -> dict[str, tuple[int, int]]:
     """Camera -> (height, width) of the images that a policy reads."""
     found = {}
     for camera in policy.cameras:
-        if f"images/{camera}" not in demonstration.observation:
-            raise UnknownNameError("camera of the demonstrations", camera, demonstration.observation)
-        height, width = np.shape(demonstration.observation[f"images/{camera}"])[1:3]
+        key = f"images/{camera}"
+        if key not in demonstration.observation:
+            raise UnknownNameError("camera of the demonstrations", camera, cameras_of(demonstration))
+        height, width = np.shape(demonstration.observation[key])[1:3]
         found[camera] = (height, width)
     return found
+
+
+def cameras_of(demonstration: Demonstration) -> list[str]:
+    """Cameras whose images a demonstration has."""
+    return [key.removeprefix("images/") for key in demonstration.observation if key.startswith("images/")]
 
 
 def check_recipe(recipe: Record, save_every: int) -> None:
     """Refuse impossible numbers."""
     for name, value in {**recipe, "save_every": save_every}.items():
-        whole = name in ("iterations", "batch", "warmup", "seed", "evaluate_every", "save_every")
-        lowest = 1 if name in ("iterations", "batch", "save_every") else 0
+        whole = name in ("iterations", "batch", "draws", "warmup", "seed", "evaluate_every", "save_every")
+        lowest = 1 if name in ("iterations", "batch", "draws", "save_every") else 0
         kind = int if whole else (int, float)
         if isinstance(value, bool) or not isinstance(value, kind) or not math.isfinite(value) or value < lowest:
             raise ConfigError(f"{name}={value!r} must be a {'whole ' if whole else ''}number of at least {lowest}")

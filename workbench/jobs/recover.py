@@ -134,8 +134,9 @@ def recovery_batch(batch: Batch) -> list[list[Demonstration]]:
             )
             owner.append(place)
     found: list[list[Demonstration]] = [[] for _ in batch.starts]
-    lockstep = mine.lockstep("expert", mine.expert(batch.expert))
-    seen = seen_by(batch.run, mine.policy.cameras)
+    cameras = mine.policy.cameras
+    lockstep = mine.lockstep("expert", mine.expert(batch.expert), images=bool(cameras))
+    seen = seen_by(batch.run, cameras)
     for number, episode in lockstep.record_numbered(launches):
         if episode.record["success"] and len(episode.steps["action"]) > 1:
             found[owner[number]].append(demonstration(episode, seen))

@@ -90,6 +90,14 @@ def read_demonstrations(run: Run, cameras: Sequence[str] = ()) -> list[Demonstra
         )
     seen = seen_by(run, cameras)
     rows = [number for number, success in enumerate(store.episodes["success"]) if success]
+    for number in rows:
+        missing = [camera for camera in cameras if f"images/{camera}" not in store.step_names(number)]
+        if missing:
+            raise StoreError(
+                f"the demonstrations in {run.shown(run.demos)} have no images of camera {' and '.join(missing)}; "
+                f"collect some: workbench collect demos=NAME task.cameras={{names:[{','.join(cameras)}]}}, and train "
+                "with demos=NAME"
+            )
     return [demonstration(store.episode(number, steps=("action", *seen), calls=()), seen) for number in rows]
 
 
