@@ -25,6 +25,11 @@ class ChunkNetwork(nn.Module):
         self.encoder = encoder
         self.denoiser = denoiser
 
+    def augment(self, inputs: Inputs, random: torch.Generator) -> Inputs:
+        """Inputs as they are varied in training, if the encoder varies any; drawn from a generator on the CPU."""
+        vary = getattr(self.encoder, "augment", None)
+        return inputs if vary is None else vary(inputs, random)
+
     def encode(self, inputs: Inputs) -> torch.Tensor:
         """Inputs of n observations -> tokens (n, L, D)."""
         tokens: torch.Tensor = self.encoder(inputs)

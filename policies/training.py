@@ -191,6 +191,7 @@ class TrainingState:
         inputs, chunk = windows.batch(torch.randint(len(windows), (size,), generator=self.random))
         noise = torch.randn((size, 1, *chunk.shape[1:]), generator=self.random)
         level = torch.rand((size, 1), generator=self.random)
+        inputs = self.network.augment(inputs, self.random)
         loss = loss_of(self.process, self.network, inputs, chunk, noise, level)
         self.optimiser.zero_grad()
         torch.autograd.backward([loss])
@@ -329,6 +330,7 @@ def equip(policy: ChunkPolicy, demonstrations: Sequence[Demonstration], task: st
         np.concatenate([vectors_of(each, list(layout)) for each in demonstrations]),
         np.concatenate([np.asarray(each.actions, dtype=np.float64) for each in demonstrations]),
     )
+    policy.prepare(demonstrations)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         policy.equip(
