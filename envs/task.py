@@ -83,6 +83,13 @@ class SceneTask:
             self.cameras = Cameras.of(cameras)
 
     @property
+    def image_sizes(self) -> Mapping[str, tuple[int, int]]:
+        """Camera -> (height, width) of its images in pixels; empty if it takes none."""
+        if self.cameras is None:
+            return {}
+        return dict.fromkeys(self.cameras.names, (self.cameras.height_px, self.cameras.width_px))
+
+    @property
     def cell(self) -> Cell:
         """Where the compiled models come from."""
         raise NotImplementedError

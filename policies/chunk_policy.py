@@ -30,7 +30,7 @@ from workbench.policies.demonstrations import vectors_of
 from workbench.policies.networks import ChunkNetwork, Inputs, ResidualMlp, StateEncoder
 from workbench.policies.normalisation import Normalisation
 from workbench.policies.process import Process
-from workbench.policies.vision import ImageEncoder
+from workbench.policies.vision import ImageEncoder, cropped_sizes
 from workbench.types import Array, Demonstration, Observation, PolicyOutput, Record
 
 ALTERABLE = ("checkpoint", "inference_steps", "noise_scale", "normalisation_scale")
@@ -57,6 +57,8 @@ class ChunkPolicy:
     inference_steps : network evaluations from noise to chunk.
     observations : keys that it reads; None for all that the demonstrations have.
     cameras : whose present images it reads beside them.
+    crop_px : edge of the square of every image that the encoder is handed, from a place drawn for every image in
+        training and from its middle otherwise; None for the whole images.
 
     Attributes
     ----------
@@ -84,6 +86,7 @@ class ChunkPolicy:
         inference_steps: int = 5,
         observations: Sequence[str] | None = None,
         cameras: Sequence[str] = (),
+        crop_px: int | None = None,
     ) -> None:
         sizes = {
             "hidden": hidden,
@@ -96,6 +99,8 @@ class ChunkPolicy:
         }
         for name, value in sizes.items():
             check_whole(name, value)
+        if crop_px is not None:
+            check_whole("crop_px", crop_px)
         if execute > horizon:
             raise ConfigError(f"policy.execute={execute} must not exceed policy.horizon={horizon}")
         if denoiser not in DENOISERS:
@@ -105,6 +110,7 @@ class ChunkPolicy:
             "denoiser": denoiser,
             "observations": None if observations is None else list(observations),
             "cameras": list(cameras),
+            "crop_px": crop_px,
         }
         self.cameras = tuple(cameras)
         self.horizon, self.execute, self.history, self.inference_steps = horizon, execute, history, inference_steps
@@ -154,13 +160,16 @@ class ChunkPolicy:
         self.task, self.layout, self._action_size = task, dict(layout), action_size
         self.image_sizes = dict(image_sizes or {})
         self._normalisation = normalisation
-        self._network = ChunkNetwork(self.make_encoder(), self.make_denoiser()).eval()
+        self._network = ChunkNetwork(self.make_encoder(), self.make_denoiser(), self.config["crop_px"]).eval()
 
     def make_encoder(self) -> nn.Module:
         """A new encoder, see :class:`workbench.policies.networks.Encoder`."""
         size = self.history * sum(self.layout.values())
         if self.cameras:
-            return ImageEncoder(size, self.cameras, self.config["hidden"], self.config["embedding"])
+            # in the policy's order, as sums in another order are rounded otherwise
+            sizes = {camera: self.image_sizes[camera] for camera in self.cameras}
+            seen = cropped_sizes(sizes, self.config["crop_px"])
+            return ImageEncoder(size, seen, self.config["hidden"], self.config["embedding"])
         return StateEncoder(size, self.config["hidden"], self.config["blocks"], self.config["embedding"])
 
     def make_denoiser(self) -> nn.Module:
@@ -215,19 +224,18 @@ class ChunkPolicy:
     def _images(self, observation: Observation, count: int, camera: str) -> torch.Tensor:
         """Images (N, 3, height, width) uint8 of one camera, checked."""
         key, wanted = f"images/{camera}", (count, *self.image_sizes[camera], 3)
-        shape = np.shape(observation[key]) if key in observation else "nothing"
-        if shape != wanted:
-            raise ObservationError(f"{key} is {shape}, must be {wanted}")
-        return channels_first(observation[key])
+        seen = np.asarray(observation[key]) if key in observation else None
+        if seen is None or seen.shape != wanted or seen.dtype != np.uint8:
+            shown = "nothing" if seen is None else f"{seen.shape} {seen.dtype}"
+            raise ObservationError(f"{key} is {shown}, must be {wanted} uint8")
+        return channels_first(seen)
 
     def stored_inputs(self, demonstrations: Sequence[Demonstration]) -> Inputs:
         """What the encoder reads of demonstrations, for :class:`workbench.policies.demonstrations.Windows`."""
         vectors = np.concatenate([vectors_of(each, list(self.layout)) for each in demonstrations])
         images = {
-            f"images/{camera}": torch.cat(
-                [channels_first(each.observation[f"images/{camera}"]) for each in demonstrations]
-            )
-            for camera in self.cameras
+            key: channels_first(np.concatenate([each.observation[key] for each in demonstrations]))
+            for key in (f"images/{camera}" for camera in self.cameras)
         }
         return {"state": torch.from_numpy(self.normalisation.observation(vectors)), **images}
 
@@ -304,7 +312,7 @@ class ChunkPolicy:
 
     def _replaced_by(self, folder: str) -> Self:
         """The policy of a checkpoint, if a rollout of this one can go on with it."""
-        other = type(self).load(folder, task=self.task, observation_sizes=self.layout)
+        other = type(self).load(folder, task=self.task, observation_sizes=self.layout, image_sizes=self.image_sizes)
         for name in ("history", "horizon", "embedding"):
             if other.config[name] != self.config[name]:
                 raise ConfigError(
@@ -332,12 +340,16 @@ class ChunkPolicy:
 
     @classmethod
     def load(
-        cls, folder: Path | str, task: str | None = None, observation_sizes: Mapping[str, int] | None = None
+        cls,
+        folder: Path | str,
+        task: str | None = None,
+        observation_sizes: Mapping[str, int] | None = None,
+        image_sizes: Mapping[str, tuple[int, int]] | None = None,
     ) -> Self:
         """Policy from a checkpoint.
 
-        A CheckpointError is raised if it is missing or damaged, holds another kind of policy, or belongs to another
-        task or observation layout.
+        A CheckpointError is raised if it is missing or damaged, holds another kind of policy, belongs to another task
+        or observation layout, or sees through cameras that are not there.
 
         Parameters
         ----------
@@ -347,6 +359,8 @@ class ChunkPolicy:
             name of the task that it will drive; None to take whatever is there.
         observation_sizes
             key -> length of that task's observations; None to take whatever is there.
+        image_sizes
+            camera -> (height, width) of that task's images; None to take whatever is there.
         """
         folder = Path(folder)
         needed = ("policy", "config", "task", "layout", "action_size", "image_sizes", "statistics", "recipe")
@@ -366,20 +380,31 @@ class ChunkPolicy:
             policy = cls(**record["config"])
             action_size = int(record["action_size"])
             statistics = Normalisation.from_record(record["statistics"], layout, action_size)
-            image_sizes = {
-                camera: (int(height), int(width)) for camera, (height, width) in record["image_sizes"].items()
-            }
-            policy.equip(record["task"], layout, action_size, statistics, image_sizes)
+            sizes = {camera: (int(height), int(width)) for camera, (height, width) in record["image_sizes"].items()}
+            policy.equip(record["task"], layout, action_size, statistics, sizes)
             policy.network.load_state_dict(tensors)
-        except (TypeError, ValueError, RuntimeError) as error:
+        except (TypeError, ValueError, KeyError, AttributeError, RuntimeError) as error:
             raise CheckpointError(f"the policy in {folder} is damaged: {' '.join(str(error).split())}") from None
         policy.recipe = record["recipe"]
+        if image_sizes is not None:
+            check_images(folder, policy.image_sizes, image_sizes)
         return policy
 
 
+def check_images(folder: Path, trained: Mapping[str, tuple[int, int]], offered: Mapping[str, tuple[int, int]]) -> None:
+    """Refuse to go without images that a policy was trained on, or with images of another size."""
+    for camera, (height, width) in trained.items():
+        if offered.get(camera) != (height, width):
+            now = "{1} x {0} pixels".format(*offered[camera]) if camera in offered else "no such images"
+            raise CheckpointError(
+                f"the policy in {folder} sees through camera {camera!r} with {width} x {height} pixels, and there are "
+                f"{now}; give task.cameras={{names:[{','.join(trained)}],width_px:{width},height_px:{height}}}"
+            )
+
+
 def channels_first(images: Array) -> torch.Tensor:
-    """Images (n, height, width, 3) uint8 -> (n, 3, height, width)."""
-    return torch.from_numpy(np.ascontiguousarray(np.moveaxis(np.asarray(images, dtype=np.uint8), -1, 1)))
+    """Images (n, height, width, 3) uint8 -> (n, 3, height, width), without a copy."""
+    return torch.from_numpy(images).permute(0, 3, 1, 2)
 
 
 def padded(rows: torch.Tensor) -> torch.Tensor:

@@ -26,14 +26,11 @@ from workbench.policies.attention import Attention, AttentionBlock
 from workbench.policies.flow import FlowPolicy
 from workbench.policies.networks import LEVEL_FEATURES, Inputs, level_features
 from workbench.policies.text import CompactText, SentenceText, TextEncoder, vocabulary_of
-from workbench.policies.vision import ConvEncoder
+from workbench.policies.vision import KEYPOINTS, STAGES, ConvEncoder, SpatialSoftmax, cropped_sizes
 from workbench.types import Demonstration, Observation
 
 TEXTS = ("compact", "sentence")
 HEADS = 4
-STAGES = (16, 32, 64)
-"""Channels of the convolutions; each stage halves width and height."""
-KEYPOINTS = 32
 
 
 class LanguagePolicy(FlowPolicy):
@@ -71,6 +68,7 @@ class LanguagePolicy(FlowPolicy):
         inference_steps: int = 5,
         observations: Sequence[str] | None = None,
         cameras: Sequence[str] = ("agentview", "wrist"),
+        crop_px: int | None = None,
     ) -> None:
         super().__init__(
             denoiser=denoiser,
@@ -83,6 +81,7 @@ class LanguagePolicy(FlowPolicy):
             inference_steps=inference_steps,
             observations=observations,
             cameras=cameras,
+            crop_px=crop_px,
         )
         if text not in TEXTS:
             raise UnknownNameError("policy.text", text, TEXTS)
@@ -121,10 +120,11 @@ class LanguagePolicy(FlowPolicy):
 
     def make_encoder(self) -> nn.Module:
         """See :class:`LanguageEncoder`."""
+        sizes = {camera: self.image_sizes[camera] for camera in self.cameras}
         return LanguageEncoder(
             self.text,
             self.history * sum(self.layout.values()),
-            self.image_sizes,
+            cropped_sizes(sizes, self.config["crop_px"]),
             self.config["embedding"],
             self.config["blocks"],
             self.config["instruction_dropout"],
@@ -155,10 +155,14 @@ class LanguagePolicy(FlowPolicy):
 
     @classmethod
     def load(
-        cls, folder: Path | str, task: str | None = None, observation_sizes: Mapping[str, int] | None = None
+        cls,
+        folder: Path | str,
+        task: str | None = None,
+        observation_sizes: Mapping[str, int] | None = None,
+        image_sizes: Mapping[str, tuple[int, int]] | None = None,
     ) -> Self:
         """Policy from a checkpoint; one whose words are not those of its weights is refused."""
-        policy = super().load(folder, task, observation_sizes)
+        policy = super().load(folder, task, observation_sizes, image_sizes)
         try:
             policy.text.check(policy.network.get_buffer("encoder.signature"))
         except CheckpointError as error:
@@ -231,18 +235,18 @@ class CameraTokens(nn.Module):
         channels = STAGES[-1]
         self.convolutions = ConvEncoder(STAGES)
         self.film = FilmBlock(channels, embedding)
-        self.scores = nn.Conv2d(channels, KEYPOINTS, 1)
+        self.keypoints = SpatialSoftmax(channels, KEYPOINTS)
         self.from_keypoints = nn.Linear(2 * KEYPOINTS, embedding)
         self.patches = nn.Conv2d(channels, embedding, 3, stride=2, padding=1)
-        with torch.no_grad():
-            count = self.patches(self.convolutions(torch.zeros(1, 3, *size_px))).flatten(2).shape[2]
+        height, width = self.convolutions.map_size(*size_px)
+        count = -(-height // 2) * -(-width // 2)
         self.place = nn.Parameter(0.1 * torch.randn(1 + count, embedding))
 
     def forward(self, images: torch.Tensor, told: torch.Tensor) -> torch.Tensor:
         """Images (n, 3, height, width) uint8 and a summary of the instruction (n, D) -> tokens (n, 1 + patches, D)."""
         seen = (images / 127.5 - 1.0).contiguous(memory_format=torch.channels_last)
         features = self.film(self.convolutions(seen), told)
-        where = self.from_keypoints(keypoints_of(self.scores(features)))[:, None]
+        where = self.from_keypoints(self.keypoints(features))[:, None]
         patches = self.patches(features).flatten(2).transpose(1, 2)
         tokens: torch.Tensor = torch.cat([where, patches], dim=1) + self.place
         return tokens
@@ -264,15 +268,6 @@ class FilmBlock(nn.Module):
         scale, shift = self.modulation(told)[..., None, None].chunk(2, dim=1)
         result: torch.Tensor = features + nn.functional.silu(self.norm(self.second(features)) * (1 + scale) + shift)
         return result
-
-
-def keypoints_of(scores: torch.Tensor) -> torch.Tensor:
-    """Mean places x and y (n, 2 C), in -1..1, under a softmax over each map (n, C, h, w); Levine et al., JMLR 2016."""
-    share = scores.flatten(2).softmax(dim=2).view_as(scores)
-    height, width = scores.shape[2:]
-    across = torch.linspace(-1.0, 1.0, width, device=scores.device)
-    down = torch.linspace(-1.0, 1.0, height, device=scores.device)
-    return torch.cat([(share.sum(dim=2) * across).sum(dim=2), (share.sum(dim=3) * down).sum(dim=2)], dim=1)
 
 
 class ActionExpert(nn.Module):

@@ -7,6 +7,8 @@ import math
 import torch
 from torch import nn
 
+from workbench.policies.vision import centre_crops, random_crops
+
 Inputs = dict[str, torch.Tensor]
 """What an encoder reads, n rows each: ``state`` (n, history, S) float32, normalised; ``images/<camera>``
 (n, 3, height, width) uint8; ``text`` (n, L) int64 token ids."""
@@ -18,20 +20,33 @@ class ChunkNetwork(nn.Module):
     """An encoder and a denoiser.
 
     The encoder sees the observation alone, so one call encodes once however many chunks and steps it draws.
+
+    Parameters
+    ----------
+    encoder, denoiser : inputs to tokens; noisy chunk, level and tokens to a prediction.
+    crop_px : edge of the square of every image that the encoder is handed; None for the whole images.
     """
 
-    def __init__(self, encoder: nn.Module, denoiser: nn.Module) -> None:
+    def __init__(self, encoder: nn.Module, denoiser: nn.Module, crop_px: int | None = None) -> None:
         super().__init__()
         self.encoder = encoder
         self.denoiser = denoiser
+        self.crop_px = crop_px
 
     def augment(self, inputs: Inputs, random: torch.Generator) -> Inputs:
-        """Inputs as they are varied in training, if the encoder varies any; drawn from a generator on the CPU."""
+        """Inputs as training varies them, drawn from a generator on the CPU: every image cropped at a place of its own,
+        and whatever else the encoder varies in its own ``augment``."""
+        if self.crop_px is not None:
+            images = sorted(key for key in inputs if key.startswith("images/"))
+            inputs = inputs | {key: random_crops(inputs[key], self.crop_px, random) for key in images}
         vary = getattr(self.encoder, "augment", None)
         return inputs if vary is None else vary(inputs, random)
 
     def encode(self, inputs: Inputs) -> torch.Tensor:
-        """Inputs of n observations -> tokens (n, L, D)."""
+        """Inputs of n observations -> tokens (n, L, D); of images that are not cropped yet, the middle is seen."""
+        if self.crop_px is not None:
+            images = {key: centre_crops(inputs[key], self.crop_px) for key in inputs if key.startswith("images/")}
+            inputs = inputs | images
         tokens: torch.Tensor = self.encoder(inputs)
         return tokens
 

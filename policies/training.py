@@ -67,6 +67,7 @@ def train(
     task: str,
     iterations: int = 2500,
     batch: int = 256,
+    draws: int = 1,
     learning_rate: float = 1e-3,
     warmup: int = 100,
     weight_decay: float = 1e-4,
@@ -93,6 +94,8 @@ def train(
         name of their task.
     iterations, batch, learning_rate, weight_decay
         steps of AdamW (Loshchilov and Hutter, ICLR 2019), windows in each, the highest rate, and the decay.
+    draws
+        noises and levels under which every chunk of a batch is seen; more are cheap where encoding is dear: images.
     warmup
         iterations in which the learning rate rises linearly; after them it falls to zero along a cosine.
     clip_norm
@@ -112,6 +115,7 @@ def train(
     recipe: Record = {
         "iterations": iterations,
         "batch": batch,
+        "draws": draws,
         "learning_rate": learning_rate,
         "warmup": warmup,
         "weight_decay": weight_decay,
@@ -189,8 +193,9 @@ class TrainingState:
         """One step of gradient descent; returns the loss."""
         size: int = self.recipe["batch"]
         inputs, chunk = windows.batch(torch.randint(len(windows), (size,), generator=self.random))
-        noise = torch.randn((size, 1, *chunk.shape[1:]), generator=self.random)
-        level = torch.rand((size, 1), generator=self.random)
+        draws: int = self.recipe["draws"]
+        noise = torch.randn((size, draws, *chunk.shape[1:]), generator=self.random)
+        level = torch.rand((size, draws), generator=self.random)
         inputs = self.network.augment(inputs, self.random)
         loss = loss_of(self.process, self.network, inputs, chunk, noise, level)
         self.optimiser.zero_grad()
@@ -342,18 +347,28 @@ def image_sizes_of(policy: ChunkPolicy, demonstration: Demonstration) -> dict[st
     """Camera -> (height, width) of the images that a policy reads."""
     found = {}
     for camera in policy.cameras:
-        if f"images/{camera}" not in demonstration.observation:
-            raise UnknownNameError("camera of the demonstrations", camera, demonstration.observation)
-        height, width = np.shape(demonstration.observation[f"images/{camera}"])[1:3]
-        found[camera] = (height, width)
+        key = f"images/{camera}"
+        if key not in demonstration.observation:
+            raise UnknownNameError("camera of the demonstrations", camera, cameras_of(demonstration))
+        images = np.asarray(demonstration.observation[key])
+        if images.ndim != 4 or images.shape[3] != 3 or images.dtype != np.uint8:
+            raise ConfigError(
+                f"{key} of the demonstrations is {images.shape} {images.dtype}, must be (T, height, width, 3) uint8"
+            )
+        found[camera] = (images.shape[1], images.shape[2])
     return found
+
+
+def cameras_of(demonstration: Demonstration) -> list[str]:
+    """Cameras whose images a demonstration has."""
+    return [key.removeprefix("images/") for key in demonstration.observation if key.startswith("images/")]
 
 
 def check_recipe(recipe: Record, save_every: int) -> None:
     """Refuse impossible numbers."""
     for name, value in {**recipe, "save_every": save_every}.items():
-        whole = name in ("iterations", "batch", "warmup", "seed", "save_every")
-        lowest = 1 if name in ("iterations", "batch", "save_every") else 0
+        whole = name in ("iterations", "batch", "draws", "warmup", "seed", "save_every")
+        lowest = 1 if name in ("iterations", "batch", "draws", "save_every") else 0
         kind = int if whole else (int, float)
         if isinstance(value, bool) or not isinstance(value, kind) or not math.isfinite(value) or value < lowest:
             raise ConfigError(f"{name}={value!r} must be a {'whole ' if whole else ''}number of at least {lowest}")

@@ -24,10 +24,11 @@ ALLOWED_TARGETS = "workbench."
 
 @dataclasses.dataclass
 class RolloutSchema:
-    """How episodes are rolled."""
+    """How episodes are rolled; with ``images`` their store keeps what the task's cameras see at every control step."""
 
     until: str = "success"
     samples: int = 32
+    images: bool = True
 
 
 @dataclasses.dataclass
@@ -202,12 +203,17 @@ class Run:
         return self.load_policy(kind, self.checkpoint)
 
     def load_policy(self, kind: Any, folder: Path) -> Policy:
-        """Weights from a folder, refused if they belong to another task."""
+        """Weights from a folder, refused if they belong to another task or see through other cameras."""
         if not folder.exists():
             raise CheckpointError(
                 f"there is no checkpoint at {self.shown(folder)}; train one with: workbench train name={self.name}"
             )
-        policy: Policy = kind.load(folder, task=self.task.name, observation_sizes=self.task.observation_sizes)
+        policy: Policy = kind.load(
+            folder,
+            task=self.task.name,
+            observation_sizes=self.task.observation_sizes,
+            image_sizes=self.task.image_sizes,
+        )
         return policy
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -32,8 +32,8 @@ class Crew:
         """The trained policy of the run."""
         return self.run.policy()
 
-    def lockstep(self, name: str, policy: Policy, samples: int = 0) -> Lockstep:
-        """Scenes for one driver, kept for the next batch."""
+    def lockstep(self, name: str, policy: Policy, samples: int = 0, images: bool = True) -> Lockstep:
+        """Scenes for one driver, kept for the next batch; see :class:`workbench.rollout.Lockstep`."""
         if name not in self._locksteps:
             settings = self.run.config
             self._locksteps[name] = Lockstep(
@@ -41,6 +41,7 @@ class Crew:
                 policy,
                 settings["runner"]["scenes"],
                 samples=samples,
+                images=images,
                 until=settings["rollout"]["until"],
             )
         return self._locksteps[name]

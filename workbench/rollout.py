@@ -99,6 +99,8 @@ class Lockstep:
     task, policy : what is rolled.
     scenes : how many scenes step together; the policy is called once for all that need a new chunk.
     samples : B, chunks drawn beside the one that is run, for detectors.
+    images : whether recorded episodes keep what the task's cameras see at every step; a policy with cameras is handed
+        the images of its calls in any case.
     until : ``success`` stops an episode at success, ``deadline`` runs on.
     subscribers : follow every policy call and finished episode.
     """
@@ -110,6 +112,7 @@ class Lockstep:
         scenes: int,
         *,
         samples: int = 0,
+        images: bool = True,
         until: str = "success",
         subscribers: Sequence[Subscriber] = (),
     ) -> None:
@@ -118,6 +121,7 @@ class Lockstep:
         if scenes < 1:
             raise ConfigError(f"runner.scenes={scenes} must be at least 1")
         self.task, self.policy, self.samples, self.until = task, policy, samples, until
+        self._images = images
         self.subscribers = subscribers
         self._capacity = scenes
         self._scenes: list[Scene] = []
@@ -169,7 +173,8 @@ class Lockstep:
         if not idle:
             self._scenes.append(self.task.scene())
             idle.append(self._scenes[-1])
-        return _Slot(number, launch, idle.pop(), self.policy, self.task.deadline, keep)
+        rows = _Rows(self._images) if keep else None
+        return _Slot(number, launch, idle.pop(), self.policy, self.task.deadline, rows)
 
     def _plan(self, due: list[_Slot]) -> None:
         groups: dict[str, list[_Slot]] = {}
@@ -217,12 +222,14 @@ class Lockstep:
 class _Slot:
     """One scene at work on one launch."""
 
-    def __init__(self, number: int, launch: Launch, scene: Scene, policy: Policy, deadline: int, keep: bool) -> None:
+    def __init__(
+        self, number: int, launch: Launch, scene: Scene, policy: Policy, deadline: int, rows: _Rows | None
+    ) -> None:
         self.number, self.launch, self.scene, self.policy = number, launch, scene, policy
         self.deadline = deadline if launch.deadline is None else launch.deadline
         self.noise_stream = (launch.noise or launch.stream).child("policy")
         self.ended = self.succeeded = self.diverged = False
-        self.rows = _Rows() if keep else None
+        self.rows = rows
         if launch.start is None:
             scene.begin(launch.stream, launch.perturbations)
             self.history: list[Observation] = []
@@ -339,9 +346,10 @@ class _Slot:
 
 
 class _Rows:
-    """Rows of one episode as they come."""
+    """Rows of one episode as they come, with or without its images."""
 
-    def __init__(self) -> None:
+    def __init__(self, images: bool) -> None:
+        self.images = images
         self.steps: dict[str, list[Array | float]] = {}
         self.calls: dict[str, list[Array | float]] = {}
         self.memory: list[Array] = []
@@ -350,7 +358,7 @@ class _Rows:
         snapshot = scene.snapshot()
         for key, value in scene.observe().items():
             self._step(f"obs/{key}", value)
-        for key, value in scene.images().items():
+        for key, value in scene.images().items() if self.images else ():
             self._step(key, value)
         self._step("action", action)
         self._step("state", snapshot.state)

@@ -311,6 +311,11 @@ class Store:
             memory = values.reshape(record["length"], -1)
         return Episode(record=record, steps=arrays, calls=self._read_group(part, row, "calls", calls), memory=memory)
 
+    def step_names(self, number: int) -> list[str]:
+        """Names of the arrays that are kept of every control step of an episode."""
+        part, _ = self._place[number]
+        return list(self._keys(part.folder / "steps"))
+
     def calls(self, number: int) -> EpisodeCalls:
         """The policy calls of one episode, as a detector may see them; raises StoreError if it has none."""
         part, row = self._place[number]

@@ -222,6 +222,11 @@ class Task(Protocol):
         ...
 
     @property
+    def image_sizes(self) -> Mapping[str, tuple[int, int]]:
+        """Camera -> (height, width) of its images in pixels; empty if it takes none."""
+        ...
+
+    @property
     def predicate_names(self) -> Sequence[str]: ...
     @property
     def roles(self) -> Mapping[str, str]:

@@ -133,10 +133,11 @@ def recovery_batch(batch: Batch) -> list[list[Demonstration]]:
             )
             owner.append(place)
     found: list[list[Demonstration]] = [[] for _ in batch.starts]
-    lockstep = mine.lockstep("expert", mine.expert(batch.expert))
+    cameras = mine.policy.cameras
+    lockstep = mine.lockstep("expert", mine.expert(batch.expert), images=bool(cameras))
     for number, episode in lockstep.record_numbered(launches):
         if episode.record["success"] and len(episode.steps["action"]) > 1:
-            found[owner[number]].append(demonstration(episode))
+            found[owner[number]].append(demonstration(episode, cameras))
     return found
 
 

@@ -95,7 +95,8 @@ def refuse_foreign(run: Run, config: Record) -> set[str]:
 def roll_batch(batch: Batch) -> list[Record]:
     """Roll one batch in this process."""
     mine = crew(batch.run)
-    lockstep = mine.lockstep("policy", mine.policy, batch.run.config["rollout"]["samples"])
+    settings = batch.run.config["rollout"]
+    lockstep = mine.lockstep("policy", mine.policy, settings["samples"], settings["images"])
     return write_episodes(batch.run.store, header(batch.run, "policy"), lockstep, batch.launches)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from workbench.config import Run, build, digest
-from workbench.errors import CheckpointError
+from workbench.errors import CheckpointError, StoreError
 from workbench.progress import console, progress
 from workbench.store import Store
 from workbench.types import Demonstration, Episode, Record
@@ -40,16 +40,24 @@ def run(run: Run, trainer: Record) -> None:
 
 
 def read_demonstrations(path: Path, cameras: Sequence[str] = ()) -> list[Demonstration]:
-    """Every demonstration that succeeded, with the images of some cameras."""
+    """Every demonstration that succeeded, with the images of some cameras; refuses demonstrations without them."""
     store = Store.open(path)
-    wanted = ("obs/*", "action", *(f"images/{camera}" for camera in cameras))
+    images = [f"images/{camera}" for camera in cameras]
     rows = [number for number, success in enumerate(store.episodes["success"]) if success]
-    return [demonstration(store.episode(number, steps=wanted, calls=())) for number in rows]
+    for number in rows:
+        missing = [key.removeprefix("images/") for key in images if key not in store.step_names(number)]
+        if missing:
+            raise StoreError(
+                f"the demonstrations in {path} have no images of camera {' and '.join(missing)}; collect some: "
+                f"workbench collect demos=NAME task.cameras={{names:[{','.join(cameras)}]}}, and train with demos=NAME"
+            )
+    wanted = ("obs/*", "action", *images)
+    return [demonstration(store.episode(number, steps=wanted, calls=()), cameras) for number in rows]
 
 
-def demonstration(episode: Episode) -> Demonstration:
-    """What can be learned from an episode: observations, images where there are any, and the actions asked for."""
+def demonstration(episode: Episode, cameras: Sequence[str] = ()) -> Demonstration:
+    """What can be learned from an episode: observations, images of some cameras, and the actions asked for."""
     observation = {
-        key.removeprefix("obs/"): values for key, values in episode.steps.items() if key.startswith(("obs/", "images/"))
-    }
+        key.removeprefix("obs/"): values for key, values in episode.steps.items() if key.startswith("obs/")
+    } | {f"images/{camera}": episode.steps[f"images/{camera}"] for camera in cameras}
     return Demonstration(observation, episode.steps["action"], str(episode.record["instruction"]))
