@@ -194,7 +194,7 @@ class LanguageEncoder(nn.Module):
     ) -> None:
         super().__init__()
         self.instruction_dropout = instruction_dropout
-        self.register_buffer("signature", text.signature())
+        self.register_buffer("signature", text.signature().clone())  # loading weights must not write on the encoder
         self.words = text.make_network(embedding)
         self.state = nn.Sequential(nn.Linear(size, 2 * embedding), nn.SiLU(), nn.Linear(2 * embedding, embedding))
         self.cameras = tuple(image_sizes)

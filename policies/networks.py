@@ -35,7 +35,8 @@ class ChunkNetwork(nn.Module):
 
     def augment(self, inputs: Inputs, random: torch.Generator) -> Inputs:
         """Inputs as training varies them, drawn from a generator on the CPU: every image cropped at a place of its own,
-        and whatever else the encoder varies in its own ``augment``."""
+        and whatever else the encoder varies in its own ``augment``.
+        """
         if self.crop_px is not None:
             images = sorted(key for key in inputs if key.startswith("images/"))
             inputs = inputs | {key: random_crops(inputs[key], self.crop_px, random) for key in images}
