@@ -14,6 +14,7 @@ al., AAAI 2018; noise level by adaptive layer norms: Peebles and Xie, DiT, ICCV 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
@@ -205,7 +206,8 @@ class LanguageEncoder(nn.Module):
     def forward(self, inputs: Inputs) -> torch.Tensor:
         """``state``, ``text`` and ``images/<camera>`` -> tokens (n, L, D)."""
         words = self.words(inputs["text"])
-        told = words.mean(dim=1)
+        # a sum, as in a mean the one word that differs would be lost among those that every instruction has
+        told = words.sum(dim=1) / math.sqrt(words.shape[1])
         tokens = [self.state(inputs["state"].flatten(1))[:, None], words]
         for camera, images in zip(self.cameras, self.images, strict=True):
             tokens.append(images(inputs[f"images/{camera}"], told))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -168,7 +169,8 @@ class SentenceToken(nn.Module):
 
     def forward(self, text: torch.Tensor) -> torch.Tensor:
         """Vectors (n, E) -> tokens (n, 1, D)."""
-        tokens: torch.Tensor = self.project(text)[:, None]
+        # of length 1, as encoders give them, its numbers would be too small to tell instructions apart
+        tokens: torch.Tensor = self.project(text * math.sqrt(text.shape[1]))[:, None]
         return tokens
 
 
