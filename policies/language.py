@@ -101,6 +101,8 @@ class LanguagePolicy(FlowPolicy):
         }
         self._text: TextEncoder | None = SentenceText(text_weights) if text == "sentence" else None
         if vocabulary is not None:
+            if text != "compact":
+                raise ConfigError(f"policy.vocabulary is for policy.text=compact alone, not {text}; leave it out")
             self._learn_words(vocabulary)
 
     @property
@@ -141,11 +143,12 @@ class LanguagePolicy(FlowPolicy):
 
     def inputs(self, observation: Observation, count: int, instructions: Sequence[str] | None = None) -> Inputs:
         """What the encoder reads of N observations and as many instructions."""
-        told = [] if instructions is None else list(instructions)
+        # a string is a sequence of strings too, and never what is meant
+        told = [] if instructions is None or isinstance(instructions, str) else list(instructions)
         if len(told) != count or not all(isinstance(each, str) for each in told):
             raise ObservationError(
                 f"{type(self).__name__} acts on what it is told: plan(..., instructions=[...]) needs {count} of them, "
-                f"one a scene, not {instructions if instructions is None else told!r}; an empty one is allowed"
+                f"one a scene, not {instructions!r}; an empty one is allowed"
             )
         return {**super().inputs(observation, count), "text": self.text.encode(told)}
 
