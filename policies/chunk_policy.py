@@ -174,6 +174,9 @@ class ChunkPolicy:
                 raise UnknownNameError("observation", key, sizes)
         return {key: int(sizes[key]) for key in (chosen or sorted(sizes))}
 
+    def prepare(self, demonstrations: Sequence[Demonstration]) -> None:
+        """Take from the demonstrations what the network's shape depends on beside their layout; nothing here."""
+
     def equip(
         self,
         task: str,

@@ -38,12 +38,14 @@ class ChunkNetwork(nn.Module):
             self.null_token = nn.Parameter(torch.zeros(null_size))
 
     def augment(self, inputs: Inputs, random: torch.Generator) -> Inputs:
-        """Inputs as training varies them: every image cropped at a place of its own; without images as they are."""
-        if self.crop_px is None:
-            return inputs
-        return inputs | {
-            key: random_crops(inputs[key], self.crop_px, random) for key in sorted(inputs) if key.startswith("images/")
-        }
+        """Inputs as training varies them, drawn from a generator on the CPU: every image cropped at a place of its own,
+        and whatever else the encoder varies in its own ``augment``.
+        """
+        if self.crop_px is not None:
+            images = sorted(key for key in inputs if key.startswith("images/"))
+            inputs = inputs | {key: random_crops(inputs[key], self.crop_px, random) for key in images}
+        vary = getattr(self.encoder, "augment", None)
+        return inputs if vary is None else vary(inputs, random)
 
     def encode(self, inputs: Inputs) -> torch.Tensor:
         """Inputs of n observations -> tokens (n, L, D); of images that are not cropped yet, the middle is seen."""

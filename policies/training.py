@@ -454,6 +454,7 @@ def equip(policy: ChunkPolicy, demonstrations: Sequence[Demonstration], task: st
         np.concatenate([policy.described(vectors_of(each, list(layout))) for each in demonstrations]),
         np.concatenate([np.asarray(each.actions, dtype=np.float64) for each in demonstrations]),
     )
+    policy.prepare(demonstrations)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         policy.equip(task, layout, demonstrations[0].actions.shape[1], statistics, images)
