@@ -70,6 +70,10 @@ class LanguagePolicy(FlowPolicy):
         observations: Sequence[str] | None = None,
         cameras: Sequence[str] = ("agentview", "wrist"),
         crop_px: int | None = None,
+        relative_scales_m: Sequence[float] = (),
+        condition_dropout: float = 0.0,
+        guidance: float = 0.0,
+        self_guidance: float = 0.0,
     ) -> None:
         super().__init__(
             denoiser=denoiser,
@@ -83,6 +87,10 @@ class LanguagePolicy(FlowPolicy):
             observations=observations,
             cameras=cameras,
             crop_px=crop_px,
+            relative_scales_m=relative_scales_m,
+            condition_dropout=condition_dropout,
+            guidance=guidance,
+            self_guidance=self_guidance,
         )
         if text not in TEXTS:
             raise UnknownNameError("policy.text", text, TEXTS)
@@ -126,7 +134,7 @@ class LanguagePolicy(FlowPolicy):
         sizes = {camera: self.image_sizes[camera] for camera in self.cameras}
         return LanguageEncoder(
             self.text,
-            self.history * sum(self.layout.values()),
+            self.history * sum(self.features.values()),
             cropped_sizes(sizes, self.config["crop_px"]),
             self.config["embedding"],
             self.config["blocks"],
