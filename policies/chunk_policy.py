@@ -27,7 +27,8 @@ from torch import nn
 from workbench.errors import CheckpointError, ConfigError, ObservationError, UnknownNameError
 from workbench.policies import checkpoint
 from workbench.policies.demonstrations import vectors_of
-from workbench.policies.networks import ChunkNetwork, Inputs, ResidualMlp, StateEncoder
+from workbench.policies.denoisers import DENOISERS, check_denoiser
+from workbench.policies.networks import ChunkNetwork, Inputs, StateEncoder
 from workbench.policies.normalisation import Normalisation
 from workbench.policies.process import Process
 from workbench.policies.vision import ImageEncoder
@@ -35,7 +36,6 @@ from workbench.types import Array, Demonstration, Observation, PolicyOutput, Rec
 
 ALTERABLE = ("checkpoint", "inference_steps", "noise_scale", "normalisation_scale")
 """Settings that :meth:`ChunkPolicy.altered` knows."""
-DENOISERS = ("mlp", "unet", "transformer")
 BLOCK = 16
 """Scenes that go through the network together; fewer are padded, as a product of another shape is rounded differently.
 
@@ -98,8 +98,7 @@ class ChunkPolicy:
             check_whole(name, value)
         if execute > horizon:
             raise ConfigError(f"policy.execute={execute} must not exceed policy.horizon={horizon}")
-        if denoiser not in DENOISERS:
-            raise UnknownNameError("policy.denoiser", denoiser, DENOISERS)
+        check_denoiser(denoiser, horizon, hidden)
         self.config: Record = {
             **sizes,
             "denoiser": denoiser,
@@ -161,10 +160,9 @@ class ChunkPolicy:
         return StateEncoder(size, self.config["hidden"], self.config["blocks"], self.config["embedding"])
 
     def make_denoiser(self) -> nn.Module:
-        """A new denoiser, see :class:`workbench.policies.networks.Denoiser`."""
-        if self.config["denoiser"] != "mlp":
-            raise NotImplementedError
-        return ResidualMlp(
+        """A new denoiser, see :mod:`workbench.policies.denoisers`."""
+        kind = DENOISERS[self.config["denoiser"]]
+        return kind(
             self.horizon, self._action_size, self.config["hidden"], self.config["blocks"], self.config["embedding"]
         )
 

@@ -26,7 +26,7 @@ class FlowMatching:
         """Chunks (n, K, H, A) from noise of that shape."""
         chunk = noise
         for step in range(steps):
-            level = torch.full(noise.shape[:2], step / steps, device=noise.device)
+            level = noise.new_full((1, 1), step / steps)
             chunk = chunk + denoise(chunk, level) / steps
         return chunk
 
