@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Self
@@ -367,7 +368,7 @@ class ChunkPolicy:
             policy.equip(record["task"], layout, action_size, statistics, image_sizes)
             policy.network.load_state_dict(tensors)
         except (TypeError, ValueError, RuntimeError) as error:
-            raise CheckpointError(f"the policy in {folder} is damaged: {' '.join(str(error).split())}") from None
+            raise CheckpointError(f"the policy in {folder} is damaged: {textwrap.shorten(str(error), 300)}") from None
         policy.recipe = record["recipe"]
         return policy
 

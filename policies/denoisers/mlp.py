@@ -30,4 +30,4 @@ class ResidualMlp(nn.Module):
         """(n, K, H, A), (n, K) or (1, 1), (n, L, D) -> (n, K, H, A)."""
         condition = self.from_level(level_features(level)) + self.from_tokens(tokens.mean(dim=1))[:, None]
         prediction: torch.Tensor = self.to_prediction(self.blocks(self.from_chunk(chunk.flatten(2)) + condition))
-        return prediction.unflatten(2, chunk.shape[2:])
+        return prediction.view_as(chunk)

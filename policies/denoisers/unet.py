@@ -56,7 +56,8 @@ class ChunkUnet(nn.Module):
         x = self.bottom(x, condition)
         for to_finer, blocks in zip(self.to_finer, self.up, strict=True):
             x = blocks(torch.cat([to_finer(x), skipped.pop()], dim=1), condition)
-        return self.to_prediction(x).transpose(1, 2).reshape(chunk.shape)
+        prediction: torch.Tensor = self.to_prediction(x).transpose(1, 2)
+        return prediction.reshape(chunk.shape)
 
 
 class ConvolutionalLayer(nn.Sequential):
@@ -65,9 +66,7 @@ class ConvolutionalLayer(nn.Sequential):
     def __init__(self, before: int, after: int) -> None:
         # Chi et al. have Mish here, which is nearly the same curve; on a CPU it takes 9 times as long, in inference a
         # fifth of the whole.
-        super().__init__(
-            nn.Conv1d(before, after, KERNEL, padding=KERNEL // 2), nn.GroupNorm(GROUPS, after), nn.SiLU()
-        )
+        super().__init__(nn.Conv1d(before, after, KERNEL, padding=KERNEL // 2), nn.GroupNorm(GROUPS, after), nn.SiLU())
 
 
 class ConditionedBlock(nn.Module):
