@@ -43,6 +43,12 @@ BLOCK = 16
 Contacts amplify a last bit to centimetres: without this an episode would end differently in other company, so with
 another number of scenes or after an interruption.
 """
+SAMPLES = 64
+"""Samples that go through the network together, of several scenes where they have fewer each.
+
+A scene alone is padded to as many, and so pays for them: more would make a call for one scene dearer than they save
+in company (tests/benchmarks/policies.py).
+"""
 
 
 class ChunkPolicy:
@@ -238,12 +244,13 @@ class ChunkPolicy:
         count = len(drawn)
         tokens = self.network.encode({key: padded(seen) for key, seen in inputs.items()})
         made = [self.sample(tokens, padded(drawn[:, :1]))[:count]]
-        if drawn.shape[1] > 1:
-            # One scene's samples are a product of their own; the copy is aligned, which rounding can depend on too.
-            each = [
-                self.sample(tokens[row : row + 1].clone(), drawn[row : row + 1, 1:].clone()) for row in range(count)
-            ]
-            made.append(torch.cat(each))
+        samples = drawn.shape[1] - 1
+        if samples:
+            together = min(BLOCK, max(1, SAMPLES // samples))
+            groups = [slice(first, first + together) for first in range(0, count, together)]
+            # Padding also copies to aligned memory, which rounding can depend on too.
+            each = [self.sample(padded(tokens[rows], together), padded(drawn[rows, 1:], together)) for rows in groups]
+            made.append(torch.cat(each)[:count])
         return tokens[:count].mean(dim=1), torch.cat(made, dim=1)
 
     def sample(self, tokens: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
@@ -378,9 +385,9 @@ def channels_first(images: Array) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(np.moveaxis(np.asarray(images, dtype=np.uint8), -1, 1)))
 
 
-def padded(rows: torch.Tensor) -> torch.Tensor:
-    """Rows (n, ...) with zeros behind them, :data:`BLOCK` in all."""
-    return torch.cat([rows, rows.new_zeros((BLOCK - len(rows), *rows.shape[1:]))])
+def padded(rows: torch.Tensor, count: int = BLOCK) -> torch.Tensor:
+    """A copy of rows (n, ...) with zeros behind them, so many in all."""
+    return torch.cat([rows, rows.new_zeros((count - len(rows), *rows.shape[1:]))])
 
 
 def check_whole(name: str, value: object) -> None:

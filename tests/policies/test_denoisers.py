@@ -157,19 +157,20 @@ def test_a_device_changes_nothing_but_rounding(kind: type[ChunkPolicy], denoiser
 @each_policy
 def test_neither_company_nor_samples_change_what_a_scene_is_given(kind: type[ChunkPolicy], denoiser: str) -> None:
     policy = trained(kind, denoiser, hidden=64, horizon=8)
-    together = policy.plan(observation(64), noise(64), samples=3)
-    assert together.samples is not None
+    # Samples of 16 scenes in a product, of 9 and then 7, and of one.
+    together = {samples: policy.plan(observation(64), noise(64), samples) for samples in (3, 7, 65)}
     for scene in (0, 17, 63):
         seen = {key: values[scene : scene + 1] for key, values in observation(64).items()}
-        alone = policy.plan(seen, [noise(64)[scene]], samples=3)
-        assert alone.samples is not None
-        np.testing.assert_array_equal(alone.chunk[0], together.chunk[scene])
-        np.testing.assert_array_equal(alone.samples[0], together.samples[scene])
-        for samples in (0, 7):
-            other = policy.plan(seen, [noise(64)[scene]], samples)
-            np.testing.assert_array_equal(other.chunk[0], together.chunk[scene])
-        assert other.samples is not None
-        np.testing.assert_allclose(other.samples[0, :3], alone.samples[0], atol=1e-4)
+        drawn = []
+        for samples, output in together.items():
+            alone = policy.plan(seen, [noise(64)[scene]], samples)
+            assert alone.samples is not None
+            assert output.samples is not None
+            np.testing.assert_array_equal(alone.chunk[0], together[3].chunk[scene])
+            np.testing.assert_array_equal(alone.samples[0], output.samples[scene])
+            drawn.append(alone.samples[0, :3])
+        np.testing.assert_allclose(drawn[1:], [drawn[0]] * 2, atol=1e-4)
+        np.testing.assert_array_equal(policy.plan(seen, [noise(64)[scene]]).chunk[0], together[3].chunk[scene])
 
 
 @each_denoiser
