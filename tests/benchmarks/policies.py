@@ -11,9 +11,9 @@ what is counted is this process's time on the core.  A ratio is taken within a r
 Lockstep is the cost per scene and call of 64 scenes over that of one.  A chunk alone is drawn for 16 scenes in one
 product, of that shape even for one scene, so company is nearly free.  Samples are drawn 64 in a product, of several
 scenes if they have fewer each.  With as many the core is busy with numbers and no longer with overhead, so company
-saves little: two scenes of 32 samples fill a product.  Wider products, of 8 such scenes, would take a fifth less in
-company (nothing less for the transformer) and three to four times as long for a scene alone, since a scene must be
-given the same chunks in any company and so pays for the shape.
+saves little: two scenes of 32 samples fill a product.  Wider products, of 8 such scenes, would take a sixth (mlp) or
+a third (unet) less in company, nothing less for the transformer, and three to four times as long for a scene alone,
+since a scene must be given the same chunks in any company and so pays for the shape.
 """
 
 from __future__ import annotations
