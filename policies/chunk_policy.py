@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Self
@@ -30,7 +31,8 @@ from torch import nn
 from workbench.errors import CheckpointError, ConfigError, ObservationError, UnknownNameError
 from workbench.policies import checkpoint
 from workbench.policies.demonstrations import vectors_of
-from workbench.policies.networks import ChunkNetwork, Inputs, ResidualMlp, StateEncoder
+from workbench.policies.denoisers import DENOISERS, check_denoiser
+from workbench.policies.networks import ChunkNetwork, Inputs, StateEncoder
 from workbench.policies.normalisation import Normalisation
 from workbench.policies.process import NormalisedSteering, Process
 from workbench.policies.relative import differences
@@ -39,12 +41,17 @@ from workbench.types import Array, Demonstration, Observation, PolicyOutput, Rec
 
 ALTERABLE = ("checkpoint", "guidance", "inference_steps", "noise_scale", "normalisation_scale", "self_guidance")
 """Settings that :meth:`ChunkPolicy.altered` knows."""
-DENOISERS = ("mlp", "unet", "transformer")
 BLOCK = 16
 """Scenes that go through the network together; fewer are padded, as a product of another shape is rounded differently.
 
 Contacts amplify a last bit to centimetres: without this an episode would end differently in other company, so with
 another number of scenes or after an interruption.
+"""
+SAMPLES = 64
+"""Samples that go through the network together, of several scenes where they have fewer each.
+
+A scene alone is padded to as many, and so pays for them: more would make a call for one scene dearer than they save
+in company (tests/benchmarks/policies.py).
 """
 
 
@@ -118,8 +125,7 @@ class ChunkPolicy:
             check_whole("crop_px", crop_px)
         if execute > horizon:
             raise ConfigError(f"policy.execute={execute} must not exceed policy.horizon={horizon}")
-        if denoiser not in DENOISERS:
-            raise UnknownNameError("policy.denoiser", denoiser, DENOISERS)
+        check_denoiser(denoiser, horizon, hidden)
         self.config: Record = {
             **sizes,
             "denoiser": denoiser,
@@ -204,10 +210,9 @@ class ChunkPolicy:
         return StateEncoder(size, self.config["hidden"], self.config["blocks"], self.config["embedding"])
 
     def make_denoiser(self) -> nn.Module:
-        """A new denoiser, see :class:`workbench.policies.networks.Denoiser`."""
-        if self.config["denoiser"] != "mlp":
-            raise NotImplementedError
-        return ResidualMlp(
+        """A new denoiser, see :mod:`workbench.policies.denoisers`."""
+        kind = DENOISERS[self.config["denoiser"]]
+        return kind(
             self.horizon, self._action_size, self.config["hidden"], self.config["blocks"], self.config["embedding"]
         )
 
@@ -261,7 +266,7 @@ class ChunkPolicy:
                 self._infer(
                     {key: seen[first : first + BLOCK] for key, seen in inputs.items()},
                     drawn[first : first + BLOCK],
-                    started(led, slice(first, first + BLOCK)),
+                    started(led, slice(first, first + BLOCK), BLOCK),
                 )
                 for first in range(0, count, BLOCK)
             ]
@@ -354,14 +359,20 @@ class ChunkPolicy:
         """Embeddings (n, D) and chunks (n, 1 + B, H, A) of up to :data:`BLOCK` scenes, from noise of that shape."""
         count = len(drawn)
         conditions = self.conditions({key: padded(seen) for key, seen in inputs.items()})
-        made = [self.sample(conditions, padded(drawn[:, :1]), started(steering, slice(BLOCK), padded))[:count]]
-        if drawn.shape[1] > 1:
-            # One scene's samples are a product of their own; the copy is aligned, which rounding can depend on too.
-            rows = [slice(row, row + 1) for row in range(count)]
+        made = [self.sample(conditions, padded(drawn[:, :1]), started(steering, slice(BLOCK), BLOCK))[:count]]
+        samples = drawn.shape[1] - 1
+        if samples:
+            together = min(BLOCK, max(1, SAMPLES // samples))
+            # Padding also copies to aligned memory, which rounding can depend on too.
             each = [
-                self.sample(conditions[:, row].clone(), drawn[row, 1:].clone(), started(steering, row)) for row in rows
+                self.sample(
+                    torch.stack([padded(tokens[rows], together) for tokens in conditions]),
+                    padded(drawn[rows, 1:], together),
+                    started(steering, rows, together),
+                )
+                for rows in (slice(first, min(first + together, count)) for first in range(0, count, together))
             ]
-            made.append(torch.cat(each))
+            made.append(torch.cat(each)[:count])
         return conditions[0, :count].mean(dim=1), torch.cat(made, dim=1)
 
     def conditions(self, inputs: Inputs) -> torch.Tensor:
@@ -389,8 +400,7 @@ class ChunkPolicy:
         tokens = conditions.flatten(0, 1)
 
         def guided(chunk: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
-            several = (len(conditions), 1)
-            predictions = network(chunk.repeat(*several, 1, 1), level.repeat(several), tokens).chunk(len(conditions))
+            predictions = network(chunk.repeat(len(conditions), 1, 1, 1), level, tokens).chunk(len(conditions))
             # Number by number: a matrix product's rounding could depend on where a scene stands.
             return torch.stack([weight * each for weight, each in zip(weights, predictions, strict=True)]).sum(dim=0)
 
@@ -574,7 +584,7 @@ class ChunkPolicy:
             policy.equip(record["task"], layout, action_size, statistics, sizes)
             policy.network.load_state_dict(tensors)
         except (TypeError, ValueError, KeyError, AttributeError, RuntimeError) as error:
-            raise CheckpointError(f"the policy in {folder} is damaged: {' '.join(str(error).split())}") from None
+            raise CheckpointError(f"the policy in {folder} is damaged: {textwrap.shorten(str(error), 300)}") from None
         broken = [name for name, tensor in policy.network.state_dict().items() if not torch.isfinite(tensor).all()]
         if broken:
             raise CheckpointError(
@@ -612,20 +622,16 @@ def moved(inputs: Inputs, device: torch.device) -> Inputs:
     return {key: seen.to(device) for key, seen in inputs.items()}
 
 
-def padded(rows: torch.Tensor) -> torch.Tensor:
-    """Rows (n, ...) with zeros behind them, :data:`BLOCK` in all."""
-    return torch.cat([rows, rows.new_zeros((BLOCK - len(rows), *rows.shape[1:]))])
+def padded(rows: torch.Tensor, count: int = BLOCK) -> torch.Tensor:
+    """A copy of rows (n, ...) with zeros behind them, so many in all."""
+    return torch.cat([rows, rows.new_zeros((count - len(rows), *rows.shape[1:]))])
 
 
-def started(
-    steering: NormalisedSteering | None,
-    rows: slice,
-    shaped: Callable[[torch.Tensor], torch.Tensor] = torch.clone,
-) -> NormalisedSteering | None:
-    """The steering of some of its scenes, their starts brought into shape."""
+def started(steering: NormalisedSteering | None, rows: slice, count: int) -> NormalisedSteering | None:
+    """The steering of some of its scenes, with zeros behind their starts, so many in all."""
     if steering is None or steering.start is None:
         return steering
-    return dataclasses.replace(steering, start=shaped(steering.start[rows]))
+    return dataclasses.replace(steering, start=padded(steering.start[rows], count))
 
 
 def check_whole(name: str, value: object) -> None:

@@ -80,7 +80,7 @@ class Diffusion:
     def predict(self, denoise: Denoise, noisy: torch.Tensor, number: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Noise in chunks at a training level, and the clean chunk without it."""
         kept = training_schedule()[number]
-        epsilon = denoise(noisy, torch.full(noisy.shape[:2], number / LEVELS, device=noisy.device))
+        epsilon = denoise(noisy, noisy.new_full((1, 1), number / LEVELS))
         return epsilon, (noisy - (1 - kept).sqrt() * epsilon) / kept.sqrt()
 
 

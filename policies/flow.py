@@ -69,8 +69,8 @@ class FlowMatching:
 
 
 def same(level: float, chunk: torch.Tensor) -> torch.Tensor:
-    """One level (n, K) for all chunks (n, K, H, A)."""
-    return torch.full(chunk.shape[:2], level, device=chunk.device)
+    """One level (1, 1) for all chunks (n, K, H, A)."""
+    return chunk.new_full((1, 1), level)
 
 
 class FlowPolicy(ChunkPolicy):

@@ -1,4 +1,4 @@
-"""Networks of the chunk policies: encoders of what is seen, denoisers of chunks, and the pair of them."""
+"""Networks of the chunk policies: the pair of encoder and denoiser, the encoder of states, and what several share."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ Inputs = dict[str, torch.Tensor]
 (n, 3, height, width) uint8; ``text`` (n, L) int64 token ids."""
 LEVEL_FEATURES = 32
 """Sines and cosines in which the noise level is presented to a denoiser."""
+LEVEL_FREQUENCIES = 2 * math.pi * 2.0 ** torch.linspace(-1.0, 6.0, LEVEL_FEATURES // 2)
 
 
 class ChunkNetwork(nn.Module):
@@ -60,7 +61,7 @@ class ChunkNetwork(nn.Module):
         return torch.where(hidden[:, None, None], self.null_token, tokens)
 
     def forward(self, chunk: torch.Tensor, level: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-        """Noisy chunks (n, K, H, A), levels (n, K), tokens (n, L, D) -> prediction (n, K, H, A)."""
+        """Noisy chunks (n, K, H, A), levels (n, K) or (1, 1), tokens (n, L, D) -> prediction (n, K, H, A)."""
         prediction: torch.Tensor = self.denoiser(chunk, level, tokens)
         return prediction
 
@@ -102,34 +103,7 @@ class StateEncoder(nn.Module):
         return tokens
 
 
-class ResidualMlp(nn.Module):
-    """Denoiser that sees a chunk as one vector.
-
-    Parameters
-    ----------
-    horizon, actions : H and A.
-    hidden, blocks : width and residual blocks.
-    embedding : D, length of a token.
-    """
-
-    def __init__(self, horizon: int, actions: int, hidden: int, blocks: int, embedding: int) -> None:
-        super().__init__()
-        self.from_tokens = nn.Linear(embedding, hidden)
-        self.from_chunk = nn.Linear(horizon * actions, hidden)
-        self.from_level = nn.Linear(LEVEL_FEATURES, hidden)
-        self.blocks = nn.Sequential(*(ResidualBlock(hidden) for _ in range(blocks)))
-        self.to_prediction = nn.Sequential(nn.LayerNorm(hidden), nn.Linear(hidden, horizon * actions))
-
-    def forward(self, chunk: torch.Tensor, level: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-        """As :meth:`ChunkNetwork.forward`."""
-        condition = self.from_tokens(tokens.mean(dim=1))[:, None]
-        inner = self.from_chunk(chunk.flatten(2)) + self.from_level(level_features(level)) + condition
-        prediction: torch.Tensor = self.to_prediction(self.blocks(inner)).unflatten(2, chunk.shape[2:])
-        return prediction
-
-
 def level_features(level: torch.Tensor) -> torch.Tensor:
     """Sines and cosines (..., LEVEL_FEATURES) of a noise level (...) in 0..1, with periods from 2 down to 1/64."""
-    exponents = torch.linspace(-1.0, 6.0, LEVEL_FEATURES // 2, device=level.device)
-    angles = 2 * math.pi * level[..., None] * 2.0**exponents
+    angles = level[..., None] * LEVEL_FREQUENCIES.to(level.device, level.dtype)
     return torch.cat([angles.sin(), angles.cos()], dim=-1)

@@ -11,7 +11,10 @@ import torch
 from workbench.errors import ConfigError
 
 Denoise = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-"""Network with its observation fixed: noisy chunk (n, K, H, A) and level (n, K) in 0..1 -> prediction (n, K, H, A)."""
+"""Network with its observation fixed: noisy chunk (n, K, H, A) and level in 0..1 -> prediction (n, K, H, A).
+
+The level is (n, K), or (1, 1) where all chunks are at the same one, as they are while sampling; that is cheaper.
+"""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -208,7 +208,7 @@ def test_bad_frames_are_refused(frame: bytes, reason: str) -> None:
         {1, 2},
         print,
     ],
-    ids=repr,
+    ids=lambda value: type(value).__name__,
 )
 def test_what_has_no_form_is_not_sent(value: Any) -> None:
     with pytest.raises(WireError):
