@@ -255,7 +255,7 @@ def test_guided_prediction_is_the_formula(policy: ChunkPolicy, monkeypatch: pyte
     """(1 + w + u) now - w hidden - u one earlier, each from a pass of its own."""
     seen = observation(3)
     network, chunk = policy.network, torch.randn((3, 2, 4, 3), generator=torch.Generator().manual_seed(0))
-    level = torch.full((3, 2), 0.4)
+    level = torch.full((1, 1), 0.4)
     found = []
     monkeypatch.setattr(
         type(policy.process), "sample", lambda self, denoise, *rest: found.append(denoise(chunk, level)) or chunk

@@ -435,14 +435,15 @@ def test_demonstrations_without_the_cameras_are_refused_with_what_to_do(sighted:
     for name, images in (("seen", True), ("bare", False)):
         (episode,) = rolled(sighted, images=images)
         episode.record["success"] = True
-        with StoreWriter.open(tmp_path / f"{name}.zarr", header) as writer:
+        with StoreWriter.open(tmp_path / "datasets" / f"{name}.zarr", header) as writer:
             writer.append(episode)
-    (found,) = read_demonstrations(tmp_path / "seen.zarr", ["wrist"])
+    seen, bare = (Run(compose(["task=lift", f"demos={name}"]), tmp_path) for name in ("seen", "bare"))
+    (found,) = read_demonstrations(seen, ["wrist"])
     assert [key for key in found.observation if key.startswith("images/")] == ["images/wrist"]
     assert found.observation["images/wrist"].dtype == np.uint8
-    assert len(read_demonstrations(tmp_path / "bare.zarr")) == 1
+    assert len(read_demonstrations(bare)) == 1
     with pytest.raises(StoreError, match=r"camera wrist; collect .*collect demos=NAME task.cameras=\{names:\[wrist\]"):
-        read_demonstrations(tmp_path / "bare.zarr", ["wrist"])
+        read_demonstrations(bare, ["wrist"])
 
 
 @draws
