@@ -35,6 +35,8 @@ from workbench.types import Array, Demonstration, Observation, PolicyOutput, Rec
 
 ALTERABLE = ("checkpoint", "inference_steps", "noise_scale", "normalisation_scale")
 """Settings that :meth:`ChunkPolicy.altered` knows."""
+CONFIGURABLE = ("execute", "inference_steps")
+"""Settings of a trained policy that its weights do not depend on; see :meth:`ChunkPolicy.configure`."""
 DENOISERS = ("mlp", "unet", "transformer")
 BLOCK = 16
 """Scenes that go through the network together; fewer are padded, as a product of another shape is rounded differently.
@@ -278,7 +280,8 @@ class ChunkPolicy:
         ----------
         settings : ``inference_steps``; ``noise_scale``, factor on the noise that chunks are made from;
             ``normalisation_scale``, factor on the standard deviations by which observations are divided;
-            ``checkpoint``, folder of another policy that takes this one's place, before the rest is changed.
+            ``checkpoint``, folder of another policy, or ``zoo/<entry>``, that takes this one's place, before the rest
+            is changed.
 
         Raises
         ------
@@ -299,9 +302,23 @@ class ChunkPolicy:
         other._normalisation = dataclasses.replace(other.normalisation, std=std)
         return other
 
+    def configure(self, settings: Record) -> None:
+        """Take up settings, :data:`CONFIGURABLE`, in the place of those that the policy was trained with.
+
+        Raises
+        ------
+        ConfigError
+            For an impossible setting, or one that the weights depend on.
+        """
+        for name in settings:
+            if name not in CONFIGURABLE:
+                raise UnknownNameError(f"setting of a trained {type(self).__name__}", name, CONFIGURABLE)
+        checked = type(self)(**{**self.config, **settings})
+        self.config, self.execute, self.inference_steps = checked.config, checked.execute, checked.inference_steps
+
     def _replaced_by(self, folder: str) -> Self:
         """The policy of a checkpoint, if a rollout of this one can go on with it."""
-        other = type(self).load(folder, task=self.task, observation_sizes=self.layout)
+        other = type(self).load(checkpoint.located(folder), task=self.task, observation_sizes=self.layout)
         for name in ("history", "horizon", "embedding"):
             if other.config[name] != self.config[name]:
                 raise ConfigError(

@@ -69,6 +69,7 @@ def write_report(path: Path, metrics: Record, *, title: str, curves: Record) -> 
         "headlines": headlines(metrics),
         "policy": policy_row(metrics),
         "training": metrics.get("policy", {}).get("training"),
+        "zoo": metrics.get("policy", {}).get("zoo"),
         "faults": fault_rows(metrics),
         "tolerances": tolerance_rows(metrics),
         "joint": joint_rows(metrics),
