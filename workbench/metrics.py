@@ -107,7 +107,7 @@ def over_seeds(successes: Sequence[int], episodes: int, confidence: float = 0.95
     """Interval of a success rate over training seeds, from the successes of each in so many episodes.
 
     The exact interval of an effective number of episodes: fewer where seeds differ by more than chance does, and fewer
-    because that difference is itself estimated from few seeds.  (0, 1) for a single seed, which says nothing of another.
+    because that difference is itself estimated from few seeds.  (0, 1) for a single seed: it says nothing of another.
 
     Source: Korn and Graubard, Confidence intervals for proportions with small expected number of positive counts
     estimated from survey data, Survey Methodology 1998, 24:193; seeds are their clusters.

@@ -69,11 +69,11 @@ def identity_part(facts: Record) -> str:
     return "\n".join(
         [
             f"- **task**: `{facts['task']}`",
-            f"- **policy**: {facts['policy']}, chunks of {config['horizon']} actions of size {facts['action_size']}, of "
-            f"which {config['execute']} are run before the next call",
+            f"- **policy**: {facts['policy']}, chunks of {config['horizon']} actions of size {facts['action_size']}, "
+            f"{config['execute']} of them run before the next call",
             f"- **observations** (length): {sees}",
             f"- **network**: {facts['parameters']:,} parameters, {facts['bytes'] / 1e6:.2f} MB; {network}",
-            f"- **weights**: seed {facts['seeds'][0]['seed']}, the first one asked for, sha256 `{facts['sha256'][:16]}`",
+            f"- **weights**: seed {facts['seeds'][0]['seed']}, the first asked for; sha256 `{facts['sha256'][:16]}`",
             f"- **licence**: {facts['licence']}",
         ]
     )
@@ -98,10 +98,10 @@ def success_part(facts: Record) -> str:
         f"{episodes} nominal episodes of the test split (run seed {facts['run_seed']}), the same ones for every "
         "training seed; intervals of one seed are Wilson's.",
         markdown(header, rows),
-        f"All seeds: {pooled(facts)}. That interval is of the recipe, for a training seed that was not tried: seeds are "
-        "few, so it is wider than that of as many episodes of one policy (effective sample size after Korn and "
-        "Graubard, Survey Methodology 1998). Errors are mean absolute differences, in action units, between a drawn "
-        "chunk and the held-out demonstration's.",
+        f"All seeds: {pooled(facts)}. That interval is the recipe's, whatever the training seed: seeds are few, so it "
+        "is wider than that of as many episodes of one policy (effective sample size after Korn and Graubard, Survey "
+        "Methodology 1998). Errors are mean absolute differences, in action units, between a drawn chunk and the "
+        "held-out demonstration's.",
     ]
     if instructions := facts["seeds"][0]["instructions"]:
         words.append(instruction_table(facts, list(instructions)))
@@ -121,9 +121,7 @@ def recipe_part(facts: Record) -> str:
     """Command, data, training, time and versions."""
     data = facts["demonstrations"]
     recipe = ", ".join(f"{key} {value}" for key, value in facts["recipe"].items())
-    times = [
-        [each["seed"], f"{each['wall_s']:.0f}", f"{each['cpu_s']:.0f}"] for each in facts["seeds"] if "wall_s" in each
-    ]
+    times = [[each["seed"], f"{each['wall_s']:.0f}", f"{each['cpu_s']:.0f}"] for each in facts["seeds"]]
     return "\n\n".join(
         [
             f"```sh\n{facts['command']}\n```",

@@ -40,7 +40,7 @@ class OtherPolicy(Specification):
     def __init__(self, duration_steps: int | Sequence[int], checkpoint: str, **start: Unpack[Start]) -> None:
         super().__init__(duration_steps=self.magnitude.steps(duration_steps), **start)
         if not isinstance(checkpoint, str) or not checkpoint:
-            raise ConfigError(f"checkpoint={checkpoint!r} must be a policy of the zoo, such as zoo/lift_flow, or a folder")
+            raise ConfigError(f"checkpoint={checkpoint!r} must name a policy of the zoo (zoo/lift_flow), or a folder")
         self.checkpoint = checkpoint
 
     def parameters(self, rng: np.random.Generator) -> Record:

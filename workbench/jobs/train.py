@@ -43,7 +43,7 @@ def run(run: Run, trainer: Record, seed: int) -> None:
     policy.save(run.checkpoint)
     shutil.rmtree(unfinished, ignore_errors=True)
     seconds = {"wall_s": round(time.perf_counter() - wall, 1), "cpu_s": round(time.process_time() - cpu, 1)}
-    run.update_metrics(policy={"training": dataclasses.asdict(curve) | seconds})
+    run.update_metrics(policy={"training": dataclasses.asdict(curve) | {"seconds": seconds}})
     console.print(f"trained on {len(demonstrations)} demonstrations: {run.shown(run.checkpoint)}")
 
 

@@ -8,6 +8,8 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from workbench.config import ZOO, Run, compose, resolve, words_asked, write_text
 from workbench.crew import versions
 from workbench.errors import ConfigError
@@ -124,7 +126,7 @@ def facts_of(
     record = read_policy(trained[0].checkpoint)
     training = trained[0].metrics()["policy"]["training"]
     weights = trained[0].checkpoint / record["weights"]
-    of_one_training = ("seed", "data")
+    left_out = ("seed", "data", "groups")  # of one training, or said elsewhere
     return {
         "entry": entry,
         "about": " ".join(about.split()),
@@ -140,7 +142,7 @@ def facts_of(
         "command": command(),
         "run_seed": run.seed,
         "demonstrations": run.metrics()["demonstrations"],
-        "recipe": {key: value for key, value in record["recipe"].items() if key not in of_one_training},
+        "recipe": {key: value for key, value in record["recipe"].items() if key not in left_out},
         "seeds": [result(each, seed) for each, seed in zip(trained, seeds, strict=True)],
         "limits": [*limits, "Trained and tested in simulation, on the scripted expert's way of doing the task."],
         "versions": versions() | record["versions"],
@@ -162,9 +164,9 @@ def result(run: Run, seed: int) -> Record:
         "successes": nominal["successes"],
         "episodes": nominal["episodes"],
         "validation": training["validation"][-1],
-        "error": training["error"],
-        "wall_s": training["wall_s"],
-        "cpu_s": training["cpu_s"],
+        "error": {name: float(np.atleast_1d(values)[-1]) for name, values in training["error"].items()},
+        "wall_s": training["seconds"]["wall_s"],
+        "cpu_s": training["seconds"]["cpu_s"],
         "instructions": dict(sorted(counts.items())) if len(counts) > 1 else {},
     }
 
