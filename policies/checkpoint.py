@@ -42,14 +42,14 @@ def write(folder: Path, tensors: Mapping[str, torch.Tensor], record: Record) -> 
 
 
 def located(name: str) -> Path:
-    """Folder of a checkpoint: an entry of the zoo for ``zoo/<entry>``, otherwise the folder of that name."""
-    first, *rest = Path(name).parts
-    if first != "zoo" or len(rest) != 1:
+    """Folder of a checkpoint: an entry of the zoo for ``zoo/<entry>``, otherwise (also ``./zoo/...``) a folder."""
+    entry = name.removeprefix("zoo/")
+    if entry == name:
         return Path(name)
-    known = sorted(path.name for path in ZOO.glob("*") if path.is_dir())
-    if rest[0] not in known:
-        raise UnknownNameError("policy of the zoo", rest[0], known)
-    return ZOO / rest[0]
+    known = sorted(path.parent.name for path in ZOO.glob(f"*/{RECORD}"))
+    if entry not in known:
+        raise UnknownNameError("policy of the zoo", entry, known)
+    return ZOO / entry
 
 
 def read(folder: Path, needed: tuple[str, ...]) -> tuple[dict[str, torch.Tensor], Record]:
