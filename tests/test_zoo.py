@@ -20,7 +20,7 @@ from workbench.jobs import quickstart
 from workbench.jobs import zoo as job
 from workbench.policies import checkpoint
 from workbench.store import Store
-from workbench.zoo import CARD, MOST_BYTES, MOST_BYTES_IN_ALL, card_text, cards, read_card, readme_table
+from workbench.zoo import CARD, MOST_BYTES, MOST_BYTES_IN_ALL, card_text, cards, read_card
 
 ROOT = Path(__file__).parents[1]
 ENTRIES = sorted(path.name for path in ZOO.iterdir() if path.is_dir())
@@ -100,10 +100,6 @@ def test_the_repository_bears_it():
     sizes = {entry: sum(path.stat().st_size for path in (ZOO / entry).iterdir()) for entry in ENTRIES}
     assert max(sizes.values()) <= MOST_BYTES == 8_000_000
     assert sum(sizes.values()) <= MOST_BYTES_IN_ALL == 40_000_000
-
-
-def test_the_readme_tells_of_every_entry():
-    assert readme_table(cards()) in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_every_entry_has_its_yaml_and_every_yaml_its_recipe():
@@ -319,9 +315,6 @@ def test_a_second_call_keeps_what_there_is(made, monkeypatch, capsys):
 
 
 def test_an_interrupted_one_goes_on(made, tmp_path, monkeypatch):
-    def ended(*_):
-        raise KeyboardInterrupt
-
     shutil.copytree(made, tmp_path / "x")
     shutil.rmtree(tmp_path / "x/datasets/tiny-seed0.zarr")
     shutil.rmtree(tmp_path / "x/runs/tiny-seed0")

@@ -151,7 +151,7 @@ def interval(bounds: tuple[float, float]) -> str:
 
 
 def overview_rows(found: Mapping[str, Record]) -> list[list[str]]:
-    """Entry, task, policy, success by seed and over seeds, training seconds, size: a row for each card."""
+    """Entry, task, policy, success by seed and over seeds, CPU seconds of a training, size: a row for each card."""
     return [
         [
             f"zoo/{entry}",
@@ -159,14 +159,14 @@ def overview_rows(found: Mapping[str, Record]) -> list[list[str]]:
             str(facts["policy"]),
             ", ".join(f"{each['successes']}/{each['episodes']}" for each in facts["seeds"]),
             pooled(facts),
-            f"{facts['seeds'][0]['wall_s']:.0f}",
+            f"{facts['seeds'][0]['cpu_s']:.0f}",
             f"{facts['bytes'] / 1e6:.1f}",
         ]
         for entry, facts in found.items()
     ]
 
 
-COLUMNS = ("policy=", "task", "kind", "success, by training seed", "over seeds", "training s", "MB")
+COLUMNS = ("policy=", "task", "kind", "success, by training seed", "over seeds", "training, CPU s", "MB")
 
 
 def readme_table(found: Mapping[str, Record]) -> str:
