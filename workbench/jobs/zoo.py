@@ -97,9 +97,9 @@ def check(run: Run, demonstrations: int, seeds: Sequence[int], episodes: int, pu
 
 
 def part(run: Run, name: str, store: str, job: str, **settings: object) -> Run:
-    """One job of the entry, nominal and without samples, in a run and a store of its own."""
+    """One job of the entry, nominal, without samples and images, in a run and a store of its own."""
     node = compose([f"job={job}"])["job"] | settings
-    rollout = run.config["rollout"] | {"samples": 0}
+    rollout = run.config["rollout"] | {"samples": 0, "images": False}
     changes = {"name": name, "store": store, "checkpoint": None, "perturbation": {}, "rollout": rollout, "job": node}
     return Run(run.config | changes, run.root)
 
