@@ -52,6 +52,12 @@ def _check_declaration(task: Task) -> None:
     distinct = len(task.stages) > 0 and len(set(task.stages)) == len(task.stages)
     _require(distinct, task, f"its stages are {task.stages}; there must be some, each named once, in order")
     _require("success" in task.roles, task, "its roles lack 'success'; say which predicate tells it")
+    columns = [column for first, end in task.action_groups.values() for column in range(first, end)]
+    _require(
+        sorted(columns) == list(range(task.action_size)),
+        task,
+        f"its action_groups {dict(task.action_groups)} must hold each of the {task.action_size} columns once",
+    )
     wrong = [part for part, name in task.roles.items() if part not in ROLES or name not in task.predicate_names]
     _require(not wrong, task, f"its roles {wrong} are unknown or name no predicate; roles: {', '.join(ROLES)}")
 

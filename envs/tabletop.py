@@ -23,8 +23,11 @@ TABLE_M = 0.8
 DROP_M = 0.01
 """How far above the table robosuite lets go of objects at reset."""
 ARM_NOISE_RAD = 0.02
-ACTION_SIZES = {"osc_pose": 7, "joint_position": 8}
-"""Controllers and the sizes of their actions."""
+ACTION_GROUPS: Mapping[str, Mapping[str, tuple[int, int]]] = {
+    "osc_pose": {"position": (0, 3), "rotation": (3, 6), "gripper": (6, 7)},
+    "joint_position": {"joints": (0, 7), "gripper": (7, 8)},
+}
+"""Controllers and what their actions are made of: name -> first column and one past the last."""
 
 
 class Tabletop(SceneTask):
@@ -72,10 +75,11 @@ class Tabletop(SceneTask):
         out_of_range: str = "clip",
         cameras: Mapping[str, Any] | None = None,
     ) -> None:
-        if controller not in ACTION_SIZES:
-            raise UnknownNameError("task.controller", controller, tuple(ACTION_SIZES))
+        if controller not in ACTION_GROUPS:
+            raise UnknownNameError("task.controller", controller, tuple(ACTION_GROUPS))
         super().__init__(out_of_range, cameras)
-        self.action_meaning, self.action_size = controller, ACTION_SIZES[controller]
+        self.action_meaning, self.action_groups = controller, ACTION_GROUPS[controller]
+        self.action_size = self.action_groups["gripper"][1]
         self.commands_pose = controller == "osc_pose"
 
     @functools.cached_property

@@ -60,6 +60,7 @@ def read(folder: Path, needed: tuple[str, ...]) -> tuple[dict[str, torch.Tensor]
     CheckpointError
         if the folder or a file is missing, the record lacks a ``needed`` key, or the tensors are not those written.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import load
 
     record = read_record(folder)
@@ -73,7 +74,10 @@ def read(folder: Path, needed: tuple[str, ...]) -> tuple[dict[str, torch.Tensor]
     data = path.read_bytes()
     if hashlib.sha256(data).hexdigest() != record["sha256"]:
         raise CheckpointError(f"{path} is truncated or changed: its sha256 is not the one in {RECORD}; train it again")
-    tensors: dict[str, torch.Tensor] = load(data)
+    try:
+        tensors: dict[str, torch.Tensor] = load(data)
+    except SafetensorError as error:
+        raise CheckpointError(f"{path} is no safetensors file ({error}); train the policy again") from None
     return tensors, record
 
 

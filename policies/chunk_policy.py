@@ -127,6 +127,11 @@ class ChunkPolicy:
         return self._network
 
     @property
+    def device(self) -> torch.device:
+        """Where the network computes; what it reads is moved there, what it gives comes back as numpy."""
+        return next(self.network.parameters()).device
+
+    @property
     def normalisation(self) -> Normalisation:
         """Scales of observations and actions; raises CheckpointError before training."""
         if self._normalisation is None:
@@ -192,8 +197,8 @@ class ChunkPolicy:
             if a key is missing, has another shape than (N, history, size), or holds NaN or infinity.
         """
         count = len(noise)
-        inputs = self.inputs(observation, count, instructions)
-        drawn = self._draw(noise, samples)
+        inputs = moved(self.inputs(observation, count, instructions), self.device)
+        drawn = self._draw(noise, samples).to(self.device)
         with torch.inference_mode():
             parts = [
                 self._infer(
@@ -327,11 +332,17 @@ class ChunkPolicy:
                 )
         return other
 
+    def with_network(self, network: ChunkNetwork) -> Self:
+        """The same policy with the weights of another network, which it shares."""
+        other = copy.copy(self)
+        other._network = network
+        return other
+
     def save(self, folder: Path) -> None:
         """Write weights, configuration, statistics, task, layout and recipe; replaces a checkpoint at once."""
         checkpoint.write(
             Path(folder),
-            {name: tensor.contiguous() for name, tensor in self.network.state_dict().items()},
+            {name: tensor.cpu().contiguous() for name, tensor in self.network.state_dict().items()},
             {
                 "policy": type(self).__name__,
                 "config": self.config,
@@ -350,8 +361,8 @@ class ChunkPolicy:
     ) -> Self:
         """Policy from a checkpoint.
 
-        A CheckpointError is raised if it is missing or damaged, holds another kind of policy, or belongs to another
-        task or observation layout.
+        A CheckpointError is raised if it is missing or damaged, its weights are not finite, or it holds another kind
+        of policy or one for another task or observation layout.
 
         Parameters
         ----------
@@ -366,9 +377,7 @@ class ChunkPolicy:
         needed = ("policy", "config", "task", "layout", "action_size", "image_sizes", "statistics", "recipe")
         tensors, record = checkpoint.read(folder, needed)
         if record["policy"] != cls.__name__:
-            raise CheckpointError(
-                f"{folder} holds a {record['policy']}, not a {cls.__name__}; choose another policy=..."
-            )
+            raise CheckpointError(f"{folder} holds a {record['policy']}, not {cls.__name__}; choose another policy=...")
         if task is not None and record["task"] != task:
             raise CheckpointError(
                 f"the policy in {folder} was trained on task {record['task']!r}, not {task!r}; train one for {task!r}"
@@ -387,6 +396,11 @@ class ChunkPolicy:
             policy.network.load_state_dict(tensors)
         except (TypeError, ValueError, RuntimeError) as error:
             raise CheckpointError(f"the policy in {folder} is damaged: {' '.join(str(error).split())}") from None
+        broken = [name for name, tensor in policy.network.state_dict().items() if not torch.isfinite(tensor).all()]
+        if broken:
+            raise CheckpointError(
+                f"the policy in {folder} has NaN or infinity in its weights {broken[0]}; train it again"
+            )
         policy.recipe = record["recipe"]
         return policy
 
@@ -394,6 +408,11 @@ class ChunkPolicy:
 def channels_first(images: Array) -> torch.Tensor:
     """Images (n, height, width, 3) uint8 -> (n, 3, height, width)."""
     return torch.from_numpy(np.ascontiguousarray(np.moveaxis(np.asarray(images, dtype=np.uint8), -1, 1)))
+
+
+def moved(inputs: Inputs, device: torch.device) -> Inputs:
+    """The same inputs on a device."""
+    return {key: seen.to(device) for key, seen in inputs.items()}
 
 
 def padded(rows: torch.Tensor) -> torch.Tensor:

@@ -57,6 +57,12 @@ class Normalisation:
         action: Array = (self.centre + self.half_range * np.clip(normalised, -1.0, 1.0)).astype(np.float32)
         return action
 
+    def demonstrated_action(self, normalised: Array) -> Array:
+        """The inverse of :meth:`action` for what was demonstrated, which may lie out of the range of the statistics."""
+        moved = np.where(self.half_range > 0, self.half_range, 1.0)
+        action: Array = (self.centre + moved * normalised).astype(np.float32)
+        return action
+
     def record(self, layout: Mapping[str, int]) -> Record:
         """Plain data, observations by key."""
         stops = np.cumsum(list(layout.values()))[:-1]

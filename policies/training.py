@@ -1,11 +1,16 @@
-"""Training of a chunk policy on demonstrations: deterministic for a seed, and resumable to the last bit."""
+"""Training of a chunk policy on demonstrations: deterministic for a seed, and resumable to the last bit.
+
+Everything is drawn from one generator on the CPU and moved from there, so another device changes rounding only.  To the
+last bit holds on the CPU; on CUDA as far as its kernels repeat themselves.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import copy
-import dataclasses
 import json
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -14,7 +19,7 @@ import torch
 
 from workbench.errors import CheckpointError, ConfigError, UnknownNameError
 from workbench.policies import checkpoint
-from workbench.policies.chunk_policy import ChunkPolicy
+from workbench.policies.chunk_policy import ChunkPolicy, moved
 from workbench.policies.demonstrations import (
     Windows,
     check_demonstrations,
@@ -24,40 +29,26 @@ from workbench.policies.demonstrations import (
     vectors_of,
     windows_of,
 )
+from workbench.policies.devices import autocast, check_precision, device_of, full_precision
 from workbench.policies.networks import ChunkNetwork, Inputs
 from workbench.policies.normalisation import Normalisation
 from workbench.policies.process import Process
+from workbench.policies.training_curve import (
+    TrainingCurve,
+    check_groups,
+    errors_by_group,
+    relative_to,
+    spread_by_group,
+    spread_windows,
+    warning_of,
+)
 from workbench.types import Demonstration, Record
 
-ACTION_GROUPS: Mapping[str, slice] = {"position": slice(0, 3), "rotation": slice(3, 6), "gripper": slice(6, 7)}
-"""Parts of an operational-space pose action of size 7, whose errors are told apart."""
-VALIDATION_WINDOWS = 1024
-"""Held-out windows that are looked at, spread evenly; more cost time and change little."""
 POINTS = 20
 """Points of the curve."""
 STATE = "training.safetensors"
-
-
-@dataclasses.dataclass
-class TrainingCurve:
-    """How a training went.
-
-    Attributes
-    ----------
-    iteration, training, validation : iterations done; mean loss of the process since the point before; and that of the
-        averaged weights on the held-out demonstrations, with the same noise every time.
-    error : part of the action -> mean absolute error, in action units, of chunks drawn for held-out windows.
-    parameters : how many the network has.
-    demonstrations, held_out : how many were trained on and held out.
-    """
-
-    iteration: list[int]
-    training: list[float]
-    validation: list[float]
-    error: dict[str, float]
-    parameters: int
-    demonstrations: int
-    held_out: int
+Evaluate = Callable[[ChunkPolicy], Record]
+"""Rolls a policy in simulation and tells ``episodes`` and ``successes``; the policy must come back as it was."""
 
 
 def train(
@@ -65,6 +56,7 @@ def train(
     demonstrations: Sequence[Demonstration],
     *,
     task: str,
+    groups: Mapping[str, tuple[int, int]] | None = None,
     iterations: int = 2500,
     batch: int = 256,
     learning_rate: float = 1e-3,
@@ -74,23 +66,33 @@ def train(
     ema_decay: float = 0.995,
     held_out: float = 0.1,
     seed: int = 0,
+    device: str = "auto",
+    precision: str = "float32",
+    evaluate: Evaluate | None = None,
+    evaluate_every: int = 0,
     folder: Path | None = None,
     save_every: int = 500,
     progress: Callable[[int, float], None] | None = None,
 ) -> TrainingCurve:
     """Train a policy in place; one that has weights already is fine-tuned from them, with its own statistics.
 
-    A ConfigError is raised if a number or a demonstration is impossible, or ``folder`` holds the state of another
-    training.
+    What the policy is given in the end is the last average of the weights, whatever the evaluations on the way said:
+    the best of several measured success rates is the luckiest too, so the checkpoint would look better than it is.
+
+    A ConfigError is raised if a number or a demonstration is impossible, the device or precision is not to be had,
+    the loss is no longer finite, or ``folder`` holds the state of another training.
 
     Parameters
     ----------
     policy
-        is given the averaged weights in the end.
+        is given the averaged weights in the end, on the CPU.
     demonstrations
         at least two; of one task.
     task
         name of their task.
+    groups
+        parts of an action whose errors are told apart, name -> first column and one past the last; None for one group
+        of all.
     iterations, batch, learning_rate, weight_decay
         steps of AdamW (Loshchilov and Hutter, ICLR 2019), windows in each, the highest rate, and the decay.
     warmup
@@ -103,6 +105,13 @@ def train(
         part of the demonstrations that only the validation sees.
     seed
         decides the first weights, what is held out, the batches and their noise.
+    device
+        ``cpu``, ``cuda``, or ``auto`` for CUDA where there is any.
+    precision
+        ``float32``, or ``bfloat16`` for products in that precision (weights, moments and average stay in float32).
+    evaluate, evaluate_every
+        what rolls the averaged weights in simulation, and after how many iterations each time, and at the end; 0 for
+        never.  It changes nothing about the training.
     folder, save_every
         where the state is kept, every so many iterations; a training that was interrupted goes on from there and ends
         bit for bit as if it had not been.
@@ -119,45 +128,100 @@ def train(
         "ema_decay": ema_decay,
         "held_out": held_out,
         "seed": seed,
+        "evaluate_every": evaluate_every,
     }
     check_recipe(recipe, save_every)
+    if evaluate_every and evaluate is None:
+        raise ConfigError(f"evaluate_every={evaluate_every} needs something to evaluate with; set it to 0")
+    place = device_of(device)
+    check_precision(precision, place)
     check_demonstrations(demonstrations)
     training, validation = split(demonstrations, held_out, seed)
     equip(policy, training, task, seed)
+    recipe["precision"] = precision
+    recipe["groups"] = check_groups(groups, demonstrations[0].actions.shape[1])
     recipe["demonstrations"] = len(demonstrations)
     recipe["windows"] = sum(len(each.actions) for each in demonstrations)
     recipe["data"] = digest_of(policy, demonstrations)
-    state = TrainingState(policy, recipe)
+    state = TrainingState(policy, recipe, place)
     path = None if folder is None else Path(folder) / STATE
     if path is not None and path.exists():
         state.load(path)
-    state.run(windows_of(policy, training), windows_of(policy, validation), path, save_every, progress)
+    windows = windows_of(policy, training)
+    with full_precision(place):
+        state.run(windows, windows_of(policy, validation), path, save_every, progress, evaluate)
     policy.network.load_state_dict(state.average.state_dict())
-    policy.recipe = recipe
-    curve = np.array(state.curve).reshape(-1, 3)
+    policy.recipe = {**recipe, "device": place.type}
+    spread = spread_by_group(policy, windows, recipe["groups"])
+    relative = {name: [relative_to(spread[name], point["error"][name]) for point in state.points] for name in spread}
     return TrainingCurve(
-        iteration=[int(number) for number in curve[:, 0]],
-        training=curve[:, 1].tolist(),
-        validation=curve[:, 2].tolist(),
-        error=errors_by_part(policy, windows_of(policy, validation)),
+        iteration=[point["iteration"] for point in state.points],
+        training=[point["training"] for point in state.points],
+        validation=[point["validation"] for point in state.points],
+        learning_rate=[point["learning_rate"] for point in state.points],
+        error={name: [point["error"][name] for point in state.points] for name in spread},
+        relative_error=relative,
+        evaluations=state.evaluations,
+        warning=warning_of({name: values[-1] for name, values in relative.items()}),
         parameters=sum(parameter.numel() for parameter in policy.network.parameters()),
         demonstrations=len(training),
         held_out=len(validation),
+        device=place.type,
+        precision=precision,
+        seconds=state.clock.record(),
     )
 
 
-class TrainingState:
-    """Everything that decides the rest of a training: weights, their average, moments, step and random state."""
+class Clock:
+    """Seconds that a training has taken, those before an interruption included.
 
-    def __init__(self, policy: ChunkPolicy, recipe: Record) -> None:
-        self.recipe, self.process = recipe, policy.process
-        self.network: ChunkNetwork = copy.deepcopy(policy.network).train()
-        self.average: ChunkNetwork = copy.deepcopy(policy.network)
+    Attributes
+    ----------
+    wall_s, cpu_s : of iterations, validation and saving; CPU seconds are those of this process, all threads.
+    evaluation_s : wall seconds of the evaluations in simulation, which are in neither.
+    """
+
+    def __init__(self, wall_s: float = 0.0, cpu_s: float = 0.0, evaluation_s: float = 0.0) -> None:
+        self.wall_s, self.cpu_s, self.evaluation_s = wall_s, cpu_s, evaluation_s
+        self._since = time.perf_counter(), time.process_time()
+
+    def lap(self, evaluating: bool = False) -> None:
+        """Count the time since the last lap."""
+        now = time.perf_counter(), time.process_time()
+        if evaluating:
+            self.evaluation_s += now[0] - self._since[0]
+        else:
+            self.wall_s += now[0] - self._since[0]
+            self.cpu_s += now[1] - self._since[1]
+        self._since = now
+
+    def record(self) -> Record:
+        """As the constructor takes them."""
+        return {"wall_s": self.wall_s, "cpu_s": self.cpu_s, "evaluation_s": self.evaluation_s}
+
+
+class TrainingState:
+    """Everything that decides the rest of a training: weights, their average, moments, step and random state.
+
+    Parameters
+    ----------
+    policy : whose network is the first; it is not changed.
+    recipe : what :func:`train` was asked for.
+    device : where it computes; a saved state can go on on another one.
+    """
+
+    def __init__(self, policy: ChunkPolicy, recipe: Record, device: torch.device | None = None) -> None:
+        self.policy, self.recipe, self.process = policy, recipe, policy.process
+        self.device = device or torch.device("cpu")
+        self.network: ChunkNetwork = copy.deepcopy(policy.network).to(self.device).train()
+        self.average: ChunkNetwork = copy.deepcopy(policy.network).to(self.device)
         self.random = torch.Generator().manual_seed(recipe["seed"])
         self.step = 0
         self.loss_sum = 0.0
         self.loss_count = 0
-        self.curve: list[tuple[float, float, float]] = []
+        self.points: list[Record] = []
+        self.evaluations: list[Record] = []
+        self.clock = Clock()
         self.optimiser = torch.optim.AdamW(
             self.network.parameters(), lr=recipe["learning_rate"], weight_decay=recipe["weight_decay"], fused=True
         )
@@ -169,21 +233,26 @@ class TrainingState:
         path: Path | None,
         save_every: int,
         progress: Callable[[int, float], None] | None,
+        evaluate: Evaluate | None,
     ) -> None:
         """Iterate to the end, saving on the way."""
         iterations: int = self.recipe["iterations"]
+        every: int = self.recipe["evaluate_every"]
         point = math.ceil(iterations / POINTS)
         while self.step < iterations:
             loss = self.iterate(training)
-            self.loss_sum, self.loss_count = self.loss_sum + loss, self.loss_count + 1
-            if self.step % point == 0 or self.step == iterations:
-                mean = self.loss_sum / self.loss_count
-                self.curve.append((self.step, mean, validation_loss(self.process, self.average, validation)))
-                self.loss_sum, self.loss_count = 0.0, 0
-            if path is not None and (self.step % save_every == 0 or self.step == iterations):
+            self.count(loss)
+            last = self.step == iterations
+            if self.step % point == 0 or last:
+                self.add_point(validation)
+            due = every > 0 and (self.step % every == 0 or last)
+            if due and evaluate is not None:
+                self.add_evaluation(evaluate)
+            if path is not None and (self.step % save_every == 0 or due or last):
                 self.save(path)
             if progress is not None:
                 progress(self.step, loss)
+        self.clock.lap()
 
     def iterate(self, windows: Windows) -> float:
         """One step of gradient descent; returns the loss."""
@@ -191,7 +260,8 @@ class TrainingState:
         inputs, chunk = windows.batch(torch.randint(len(windows), (size,), generator=self.random))
         noise = torch.randn((size, 1, *chunk.shape[1:]), generator=self.random)
         level = torch.rand((size, 1), generator=self.random)
-        loss = loss_of(self.process, self.network, inputs, chunk, noise, level)
+        with self.autocast():
+            loss = self.loss(self.network, inputs, chunk, noise, level)
         self.optimiser.zero_grad()
         torch.autograd.backward([loss])
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe["clip_norm"])
@@ -201,6 +271,55 @@ class TrainingState:
         self.update_average()
         return float(loss.detach())
 
+    def autocast(self) -> contextlib.AbstractContextManager[object]:
+        """The precision in which the loss is computed."""
+        return autocast(self.recipe["precision"], self.device)
+
+    def loss(
+        self, network: ChunkNetwork, inputs: Inputs, chunk: torch.Tensor, noise: torch.Tensor, level: torch.Tensor
+    ) -> torch.Tensor:
+        """:func:`loss_of`, on the device."""
+        drawn = (values.to(self.device) for values in (chunk, noise, level))
+        return loss_of(self.process, network, moved(inputs, self.device), *drawn)
+
+    def count(self, loss: float) -> None:
+        """Add a loss to the mean that the next point tells; refuse one from which nothing comes back."""
+        if not math.isfinite(loss):
+            raise ConfigError(
+                f"the loss is {loss} after iteration {self.step}: the training has diverged; lower learning_rate="
+                f"{self.recipe['learning_rate']} or clip_norm={self.recipe['clip_norm']}"
+            )
+        self.loss_sum, self.loss_count = self.loss_sum + loss, self.loss_count + 1
+
+    def add_point(self, validation: Windows) -> None:
+        """Add a point to the curve: losses, learning rate and the error of each group of the action."""
+        self.points.append(
+            {
+                "iteration": self.step,
+                "training": self.loss_sum / self.loss_count,
+                "validation": self.validation_loss(validation),
+                "learning_rate": learning_rate_at(self.step - 1, self.recipe),
+                "error": errors_by_group(self.policy.with_network(self.average), validation, self.recipe["groups"]),
+            }
+        )
+        self.loss_sum, self.loss_count = 0.0, 0
+
+    def validation_loss(self, windows: Windows) -> float:
+        """Training loss of the average on spread windows, with the same noise and levels every time."""
+        inputs, chunk = windows.batch(spread_windows(windows))
+        random = torch.Generator().manual_seed(0)
+        noise = torch.randn((len(chunk), 1, *chunk.shape[1:]), generator=random)
+        level = torch.rand((len(chunk), 1), generator=random)
+        with torch.inference_mode():
+            return float(self.loss(self.average, inputs, chunk, noise, level))
+
+    def add_evaluation(self, evaluate: Evaluate) -> None:
+        """Have the averaged weights rolled; the policy handed out has a copy, so that nothing can be changed by it."""
+        self.clock.lap()
+        found = evaluate(self.policy.with_network(copy.deepcopy(self.average)))
+        self.evaluations.append({"iteration": self.step, **found})
+        self.clock.lap(evaluating=True)
+
     def update_average(self) -> None:
         """Exponential moving average whose memory grows with the step, so that it forgets the first weights."""
         decay = min(self.recipe["ema_decay"], self.step / (self.step + 10))
@@ -209,7 +328,7 @@ class TrainingState:
                 average.lerp_(latest, 1 - decay)
 
     def save(self, path: Path) -> None:
-        """Write everything to one file, at once."""
+        """Write everything to one file, at once; it says nothing of the device."""
         from safetensors.torch import save
 
         tensors = {"random": self.random.get_state()}
@@ -220,15 +339,19 @@ class TrainingState:
             tensors[f"second/{name}"] = moments["exp_avg_sq"]
         for name, parameter in self.average.named_parameters():
             tensors[f"average/{name}"] = parameter.detach()
+        self.clock.lap()
         progress = {
             "step": self.step,
             "loss_sum": self.loss_sum,
             "loss_count": self.loss_count,
-            "curve": self.curve,
+            "points": self.points,
+            "evaluations": self.evaluations,
+            "seconds": self.clock.record(),
             "recipe": self.recipe,
         }
+        data = save({name: tensor.cpu() for name, tensor in tensors.items()}, {"progress": json.dumps(progress)})
         path.parent.mkdir(parents=True, exist_ok=True)
-        checkpoint.replace(path, save(tensors, metadata={"progress": json.dumps(progress)}))
+        checkpoint.replace(path, data)
 
     def load(self, path: Path) -> None:
         """Take up a saved state of the same training."""
@@ -247,8 +370,9 @@ class TrainingState:
                 f"{path} is the state of a training with other {', '.join(differing)}; "
                 "remove it to train from the beginning, or ask for what it was begun with"
             )
-        self.step, self.curve = progress["step"], [tuple(point) for point in progress["curve"]]
+        self.step, self.points, self.evaluations = progress["step"], progress["points"], progress["evaluations"]
         self.loss_sum, self.loss_count = progress["loss_sum"], progress["loss_count"]
+        self.clock = Clock(**progress["seconds"])
         self.random.set_state(tensors["random"])
         self._take(tensors)
 
@@ -257,9 +381,9 @@ class TrainingState:
             for name, parameter in self.network.named_parameters():
                 parameter.copy_(tensors[f"weights/{name}"])
                 self.optimiser.state[parameter] = {
-                    "step": torch.tensor(float(self.step)),
-                    "exp_avg": tensors[f"first/{name}"],
-                    "exp_avg_sq": tensors[f"second/{name}"],
+                    "step": torch.tensor(float(self.step), device=self.device),
+                    "exp_avg": tensors[f"first/{name}"].to(self.device),
+                    "exp_avg_sq": tensors[f"second/{name}"].to(self.device),
                 }
             for name, parameter in self.average.named_parameters():
                 parameter.copy_(tensors[f"average/{name}"])
@@ -285,34 +409,6 @@ def loss_of(
     tokens = network.encode(inputs)
     wanted = chunk[:, None].expand_as(noise)
     return process.loss(lambda noisy, at: network(noisy, at, tokens), wanted, noise, level).mean()
-
-
-def validation_loss(process: Process, network: ChunkNetwork, windows: Windows) -> float:
-    """Training loss on spread windows, with the same noise and levels every time."""
-    inputs, chunk = windows.batch(spread(windows))
-    random = torch.Generator().manual_seed(0)
-    noise = torch.randn((len(chunk), 1, *chunk.shape[1:]), generator=random)
-    level = torch.rand((len(chunk), 1), generator=random)
-    with torch.inference_mode():
-        return float(loss_of(process, network, inputs, chunk, noise, level))
-
-
-def errors_by_part(policy: ChunkPolicy, windows: Windows) -> dict[str, float]:
-    """Mean absolute error, in action units, of one chunk drawn for each of spread windows."""
-    inputs, chunk = windows.batch(spread(windows))
-    noise = torch.randn((len(chunk), 1, *chunk.shape[1:]), generator=torch.Generator().manual_seed(0))
-    with torch.inference_mode():
-        drawn = policy.sample(policy.network.encode(inputs), noise)[:, 0]
-    physical = policy.normalisation.physical_action
-    error = np.abs(physical(drawn.numpy()) - physical(chunk.numpy()))
-    parts = ACTION_GROUPS if chunk.shape[-1] == ACTION_GROUPS["gripper"].stop else {"action": slice(None)}
-    return {name: float(error[..., part].mean()) for name, part in parts.items()}
-
-
-def spread(windows: Windows) -> torch.Tensor:
-    """Indices of at most :data:`VALIDATION_WINDOWS` windows, evenly spread."""
-    count = min(len(windows), VALIDATION_WINDOWS)
-    return torch.arange(count) * len(windows) // count
 
 
 def equip(policy: ChunkPolicy, demonstrations: Sequence[Demonstration], task: str, seed: int) -> None:
@@ -350,7 +446,7 @@ def image_sizes_of(policy: ChunkPolicy, demonstration: Demonstration) -> dict[st
 def check_recipe(recipe: Record, save_every: int) -> None:
     """Refuse impossible numbers."""
     for name, value in {**recipe, "save_every": save_every}.items():
-        whole = name in ("iterations", "batch", "warmup", "seed", "save_every")
+        whole = name in ("iterations", "batch", "warmup", "seed", "evaluate_every", "save_every")
         lowest = 1 if name in ("iterations", "batch", "save_every") else 0
         kind = int if whole else (int, float)
         if isinstance(value, bool) or not isinstance(value, kind) or not math.isfinite(value) or value < lowest:

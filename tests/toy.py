@@ -31,6 +31,7 @@ class ToyTask:
     observation_sizes: Mapping[str, int] = dataclasses.field(default_factory=lambda: {"place": 1})
     trails: tuple[str, ...] = ()
     commands_pose: bool = False
+    action_groups: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=lambda: {"place": (0, 1)})
     roles: Mapping[str, str] = dataclasses.field(default_factory=lambda: {"success": "success"})
 
     def plan(self, observation: Observation) -> Sequence[Keyframe]:

@@ -27,6 +27,7 @@ class Line:
     x, y : the points; a point that is None or not finite breaks the line.
     quiet : drawn grey and dashed, for baselines.
     marked : whether every point has a marker.
+    bounds : interval (low, high) of each point, drawn as a whisker; empty for none.
     dots : points (x, y) drawn large, such as alarms.
     """
 
@@ -35,12 +36,13 @@ class Line:
     y: Sequence[float | None]
     quiet: bool = False
     marked: bool = False
+    bounds: Sequence[tuple[float, float]] = ()
     dots: Sequence[tuple[float, float]] = ()
 
 
 @dataclasses.dataclass(frozen=True)
 class Axes:
-    """A drawing area and the data ranges that it spans."""
+    """A drawing area and the data ranges that it spans; ``log`` spaces y by its logarithm."""
 
     x: tuple[float, float]
     y: tuple[float, float]
@@ -48,11 +50,13 @@ class Axes:
     y_label: str
     top: int = TOP
     height: int = HEIGHT
+    log: bool = False
 
     def at(self, x: float, y: float) -> tuple[float, float]:
         """Position of a data point in the drawing."""
         across = (x - self.x[0]) / (self.x[1] - self.x[0])
-        up = (y - self.y[0]) / (self.y[1] - self.y[0])
+        low, high, y = (math.log(value) if self.log else value for value in (*self.y, y))
+        up = (y - low) / (high - low)
         return LEFT + across * (WIDTH - LEFT - RIGHT), self.height - BOTTOM - up * (self.height - self.top - BOTTOM)
 
 
@@ -66,17 +70,20 @@ def line_chart(
     y_range: tuple[float, float] | None = None,
     level: tuple[float, str] | None = None,
     events: Mapping[str, float] | None = None,
+    log: bool = False,
 ) -> Markup:
     """Lines over a common axis.
 
     ``label`` says in words what is seen, for those who cannot; ``level`` is a horizontal line with a name; ``events``
-    are upright lines with names.
+    are upright lines with names; ``log`` spaces y by its logarithm, for positive numbers over several powers of ten.
     """
     points = [point for line in lines for point in _points(line)]
     xs = [x for x, _ in points] + list(x_ticks or ()) + list((events or {}).values())
     ys = [y for _, y in points] + ([level[0]] if level else [])
+    ys += [bound for line in lines for bounds in line.bounds for bound in bounds]
     head = ROW * len(events or {})
-    axes = Axes(_range(xs), y_range or _range(ys, 0.06), x_label, y_label, TOP + head, HEIGHT + head)
+    margin = 0.0 if log else 0.06
+    axes = Axes(_range(xs), y_range or _range(ys, margin), x_label, y_label, TOP + head, HEIGHT + head, log)
     parts = [_frame(axes, x_ticks)]
     parts += [_event(axes, number, name, x) for number, (name, x) in enumerate((events or {}).items())]
     parts += [_line(axes, line, number) for number, line in enumerate(lines)]
@@ -146,10 +153,17 @@ def ticks(low: float, high: float, about: int = 5) -> list[float]:
     return [number * step for number in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
+def log_ticks(low: float, high: float) -> list[float]:
+    """Round numbers between two positive bounds: powers of ten, with their double and fivefold where those are few."""
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    factors = (1, 2, 5) if math.log10(high / low) < 2.5 else (1,)
+    return [factor * 10.0**power for power in powers for factor in factors if low <= factor * 10.0**power <= high]
+
+
 def _frame(axes: Axes, x_ticks: Sequence[float] | None) -> Markup:
     base = axes.height - BOTTOM
     parts = []
-    for value in ticks(*axes.y):
+    for value in log_ticks(*axes.y) if axes.log else ticks(*axes.y):
         y = axes.at(axes.x[0], value)[1]
         parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
         parts.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{_short(value)}</text>')
@@ -199,9 +213,16 @@ def _line(axes: Axes, line: Line, number: int) -> Markup:
         runs[-1].append("{:.1f},{:.1f}".format(*axes.at(x, min(max(y, axes.y[0]), axes.y[1]))))
     parts = [f'<polyline class="line {style}" points="{" ".join(run)}"/>' for run in runs if len(run) > 1]
     sign = MARKERS[number % len(MARKERS)]
+    parts += [_whisker(axes, x, bounds) for x, bounds in zip(line.x, line.bounds, strict=False)]
     parts += [_mark(axes, x, y, sign, style, 10) for x, y in (_points(line) if line.marked else [])]
     parts += [_mark(axes, x, y, "◆", style, 17) for x, y in line.dots]
     return Markup("".join(parts))
+
+
+def _whisker(axes: Axes, x: float, bounds: tuple[float, float]) -> str:
+    (across, low), (_, high) = axes.at(x, bounds[0]), axes.at(x, bounds[1])
+    ends = "".join(f"M{across - 3:.1f} {y:.1f}h6" for y in (low, high))
+    return f'<path class="whisker" d="M{across:.1f} {low:.1f}V{high:.1f}{ends}"/>'
 
 
 def _mark(axes: Axes, x: float, y: float, sign: str, style: str, size: int) -> str:

@@ -12,7 +12,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,13 +24,15 @@ if TYPE_CHECKING:
     from markupsafe import Markup
     from rich.console import RenderableType
 
-SECTIONS = ("policy", "perturbed", "modes", "tolerance", "joint", "labels", "monitors", "strategies")
+SECTIONS = ("training", "policy", "perturbed", "modes", "tolerance", "joint", "labels", "monitors", "strategies")
 BASELINES = ("elapsed", "always")
 """Scores that look at no policy output; what a real score has to beat."""
 CONSTANT = "always"
 """The baseline whose AUROC is one half by construction, and whose alarms are the most that can come in time."""
 REFERENCES = ("continue", "placebo", "expert")
 """Strategies that the others are held against: nothing, luck, and what knowing the true state would reach."""
+STEEP = 10.0
+"""Ratio of the largest to the smallest loss from which they are drawn by their logarithm."""
 DASH = "–"  # noqa: RUF001 (an en dash stands between the bounds of an interval)
 NONE = "—"
 
@@ -68,7 +70,7 @@ def write_report(path: Path, metrics: Record, *, title: str, curves: Record) -> 
         "title": title,
         "headlines": headlines(metrics),
         "policy": policy_row(metrics),
-        "training": metrics.get("policy", {}).get("training"),
+        "training": training_row(metrics),
         "zoo": metrics.get("policy", {}).get("zoo"),
         "faults": fault_rows(metrics),
         "tolerances": tolerance_rows(metrics),
@@ -99,6 +101,7 @@ def write_report(path: Path, metrics: Record, *, title: str, curves: Record) -> 
 def terminal_tables(metrics: Record, only: Sequence[str] = SECTIONS) -> list[RenderableType]:
     """The same rows for the terminal; ``only`` names the sections that are wanted, and missing ones are left out."""
     makers = {
+        "training": _training_line,
         "policy": _policy_line,
         "perturbed": _fault_table,
         "tolerance": _tolerance_table,
@@ -145,6 +148,41 @@ def policy_row(metrics: Record) -> Record | None:
     """Nominal success with its interval."""
     nominal = metrics.get("policy", {}).get("nominal")
     return _rate_row(nominal["successes"], nominal["episodes"]) if nominal and nominal["episodes"] else None
+
+
+def training_row(metrics: Record) -> Record | None:
+    """What a training was, and where it ended; None if there was none here."""
+    training = metrics.get("policy", {}).get("training")
+    if not training or not training["iteration"]:
+        return None
+    evaluated = training.get("evaluations") or []
+    last = _rate_row(evaluated[-1]["successes"], evaluated[-1]["episodes"]) if evaluated else None
+    spent = training.get("seconds")
+    return {
+        "iterations": str(training["iteration"][-1]),
+        "demonstrations": training.get("demonstrations"),
+        "held_out": training.get("held_out"),
+        "parameters": f"{training['parameters']:,}" if "parameters" in training else None,
+        "losses": (number(training["training"][-1], 3), number(training["validation"][-1], 3)),
+        "groups": group_rows(training),
+        "evaluation": last,
+        "evaluated_episodes": str(evaluated[-1]["episodes"]) if evaluated else "",
+        "warning": training.get("warning", ""),
+        "device": f"{training['device']}, {training['precision']}" if "device" in training else None,
+        "seconds": {name: seconds(spent[f"{name}_s"]) for name in ("wall", "cpu", "evaluation")} if spent else None,
+    }
+
+
+def group_rows(training: Record) -> list[Record]:
+    """Final error of each group of the action."""
+    return [
+        {
+            "name": name,
+            "error": f"{values[-1]:.3g}",
+            "relative": percent(training["relative_error"][name][-1]),
+        }
+        for name, values in training.get("error", {}).items()
+    ]
 
 
 def fault_rows(metrics: Record) -> list[Record]:
@@ -474,7 +512,7 @@ def _figures(metrics: Record, curves: Record) -> dict[str, Markup]:
     figures: dict[str, Markup] = {}
     training = metrics.get("policy", {}).get("training")
     if training and len(training["iteration"]) > 1:
-        figures["training"] = _training_figure(training)
+        figures |= _training_figures(training)
     for row in fault_rows(metrics):
         words = f"{row['name']}: success {row['percent']}, 95 % interval {row['interval']}"
         figures[f"fault {row['name']}"] = charts.interval_bar(row["share"], row["bounds"], words)
@@ -492,14 +530,71 @@ def _figures(metrics: Record, curves: Record) -> dict[str, Markup]:
     return figures
 
 
-def _training_figure(training: Record) -> Markup:
+def _training_figures(training: Record) -> dict[str, Markup]:
+    """Small multiples over iterations, for those whose numbers are there."""
+    figures = {"training": _loss_figure(training)}
+    if training.get("learning_rate"):
+        figures["learning rate"] = _learning_rate_figure(training)
+    if any(value is not None for values in training.get("relative_error", {}).values() for value in values):
+        figures["groups"] = _group_figure(training)
+    if training.get("evaluations"):
+        figures["evaluations"] = _evaluation_figure(training)
+    return figures
+
+
+def _over_iterations(training: Record, lines: Sequence[charts.Line], **rest: Any) -> Markup:
+    """Lines over the iterations from the first on, so that all figures of a training have one axis."""
+    return charts.line_chart(
+        lines, x_label="iteration", x_ticks=charts.ticks(0, training["iteration"][-1]), **rest
+    )  # fmt: skip
+
+
+def _loss_figure(training: Record) -> Markup:
     lines = [
         charts.Line("held out", training["iteration"], training["validation"]),
         charts.Line("trained on", training["iteration"], training["training"], quiet=True),
     ]
     words = f"Loss over {training['iteration'][-1]} iterations; held out it ends at {training['validation'][-1]:.3g}"
-    top = 1.05 * max(*training["training"], *training["validation"])
-    return charts.line_chart(lines, label=words, x_label="iteration", y_label="loss", y_range=(0.0, top))
+    losses = [*training["training"], *training["validation"]]
+    steep = min(losses) > 0 and max(losses) > STEEP * min(losses)
+    bounds = (0.9 * min(losses), 1.1 * max(losses)) if steep else (0.0, 1.05 * max(losses))
+    return _over_iterations(training, lines, label=words, y_label="loss", y_range=bounds, log=steep)
+
+
+def _learning_rate_figure(training: Record) -> Markup:
+    rates = [1000 * rate for rate in training["learning_rate"]]
+    words = f"Learning rate over iterations; the highest is {max(rates):.3g} thousandths"
+    lines = [charts.Line("learning rate, in thousandths", training["iteration"], rates)]
+    return _over_iterations(training, lines, label=words, y_label="thousandths", y_range=(0.0, 1.05 * max(rates)))
+
+
+def _group_figure(training: Record) -> Markup:
+    moving = {name: row for name, row in training["relative_error"].items() if any(value is not None for value in row)}
+    top = max(value for row in moving.values() for value in row if value is not None)
+    words = "; ".join(f"{name} {percent(row[-1])}" for name, row in moving.items())
+    return _over_iterations(
+        training,
+        [charts.Line(name, training["iteration"], row) for name, row in moving.items()],
+        label=f"Error of each group of the action relative to its spread; in the end {words}",
+        y_label="error / spread",
+        y_range=(0.0, 1.05 * max(1.0, top)),
+        level=(1.0, "constant answer"),
+    )
+
+
+def _evaluation_figure(training: Record) -> Markup:
+    rows = [(each["iteration"], each["successes"], each["episodes"]) for each in training["evaluations"]]
+    line = charts.Line(
+        "success in simulation",
+        [iteration for iteration, _, _ in rows],
+        [successes / episodes for _, successes, episodes in rows],
+        marked=True,
+        bounds=[wilson(successes, episodes) for _, successes, episodes in rows],
+    )
+    words = ", ".join(f"{count(successes, episodes)} after {iteration}" for iteration, successes, episodes in rows)
+    return _over_iterations(
+        training, [line], label=f"Success in simulation: {words} iterations", y_label="success", y_range=(-0.03, 1.03)
+    )
 
 
 def _auroc_lines(metrics: Record) -> dict[str, list[float | None]]:
@@ -581,6 +676,21 @@ def table(title: str, columns: str, rows: Sequence[Sequence[str]]) -> Renderable
         # Text, because a plain string is markup to rich, and a name may hold brackets.
         table.add_row(*(Text(cell, style="bold red" if cell.endswith("▲") else "") for cell in row))
     return table if rows else None
+
+
+def _training_line(metrics: Record) -> RenderableType | None:
+    row = training_row(metrics)
+    if not row:
+        return None
+    groups = ", ".join(f"{group['name']} {group['error']} ({group['relative']})" for group in row["groups"])
+    parts = [
+        f"training: {row['iterations']} iterations, loss {row['losses'][0]}, held out {row['losses'][1]}",
+        f"error (of a constant answer's): {groups}" if groups else "",
+        f"success {row['evaluation']['of']}" if row["evaluation"] else "",
+        f"{row['seconds']['wall']} ({row['seconds']['cpu']} of CPU)" if row["seconds"] else "",
+    ]
+    line = "; ".join(part for part in parts if part)
+    return f"{line}\nwarning: {row['warning']}" if row["warning"] else line
 
 
 def _policy_line(metrics: Record) -> RenderableType | None:

@@ -217,6 +217,14 @@ class Task(Protocol):
         ...
 
     @property
+    def action_groups(self) -> Mapping[str, tuple[int, int]]:
+        """What kinds of numbers an action is made of, name -> first column and one past the last; together all.
+
+        Their errors are told apart, since a mean over all of them hides the one that fails.
+        """
+        ...
+
+    @property
     def cameras(self) -> object | None:
         """Settings of its cameras; None if it takes no images."""
         ...

@@ -68,6 +68,7 @@ class PushT(SceneTask):
     deadline = 300
     control_hz = 10.0
     action_size = 2
+    action_groups: Mapping[str, tuple[int, int]] = {"position": (0, 2)}
     gripper = False
     observation_sizes: Mapping[str, int] = {"pusher_pos": 2, "block_pos": 2, "block_yaw": 2}
 

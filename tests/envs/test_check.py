@@ -69,10 +69,16 @@ def plan_with(number, **changes):
     return {"plan": plan}
 
 
+def with_other_groups(self):
+    Lift.__init__(self)
+    self.action_groups = {"position": (0, 3), "gripper": (6, 7)}
+
+
 BROKEN = {
     "deadline is 0": {"deadline": 0},
     "no instruction": {"instruction": " "},
     "each named once": {"stages": ("reach", "reach", "lift")},
+    "action_groups .* must hold each of the 7 columns": {"__init__": with_other_groups},
     "check_env refuses": scene_of(Unspaced),
     "observation_sizes declares": {"observation_sizes": {**Lift.observation_sizes, "cube_yaw": 1}},
     "predicates differ": with_predicate(lambda data: f"t{data.time:.2f}", 0.0),

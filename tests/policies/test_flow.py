@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from dataclasses import replace
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load_file, save
 
 from workbench.errors import CheckpointError, ConfigError, ObservationError, UnknownNameError
 from workbench.policies import training
@@ -81,7 +83,7 @@ def test_actions_follow_the_observation() -> None:
     curve = train(policy, toys, task="toy", iterations=300, batch=64, learning_rate=3e-3, warmup=20)
     x = np.linspace(-0.8, 0.8, 9).reshape(9, 1, 1)
     assert np.abs(policy.plan({"x": x}, noise(9)).chunk[:, 0] - 0.9 * x[:, 0]).max() < 0.15
-    assert curve.error["action"] < 0.1
+    assert curve.error["action"][-1] < 0.1
 
 
 def test_shapes_and_range(policy: FlowPolicy) -> None:
@@ -228,6 +230,15 @@ def damage(folder: Path, kind: str) -> None:
         data = bytearray(weights.read_bytes())
         data[-5] ^= 1
         weights.write_bytes(bytes(data))
+    elif kind in ("tampered throughout", "NaN weights", "infinite weights"):
+        if kind == "tampered throughout":
+            data = weights.read_bytes()[: weights.stat().st_size // 2]
+        else:
+            tensors = load_file(weights)
+            tensors["denoiser.from_chunk.bias"][3] = np.nan if kind == "NaN weights" else np.inf
+            data = save(tensors)
+        weights.write_bytes(data)
+        (folder / "policy.json").write_text(json.dumps({**record, "sha256": hashlib.sha256(data).hexdigest()}))
     elif kind == "not json":
         (folder / "policy.json").write_text("{")
     else:
@@ -251,6 +262,9 @@ def damage(folder: Path, kind: str) -> None:
         "no weights",
         "truncated",
         "tampered",
+        "tampered throughout",
+        "NaN weights",
+        "infinite weights",
         "not json",
         "no statistics",
         "partial statistics",
@@ -276,6 +290,16 @@ def test_checkpoint_of_another_task_or_layout_is_refused(policy: FlowPolicy, tmp
     for sizes in ({"pose": 3}, {"pose": 4, "fingers": 2}, {"pose": 3, "fingers": 2, "more": 1}):
         with pytest.raises(CheckpointError, match="layout"):
             FlowPolicy.load(tmp_path, observation_sizes=sizes)
+
+
+class OtherPolicy(FlowPolicy):
+    pass
+
+
+def test_checkpoint_of_another_kind_of_policy_is_refused(policy: FlowPolicy, tmp_path: Path) -> None:
+    policy.save(tmp_path)
+    with pytest.raises(CheckpointError, match=r"holds a FlowPolicy, not OtherPolicy; choose another policy="):
+        OtherPolicy.load(tmp_path)
 
 
 def test_checkpoint_of_chosen_observations_ignores_others(tmp_path: Path) -> None:
@@ -363,8 +387,6 @@ def test_training_is_deterministic_for_a_seed_and_leaves_the_global_stream_alone
 
 
 def test_policy_is_given_the_average_and_not_the_last_weights(tmp_path: Path) -> None:
-    from safetensors.numpy import load_file
-
     policy = FlowPolicy(**SMALL)
     train(policy, demonstrations(), **RECIPE, folder=tmp_path)
     state = load_file(tmp_path / training.STATE)
@@ -408,17 +430,6 @@ def test_held_out_demonstrations_are_not_trained_on() -> None:
     assert (len(kept), len(held)) == (18, 2)
     assert not {id(each) for each in kept} & {id(each) for each in held}
     assert [len(part) for part in split(made[:2], 0.0, seed=0)] == [1, 1]
-
-
-def test_errors_are_told_by_part_of_the_action() -> None:
-    policy = FlowPolicy(**SMALL)
-    assert set(train(policy, demonstrations(actions=7), **RECIPE).error) == {"position", "rotation", "gripper"}
-    windows = windows_of(policy, demonstrations(3, actions=7))
-    before = training.errors_by_part(policy, windows)
-    windows.actions[:, 6] += 1.0 - 2.0 * (windows.actions[:, 6] > 0)
-    after = training.errors_by_part(policy, windows)
-    assert after["position"] == before["position"]
-    assert after["gripper"] != before["gripper"]
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ import contextlib
 import dataclasses
 import fcntl
 import fnmatch
+import hashlib
 import io
 import json
 import os
@@ -44,7 +45,7 @@ from workbench.config import Run
 from workbench.progress import console
 from workbench.rollout import Launch, Lockstep
 from workbench.store import Store
-from workbench.types import Array, Scene, Stream, episode_index
+from workbench.types import Array, Record, Scene, Stream, episode_index
 
 SECOND_QUICKSTART_S = 20.0
 EARLIEST_S = 0.3
@@ -75,6 +76,8 @@ class Case:
     prepare: Prepare = lambda root: None
     spares: str = ""
     """Pattern of files that may change: another worker goes on appending to its own part until all are stopped."""
+    everything: bool = False
+    """Whether it needs the demonstrations too."""
 
 
 def main() -> int:
@@ -115,9 +118,38 @@ def truncate(path: str) -> Prepare:
     return cut
 
 
-def other_task(root: Path) -> None:
-    record = root / f"runs/{NAME}/policy/policy.json"
-    record.write_text(json.dumps({**json.loads(record.read_text()), "task": "stack"}))
+def recorded(change: Callable[[Record], object]) -> Prepare:
+    """Change the record of the policy."""
+
+    def rewrite(root: Path) -> None:
+        path = root / f"runs/{NAME}/policy/policy.json"
+        record = json.loads(path.read_text())
+        change(record)
+        path.write_text(json.dumps(record))
+
+    return rewrite
+
+
+def rewritten(weights: Callable[[bytes], bytes]) -> Prepare:
+    """Change the weights of the policy and the digest that would tell."""
+
+    def rewrite(root: Path) -> None:
+        (path,) = root.glob(f"runs/{NAME}/policy/weights-*")
+        data = weights(path.read_bytes())
+        path.write_bytes(data)
+        recorded(lambda record: record.update(sha256=hashlib.sha256(data).hexdigest()))(root)
+
+    return rewrite
+
+
+def with_nan(data: bytes) -> bytes:
+    """The last number of the last tensor is NaN."""
+    return data[:-4] + np.float32(np.nan).tobytes()
+
+
+def demonstrations_of_another_task(root: Path) -> None:
+    header = root / f"datasets/{NAME}-demos.zarr/zarr.json"
+    header.write_text(header.read_text().replace('"task": "lift"', '"task": "stack"'))
 
 
 def tamper(root: Path) -> None:
@@ -176,12 +208,52 @@ CASES = (
     Case("truncated monitors", f"benchmark name={NAME}", ("damaged",), truncate("runs/*/monitors/monitors.json")),
     Case("truncated stages", "quickstart", ("stages.json",), truncate("runs/*/stages.json")),
     Case("truncated policy record", f"rollout name={NAME}", ("policy.json",), truncate("runs/*/policy/policy.json")),
-    Case("checkpoint of another task", f"rollout name={NAME}", ("'stack'", "'lift'"), other_task),
+    *(
+        Case(f"checkpoint {what}", f"rollout name={NAME}", says, prepare)
+        for what, says, prepare in (
+            ("of another task", ("'stack'", "'lift'"), recorded(lambda record: record.update(task="stack"))),
+            (
+                "of another observation layout",
+                ("another observation layout", "cube_yaw: 3 then"),
+                recorded(lambda record: record["layout"].update(cube_yaw=3)),
+            ),
+            (
+                "of another kind of policy",
+                ("holds a OtherPolicy", "choose another policy="),
+                recorded(lambda record: record.update(policy="OtherPolicy")),
+            ),
+            (
+                "without statistics",
+                ("policy.json lacks statistics", "train the policy again"),
+                recorded(lambda record: record.pop("statistics")),
+            ),
+            ("with NaN", ("NaN or infinity in its weights",), rewritten(with_nan)),
+            ("that is no safetensors file", ("is no safetensors file",), rewritten(lambda data: data[:100])),
+        )
+    ),
     Case("truncated weights", f"rollout name={NAME}", ("truncated",), truncate("runs/*/policy/weights-*")),
     Case("tampered weights", f"rollout name={NAME}", ("sha256",), tamper),
     Case("other settings into a store", f"rollout name={NAME} rollout.samples=8", ("another rollout", "store=")),
     Case("exported already", f"export name={NAME}", ("exports", "overwrite=true"), exported),
     Case("overwriting a checkpoint", f"train name={NAME}", ("holds a trained policy", "overwrite=true")),
+    *(
+        Case(f"training with {word}", f"train name={NAME} overwrite=true job.{word}", says, everything=True)
+        for word, says in (
+            ("trainer.device=gpu", ("'gpu'", "auto, cpu, cuda")),
+            ("trainer.precision=float16", ("'float16'", "bfloat16, float32")),
+            ("trainer.batch=0", ("batch=0", "at least 1")),
+            ("trainer.batchsize=8", ("'batchsize'", "Did you mean 'batch'")),
+            ("seed=-1", ("seed=-1", "at least 0")),
+            ("evaluation.episodes=5", ("job.evaluation.every=0", "both at least 1")),
+        )
+    ),
+    Case(
+        "demonstrations of another task",
+        f"train name={NAME} overwrite=true",
+        ("holds demonstrations of task 'stack', not 'lift'", "demos="),
+        demonstrations_of_another_task,
+        everything=True,
+    ),
 )  # fmt: skip
 
 
@@ -201,7 +273,7 @@ def copied(run: Run, everything: bool = False) -> Iterator[Path]:
 
 def refusal(run: Run, case: Case) -> Finding:
     """Run one case on a copy of its own."""
-    with copied(run) as root:
+    with copied(run, case.everything) as root:
         case.prepare(root)
         before = contents(root)
         done = call(root, *case.words.split())

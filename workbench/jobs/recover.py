@@ -13,7 +13,7 @@ from workbench.config import Run, build, parameters_of, resolve
 from workbench.crew import advance_all, batches, crew
 from workbench.errors import ConfigError, StoreError, UnknownNameError
 from workbench.jobs.fit import load_monitors
-from workbench.jobs.train import demonstration, read_demonstrations
+from workbench.jobs.train import demonstration, read_demonstrations, seen_by
 from workbench.metrics import paired_test
 from workbench.monitor import offline
 from workbench.progress import console, progress
@@ -101,8 +101,9 @@ def train_head(run: Run, store: Store, expert: Record, allowance_steps: int, mom
     with progress("training the head", int(trainer["iterations"])) as advance:
         build({**trainer, "_partial_": True})(
             policy,
-            [*recoveries, *read_demonstrations(run.demos, policy.cameras)],
+            [*recoveries, *read_demonstrations(run, policy.cameras)],
             task=run.task.name,
+            groups=run.task.action_groups,
             seed=run.seed,
             progress=lambda iteration, loss: advance(1),
         )
@@ -134,9 +135,10 @@ def recovery_batch(batch: Batch) -> list[list[Demonstration]]:
             owner.append(place)
     found: list[list[Demonstration]] = [[] for _ in batch.starts]
     lockstep = mine.lockstep("expert", mine.expert(batch.expert))
+    seen = seen_by(batch.run, mine.policy.cameras)
     for number, episode in lockstep.record_numbered(launches):
         if episode.record["success"] and len(episode.steps["action"]) > 1:
-            found[owner[number]].append(demonstration(episode))
+            found[owner[number]].append(demonstration(episode, seen))
     return found
 
 
