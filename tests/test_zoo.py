@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
 
 from workbench import config, zoo
 from workbench.config import ZOO, Run, build, compose, resolve
@@ -106,24 +105,26 @@ def test_the_repository_bears_it():
 
 def test_every_entry_has_its_yaml_and_every_yaml_its_recipe():
     assert set(ENTRIES) <= set(YAMLS)
-    assert sorted(path.stem for path in (ROOT / "conf/experiment/zoo").glob("*.yaml")) == YAMLS
-    for entry in YAMLS:
-        path = ROOT / "conf/policy/zoo" / f"{entry}.yaml"
-        node = compose([f"policy=zoo/{entry}"])["policy"]
-        content = yaml.safe_load(path.read_text())
-        assert node == content.get("policy", content)
-        assert set(content) <= {"policy", "task"} or set(content) == set(node)
-        assert path.read_text().startswith("# ")
-        assert node["zoo"] == entry
-        recipe = (ROOT / "conf/experiment/zoo" / f"{entry}.yaml").read_text().splitlines()
-        assert recipe[:2] == ["# @package _global_", f"# workbench zoo +experiment=zoo/{entry}"]
-        made = compose(["job=zoo", f"+experiment=zoo/{entry}"])
-        assert (made["name"], made["job"]["entry"], made["policy"]["_target_"]) == (entry, entry, node["_target_"])
-        Run(made).policy(trained=False)
-        assert made["job"]["about"]
-    for entry in ENTRIES:
-        kind = resolve(compose([f"policy=zoo/{entry}"])["policy"]["_target_"])
-        assert kind.__name__ == read_card(ZOO / entry / CARD)["policy"]
+    assert [path.stem for path in sorted((ROOT / "conf/experiment/zoo").glob("*.yaml"))] == YAMLS
+
+
+@pytest.mark.parametrize("entry", YAMLS)
+def test_yaml_and_recipe_name_the_same_policy(entry):
+    node = compose([f"policy=zoo/{entry}"])["policy"]
+    assert set(node) == {"_target_", "zoo", "execute", "inference_steps"}
+    assert node["zoo"] == entry
+    lines = (ROOT / f"conf/policy/zoo/{entry}.yaml").read_text().splitlines()
+    assert f"policies/zoo/{entry}/card.md" in "".join(line for line in lines[:2] if line.startswith("# "))
+    recipe = (ROOT / f"conf/experiment/zoo/{entry}.yaml").read_text().splitlines()
+    assert recipe[:2] == ["# @package _global_", f"# workbench zoo +experiment=zoo/{entry}"]
+    made = compose(["job=zoo", f"+experiment=zoo/{entry}"])
+    assert (made["name"], made["job"]["entry"], made["policy"]["_target_"]) == (entry, entry, node["_target_"])
+    assert made["job"]["about"]
+    policy = Run(made).policy(trained=False)
+    used = Run(compose([f"policy=zoo/{entry}", f"task={Run(made).task.name}"]))
+    assert bool(policy.cameras) == bool(used.config["task"]["cameras"]), "a policy that sees brings its cameras"
+    if entry in ENTRIES:
+        assert read_card(ZOO / entry / CARD)["policy"] == type(policy).__name__ == resolve(node["_target_"]).__name__
 
 
 # policy=zoo/...
