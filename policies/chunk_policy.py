@@ -35,8 +35,6 @@ from workbench.types import Array, Demonstration, Observation, PolicyOutput, Rec
 
 ALTERABLE = ("checkpoint", "inference_steps", "noise_scale", "normalisation_scale")
 """Settings that :meth:`ChunkPolicy.altered` knows."""
-CONFIGURABLE = ("execute", "inference_steps")
-"""Settings of a trained policy that its weights do not depend on; see :meth:`ChunkPolicy.configure`."""
 DENOISERS = ("mlp", "unet", "transformer")
 BLOCK = 16
 """Scenes that go through the network together; fewer are padded, as a product of another shape is rounded differently.
@@ -44,6 +42,8 @@ BLOCK = 16
 Contacts amplify a last bit to centimetres: without this an episode would end differently in other company, so with
 another number of scenes or after an interruption.
 """
+CONFIGURABLE = ("execute", "inference_steps")
+"""Settings of a trained policy that its weights do not depend on; see :meth:`ChunkPolicy.configure`."""
 
 
 class ChunkPolicy:
@@ -285,8 +285,7 @@ class ChunkPolicy:
         ----------
         settings : ``inference_steps``; ``noise_scale``, factor on the noise that chunks are made from;
             ``normalisation_scale``, factor on the standard deviations by which observations are divided;
-            ``checkpoint``, folder of another policy, or ``zoo/<entry>``, that takes this one's place, before the rest
-            is changed.
+            ``checkpoint``, folder of another policy that takes this one's place, before the rest is changed.
 
         Raises
         ------
@@ -323,7 +322,7 @@ class ChunkPolicy:
 
     def _replaced_by(self, folder: str) -> Self:
         """The policy of a checkpoint, if a rollout of this one can go on with it."""
-        other = type(self).load(checkpoint.located(folder), task=self.task, observation_sizes=self.layout)
+        other = type(self).load(folder, task=self.task, observation_sizes=self.layout)
         for name in ("history", "horizon", "embedding"):
             if other.config[name] != self.config[name]:
                 raise ConfigError(
@@ -367,13 +366,13 @@ class ChunkPolicy:
         Parameters
         ----------
         folder
-            where :meth:`save` wrote it.
+            where :meth:`save` wrote it; ``zoo/<entry>`` for one that comes with the package.
         task
             name of the task that it will drive; None to take whatever is there.
         observation_sizes
             key -> length of that task's observations; None to take whatever is there.
         """
-        folder = Path(folder)
+        folder = checkpoint.located(str(folder))
         needed = ("policy", "config", "task", "layout", "action_size", "image_sizes", "statistics", "recipe")
         tensors, record = checkpoint.read(folder, needed)
         if record["policy"] != cls.__name__:
