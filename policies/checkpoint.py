@@ -11,10 +11,12 @@ from pathlib import Path
 
 import torch
 
-from workbench.errors import CheckpointError
+from workbench.errors import CheckpointError, UnknownNameError
 from workbench.types import Record
 
 RECORD = "policy.json"
+ZOO = Path(__file__).parent / "zoo"
+"""Checkpoints that come with the package."""
 PACKAGES = ("failure-workbench", "numpy", "safetensors", "torch")
 
 
@@ -37,6 +39,17 @@ def write(folder: Path, tensors: Mapping[str, torch.Tensor], record: Record) -> 
     for other in folder.glob("weights-*.safetensors"):
         if other.name != name:
             other.unlink()
+
+
+def located(name: str) -> Path:
+    """Folder of a checkpoint: an entry of the zoo for ``zoo/<entry>``, otherwise (also ``./zoo/...``) a folder."""
+    entry = name.removeprefix("zoo/")
+    if entry == name:
+        return Path(name)
+    known = sorted(path.parent.name for path in ZOO.glob(f"*/{RECORD}"))
+    if entry not in known:
+        raise UnknownNameError("policy of the zoo", entry, known)
+    return ZOO / entry
 
 
 def read(folder: Path, needed: tuple[str, ...]) -> tuple[dict[str, torch.Tensor], Record]:

@@ -53,6 +53,8 @@ SAMPLES = 64
 A scene alone is padded to as many, and so pays for them: more would make a call for one scene dearer than they save
 in company (tests/benchmarks/policies.py).
 """
+CONFIGURABLE = ("execute", "guidance", "inference_steps", "self_guidance")
+"""Settings of a trained policy that its weights do not depend on; see :meth:`ChunkPolicy.configure`."""
 
 
 class ChunkPolicy:
@@ -505,6 +507,22 @@ class ChunkPolicy:
         other._normalisation = dataclasses.replace(other.normalisation, std=std)
         return other
 
+    def configure(self, settings: Record) -> None:
+        """Take up settings, :data:`CONFIGURABLE`, in the place of those that the policy was trained with.
+
+        Raises
+        ------
+        ConfigError
+            For an impossible setting, or one that the weights depend on.
+        """
+        for name in settings:
+            if name not in CONFIGURABLE:
+                raise UnknownNameError(f"setting of a trained {type(self).__name__}", name, CONFIGURABLE)
+        checked = type(self)(**{**self.config, **settings})
+        self.config = checked.config
+        for name in CONFIGURABLE:
+            setattr(self, name, getattr(checked, name))
+
     def _replaced_by(self, folder: str) -> Self:
         """The policy of a checkpoint, if a rollout of this one can go on with it."""
         other = type(self).load(folder, task=self.task, observation_sizes=self.layout, image_sizes=self.image_sizes)
@@ -555,7 +573,7 @@ class ChunkPolicy:
         Parameters
         ----------
         folder
-            where :meth:`save` wrote it.
+            where :meth:`save` wrote it; ``zoo/<entry>`` for one that comes with the package.
         task
             name of the task that it will drive; None to take whatever is there.
         observation_sizes
@@ -563,7 +581,7 @@ class ChunkPolicy:
         image_sizes
             camera -> (height, width) of that task's images; None to take whatever is there.
         """
-        folder = Path(folder)
+        folder = checkpoint.located(str(folder))
         needed = ("policy", "config", "task", "layout", "action_size", "image_sizes", "statistics", "recipe")
         tensors, record = checkpoint.read(folder, needed)
         if record["policy"] != cls.__name__:

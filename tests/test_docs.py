@@ -20,6 +20,12 @@ def test_union_table_is_up_to_date():
     assert (ROOT / "docs/perturbations.md").read_text(encoding="utf-8") == made.page()
 
 
+def test_readme_tells_of_the_zoo_what_its_cards_say():
+    made = script("zoo")
+    assert made.README.read_text(encoding="utf-8") == made.page()
+    assert all(f"`zoo/{path.parent.name}`" in made.page() for path in (ROOT / "policies/zoo").glob("*/card.md"))
+
+
 def test_union_table_holds_every_perturbation_and_gives_a_reason_for_what_is_left_out():
     made = script("perturbations")
     entries = [ours for rows in made.UNION.values() for _, ours in rows]

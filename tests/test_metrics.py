@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import beta
 
 from workbench.metrics import (
     FRACTIONS,
@@ -21,6 +22,7 @@ from workbench.metrics import (
     elapsed,
     margin_at,
     monitor_row,
+    over_seeds,
     paired_gain,
     paired_test,
     timeliness_weighted_accuracy,
@@ -93,6 +95,35 @@ def test_clopper_pearson_by_hand():
     low, high = clopper_pearson(20, 20)
     assert (low, high) == (pytest.approx(0.025 ** (1 / 20)), 1.0)
     assert clopper_pearson(3, 50) == (pytest.approx(0.01255, abs=1e-4), pytest.approx(0.16548, abs=1e-4))
+
+
+def test_over_seeds_is_the_exact_interval_where_seeds_are_many_and_alike():
+    alike = over_seeds((9,) * 2000, 10)
+    assert alike == pytest.approx(clopper_pearson(18000, 20000), abs=2e-5)
+    assert over_seeds((97,), 100) == (0.0, 1.0)
+
+
+def test_over_seeds_by_hand():
+    # Two seeds, 8 and 6 of 10: share 0.7, variance of the rates 0.02 against 0.021 by chance, so no design effect.
+    # One degree of freedom: t = 12.706, so the effective episodes are 20 (1.95996 / 12.7062)^2 = 0.47587.
+    low, high = over_seeds((8, 6), 10)
+    effective = 20 * (1.959964 / 12.706205) ** 2
+    assert beta.cdf(low, 0.7 * effective, 0.3 * effective + 1) == pytest.approx(0.025, abs=1e-5)
+    assert beta.cdf(high, 0.7 * effective + 1, 0.3 * effective) == pytest.approx(0.975, abs=1e-5)
+    assert over_seeds((100, 100, 100), 100) == pytest.approx((0.942, 1.0), abs=1e-3)
+    assert over_seeds((0, 0, 0), 100) == pytest.approx((0.0, 0.058), abs=1e-3)
+
+
+def test_over_seeds_covers_where_episodes_taken_as_independent_do_not():
+    random, rate, held, naive = np.random.default_rng(0), 0.85, 0, 0
+    for _ in range(400):
+        won = random.binomial(100, random.beta(rate * 20, (1 - rate) * 20, size=3))  # seeds differ: deviation 0.08
+        low, high = over_seeds(tuple(won), 100)
+        held += low <= rate <= high
+        other = wilson(int(won.sum()), 300)
+        naive += other[0] <= rate <= other[1]
+    assert held / 400 >= 0.94
+    assert naive / 400 < 0.8
 
 
 def test_wilson_by_hand():

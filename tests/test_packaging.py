@@ -30,7 +30,7 @@ def test_only_workbench_is_installed(installed):
 
 
 def test_every_part_and_every_yaml_travels(installed):
-    for pattern in ("envs/**/*.py", "policies/**/*.py", "detectors/**/*.py", "conf/**/*.yaml"):
+    for pattern in ("envs/**/*.py", "policies/**/*.py", "detectors/**/*.py", "conf/**/*.yaml", "policies/zoo/*/*"):
         for path in ROOT.glob(pattern):
             assert (installed / "workbench" / path.relative_to(ROOT)).is_file(), path
     assert (installed / "workbench" / "report.html.j2").is_file()

@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 import yaml
 
+from workbench.config import ZOO, Run, compose
 from workbench.decisive import effect_step
 from workbench.dial import Dial
 from workbench.errors import ConfigError, UnknownNameError
+from workbench.jobs import synthesize
 from workbench.recipe import Recipe, Search, cells_of, wanted
 from workbench.store import Store
 from workbench.tolerance import Scale
@@ -76,6 +78,9 @@ def stores(folder: Path) -> dict[str, Store]:
         ({"tasks": []}, "no task"),
         ({"nominal": 3}, "how many episodes of each split"),
         ({"search": {"bach": 3}}, "Did you mean 'batch'"),
+        ({"policy": {"lift": "flow"}}, r"one for each of its tasks \(lift, door\), not for lift"),
+        ({"policy": {"lift": "flow", "door": "flow", "stack": "flow"}}, "not for door, lift, stack"),
+        ({"policies": "flow"}, "Did you mean 'policy'"),
     ],
 )
 def test_a_recipe_that_cannot_be_meant_is_refused(tmp_path, changes, said):
@@ -108,6 +113,20 @@ def test_shipped_recipes_can_be_read(path):
     known = {file.stem for file in (ROOT / "conf/perturbation").glob("*.yaml")}
     assert set(recipe.perturbations) <= known
     assert set(recipe.tasks) <= {file.stem for file in (ROOT / "conf/task").glob("*.yaml")}
+    assert set(recipe.policies) == set(recipe.tasks)
+    for policy in recipe.policies.values():
+        assert (ROOT / f"conf/policy/{policy}.yaml").is_file()
+
+
+def test_a_task_has_the_policy_that_the_recipe_names_for_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(synthesize, "words_asked", lambda: [])
+    recipe = Recipe.read(write(tmp_path, policy={"lift": "zoo/lift_flow", "door": "flow"}))
+    run = Run(compose(["job=synthesize", "name=s"]), tmp_path)
+    lift, door = (synthesize.task_run(run, recipe, task, "runs/{task}/policy") for task in ("lift", "door"))
+    assert (lift.zoo, lift.config["checkpoint"], lift.checkpoint) == ("lift_flow", None, ZOO / "lift_flow")
+    assert (door.zoo, door.config["checkpoint"]) == ("", "runs/door/policy")
+    one = Recipe.read(write(tmp_path, policy="flow"))
+    assert one.policies == {"lift": "flow", "door": "flow"}
 
 
 # Cells

@@ -179,7 +179,8 @@ def introduction(run: Run, recipe: Recipe, stores: Mapping[str, Store]) -> str:
         recipe.about,
         "",
         f"- **episodes**: {episodes} in {len(stores)} stores (`datasets/{run.config['store']}-<task>.zarr`)",
-        f"- **made by**: `workbench synthesize job.recipe={recipe.name} seed={run.seed}`, policy `{recipe.policy}`",
+        f"- **made by**: `workbench synthesize job.recipe={recipe.name} seed={run.seed}`, policy "
+        + ", ".join(f"`{policy}`" for policy in dict.fromkeys(recipe.policies.values())),
         f"- **seed**: {run.seed}; the same command gives the same episodes, bit for bit",
         f"- **licence**: {recipe.licence}",
         f"- **versions**: {versions}",

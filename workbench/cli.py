@@ -101,8 +101,12 @@ def near_key(asked: str, arguments: list[str]) -> str:
 
     with contextlib.suppress(Exception):
         # Only words that choose groups: they decide which keys there are.
-        words = [word for word in arguments if word.startswith(("job=", "perturbation=", "score=", "+experiment="))]
-        known = list(keys_of(compose(words)))
+        words = [
+            word
+            for word in arguments
+            if word.startswith(("job=", "policy=", "perturbation=", "score=", "+experiment="))
+        ]
+        known = [key for key in keys_of(compose(words)) if not asked.startswith(f"{key}.")]
         asked_last = asked.rsplit(".", 1)[-1]
         near = difflib.get_close_matches(asked, known, n=1, cutoff=0.6) or [
             key for key in known if difflib.SequenceMatcher(None, key.rsplit(".", 1)[-1], asked_last).ratio() > 0.7

@@ -20,6 +20,8 @@ from workbench.types import Policy, Record, Task
 
 ALLOWED_TARGETS = "workbench."
 """Only what lies below this prefix is ever instantiated: a run folder from elsewhere cannot execute other code."""
+ZOO = Path(__file__).parent / "policies" / "zoo"
+"""Where the trained policies lie that come with the package; only publishing a new one writes there."""
 
 
 @dataclasses.dataclass
@@ -158,6 +160,15 @@ class Run:
         for key, count in config["runner"].items():
             if count < 1:
                 raise ConfigError(f"runner.{key}={count} must be at least 1")
+        if self.zoo and config["checkpoint"] is not None:
+            raise ConfigError(
+                f"checkpoint={config['checkpoint']} and policy=zoo/{self.zoo} both name weights; leave one of them out"
+            )
+
+    @property
+    def zoo(self) -> str:
+        """Entry of the zoo whose weights the policy has; "" where they lie in a checkpoint of the user's own."""
+        return str((self.config["policy"] or {}).get("zoo", ""))
 
     @property
     def folder(self) -> Path:
@@ -177,6 +188,8 @@ class Run:
     @property
     def checkpoint(self) -> Path:
         """Folder of the policy's weights."""
+        if self.zoo:
+            return ZOO / self.zoo
         given = self.config["checkpoint"]
         return self.folder / "policy" if given is None else self.root / given
 
@@ -200,7 +213,28 @@ class Run:
         if not trained:
             policy = build(node)
             return policy
-        return self.load_policy(kind, self.checkpoint)
+        return self.zoo_policy(kind) if self.zoo else self.load_policy(kind, self.checkpoint)
+
+    def zoo_policy(self, kind: Any) -> Policy:
+        """The entry of the zoo, with the settings that the configuration names in the place of its own."""
+        if not self.checkpoint.exists():
+            raise CheckpointError(
+                f"the zoo has no weights for {self.zoo} yet; make them with: workbench zoo +experiment=zoo/{self.zoo}"
+            )
+        try:
+            policy: Any = self.load_policy(kind, self.checkpoint)
+        except CheckpointError:
+            trained_on = kind.load(self.checkpoint).task
+            if trained_on == self.task.name:
+                raise
+            raise CheckpointError(
+                f"policy=zoo/{self.zoo} was trained on task={trained_on}, not on task={self.task.name}; "
+                f"choose task={trained_on}, or another policy"
+            ) from None
+        node = self.config["policy"]
+        policy.configure({key: node[key] for key in node if key not in ("_target_", "zoo") and node[key] is not None})
+        loaded: Policy = policy
+        return loaded
 
     def load_policy(self, kind: Any, folder: Path) -> Policy:
         """Weights from a folder, refused if they belong to another task or see through other cameras."""

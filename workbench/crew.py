@@ -65,10 +65,11 @@ def crew(run: Run) -> Crew:
 
 
 def weights_digest(folder: Path) -> str:
-    """Short digest of a checkpoint's files; "" where there is none."""
+    """Short digest of a checkpoint's record and weights; "" where there is none."""
     if not folder.is_dir():
         return ""
-    return digest({file.name: hash_file(file) for file in sorted(folder.iterdir()) if file.is_file()})
+    files = [file for file in sorted(folder.iterdir()) if file.suffix in (".json", ".safetensors")]
+    return digest({file.name: hash_file(file) for file in files})
 
 
 def hash_file(path: Path) -> str:

@@ -103,6 +103,32 @@ def _interval(count: int, total: int, confidence: float, method: str) -> tuple[f
     return float(bounds.low), float(bounds.high)
 
 
+def over_seeds(successes: Sequence[int], episodes: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Interval of a success rate over training seeds, from the successes of each in so many episodes.
+
+    The exact interval of an effective number of episodes: fewer where seeds differ by more than chance does, and fewer
+    because that difference is itself estimated from few seeds.  (0, 1) for a single seed: it says nothing of another.
+
+    Source: Korn and Graubard, Confidence intervals for proportions with small expected number of positive counts
+    estimated from survey data, Survey Methodology 1998, 24:193; seeds are their clusters.
+    """
+    from scipy.stats import beta, norm, t
+
+    rates = np.asarray(successes, float) / episodes
+    seeds, share = len(rates), float(rates.mean())
+    if seeds < 2:
+        return 0.0, 1.0
+    by_chance = share * (1 - share) / episodes
+    design = max(1.0, float(rates.var(ddof=1)) / by_chance) if by_chance else 1.0
+    tail = (1 - confidence) / 2
+    few = (norm.ppf(tail) / t.ppf(tail, seeds - 1)) ** 2
+    effective = seeds * episodes / design * few
+    won = share * effective
+    low = float(beta.ppf(tail, won, effective - won + 1)) if won else 0.0
+    high = float(beta.ppf(1 - tail, won + 1, effective - won)) if share < 1 else 1.0
+    return low, high
+
+
 def paired_gain(first: Array, second: Array) -> tuple[float, float, float]:
     """Success rate of ``first`` less that of ``second`` on the same N branches, with its 95 % interval.
 

@@ -41,7 +41,8 @@ class Recipe:
     name : of its file.
     about : what it is for, a paragraph.
     licence : SPDX identifier.
-    policy : name of the policy group's file that is rolled.
+    policies : task -> name of the policy group's file that is rolled; in the file ``policy``, one for all tasks or a
+        mapping.
     tasks : names of tasks.
     cameras : of the tasks, as ``task.cameras`` takes them; None for no images.
     nominal : split -> episodes without a fault.
@@ -56,7 +57,7 @@ class Recipe:
     name: str
     about: str
     licence: str
-    policy: str
+    policies: Mapping[str, str]
     tasks: tuple[str, ...]
     cameras: Record | None
     nominal: Mapping[Split, int]
@@ -80,7 +81,8 @@ class Recipe:
                 )
             raise UnknownNameError("recipe", path.stem, known)
         given = read_yaml(path)
-        known = [field.name for field in dataclasses.fields(cls) if field.name != "name"]
+        fields = [field.name for field in dataclasses.fields(cls) if field.name != "name"]
+        known = ["policy" if name == "policies" else name for name in fields]
         for key in given:
             if key not in known:
                 raise UnknownNameError(f"key of {path.name}", key, known)
@@ -90,7 +92,7 @@ class Recipe:
             name=path.stem,
             about=" ".join(str(given["about"]).split()),
             licence=str(given["licence"]),
-            policy=str(given["policy"]),
+            policies=_policies(path, given["policy"], given["tasks"]),
             tasks=tuple(given["tasks"]),
             cameras=given.get("cameras"),
             nominal=_counts(path, "nominal", given["nominal"]),
@@ -157,6 +159,17 @@ def wanted(least: int, most: int, failures: int, failed: Sequence[bool]) -> int:
     while count < most and count <= len(failed) and sum(failed[:count]) < failures:
         count = min(count + least, most)
     return count
+
+
+def _policies(path: Path, given: Any, tasks: Sequence[str]) -> dict[str, str]:
+    if not isinstance(given, Mapping):
+        return {task: str(given) for task in tasks}
+    if sorted(given) != sorted(tasks):
+        raise ConfigError(
+            f"policy of {path.name} must be one policy, or one for each of its tasks ({', '.join(tasks)}), "
+            f"not for {', '.join(map(str, given)) or 'none'}"
+        )
+    return {task: str(given[task]) for task in tasks}
 
 
 def _counts(path: Path, key: str, given: Any) -> dict[Split, int]:

@@ -76,6 +76,7 @@ def write_report(path: Path, metrics: Record, *, title: str, curves: Record) -> 
         "training": training_row(metrics),
         "instructions": instruction_rows(metrics),
         "misled": misled_rows(metrics),
+        "zoo": metrics.get("policy", {}).get("zoo"),
         "faults": fault_rows(metrics),
         "tolerances": tolerance_rows(metrics),
         "joint": joint_rows(metrics),

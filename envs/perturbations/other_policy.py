@@ -27,7 +27,7 @@ class OtherPolicy(Specification):
     Parameters
     ----------
     duration_steps : for how many control steps; a chunk that it has planned is run as any other.
-    checkpoint : folder of the other policy, of the same task and with chunks of the same length.
+    checkpoint : folder of the other policy, or ``zoo/<entry>``; of the same task and with chunks of the same length.
     start : when; see :class:`Specification`.
     """
 
@@ -40,7 +40,7 @@ class OtherPolicy(Specification):
     def __init__(self, duration_steps: int | Sequence[int], checkpoint: str, **start: Unpack[Start]) -> None:
         super().__init__(duration_steps=self.magnitude.steps(duration_steps), **start)
         if not isinstance(checkpoint, str) or not checkpoint:
-            raise ConfigError(f"checkpoint={checkpoint!r} must be the folder of a policy, such as runs/other/policy")
+            raise ConfigError(f"checkpoint={checkpoint!r} must name a policy of the zoo (zoo/lift_flow), or a folder")
         self.checkpoint = checkpoint
 
     def parameters(self, rng: np.random.Generator) -> Record:

@@ -47,7 +47,7 @@ def test_strategy_yaml_is_named_as_its_class_says(name: str, node: dict[str, Any
     assert resolve(node[name]["_target_"]).name == name
 
 
-@pytest.mark.parametrize(("name", "node"), [part for part in nodes("policy") if "url" not in part.values[1]])
+@pytest.mark.parametrize(("name", "node"), [part for part in nodes("policy") if "url" not in part[1]])
 def test_policy_yaml_builds(name: str, node: dict[str, Any]) -> None:
     from workbench.config import build, resolve
 

@@ -11,7 +11,9 @@ from typing import Any
 
 from workbench import __version__
 from workbench.config import Run, build, compose, digest, words_asked, write_text
+from workbench.crew import weights_digest
 from workbench.errors import StoreError, WorkbenchError
+from workbench.jobs.recover import needs_head
 from workbench.progress import console
 from workbench.report import terminal_tables
 from workbench.types import Record
@@ -45,6 +47,11 @@ def run(run: Run, stages: Mapping[str, Mapping[str, Any]]) -> None:
         stage = Stage(name, **node)
         runs = [Run(compose([*asked, *override]), run.root) for override in stage.runs]
         fingerprints[name] = fingerprint(stage, runs, fingerprints)
+        if why := unneeded(run, stage):
+            if "checkpoint" in stage.makes:
+                run.update_metrics(policy={"training": None, "zoo": run.zoo})
+            console.print(f"{name}: {why}")
+            continue
         done = ledger.state(name) == (fingerprints[name], True)
         if done and all(getattr(run, made).exists() for made in stage.makes):
             console.print(f"{name}: up to date")
@@ -53,6 +60,15 @@ def run(run: Run, stages: Mapping[str, Mapping[str, Any]]) -> None:
     seconds = ledger.seconds()
     run.update_metrics(jobs=seconds, wall_s=round(sum(seconds.values()), 1))
     close(run)
+
+
+def unneeded(run: Run, stage: Stage) -> str:
+    """Why a stage is left out of a run whose policy is of the zoo; "" where it is not."""
+    if run.zoo and "checkpoint" in stage.makes:
+        return f"weights from the zoo ({run.zoo})"
+    if run.zoo and "demos" in stage.makes and not needs_head(run):
+        return "no demonstrations are needed"
+    return ""
 
 
 def do(run: Run, stage: Stage, runs: Sequence[Run], mark: str, ledger: Ledger) -> None:
@@ -88,6 +104,8 @@ def fingerprint(stage: Stage, runs: Sequence[Run], fingerprints: Mapping[str, st
     """Digest of everything that decides a stage's result."""
     keys = (*stage.reads, "seed", "job", "perturbation")
     read = [{key: each.config[key] for key in keys} for each in runs]
+    if "checkpoint" in stage.makes:
+        read += [{"zoo": weights_digest(each.checkpoint)} for each in runs if each.zoo]
     return digest([__version__, read, [fingerprints[name] for name in stage.after]])
 
 

@@ -46,7 +46,8 @@ class Batch:
 def run(run: Run, recipe: str, tasks: Sequence[str] | None, policy: str | None, checkpoints: str) -> None:
     """Fill ``datasets/<store>-<task>.zarr`` for every task of the recipe, and write the card of them all."""
     asked = Recipe.read(run.root / "datasets" / "recipes" / f"{recipe}.yaml")
-    asked = dataclasses.replace(asked, policy=policy or asked.policy)
+    if policy:
+        asked = dataclasses.replace(asked, policies=dict.fromkeys(asked.tasks, policy))
     for name in tasks or ():
         if name not in asked.tasks:
             raise UnknownNameError(f"task of recipe {recipe}", name, asked.tasks)
@@ -69,8 +70,11 @@ def run(run: Run, recipe: str, tasks: Sequence[str] | None, policy: str | None, 
 def task_run(run: Run, recipe: Recipe, task: str, checkpoints: str) -> Run:
     """The run on one task: its words, the recipe's policy and perturbations, and a store of its own."""
     asked = [word for word in words_asked() if not word.lstrip("+").startswith(("job", "task=", "experiment"))]
-    chosen = [f"task={task}", f"policy={recipe.policy}", f"perturbation=[{','.join(recipe.perturbations)}]"]
-    own = [f"name={run.name}", f"store={run.config['store']}-{task}", f"checkpoint={checkpoints.format(task=task)}"]
+    policy = recipe.policies[task]
+    chosen = [f"task={task}", f"policy={policy}", f"perturbation=[{','.join(recipe.perturbations)}]"]
+    own = [f"name={run.name}", f"store={run.config['store']}-{task}"]
+    if not policy.startswith("zoo/"):
+        own.append(f"checkpoint={checkpoints.format(task=task)}")
     config = compose(["job=synthesize", *chosen, *asked, *own])
     config["task"]["cameras"] = config["task"].get("cameras") or recipe.cameras
     return Run(config, run.root)

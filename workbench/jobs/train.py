@@ -28,6 +28,11 @@ def run(run: Run, seed: int, evaluation: Mapping[str, int], trainer: Record) -> 
     trainer
         what trains, and its settings.
     """
+    if run.zoo:
+        raise ConfigError(
+            f"policy=zoo/{run.zoo} is trained: there is nothing to train; policy=flow trains one of your own, and "
+            "workbench zoo makes an entry of the zoo again"
+        )
     if run.checkpoint.exists() and not run.overwrite:
         raise CheckpointError(
             f"{run.shown(run.checkpoint)} holds a trained policy; overwrite=true trains it anew, name=... keeps both"
