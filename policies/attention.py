@@ -6,19 +6,20 @@ import torch
 from torch import nn
 from torch.nn.functional import scaled_dot_product_attention
 
+HEADS = 4
+
 
 class Attention(nn.Module):
-    """Queries (n, Q, D) look at tokens (n, L, D)."""
+    """Queries (n, Q, width) look at tokens (n, L, seen), in :data:`HEADS` ways; ``seen`` is the width unless given."""
 
-    def __init__(self, width: int, heads: int, seen: int | None = None) -> None:
+    def __init__(self, width: int, seen: int | None = None) -> None:
         super().__init__()
-        self.heads = heads
         self.query = nn.Linear(width, width)
         self.key_value = nn.Linear(seen or width, 2 * width)
         self.out = nn.Linear(width, width)
 
     def forward(self, queries: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-        """What the queries found, (n, Q, D)."""
+        """What the queries found, (n, Q, width)."""
         query = self._by_head(self.query(queries))
         key, value = (self._by_head(part) for part in self.key_value(tokens).chunk(2, dim=-1))
         found = scaled_dot_product_attention(query, key, value)
@@ -26,16 +27,16 @@ class Attention(nn.Module):
         return result
 
     def _by_head(self, x: torch.Tensor) -> torch.Tensor:
-        return x.view(*x.shape[:2], self.heads, -1).transpose(1, 2)
+        return x.view(*x.shape[:2], HEADS, -1).transpose(1, 2)
 
 
 class AttentionBlock(nn.Module):
     """Self-attention and a feed-forward part, each with a residual."""
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(width)
-        self.attention = Attention(width, heads)
+        self.attention = Attention(width)
         self.feed_forward = nn.Sequential(
             nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)
         )

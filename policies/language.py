@@ -23,15 +23,14 @@ import torch
 from torch import nn
 
 from workbench.errors import CheckpointError, ConfigError, ObservationError, UnknownNameError
-from workbench.policies.attention import Attention, AttentionBlock
+from workbench.policies.attention import HEADS, AttentionBlock
 from workbench.policies.flow import FlowPolicy
-from workbench.policies.networks import LEVEL_FEATURES, Inputs, level_features
+from workbench.policies.networks import Inputs
 from workbench.policies.text import CompactText, SentenceText, TextEncoder, vocabulary_of
 from workbench.policies.vision import KEYPOINTS, STAGES, ConvEncoder, SpatialSoftmax, cropped_sizes
 from workbench.types import Demonstration, Observation
 
 TEXTS = ("compact", "sentence")
-HEADS = 4
 
 
 class LanguagePolicy(FlowPolicy):
@@ -45,7 +44,7 @@ class LanguagePolicy(FlowPolicy):
     vocabulary : words that the compact one knows; None for those of the demonstrations.
     instruction_dropout : how often an instruction is left out in training, in [0, 1), so that the policy also learns
         what is done in general: needed for guidance by what it is told (Ho and Salimans, 2022).
-    hidden : width of the action expert.
+    hidden : twice the width of the action expert, as of every transformer among the denoisers.
     blocks : blocks of attention among the tokens, and again of the action expert.
     embedding : width of the tokens.
     """
@@ -60,7 +59,7 @@ class LanguagePolicy(FlowPolicy):
         vocabulary: Sequence[str] | None = None,
         instruction_dropout: float = 0.0,
         denoiser: str = "transformer",
-        hidden: int = 128,
+        hidden: int = 256,
         blocks: int = 2,
         embedding: int = 64,
         horizon: int = 16,
@@ -98,9 +97,8 @@ class LanguagePolicy(FlowPolicy):
             raise ConfigError(f"policy.instruction_dropout={instruction_dropout!r} must be in [0, 1)")
         if not cameras:
             raise ConfigError("policy.cameras is empty: a language policy finds what it is told to by its cameras")
-        for name, width in (("hidden", hidden), ("embedding", embedding)):
-            if width % HEADS:
-                raise ConfigError(f"policy.{name}={width} must be a multiple of {HEADS}, its heads of attention")
+        if embedding % HEADS:
+            raise ConfigError(f"policy.embedding={embedding} must be a multiple of {HEADS}, its heads of attention")
         self.config |= {
             "text": text,
             "text_weights": text_weights,
@@ -139,14 +137,6 @@ class LanguagePolicy(FlowPolicy):
             self.config["embedding"],
             self.config["blocks"],
             self.config["instruction_dropout"],
-        )
-
-    def make_denoiser(self) -> nn.Module:
-        """See :class:`ActionExpert`."""
-        if self.config["denoiser"] != "transformer":
-            return super().make_denoiser()
-        return ActionExpert(
-            self.horizon, self._action_size, self.config["hidden"], self.config["blocks"], self.config["embedding"]
         )
 
     def inputs(self, observation: Observation, count: int, instructions: Sequence[str] | None = None) -> Inputs:
@@ -211,7 +201,7 @@ class LanguageEncoder(nn.Module):
         self.state = nn.Sequential(nn.Linear(size, 2 * embedding), nn.SiLU(), nn.Linear(2 * embedding, embedding))
         self.cameras = tuple(image_sizes)
         self.images = nn.ModuleList(CameraTokens(image_sizes[camera], embedding) for camera in self.cameras)
-        self.blocks = nn.Sequential(*(AttentionBlock(embedding, HEADS) for _ in range(blocks)))
+        self.blocks = nn.Sequential(*(AttentionBlock(embedding) for _ in range(blocks)))
         self.norm = nn.LayerNorm(embedding)
 
     def forward(self, inputs: Inputs) -> torch.Tensor:
@@ -280,64 +270,4 @@ class FilmBlock(nn.Module):
         features = nn.functional.silu(self.first(features))
         scale, shift = self.modulation(told)[..., None, None].chunk(2, dim=1)
         result: torch.Tensor = features + nn.functional.silu(self.norm(self.second(features)) * (1 + scale) + shift)
-        return result
-
-
-class ActionExpert(nn.Module):
-    """Denoiser with one token an action.
-
-    Parameters
-    ----------
-    horizon, actions : H and A.
-    hidden, blocks : width and number of its blocks.
-    embedding : D, length of an encoder's token.
-    """
-
-    def __init__(self, horizon: int, actions: int, hidden: int, blocks: int, embedding: int) -> None:
-        super().__init__()
-        self.from_action = nn.Linear(actions, hidden)
-        self.place = nn.Parameter(0.1 * torch.randn(horizon, hidden))
-        self.from_level = nn.Sequential(nn.Linear(LEVEL_FEATURES, hidden), nn.SiLU(), nn.Linear(hidden, hidden))
-        self.from_tokens = nn.Linear(embedding, hidden)
-        self.blocks = nn.ModuleList(ExpertBlock(hidden, embedding) for _ in range(blocks))
-        self.norm = nn.LayerNorm(hidden)
-        self.to_prediction = nn.Linear(hidden, actions)
-
-    def forward(self, chunk: torch.Tensor, level: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-        """As :meth:`workbench.policies.networks.ChunkNetwork.forward`."""
-        condition = self.from_level(level_features(level)) + self.from_tokens(tokens.mean(dim=1))[:, None]
-        inner = self.from_action(chunk) + self.place
-        for block in self.blocks:
-            inner = block(inner, condition, tokens)
-        prediction: torch.Tensor = self.to_prediction(self.norm(inner))
-        return prediction
-
-
-class ExpertBlock(nn.Module):
-    """Attention among the actions of a chunk, attention to the tokens, and a feed-forward part.
-
-    The noise level scales and shifts what each of the first and last reads, and gates what it adds; the gates begin
-    closed (adaLN-Zero; Peebles and Xie, ICCV 2023).
-    """
-
-    def __init__(self, hidden: int, embedding: int) -> None:
-        super().__init__()
-        self.modulation = nn.Linear(hidden, 6 * hidden)
-        nn.init.zeros_(self.modulation.weight)
-        nn.init.zeros_(self.modulation.bias)
-        self.norms = nn.ModuleList(nn.LayerNorm(hidden, elementwise_affine=affine) for affine in (False, True, False))
-        self.among = Attention(hidden, HEADS)
-        self.to_tokens = Attention(hidden, HEADS, embedding)
-        self.feed_forward = nn.Sequential(nn.Linear(hidden, 2 * hidden), nn.GELU(), nn.Linear(2 * hidden, hidden))
-
-    def forward(self, inner: torch.Tensor, condition: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-        """Actions (n, K, H, hidden), condition (n, K, hidden) and tokens (n, L, D) -> actions."""
-        scale, shift, gate, scale_2, shift_2, gate_2 = self.modulation(nn.functional.silu(condition))[:, :, None].chunk(
-            6, dim=-1
-        )
-        seen = (self.norms[0](inner) * (1 + scale) + shift).flatten(0, 1)
-        inner = inner + gate * self.among(seen, seen).view_as(inner)
-        # All K chunks of an observation ask the same tokens, so keys and values are made once for them.
-        inner = inner + self.to_tokens(self.norms[1](inner).flatten(1, 2), tokens).view_as(inner)
-        result: torch.Tensor = inner + gate_2 * self.feed_forward(self.norms[2](inner) * (1 + scale_2) + shift_2)
         return result

@@ -25,7 +25,6 @@ PADDING, UNKNOWN = 0, 1
 """Ids before those of the vocabulary."""
 WORDS = 16
 """Words of an instruction that the compact encoder reads; what comes after them is not heard."""
-HEADS = 4
 PROBE = "lift the red cube"
 """An instruction whose vector tells one pretrained encoder from another."""
 
@@ -108,7 +107,7 @@ class WordTokens(nn.Module):
         with torch.no_grad():
             self.table.weight[UNKNOWN].zero_()
         self.place = nn.Parameter(0.1 * torch.randn(WORDS, embedding))
-        self.block = AttentionBlock(embedding, HEADS)
+        self.block = AttentionBlock(embedding)
 
     def forward(self, text: torch.Tensor) -> torch.Tensor:
         """Ids (n, L) -> tokens (n, L, D)."""

@@ -21,8 +21,8 @@ from workbench.policies.training import train
 from workbench.types import Demonstration
 
 COLOURS = {"red": (220, 40, 40), "green": (40, 200, 60), "blue": (50, 80, 230)}
-SIZES: dict[str, Any] = {"hidden": 64, "blocks": 1, "embedding": 32, "horizon": 1, "execute": 1, "cameras": ["top"]}
-TINY: dict[str, Any] = SIZES | {"hidden": 16, "embedding": 8, "horizon": 2}
+SIZES: dict[str, Any] = {"hidden": 128, "blocks": 1, "embedding": 32, "horizon": 1, "execute": 1, "cameras": ["top"]}
+TINY: dict[str, Any] = SIZES | {"hidden": 32, "embedding": 8, "horizon": 2}
 HALF_PX = 13.0
 
 
