@@ -103,3 +103,24 @@ def replace(path: Path, data: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)
+
+
+def check_layout(folder: Path, trained: Mapping[str, int], offered: Mapping[str, int], chosen: bool) -> None:
+    """Refuse observations of another layout; keys beyond those that were ``chosen`` by name do not matter."""
+    relevant = {key: offered[key] for key in trained if key in offered} if chosen else dict(offered)
+    if relevant == dict(trained):
+        return
+    differing = sorted(key for key in {*trained, *relevant} if trained.get(key, "none") != relevant.get(key, "none"))
+    shown = "; ".join(f"{key}: {trained.get(key, 'none')} then, {relevant.get(key, 'none')} now" for key in differing)
+    raise CheckpointError(f"the policy in {folder} reads another observation layout ({shown}); train it again")
+
+
+def check_images(folder: Path, trained: Mapping[str, tuple[int, int]], offered: Mapping[str, tuple[int, int]]) -> None:
+    """Refuse to go without images that a policy was trained on, or with images of another size."""
+    for camera, (height, width) in trained.items():
+        if offered.get(camera) != (height, width):
+            now = "{1} x {0} pixels".format(*offered[camera]) if camera in offered else "no such images"
+            raise CheckpointError(
+                f"the policy in {folder} sees through camera {camera!r} with {width} x {height} pixels, and there are "
+                f"{now}; give task.cameras={{names:[{','.join(trained)}],width_px:{width},height_px:{height}}}"
+            )

@@ -20,7 +20,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -28,31 +28,23 @@ import numpy as np
 import torch
 from torch import nn
 
-from workbench.errors import CheckpointError, ConfigError, ObservationError, UnknownNameError
+from workbench.errors import CheckpointError, ConfigError, UnknownNameError
 from workbench.policies import checkpoint
+from workbench.policies.batches import BLOCK, SAMPLES, gaussian, moved, padded
 from workbench.policies.demonstrations import vectors_of
 from workbench.policies.denoisers import DENOISERS, check_denoiser
 from workbench.policies.networks import ChunkNetwork, Inputs, StateEncoder
 from workbench.policies.normalisation import Normalisation
-from workbench.policies.process import NormalisedSteering, Process
+from workbench.policies.observing import channels_first, images_in, vectors_in
+from workbench.policies.process import Process
 from workbench.policies.relative import differences
+from workbench.policies.settings import check_scale, check_weight, check_whole
+from workbench.policies.steering import NormalisedSteering, of_normalised, started
 from workbench.policies.vision import ImageEncoder, cropped_sizes
 from workbench.types import Array, Demonstration, Observation, PolicyOutput, Record, Steering
 
 ALTERABLE = ("checkpoint", "guidance", "inference_steps", "noise_scale", "normalisation_scale", "self_guidance")
 """Settings that :meth:`ChunkPolicy.altered` knows."""
-BLOCK = 16
-"""Scenes that go through the network together; fewer are padded, as a product of another shape is rounded differently.
-
-Contacts amplify a last bit to centimetres: without this an episode would end differently in other company, so with
-another number of scenes or after an interruption.
-"""
-SAMPLES = 64
-"""Samples that go through the network together, of several scenes where they have fewer each.
-
-A scene alone is padded to as many, and so pays for them: more would make a call for one scene dearer than they save
-in company (tests/benchmarks/policies.py).
-"""
 CONFIGURABLE = ("execute", "guidance", "inference_steps", "self_guidance")
 """Settings of a trained policy that its weights do not depend on; see :meth:`ChunkPolicy.configure`."""
 
@@ -307,11 +299,8 @@ class ChunkPolicy:
         wanted = self._chunks(chunk, count).expand(-1, draws, -1, -1)
         drawn = gaussian(noise, (draws, *wanted.shape[2:])).to(self.device)
         # One level from each part: as precise as many more that are drawn at will.
-        level = (
-            torch.from_numpy(np.stack([(np.arange(draws) + rng.random(draws)) / draws for rng in noise]))
-            .float()
-            .to(self.device)
-        )
+        spread = np.stack([(np.arange(draws) + rng.random(draws)) / draws for rng in noise])
+        level = torch.from_numpy(spread).float().to(self.device)
         losses = []
         with torch.inference_mode():
             for first in range(0, count, BLOCK):
@@ -329,18 +318,13 @@ class ChunkPolicy:
 
     def inputs(self, observation: Observation, count: int, instructions: Sequence[str] | None = None) -> Inputs:
         """What the encoder reads of N observations, checked and normalised; see :data:`Inputs`."""
-        state = torch.from_numpy(self.normalisation.observation(self.described(self._vectors(observation, count))))
-        images = {f"images/{camera}": self._images(observation, count, camera) for camera in self.cameras}
+        scale, vectors = self.normalisation, vectors_in(observation, self.layout, count, self.history)
+        state = torch.from_numpy(scale.observation(self.described(vectors)))
+        images = {
+            f"images/{camera}": images_in(observation, camera, count, self.image_sizes[camera])
+            for camera in self.cameras
+        }
         return {"state": state, **images}
-
-    def _images(self, observation: Observation, count: int, camera: str) -> torch.Tensor:
-        """Images (N, 3, height, width) uint8 of one camera, checked."""
-        key, wanted = f"images/{camera}", (count, *self.image_sizes[camera], 3)
-        seen = np.asarray(observation[key]) if key in observation else None
-        if seen is None or seen.shape != wanted or seen.dtype != np.uint8:
-            shown = "nothing" if seen is None else f"{seen.shape} {seen.dtype}"
-            raise ObservationError(f"{key} is {shown}, must be {wanted} uint8")
-        return channels_first(seen.copy())  # it may be read-only, or stand on its head in memory
 
     def stored_inputs(self, demonstrations: Sequence[Demonstration]) -> Inputs:
         """What the encoder reads of demonstrations, for :class:`workbench.policies.demonstrations.Windows`."""
@@ -411,20 +395,8 @@ class ChunkPolicy:
     def _normalised(self, steering: Steering, count: int) -> NormalisedSteering:
         """What was asked for in action units in those of the network."""
         start = None if steering.start is None else self._chunks(steering.start, count)
-        reward = None if steering.reward is None else self._of_physical(steering.reward)
+        reward = None if steering.reward is None else of_normalised(steering.reward, self.normalisation)
         return NormalisedSteering(start, steering.start_level, reward, steering.scale, steering.through_network)
-
-    def _of_physical(self, reward: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[torch.Tensor], torch.Tensor]:
-        """A reward of chunks in action units as one of normalised chunks."""
-        centre = torch.from_numpy(self.normalisation.centre).float()
-        half_range = torch.from_numpy(self.normalisation.half_range).float()
-
-        def of_normalised(chunk: torch.Tensor) -> torch.Tensor:
-            # Clipped as actions are, but the gradient passes, or a chunk outside would never find its way back.
-            within = chunk + (chunk.clamp(-1.0, 1.0) - chunk).detach()
-            return reward(centre.to(chunk.device) + half_range.to(chunk.device) * within)
-
-        return of_normalised
 
     def _chunks(self, chunk: Array, count: int) -> torch.Tensor:
         """Chunks (N, H, A) in action units -> normalised (N, 1, H, A), checked."""
@@ -455,25 +427,6 @@ class ChunkPolicy:
         if check_weight("self_guidance", weight) and self.history < 2:
             raise ConfigError(f"policy.self_guidance={weight} needs policy.history of at least 2, not {self.history}")
         return weight
-
-    def _vectors(self, observation: Observation, count: int) -> Array:
-        """Observations (N, history, S) end to end, checked."""
-        for key, size in self.layout.items():
-            shape = np.shape(observation[key]) if key in observation else "nothing"
-            if shape != (count, self.history, size):
-                raise ObservationError(f"observation {key!r} is {shape}, must be {(count, self.history, size)}")
-        vectors = np.concatenate([observation[key] for key in self.layout], axis=-1)
-        if not np.isfinite(vectors).all():
-            self._refuse(observation)
-        return vectors
-
-    def _refuse(self, observation: Observation) -> None:
-        for key in self.layout:
-            broken = np.flatnonzero(~np.isfinite(observation[key]).all(axis=(1, 2)))
-            if len(broken):
-                raise ObservationError(
-                    f"observation {key!r} of scene {broken[0]} holds NaN or infinity: {observation[key][broken[0]]}"
-                )
 
     def altered(self, settings: Record) -> Self:
         """The same policy with some of its settings changed; it shares the weights and is not to be saved.
@@ -592,7 +545,7 @@ class ChunkPolicy:
             )
         layout: dict[str, int] = record["layout"]
         if observation_sizes is not None:
-            check_layout(folder, layout, observation_sizes, record["config"].get("observations") is not None)
+            checkpoint.check_layout(folder, layout, observation_sizes, record["config"].get("observations") is not None)
         try:
             policy = cls(**record["config"])
             action_size = int(record["action_size"])
@@ -610,73 +563,5 @@ class ChunkPolicy:
             )
         policy.recipe = record["recipe"]
         if image_sizes is not None:
-            check_images(folder, policy.image_sizes, image_sizes)
+            checkpoint.check_images(folder, policy.image_sizes, image_sizes)
         return policy
-
-
-def check_images(folder: Path, trained: Mapping[str, tuple[int, int]], offered: Mapping[str, tuple[int, int]]) -> None:
-    """Refuse to go without images that a policy was trained on, or with images of another size."""
-    for camera, (height, width) in trained.items():
-        if offered.get(camera) != (height, width):
-            now = "{1} x {0} pixels".format(*offered[camera]) if camera in offered else "no such images"
-            raise CheckpointError(
-                f"the policy in {folder} sees through camera {camera!r} with {width} x {height} pixels, and there are "
-                f"{now}; give task.cameras={{names:[{','.join(trained)}],width_px:{width},height_px:{height}}}"
-            )
-
-
-def channels_first(images: Array) -> torch.Tensor:
-    """Images (n, height, width, 3) uint8 -> (n, 3, height, width), without a copy."""
-    return torch.from_numpy(images).permute(0, 3, 1, 2)
-
-
-def gaussian(noise: Sequence[np.random.Generator], shape: tuple[int, ...]) -> torch.Tensor:
-    """Standard normal numbers (N, *shape) float32, a row from each generator."""
-    return torch.from_numpy(np.stack([rng.standard_normal(shape, dtype=np.float32) for rng in noise]))
-
-
-def moved(inputs: Inputs, device: torch.device) -> Inputs:
-    """The same inputs on a device."""
-    return {key: seen.to(device) for key, seen in inputs.items()}
-
-
-def padded(rows: torch.Tensor, count: int = BLOCK) -> torch.Tensor:
-    """A copy of rows (n, ...) with zeros behind them, so many in all."""
-    return torch.cat([rows, rows.new_zeros((count - len(rows), *rows.shape[1:]))])
-
-
-def started(steering: NormalisedSteering | None, rows: slice, count: int) -> NormalisedSteering | None:
-    """The steering of some of its scenes, with zeros behind their starts, so many in all."""
-    if steering is None or steering.start is None:
-        return steering
-    return dataclasses.replace(steering, start=padded(steering.start[rows], count))
-
-
-def check_whole(name: str, value: object) -> None:
-    """Refuse what is not a whole number of at least 1."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ConfigError(f"policy.{name}={value!r} must be a whole number of at least 1")
-
-
-def check_weight(name: str, value: object) -> float:
-    """Refuse what is not a number of at least 0."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0.0 <= value < np.inf:
-        raise ConfigError(f"policy.{name}={value!r} must be a number of at least 0")
-    return float(value)
-
-
-def check_scale(name: str, value: object) -> float:
-    """The value as a number; ConfigError if it is not a positive one."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0.0 < value < np.inf:
-        raise ConfigError(f"policy.{name}={value!r} must be a positive number")
-    return float(value)
-
-
-def check_layout(folder: Path, trained: Mapping[str, int], offered: Mapping[str, int], chosen: bool) -> None:
-    """Refuse observations of another layout; keys beyond those that were ``chosen`` by name do not matter."""
-    relevant = {key: offered[key] for key in trained if key in offered} if chosen else dict(offered)
-    if relevant == dict(trained):
-        return
-    differing = sorted(key for key in {*trained, *relevant} if trained.get(key, "none") != relevant.get(key, "none"))
-    shown = "; ".join(f"{key}: {trained.get(key, 'none')} then, {relevant.get(key, 'none')} now" for key in differing)
-    raise CheckpointError(f"the policy in {folder} reads another observation layout ({shown}); train it again")

@@ -17,7 +17,8 @@ from typing import Any
 import torch
 
 from workbench.policies.chunk_policy import ChunkPolicy
-from workbench.policies.process import Denoise, NormalisedSteering, uphill
+from workbench.policies.process import Denoise
+from workbench.policies.steering import NormalisedSteering, uphill
 
 LEVELS = 100
 """Noise levels in training."""

@@ -13,7 +13,8 @@ import math
 import torch
 
 from workbench.policies.chunk_policy import ChunkPolicy
-from workbench.policies.process import Denoise, NormalisedSteering, uphill
+from workbench.policies.process import Denoise
+from workbench.policies.steering import NormalisedSteering, uphill
 
 LOWEST_LEVEL = 1 / 11
 """Level below which a reward's gradient is taken as if there: the noise is ten times the chunk in it, and what the

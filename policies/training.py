@@ -19,7 +19,8 @@ import torch
 
 from workbench.errors import CheckpointError, ConfigError, UnknownNameError
 from workbench.policies import checkpoint
-from workbench.policies.chunk_policy import ChunkPolicy, moved
+from workbench.policies.batches import moved
+from workbench.policies.chunk_policy import ChunkPolicy
 from workbench.policies.demonstrations import (
     Windows,
     check_demonstrations,

@@ -14,7 +14,8 @@ import numpy as np
 import torch
 
 from workbench.errors import ConfigError
-from workbench.policies.chunk_policy import ChunkPolicy, moved
+from workbench.policies.batches import moved
+from workbench.policies.chunk_policy import ChunkPolicy
 from workbench.types import Record
 
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ import torch
 
 from workbench.errors import ConfigError, ObservationError
 from workbench.policies import training
-from workbench.policies.chunk_policy import BLOCK, ChunkPolicy
+from workbench.policies.batches import BLOCK
+from workbench.policies.chunk_policy import ChunkPolicy
 from workbench.policies.diffusion import (
     HIGHEST,
     LEVELS,

@@ -13,7 +13,7 @@ from workbench.errors import ConfigError
 from workbench.policies.diffusion import HIGHEST, LEVELS, Diffusion, DiffusionPolicy, training_schedule
 from workbench.policies.flow import FlowMatching, FlowPolicy
 from workbench.policies.normalisation import Normalisation
-from workbench.policies.process import NormalisedSteering, uphill
+from workbench.policies.steering import NormalisedSteering, uphill
 from workbench.types import Steering
 
 DRAWS = 40_000
