@@ -11,7 +11,7 @@ help:
 	@echo "make lint types   style, import contracts, strict types"
 	@echo "make format       rewrite files in the house style"
 	@echo "make benchmark    speed, as ratios in one interleaved run"
-	@echo "make verify WHAT=replay|branching|equality|experts|labels|online|audit|crash|inputs|keyframes|modes   the claims that take longer than a test"
+	@echo "make verify WHAT=replay|branching|equality|experts|labels|online|audit|crash|inputs|keyframes|modes|policies   the claims that take longer than a test"
 	@echo "make clean        remove .venv and caches; runs/ and datasets/ stay"
 
 $(BIN)/workbench: pyproject.toml constraints.txt

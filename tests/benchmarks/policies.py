@@ -55,7 +55,8 @@ def made(kind: type[ChunkPolicy], denoiser: str) -> ChunkPolicy:
 
 def milliseconds(policy: ChunkPolicy, scenes: int, samples: int) -> float:
     """Time on the core of one call."""
-    observation = {"state": np.random.default_rng(1).normal(size=(scenes, policy.history, STATE))}
+    rng = np.random.default_rng(1)
+    observation = {key: rng.normal(size=(scenes, policy.history, size)) for key, size in policy.layout.items()}
     noise = [np.random.default_rng(scene) for scene in range(scenes)]
     start = time.process_time()
     policy.plan(observation, noise, samples)
