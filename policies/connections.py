@@ -122,8 +122,9 @@ class PatientServer:
             except BaseException:
                 self.close()  # whatever is still on its way belongs to no later request
                 raise
+        times = "once" if not self._retries else f"{self._retries + 1} times"
         raise PolicyServerError(
-            f"the policy server at {self._shown} cannot be asked: {reason}. It was tried {self._retries + 1} times in "
+            f"the policy server at {self._shown} cannot be asked: {reason}. It was tried {times} in "
             f"{time.monotonic() - began:.0f} s"
         )
 
