@@ -28,6 +28,8 @@ MOST_SAMPLES = 4096
 """How many further chunks one request may ask for."""
 GOING_AWAY, INTERNAL_ERROR = 1001, 1011
 """Close codes of the websocket protocol (RFC 6455, section 7.4.1)."""
+LAST_WORDS_S = 5.0
+"""How long a connection has, once the server ends, to say how it went."""
 CONNECT_S = 10.0
 
 
@@ -95,7 +97,7 @@ class PolicyServer:
         self._metadata = wire.encode({IDENTITY: description(policy, task, weights)})
         self._noise = np.random.Generator(np.random.PCG64(seed))
         self._one_at_a_time = threading.Lock()
-        self._connections: set[Any] = set()
+        self._connections: dict[Any, threading.Thread] = {}
         self._connections_lock = threading.Lock()
         self._server = self._listen(host, port, frame_limit_mib * MIB)
         bound = self._server.socket.getsockname()
@@ -110,11 +112,12 @@ class PolicyServer:
         finally:
             # Those that are connected are told; older versions of the library only stop listening.
             with self._connections_lock:
-                open_ones = list(self._connections)
+                open_ones = dict(self._connections)
             for connection in open_ones:
                 connection.close(GOING_AWAY)
             self._server.shutdown()
-            thread.join()
+            for attending in (thread, *open_ones.values()):
+                attending.join(LAST_WORDS_S)
 
     def answer(self, request: Any) -> Record:
         """The answer to one request; see :mod:`workbench.policies.remote` for what both hold.
@@ -199,7 +202,7 @@ class PolicyServer:
         began, answered, ending = time.monotonic(), 0, "closed"
         who = ":".join(map(str, connection.remote_address[:2]))
         with self._connections_lock:
-            self._connections.add(connection)
+            self._connections[connection] = threading.current_thread()
         try:
             connection.send(self._metadata)
             for frame in connection:
@@ -217,10 +220,10 @@ class PolicyServer:
         except ConnectionClosed as error:
             ending = f"lost: {last_line(str(error))}"
         finally:
-            with self._connections_lock:
-                self._connections.discard(connection)
             with contextlib.suppress(BrokenPipeError):
                 print(f"{who}  {answered} answers in {time.monotonic() - began:.1f} s  {ending}", flush=True)
+            with self._connections_lock:
+                del self._connections[connection]
 
 
 def _decoded(frame: str | bytes) -> Any:

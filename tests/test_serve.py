@@ -257,7 +257,7 @@ def test_the_instruction_reaches_a_policy_that_listens(toy_server: PolicyServer)
     ids=lambda one: repr(one)[:30],
 )
 def test_a_bad_request_gets_its_reason_and_the_server_goes_on(
-    toy_server: PolicyServer, request_: Any, reason: str, capfd: pytest.CaptureFixture[str]
+    toy_server: PolicyServer, request_: Any, reason: str
 ) -> None:
     good, text = asked(toy_server, REQUEST, request_)
     assert good["actions"].shape == (6, 1)
