@@ -25,14 +25,13 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
+from workbench.config import build, compose
 from workbench.policies.chunk_policy import ChunkPolicy
 from workbench.policies.denoisers import DENOISERS
-from workbench.policies.diffusion import DiffusionPolicy
-from workbench.policies.flow import FlowPolicy
 from workbench.policies.normalisation import Normalisation
 from workbench.types import Array
 
-POLICIES: list[type[ChunkPolicy]] = [FlowPolicy, DiffusionPolicy]
+POLICIES = ("flow", "diffusion")
 STATE, ACTIONS = 30, 7
 CALLS: Mapping[str, tuple[int, int]] = {
     "chunk": (1, 0),
@@ -44,11 +43,11 @@ CALLS: Mapping[str, tuple[int, int]] = {
 """Name -> scenes and samples of one call."""
 
 
-def made(kind: type[ChunkPolicy], denoiser: str) -> ChunkPolicy:
-    """A policy with random weights."""
+def made(process: str, denoiser: str) -> ChunkPolicy:
+    """A policy as its yaml says, with random weights."""
     rng = np.random.default_rng(0)
     statistics = Normalisation.of(rng.normal(size=(100, STATE)), rng.uniform(-1, 1, size=(100, ACTIONS)))
-    policy = kind(denoiser=denoiser)
+    policy: ChunkPolicy = build(compose([f"policy={process}", f"policy.denoiser={denoiser}"])["policy"])
     policy.equip("benchmark", {"state": STATE}, ACTIONS, statistics)
     return policy
 
@@ -72,7 +71,7 @@ def spread(times: Array) -> str:
 def main(repetitions: int) -> None:
     """Measure and print."""
     torch.set_num_threads(1)
-    policies = {(kind.__name__, denoiser): made(kind, denoiser) for kind in POLICIES for denoiser in DENOISERS}
+    policies = {(process, denoiser): made(process, denoiser) for process in POLICIES for denoiser in DENOISERS}
     times: dict[tuple[str, str], list[list[float]]] = {name: [] for name in policies}
     for repetition in range(1 + repetitions):
         for name, policy in policies.items():
