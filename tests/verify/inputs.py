@@ -354,7 +354,7 @@ def in_process(name: str, key: str, work: Callable[[], object]) -> Finding:
 # --- what has to go on afterwards ------------------------------------------------------------------------------------
 
 ROLLOUT = ("rollout", "name=n", "runner.scenes=8", "perturbation=[slip]", "job.episodes.test=100")
-TRAIN = ("train", "name=n", f"demos={NAME}-demos", "job.trainer.iterations=600", "+job.trainer.save_every=50")
+TRAIN = ("train", "name=n", f"demos={NAME}-demos", "job.trainer.iterations=600", "job.trainer.save_every=50")
 
 
 @contextlib.contextmanager
