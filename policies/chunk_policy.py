@@ -194,7 +194,7 @@ class ChunkPolicy:
         self._network = ChunkNetwork(self.make_encoder(), self.make_denoiser(), crop_px, null_size).eval()
 
     def make_encoder(self) -> nn.Module:
-        """A new encoder, see :class:`workbench.policies.networks.Encoder`."""
+        """A new encoder: :data:`Inputs` of n observations -> tokens (n, L, D)."""
         size = self.history * sum(self.features.values())
         if self.cameras:
             # in the policy's order, as sums in another order are rounded otherwise

@@ -33,7 +33,6 @@ from workbench.policies.demonstrations import (
 from workbench.policies.devices import autocast, check_precision, device_of, full_precision
 from workbench.policies.networks import ChunkNetwork, Inputs
 from workbench.policies.normalisation import Normalisation
-from workbench.policies.process import Process
 from workbench.policies.training_curve import (
     DRAWN_WINDOWS,
     TrainingCurve,
@@ -296,10 +295,16 @@ class TrainingState:
         level: torch.Tensor,
         hidden: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """:func:`loss_of`, on the device."""
+        """Mean training loss of chunks (n, H, A), each under noise (n, K, H, A) at levels (n, K).
+
+        ``hidden`` (n,) bool says which observations are kept from the denoiser.
+        """
         chunk, noise, level = (values.to(self.device) for values in (chunk, noise, level))
-        kept = None if hidden is None else hidden.to(self.device)
-        return loss_of(self.process, network, moved(inputs, self.device), chunk, noise, level, kept)
+        tokens = network.encode(moved(inputs, self.device))
+        if hidden is not None:
+            tokens = network.hide(tokens, hidden.to(self.device))
+        wanted = chunk[:, None].expand_as(noise)
+        return self.process.loss(lambda noisy, at: network(noisy, at, tokens), wanted, noise, level).mean()
 
     def count(self, loss: float) -> None:
         """Add a loss to the mean that the next point tells; refuse one from which nothing comes back."""
@@ -417,26 +422,6 @@ def learning_rate_at(step: int, recipe: Record) -> float:
     if step < warmup:
         return peak * (step + 1) / warmup
     return peak * (1 + math.cos(math.pi * (step - warmup) / max(1, recipe["iterations"] - warmup))) / 2
-
-
-def loss_of(
-    process: Process,
-    network: ChunkNetwork,
-    inputs: Inputs,
-    chunk: torch.Tensor,
-    noise: torch.Tensor,
-    level: torch.Tensor,
-    hidden: torch.Tensor | None = None,
-) -> torch.Tensor:
-    """Mean training loss of chunks (n, H, A), each under noise (n, K, H, A) at levels (n, K).
-
-    ``hidden`` (n,) bool says which observations are kept from the denoiser.
-    """
-    tokens = network.encode(inputs)
-    if hidden is not None:
-        tokens = network.hide(tokens, hidden)
-    wanted = chunk[:, None].expand_as(noise)
-    return process.loss(lambda noisy, at: network(noisy, at, tokens), wanted, noise, level).mean()
 
 
 def equip(policy: ChunkPolicy, demonstrations: Sequence[Demonstration], task: str, seed: int) -> None:
