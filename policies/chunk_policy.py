@@ -47,6 +47,8 @@ ALTERABLE = ("checkpoint", "guidance", "inference_steps", "noise_scale", "normal
 """Settings that :meth:`ChunkPolicy.altered` knows."""
 CONFIGURABLE = ("execute", "guidance", "inference_steps", "self_guidance")
 """Settings of a trained policy that its weights do not depend on; see :meth:`ChunkPolicy.configure`."""
+DRAWS = 16
+"""Noises over which the denoising loss of a call is taken, where a detector asks for it."""
 
 
 class ChunkPolicy:
@@ -83,6 +85,7 @@ class ChunkPolicy:
 
     privileged: bool = False
     listens: bool = False
+    signals: tuple[str, ...] = ("denoising_loss", "reconstruction")
     process: ClassVar[Process]
 
     def __init__(
@@ -227,6 +230,7 @@ class ChunkPolicy:
         samples: int = 0,
         instructions: Sequence[str] | None = None,
         steering: Steering | None = None,
+        signals: Sequence[str] = (),
     ) -> PolicyOutput:
         """One inference; see :class:`workbench.types.Policy`.
 
@@ -237,6 +241,9 @@ class ChunkPolicy:
         observation, noise, samples : as there.
         instructions : N strings, of policies that listen.
         steering : where chunk and samples alike are led; None to draw what was learned.
+        signals : ``denoising_loss`` (N,), of the chunk, over :data:`DRAWS` draws (Diff-DAgger, Lee et al., ICRA 2025);
+            ``reconstruction`` (N,), mean squared change of the chunk, in normalised actions, by half noising it and
+            drawing it again.  Their noise is drawn last, so that they change nothing else.
 
         Returns
         -------
@@ -268,7 +275,27 @@ class ChunkPolicy:
         chunks = self.normalisation.physical_action(made)
         if steering is not None and steering.start is not None and steering.start_level == 0.0:
             chunks[:] = steering.start[:, None]  # not by way of the network's units and the range of demonstrations
-        return PolicyOutput(chunks[:, 0], chunks[:, 1:] if samples else None, features)
+        said = {name: self._said(name, observation, chunks[:, 0], noise, instructions) for name in signals}
+        return PolicyOutput(chunks[:, 0], chunks[:, 1:] if samples else None, features, said)
+
+    def _said(
+        self,
+        signal: str,
+        observation: Observation,
+        chunk: Array,
+        noise: Sequence[np.random.Generator],
+        instructions: Sequence[str] | None,
+    ) -> Array:
+        """A signal (N,) about a chunk (N, H, A) that was drawn for these observations."""
+        if signal == "denoising_loss":
+            return self.denoising_loss(observation, chunk, noise, DRAWS, instructions)
+        if signal != "reconstruction":
+            raise UnknownNameError(f"signal of policy {type(self).__name__}", signal, self.signals)
+        again = self.plan(observation, noise, 0, instructions, Steering(chunk, start_level=0.5)).chunk
+        scale = self.normalisation
+        change = scale.action(again) - scale.action(chunk)
+        spread: Array = (change**2).mean(axis=(1, 2))
+        return spread
 
     def denoising_loss(
         self,

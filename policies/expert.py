@@ -64,6 +64,7 @@ class Expert:
     horizon: int = 1
     execute: int = 1
     cameras: tuple[str, ...] = ()
+    signals: tuple[str, ...] = ()
 
     def __init__(self, task: Task, privileged: bool = True, listens: bool = False) -> None:
         if task.action_size not in (ACTION_SIZE, planar_expert.ACTION_SIZE):

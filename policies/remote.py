@@ -98,6 +98,7 @@ class RemotePolicy:
 
     privileged: bool = False
     listens: bool = True
+    signals: tuple[str, ...] = ()
 
     def __init__(
         self,

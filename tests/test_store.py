@@ -59,7 +59,7 @@ def make_episode(number: int, **changes: Any) -> Episode:
         "length": length, "success": number % 2 == 0, "outcome": "", "failure_mode": "", "modes": "[]",
         "t_inj": -1, "t_eff": -1, "t_on": -1, "t_on_low": -1, "t_on_high": -1, "t_pnr": -1, "t_pnr_low": -1,
         "t_pnr_high": -1, "t_dec": -1, "t_dec_end": -1, "t_dec_by": "", "responsibility": 0.0,
-        "responsibility_low": 0.0, "responsibility_high": 0.0, "twin": "",
+        "responsibility_low": 0.0, "responsibility_high": 0.0, "values": "[]", "twin": "",
     }  # fmt: skip
     values = rng.normal(size=(length, memory))
     return Episode(record | changes, steps, called if calls else {}, values)
@@ -631,7 +631,7 @@ def test_another_schema_is_refused(tmp_path: Path) -> None:
     root["attributes"]["schema"] = 7
     (path / "zarr.json").write_text(json.dumps(root))
     for use in (lambda: Store.open(path), lambda: StoreWriter.open(path, HEADER)):
-        with pytest.raises(StoreError, match="schema 7, this version knows 3"):
+        with pytest.raises(StoreError, match="schema 7, this version knows 4"):
             use()
 
 

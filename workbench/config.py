@@ -26,10 +26,14 @@ ZOO = Path(__file__).parent / "policies" / "zoo"
 
 @dataclasses.dataclass
 class RolloutSchema:
-    """How episodes are rolled; with ``images`` their store keeps what the task's cameras see at every control step."""
+    """How episodes are rolled; with ``images`` their store keeps what the task's cameras see at every control step.
+
+    ``signals`` names what else the policy is asked to say of its calls, for scores that read it.
+    """
 
     until: str = "success"
     samples: int = 32
+    signals: list[str] = dataclasses.field(default_factory=list)
     images: bool = True
 
 

@@ -34,7 +34,9 @@ class Crew:
         """The trained policy of the run."""
         return self.run.policy()
 
-    def lockstep(self, name: str, policy: Policy, samples: int = 0, images: bool = True) -> Lockstep:
+    def lockstep(
+        self, name: str, policy: Policy, samples: int = 0, images: bool = True, signals: Sequence[str] = ()
+    ) -> Lockstep:
         """Scenes for one driver, kept for the next batch; see :class:`workbench.rollout.Lockstep`."""
         if name not in self._locksteps:
             settings = self.run.config
@@ -43,6 +45,7 @@ class Crew:
                 policy,
                 settings["runner"]["scenes"],
                 samples=samples,
+                signals=signals,
                 images=images,
                 until=settings["rollout"]["until"],
             )

@@ -16,12 +16,24 @@ import dataclasses
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeGuard
 
 import numpy as np
 
 from workbench.errors import CalibrationError, CheckpointError, ConfigError, ScoreError, SplitError, UnknownNameError
-from workbench.types import Array, Calibrator, EpisodeCalls, PolicyCall, Record, Score, Split, Threshold
+from workbench.types import (
+    Array,
+    Calibrator,
+    EpisodeCalls,
+    EpisodeTruth,
+    PolicyCall,
+    Record,
+    Score,
+    Scorer,
+    Split,
+    SupervisedScore,
+    Threshold,
+)
 
 LOCKSTEP = 32
 """Episodes that are scored together offline; bounds the memory, not the result."""
@@ -62,7 +74,7 @@ class FittedScore:
     """
 
     name: str
-    score: Score
+    score: Scorer
     episodes: frozenset[str]
     seed: int
 
@@ -89,17 +101,37 @@ class FittedScore:
         return scores
 
 
-def fit_score(name: str, score: Score, episodes: Sequence[EpisodeCalls], seed: int) -> FittedScore:
-    """Fit a score on (successful) episodes of the fit split.
+def fit_score(
+    name: str,
+    score: Score | SupervisedScore,
+    episodes: Sequence[EpisodeCalls],
+    seed: int,
+    truths: Sequence[EpisodeTruth] = (),
+) -> FittedScore:
+    """Fit a score on episodes of the fit split: successful ones, or for a supervised one all, with their truths.
 
     Raises
     ------
     SplitError
         if an episode is of another split, or comes twice.
+    ScoreError
+        if a score that learns from successes is given a failure, or truths are not those of the episodes.
     """
     _require("fit", episodes, f"score {name} is fitted on")
-    score.fit(episodes, seed)
+    if [truth.uid for truth in truths] != [episode.uid for episode in episodes] and (truths or supervised(score)):
+        raise ScoreError(f"score {name} needs the truth of every episode that it is fitted on, in the same order")
+    if supervised(score):
+        score.fit(episodes, seed, truths)
+    else:
+        if failed := [truth.uid for truth in truths if not truth.success]:
+            raise ScoreError(f"score {name} learns from successes alone, and {failed[0]} failed")
+        score.fit(episodes, seed)  # type: ignore[call-arg]
     return FittedScore(name, score, frozenset(episode.uid for episode in episodes), seed)
+
+
+def supervised(score: Score | SupervisedScore) -> TypeGuard[SupervisedScore]:
+    """Whether a score learns from outcomes."""
+    return bool(getattr(score, "supervised", False))
 
 
 def curves(score: FittedScore, episodes: Sequence[EpisodeCalls]) -> list[Array]:
@@ -124,14 +156,23 @@ def _lockstep(score: FittedScore, episodes: Sequence[EpisodeCalls]) -> list[Arra
 
 
 def _call(episodes: Sequence[EpisodeCalls], number: int) -> PolicyCall:
-    samples = [episode.samples[number] for episode in episodes if episode.samples is not None]
-    embeddings = [episode.embedding[number] for episode in episodes if episode.embedding is not None]
+    def stacked(parts: Sequence[Array | None]) -> Array | None:
+        there = [part[number] for part in parts if part is not None]
+        return np.stack(there) if len(there) == len(episodes) else None
+
+    def common(parts: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
+        shared = set.intersection(*(set(part) for part in parts))
+        return {key: np.stack([part[key][number] for part in parts]) for key in sorted(shared)}
+
     return PolicyCall(
         step=np.array([episode.step[number] for episode in episodes]),
         chunk=np.stack([episode.chunk[number] for episode in episodes]),
-        samples=np.stack(samples) if len(samples) == len(episodes) else None,
-        embedding=np.stack(embeddings) if len(embeddings) == len(episodes) else None,
+        samples=stacked([episode.samples for episode in episodes]),
+        embedding=stacked([episode.embedding for episode in episodes]),
         execute=episodes[0].execute,
+        instructions=[episode.instruction for episode in episodes],
+        signals=common([episode.signals for episode in episodes]),
+        observation=common([episode.observation for episode in episodes]),
     )
 
 
@@ -384,7 +425,7 @@ def _leaf_record(leaf: Monitor) -> Record:
     return record
 
 
-def load(folder: Path, scores: Mapping[str, Score], window: Callable[[str, int], Window]) -> list[Monitor | And]:
+def load(folder: Path, scores: Mapping[str, Scorer], window: Callable[[str, int], Window]) -> list[Monitor | And]:
     """The inverse of :func:`save`.
 
     ``scores`` maps each score's name to a newly built one of that kind, into which what was learnt is loaded;
@@ -417,7 +458,7 @@ def load(folder: Path, scores: Mapping[str, Score], window: Callable[[str, int],
         raise CheckpointError(f"the monitors in {folder} are damaged ({error!r}): fit them again") from error
 
 
-def _load_score(name: str, part: Record, scores: Mapping[str, Score], tensors: Mapping[str, Array]) -> FittedScore:
+def _load_score(name: str, part: Record, scores: Mapping[str, Scorer], tensors: Mapping[str, Array]) -> FittedScore:
     if name not in scores:
         raise UnknownNameError("score", name, scores)
     start = f"score/{name}/"

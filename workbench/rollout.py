@@ -6,6 +6,7 @@ snapshot with what the policy still remembered there.
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import json
 import time
@@ -14,10 +15,11 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 
 from workbench.config import digest
-from workbench.errors import ConfigError, DivergedError, PolicyServerError
+from workbench.errors import ConfigError, DivergedError, PolicyServerError, UnknownNameError
 from workbench.modes import as_json, failure_mode, modes_of
 from workbench.types import (
     ABORTED,
+    RECENT,
     Array,
     Episode,
     Observation,
@@ -100,6 +102,7 @@ class Lockstep:
     task, policy : what is rolled.
     scenes : how many scenes step together; the policy is called once for all that need a new chunk.
     samples : B, chunks drawn beside the one that is run, for detectors.
+    signals : what else the policy is asked to say of every call, for detectors.
     images : whether recorded episodes keep what the task's cameras see at every step; a policy with cameras is handed
         the images of its calls in any case.
     until : ``success`` stops an episode at success, ``deadline`` runs on.
@@ -113,6 +116,7 @@ class Lockstep:
         scenes: int,
         *,
         samples: int = 0,
+        signals: Sequence[str] = (),
         images: bool = True,
         until: str = "success",
         subscribers: Sequence[Subscriber] = (),
@@ -121,7 +125,11 @@ class Lockstep:
             raise ConfigError(f"rollout.until={until!r} must be 'success' or 'deadline'")
         if scenes < 1:
             raise ConfigError(f"runner.scenes={scenes} must be at least 1")
+        for name in signals:
+            if name not in policy.signals:
+                raise UnknownNameError(f"signal of policy {type(policy).__name__}", name, policy.signals)
         self.task, self.policy, self.samples, self.until = task, policy, samples, until
+        self.signals = tuple(signals)
         self._images = images
         self.subscribers = subscribers
         self._capacity = scenes
@@ -218,21 +226,34 @@ class Lockstep:
         if policy.cameras:
             images = [slot.images(policy.cameras) for slot in due]
             observation |= {key: np.stack([each[key] for each in images]) for key in images[0]}
-        heard = {"instructions": [slot.scene.instruction() for slot in due]} if policy.listens else {}
+        asked: Record = {"instructions": [slot.scene.instruction() for slot in due]} if policy.listens else {}
+        if self.signals:
+            asked["signals"] = self.signals
         began = time.perf_counter()
-        output = policy.plan(observation, [slot.noise() for slot in due], self.samples, **heard)
+        output = policy.plan(observation, [slot.noise() for slot in due], self.samples, **asked)
         seconds = (time.perf_counter() - began) / len(due)
-        call = PolicyCall(
+        if self.subscribers:
+            call = self._call(due, output)
+            for subscriber in self.subscribers:
+                subscriber.on_call([slot.launch.stream for slot in due], call)
+        for row, slot in enumerate(due):
+            slot.take(output, row, seconds)
+
+    def _call(self, due: Sequence[_Slot], output: PolicyOutput) -> PolicyCall:
+        """What a detector sees of a call."""
+        recent = [slot.recently() for slot in due]
+        return PolicyCall(
             np.array([slot.scene.step_index for slot in due]),
             output.chunk,
             output.samples,
             output.embedding,
             self.policy.execute,
+            instructions=[slot.instruction for slot in due],
+            signals=output.signals,
+            observation={
+                key: np.stack([np.stack([past[key] for past in each]) for each in recent]) for key in recent[0][0]
+            },
         )
-        for subscriber in self.subscribers:
-            subscriber.on_call([slot.launch.stream for slot in due], call)
-        for row, slot in enumerate(due):
-            slot.take(output, row, seconds)
 
 
 class _Slot:
@@ -255,6 +276,7 @@ class _Slot:
             self.history = list(launch.start.history)
             self.queue, self.calls = launch.start.queue, launch.start.calls
         self.next_action = 0
+        self.recent: collections.deque[Observation] = collections.deque(self.history, maxlen=RECENT - 1)
         scene.privileged = policy.privileged
         self.instruction = scene.instruction()
 
@@ -270,6 +292,11 @@ class _Slot:
         """The last ``history`` observations, the oldest repeated at the start of an episode."""
         past = [*self.history[len(self.history) - self.policy.history + 1 :], self.current()]
         return [past[0]] * (self.policy.history - len(past)) + past
+
+    def recently(self) -> list[Observation]:
+        """What the robot saw at the last RECENT control steps, the oldest repeated at the start of an episode."""
+        past = [*self.recent, self.scene.observe()]
+        return [past[0]] * (RECENT - len(past)) + past
 
     def images(self, cameras: Sequence[str]) -> dict[str, Array]:
         """The present images of some cameras."""
@@ -294,6 +321,7 @@ class _Slot:
         action = self.queue[self.next_action]
         self.next_action += 1
         seen = self.current() if self.policy.history > 1 else {}
+        self.recent.append(self.scene.observe())
         if self.rows is not None:
             self.rows.before(self.scene, action)
         try:
@@ -349,6 +377,7 @@ class _Slot:
             "responsibility": 0.0,
             "responsibility_low": 0.0,
             "responsibility_high": 0.0,
+            "values": "[]",
             "twin": "",
         }
         return Episode(record, steps, calls, memory)
@@ -392,6 +421,7 @@ class _Rows:
 
     def call(self, step: int, output: PolicyOutput, row: int, seconds: float) -> None:
         values = {"chunk": output.chunk, "samples": output.samples, "embedding": output.embedding}
+        values |= {f"signals/{name}": value for name, value in output.signals.items()}
         for key, value in values.items():
             if value is not None:
                 self.calls.setdefault(key, []).append(np.asarray(value[row], dtype=np.float32))

@@ -40,16 +40,26 @@ import shutil
 import time
 import uuid
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from workbench.errors import StoreError, UnknownNameError
-from workbench.types import ABORTED, EPISODE_COLUMNS, Array, Episode, EpisodeCalls, Record, split_of
+from workbench.types import (
+    ABORTED,
+    EPISODE_COLUMNS,
+    RECENT,
+    Array,
+    Episode,
+    EpisodeCalls,
+    EpisodeTruth,
+    Record,
+    split_of,
+)
 
-SCHEMA = 3
+SCHEMA = 4
 BATCH = 16
 """Episodes that are committed at once ..."""
 BATCH_BYTES = 2**26
@@ -58,10 +68,12 @@ LOCK_WAIT_S = 2.0
 """How long to wait for a part that another process holds: annotating takes less, a writer more."""
 LABELS = (
     "t_eff", "t_on", "t_on_low", "t_on_high", "t_pnr", "t_pnr_low", "t_pnr_high", "t_dec", "t_dec_end", "t_dec_by",
-    "responsibility", "responsibility_low", "responsibility_high", "outcome", "failure_mode", "twin",
+    "responsibility", "responsibility_low", "responsibility_high", "values", "outcome", "failure_mode", "twin",
 )  # fmt: skip
 """Columns that :meth:`Store.annotate` may rewrite."""
 
+SIGNALS, OBSERVATION = "signals/", "observation/"
+"""What such needs of a score begin with."""
 _ENDS = {"steps": "step_end", "calls": "call_end", "memory": "memory_end"}
 _COLUMNS: Mapping[str, type] = {**EPISODE_COLUMNS, **dict.fromkeys(_ENDS.values(), int), "content": str}
 _CHUNK_BYTES = 2**20
@@ -327,15 +339,21 @@ class Store:
         part, _ = self._place[number]
         return list(self._keys(part.folder / "steps"))
 
-    def calls(self, number: int) -> EpisodeCalls:
-        """The policy calls of one episode, as a detector may see them; raises StoreError if it has none."""
+    def calls(self, number: int, needs: Collection[str] | None = None) -> EpisodeCalls:
+        """The policy calls of one episode, as a detector may see them.
+
+        ``needs`` are what is read beyond steps and chunks, in the words of :class:`workbench.types.Scorer`; None for
+        all that calls hold, and no observation.  Raises StoreError if the episode has no calls.
+        """
         part, row = self._place[number]
         uid = self._columns["uid"][number]
         first, last = part.span("calls", row)
         if first == last:
             raise StoreError(f"episode {uid} of {self.path} holds no policy calls; no detector can be run on it")
-        needed = {"step", "chunk", "samples", "embedding"} & set(self._keys(part.folder / "calls"))
-        arrays = self._read_group(part, row, "calls", sorted(needed))
+        kept = set(self._keys(part.folder / "calls")) - {"seconds"}
+        arrays = self._read_group(
+            part, row, "calls", sorted(kept if needs is None else kept & {"step", "chunk", *needs})
+        )
         return EpisodeCalls(
             uid=uid,
             split=split_of(int(self._columns["index"][number])),
@@ -344,6 +362,36 @@ class Store:
             samples=arrays.get("samples"),
             embedding=arrays.get("embedding"),
             execute=int(self._columns["execute"][number]),
+            instruction=str(self._columns["instruction"][number]),
+            signals={key.removeprefix(SIGNALS): rows for key, rows in arrays.items() if key.startswith(SIGNALS)},
+            observation=self._recently(part, row, arrays["step"], needs or ()),
+        )
+
+    def _recently(self, part: _Part, row: int, called: Array, needs: Collection[str]) -> dict[str, Array]:
+        """What the robot saw at the last control steps before every call, of those keys that are needed and kept."""
+        wanted = [f"obs/{need.removeprefix(OBSERVATION)}" for need in needs if need.startswith(OBSERVATION)]
+        kept = self._keys(part.folder / "steps")
+        steps = self._read_group(part, row, "steps", [key for key in wanted if key in kept])
+        at = np.maximum(called[:, None] + np.arange(1 - RECENT, 1), 0)
+        return {key.removeprefix("obs/"): rows[np.minimum(at, len(rows) - 1)] for key, rows in steps.items()}
+
+    def truth(self, number: int) -> EpisodeTruth:
+        """What the simulator knows of one episode, with the labels of today."""
+        row = {name: self._columns[name][number] for name in EPISODE_COLUMNS}
+        episode = self.episode(number, steps=("stage",), calls=("step",))
+        called, stage = episode.calls["step"], episode.steps["stage"]
+        return EpisodeTruth(
+            uid=str(row["uid"]),
+            success=bool(row["success"]),
+            family="+".join(sorted({record["channel"] for record in json.loads(row["perturbations"])})),
+            perturbation=str(row["perturbation"]),
+            length=int(row["length"]),
+            deadline=self.header.deadline,
+            t_on=int(row["t_on"]),
+            t_pnr=int(row["t_pnr"]),
+            # A row's stage is that after its action, so a call's is that of the row before.
+            stage=np.where(called > 0, stage[np.maximum(called - 1, 0)], 0),
+            values=np.array(json.loads(row["values"]), dtype=np.int64).reshape(-1, 3),
         )
 
     def annotate(self, which: int | str, **columns: Any) -> None:

@@ -396,11 +396,13 @@ class PolicyOutput:
     chunk : (N, H, A) the action chunk, of which the first ``execute`` actions are run.
     samples : (N, B, H, A) chunks drawn for the same observation with noise of their own, or None.
     embedding : (N, D) features of the observation, or None.
+    signals : name -> (N, ...), what else the policy says of this call, where it was asked to.
     """
 
     chunk: Array
     samples: Array | None = None
     embedding: Array | None = None
+    signals: Mapping[str, Array] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -454,6 +456,8 @@ class Policy(Protocol):
     """Whether it is also handed what it is told, as ``plan(..., instructions=[N strings])``."""
     cameras: Sequence[str]
     """Cameras of the task whose present image it is handed beside the vectors, as ``images/<camera>``."""
+    signals: Sequence[str]
+    """What it can be asked to say of a call beyond samples and embedding, as ``plan(..., signals=[names])``."""
 
     def plan(self, observation: Observation, noise: Sequence[np.random.Generator], samples: int = 0) -> PolicyOutput:
         """One inference.
@@ -469,6 +473,10 @@ class Policy(Protocol):
     def save(self, folder: Path) -> None: ...
 
 
+RECENT = 16
+"""How many control steps of observations in a row a policy call shows to a detector."""
+
+
 @dataclasses.dataclass(frozen=True)
 class PolicyCall:
     """What a detector sees: one policy call of N scenes, and nothing of the ground truth.
@@ -476,8 +484,11 @@ class PolicyCall:
     Attributes
     ----------
     step : (N,) control step of the call.
-    chunk, samples, embedding : as in :class:`PolicyOutput`.
+    chunk, samples, embedding, signals : as in :class:`PolicyOutput`.
     execute : how many actions of a chunk are run before the next call.
+    instructions : N, what the robot was told at the start of the episode.
+    observation : key -> (N, RECENT, size), what it saw at the last control steps, the present one last; the oldest is
+        repeated at the start of an episode.
     """
 
     step: Array
@@ -485,6 +496,9 @@ class PolicyCall:
     samples: Array | None
     embedding: Array | None
     execute: int
+    instructions: Sequence[str] = ()
+    signals: Mapping[str, Array] = dataclasses.field(default_factory=dict)
+    observation: Mapping[str, Array] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -496,6 +510,9 @@ class EpisodeCalls:
     uid : names the episode across stores and splits.
     split : the split the episode belongs to.
     step : (C,) control steps; ``chunk`` (C, H, A); ``samples`` (C, B, H, A) or None; ``embedding`` (C, D) or None.
+    instruction : what the robot was told at the start.
+    signals : name -> (C, ...).
+    observation : key -> (C, RECENT, size), as in :class:`PolicyCall`.
     """
 
     uid: str
@@ -505,17 +522,46 @@ class EpisodeCalls:
     samples: Array | None
     embedding: Array | None
     execute: int
+    instruction: str = ""
+    signals: Mapping[str, Array] = dataclasses.field(default_factory=dict)
+    observation: Mapping[str, Array] = dataclasses.field(default_factory=dict)
 
 
-class Score(Protocol):
-    """A number per policy call, higher is worse; causal, so online and offline are the same code."""
+@dataclasses.dataclass(frozen=True)
+class EpisodeTruth:
+    """What the simulator knows of an episode: for what learns from outcomes, and for judging; never for a score's
+    ``update``.
+
+    Attributes
+    ----------
+    uid : the episode's.
+    success : whether it succeeded.
+    family : channels of its perturbations, joined by "+"; "" for a nominal episode.
+    perturbation : their names, joined by "+".
+    length, deadline : control steps done, and the task's deadline.
+    t_on, t_pnr : failure onset and point of no return in control steps; -1 where not measured or there is none.
+    stage : (C,) at every policy call, index of the first stage not yet reached.
+    values : (V, 3) control step of a policy call, successes, branches: the measured value V(t); (0, 3) if none was.
+    """
+
+    uid: str
+    success: bool
+    family: str
+    perturbation: str
+    length: int
+    deadline: int
+    t_on: int
+    t_pnr: int
+    stage: Array
+    values: Array
+
+
+class Scorer(Protocol):
+    """What a fitted score does: a number per policy call; causal, so online and offline are the same code."""
 
     needs: frozenset[str]
-    """Which of ``samples`` and ``embedding`` it reads."""
-
-    def fit(self, episodes: Sequence[EpisodeCalls], seed: int) -> None:
-        """Learn from (successful) episodes; deterministic for a seed."""
-        ...
+    """What it reads of a call beyond chunk, step and instructions: ``samples``, ``embedding``, ``signals/<name>``,
+    ``observation/<key>``."""
 
     def begin(self) -> Record:
         """Memory of an episode that has not begun."""
@@ -532,17 +578,38 @@ class Score(Protocol):
     def load(self, state: Mapping[str, Array]) -> None: ...
 
 
+class Score(Scorer, Protocol):
+    """A score that learns from successes alone; higher is worse."""
+
+    def fit(self, episodes: Sequence[EpisodeCalls], seed: int) -> None:
+        """Learn from (successful) episodes; deterministic for a seed."""
+        ...
+
+
+class SupervisedScore(Scorer, Protocol):
+    """A score that learns from what became of episodes; higher is worse."""
+
+    supervised: bool
+    """True."""
+
+    def fit(self, episodes: Sequence[EpisodeCalls], seed: int, truths: Sequence[EpisodeTruth]) -> None:
+        """Learn from episodes, successful and failed, and what is known of each; deterministic for a seed."""
+        ...
+
+
 @dataclasses.dataclass(frozen=True)
 class Threshold:
     """What a calibrator returns for a level.
 
     Attributes
     ----------
-    values : (C,) threshold per call index, held at its last value beyond; (1,) for a constant one.
-    scale : (C,) or (1,), positive: the unit in which margins are compared between scores.
+    values : threshold: (C,) per call index, held at its last value beyond; (1,) for a constant one; (G + 1,) per group
+        of calls where ``grouped``, the last one for groups that calibration has not seen.
+    scale : of the same length or (1,), positive: the unit in which margins are compared between scores.
     level : nominal false-alarm rate.
     episodes : how many calibration episodes stand behind it.
     guarantee : what is promised, in one sentence.
+    grouped : whether the threshold is that of the call's group and not of its index.
     """
 
     values: Array
@@ -550,17 +617,32 @@ class Threshold:
     level: float
     episodes: int
     guarantee: str
+    grouped: bool = False
 
-    def margin(self, curve: Array, first_call: int = 0) -> Array:
-        """(score - threshold) / scale along a curve (C,) that starts at ``first_call``; an alarm where positive."""
-        index = first_call + np.arange(len(curve))
+    def margin(self, curve: Array, first_call: int = 0, groups: Array | None = None) -> Array:
+        """(score - threshold) / scale along a curve (C,) that starts at ``first_call``; an alarm where positive.
+
+        ``groups`` (C,) are the groups of its calls, from 0, or -1 for one that is not known.
+        """
+        if self.grouped:
+            if groups is None:
+                raise ConfigError("this threshold is one for each group of calls, and the groups are not given")
+            known = (groups >= 0) & (groups < len(self.values) - 1)
+            index = np.where(known, groups, len(self.values) - 1).astype(int)
+        else:
+            index = first_call + np.arange(len(curve))
         at = np.minimum(index, len(self.values) - 1)
         margin: Array = (curve - self.values[at]) / self.scale[np.minimum(index, len(self.scale) - 1)]
         return margin
 
 
 class Calibrator(Protocol):
-    """A rule that turns the windowed scores of successful calibration episodes into a threshold."""
+    """A rule that turns the windowed scores of successful calibration episodes into a threshold.
+
+    One that also reads failures or groups says so by an attribute ``uses`` with ``failures`` or ``groups`` in it, and
+    is handed them as arguments of these names: curves (C_i,) of failed calibration episodes, and groups (C_i,) of the
+    calls of the successful ones.
+    """
 
     def calibrate(self, curves: Sequence[Array], level: float) -> Threshold:
         """Threshold from one curve (C_i,) an episode; raises CalibrationError where the data cannot carry it."""
@@ -638,6 +720,7 @@ EPISODE_COLUMNS: Mapping[str, type] = {
     "responsibility": float,  # gain in value by that replacement; 0 where there is no decisive step
     "responsibility_low": float,
     "responsibility_high": float,
+    "values": str,  # JSON list of [control step of a policy call, successes, branches]: V(t) where it was measured
     "twin": str,  # uid of the nominal twin, "" if there is none
 }
 

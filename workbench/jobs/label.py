@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -14,29 +16,33 @@ from workbench.branch import (
     drive,
     find_onset,
     find_point_of_no_return,
+    measure_value,
     replay,
     stream_of,
 )
 from workbench.config import Run
 from workbench.crew import batches, crew
 from workbench.decisive import Decision, effect_step, find_decision
-from workbench.errors import ConfigError
+from workbench.errors import ConfigError, UnknownNameError
 from workbench.progress import console, progress
 from workbench.report import terminal_tables
 from workbench.rollout import Launch, Lockstep
 from workbench.runner import spread
 from workbench.store import Store
-from workbench.types import Array, Episode, Record, Task
+from workbench.types import SPLITS, Array, Episode, Record, Task
 
 EPISODES_PER_BATCH = 10
 
 
 SEARCHES = ("onset", "point of no return", "decisive step")
+VALUES = "values"
+"""Name of the stream that chooses at which policy calls the value is measured."""
 UNKNOWN: Record = {
     **dict.fromkeys(("t_eff", "t_on", "t_on_low", "t_on_high", "t_pnr", "t_pnr_low", "t_pnr_high"), -1),
     **dict.fromkeys(("t_dec", "t_dec_end"), -1),
     **dict.fromkeys(("responsibility", "responsibility_low", "responsibility_high"), 0.0),
     **dict.fromkeys(("t_dec_by", "twin"), ""),
+    "values": "[]",
     "outcome": "failure",
 }
 """Labels of an episode that has none."""
@@ -51,7 +57,7 @@ class Settings:
     branches : rising numbers of branches at which a value is looked at.
     stride : control steps between the expert's first trials.
     windows : rising numbers of control steps whose actions are replaced.
-    pairs : branches with and without a replacement, which say how much it gains.
+    pairs : branches with and without a replacement, which say how much it gains; 0 searches no decisive step.
     """
 
     branches: tuple[int, ...]
@@ -60,11 +66,45 @@ class Settings:
     pairs: int
 
     def __post_init__(self) -> None:
-        if self.stride < 1 or self.pairs < 1:
-            raise ConfigError(f"job.stride={self.stride} and job.pairs={self.pairs} must be at least 1")
+        if self.stride < 1 or self.pairs < 0:
+            raise ConfigError(f"job.stride={self.stride} must be at least 1, job.pairs={self.pairs} at least 0")
         for name, rising in (("branches", self.branches), ("windows", self.windows)):
             if not rising or any(one < 1 for one in rising) or sorted(set(rising)) != list(rising):
                 raise ConfigError(f"job.{name}={list(rising)} must be rising numbers from 1 on, for example [4,8,16]")
+
+
+@dataclasses.dataclass(frozen=True)
+class Values:
+    """Where the value V(t) is measured, for scores that learn it: of all episodes of some splits, successes too.
+
+    Attributes
+    ----------
+    splits : of the episodes.
+    calls : policy calls of an episode, one from each of so many equal parts of it; 0 for none.
+    branches : from each of them.  For learning, many calls with few branches say more than few calls with many.
+    """
+
+    splits: tuple[str, ...]
+    calls: int
+    branches: int
+
+    def __post_init__(self) -> None:
+        if self.calls < 0 or self.branches < 1:
+            raise ConfigError(
+                f"job.values.calls={self.calls} must be at least 0, job.values.branches={self.branches} at least 1"
+            )
+        for split in self.splits:
+            if split not in SPLITS:
+                raise UnknownNameError("split of job.values", split, SPLITS)
+
+
+@dataclasses.dataclass(frozen=True)
+class ValueBatch:
+    """Episodes for one worker whose values are measured."""
+
+    run: Run
+    values: Values
+    numbers: list[int]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,14 +133,22 @@ class Label:
     replay_error: float
 
 
-def run(run: Run, expert: Record, branches: Sequence[int], stride: int, windows: Sequence[int], pairs: int) -> None:
+def run(
+    run: Run,
+    expert: Record,
+    branches: Sequence[int],
+    stride: int,
+    windows: Sequence[int],
+    pairs: int,
+    values: Mapping[str, Any],
+) -> None:
     """Label the failed episodes of ``datasets/<store>.zarr``; those labelled already with these settings are kept."""
     run.refuse_other_store()
+    wanted_values = Values(tuple(values["splits"]), values["calls"], values["branches"])
     settings = Settings(tuple(branches), stride, tuple(windows), pairs)
     store = Store.open(run.store)
-    forget_other_settings(
-        run, store, dataclasses.asdict(settings) | {"branches": list(branches), "windows": list(windows)}
-    )
+    asked = dataclasses.asdict(settings) | {"branches": list(branches), "windows": list(windows)}
+    forget_other_settings(run, store, asked | {"values": {**values}})
     store = Store.open(run.store)
     failed = failures(store.episodes)
     wanted = [number for number in failed if store.episodes["t_on"][number] < 0]
@@ -116,6 +164,7 @@ def run(run: Run, expert: Record, branches: Sequence[int], stride: int, windows:
             steps = {name: steps[name] + sum(label.steps[name] for label in found) for name in SEARCHES}
             run.update_metrics(labels={"replay_max_abs_error": error, "simulated_steps": steps})
             advance(len(found))
+    measure_values(run, wanted_values)
     run.update_metrics(labels=summary(Store.open(run.store).episodes))
     console.print(*terminal_tables(run.metrics(), only=("labels",)))
 
@@ -124,7 +173,8 @@ def forget_other_settings(run: Run, store: Store, settings: Record) -> None:
     """Take back labels that were measured with other settings, so that a store never mixes the two."""
     before = run.metrics().get("labels", {}).get("settings")
     if before not in (None, settings):
-        store.annotate_many({store.uids[number]: UNKNOWN for number in failures(store.episodes)})
+        labels: dict[str, Record] = {uid: {"values": "[]"} for uid in store.uids}
+        store.annotate_many(labels | {store.uids[number]: UNKNOWN for number in failures(store.episodes)})
         run.update_metrics(labels={"simulated_steps": dict.fromkeys(SEARCHES, 0)})
     run.update_metrics(labels={"settings": settings})
 
@@ -149,6 +199,47 @@ def label_batch(batch: Batch) -> list[Label]:
     return label_episodes(episodes, batch.run.task, *drivers, batch.settings)
 
 
+def measure_values(run: Run, values: Values) -> None:
+    """Measure V(t) where it is wanted and not yet known."""
+    rows = Store.open(run.store).episodes
+    wanted = [
+        number
+        for number, split in enumerate(rows["split"])
+        if values.calls and split in values.splits and rows["outcome"][number] != "diverged"
+    ]
+    missing = [number for number in wanted if rows["values"][number] == "[]"]
+    with progress("values", len(wanted)) as advance:
+        advance(len(wanted) - len(missing))
+        items = [ValueBatch(run, values, part) for part in batches(missing, EPISODES_PER_BATCH)]
+        for found in spread(value_batch, items, run.config["runner"]):
+            Store.open(run.store).annotate_many({uid: {"values": json.dumps(known)} for uid, known in found.items()})
+            advance(len(found))
+
+
+def value_batch(batch: ValueBatch) -> dict[str, list[list[int]]]:
+    """Values of one batch in this process: uid -> [control step, successes, branches] of each call."""
+    mine, store = crew(batch.run), Store.open(batch.run.store)
+    lockstep, scene = mine.lockstep("branches", mine.policy), batch.run.task.scene()
+    episodes = [
+        store.episode(number, steps=("obs/*", "state", "action"), calls=("step", "chunk")) for number in batch.numbers
+    ]
+    steps = {episode.record["uid"]: spread_calls(episode, batch.values.calls) for episode in episodes}
+    rounds = [batch.values.branches]
+    asked = [(episode, step) for episode in episodes for step in steps[episode.record["uid"]]]
+    found = drive([measure_value(episode, step, mine.policy, scene, rounds) for episode, step in asked], lockstep)
+    known: dict[str, list[list[int]]] = {uid: [] for uid in steps}
+    for (episode, step), (value, _) in zip(asked, found, strict=True):
+        known[episode.record["uid"]].append([step, value.successes, value.branches])
+    return known
+
+
+def spread_calls(episode: Episode, count: int) -> list[int]:
+    """Control steps of ``count`` policy calls of an episode, drawn from as many equal parts of it; each call once."""
+    called = episode.calls["step"]
+    drawn = stream_of(episode).child(VALUES).at().random(count)
+    return sorted({int(called[int(at)]) for at in (np.arange(count) + drawn) / count * len(called)})
+
+
 def label_episodes(
     episodes: Sequence[Episode], task: Task, policy: Lockstep, expert: Lockstep, settings: Settings
 ) -> list[Label]:
@@ -158,13 +249,13 @@ def label_episodes(
     twins = nominal_twins(episodes, policy)
     onsets = drive([find_onset(episode, driver, scene, rounds) for episode in episodes], policy)
     points = drive([find_point_of_no_return(episode, settings.stride) for episode in episodes], expert)
-    decisions = drive(
-        [
+    decisions = [(Decision(), 0)] * len(episodes)
+    if settings.pairs:
+        searches = [
             find_decision(episode, twin, onset.step, driver, reference, scene, settings.windows, settings.pairs)
             for episode, twin, (onset, _) in zip(episodes, twins, onsets, strict=True)
-        ],
-        policy,
-    )
+        ]
+        decisions = drive(searches, policy)
     return [
         label(episode, twin, onset, point, decision, replay(scene, episode, len(episode.steps["action"]) // 2))
         for episode, twin, onset, point, decision in zip(episodes, twins, onsets, points, decisions, strict=True)

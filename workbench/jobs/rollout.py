@@ -122,7 +122,7 @@ def roll_batch(batch: Batch) -> list[Record]:
     """Roll one batch in this process."""
     mine = crew(batch.run)
     settings = batch.run.config["rollout"]
-    lockstep = mine.lockstep("policy", mine.policy, settings["samples"], settings["images"])
+    lockstep = mine.lockstep("policy", mine.policy, settings["samples"], settings["images"], settings["signals"])
     return write_episodes(batch.run.store, header(batch.run, "policy"), lockstep, batch.launches)
 
 
