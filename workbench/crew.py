@@ -51,6 +51,11 @@ class Crew:
             )
         return self._locksteps[name]
 
+    def recorder(self) -> Lockstep:
+        """Scenes that the trained policy drives, with everything that the configuration wants recorded."""
+        asked = self.run.config["rollout"]
+        return self.lockstep("policy", self.policy, asked["samples"], asked["images"], asked["signals"])
+
     def expert(self, node: Record) -> Policy:
         """The scripted expert that a job names."""
         policy: Policy = build(node, task=self.run.task)

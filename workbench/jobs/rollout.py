@@ -121,8 +121,7 @@ def refuse_foreign(run: Run, config: Record) -> set[str]:
 def roll_batch(batch: Batch) -> list[Record]:
     """Roll one batch in this process."""
     mine = crew(batch.run)
-    settings = batch.run.config["rollout"]
-    lockstep = mine.lockstep("policy", mine.policy, settings["samples"], settings["images"], settings["signals"])
+    lockstep = mine.recorder()
     return write_episodes(batch.run.store, header(batch.run, "policy"), lockstep, batch.launches)
 
 

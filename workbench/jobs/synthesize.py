@@ -279,8 +279,7 @@ def drawn(run: Run, cell: str, specification: Perturbation, split: Split, number
 def roll_batch(batch: Batch, licence: str) -> list[str]:
     """Roll one batch in this process; returns the cells of its episodes."""
     mine = crew(batch.run)
-    settings = batch.run.config["rollout"]
-    lockstep = mine.lockstep("policy", mine.policy, settings["samples"], settings["images"])
+    lockstep = mine.recorder()
     twins = Twins(batch.run.store) if any(launch.perturbations for launch in batch.launches) else None
     head = header(batch.run, "policy", licence)
     rows = write_episodes(batch.run.store, head, lockstep, batch.launches, twins.pair if twins else None)
