@@ -13,7 +13,10 @@ from workbench.errors import CalibrationError, ConfigError
 from workbench.types import Array, Threshold
 
 ROUNDING = 1e-12
-"""Relative: a hair, for what has to lie just below.  MAPIE multiplies a share by its count and rounds up, which now and then would add an episode (7 of 25)."""
+"""Relative: a hair, for what has to lie just below.
+
+MAPIE multiplies a share by its count and rounds up, which now and then would add an episode (7 of 25).
+"""
 
 
 class FalseAlarmControl:
@@ -88,7 +91,9 @@ class RecallControl:
         found = np.array([curve.max() for curve in checked(failures, level)])
         _require(len(found), "failed", level, self.confidence)
         if not len(quiet):
-            raise CalibrationError("recall is controlled at the cost of false alarms: there is no success to count them")
+            raise CalibrationError(
+                "recall is controlled at the cost of false alarms: there is no success to count them"
+            )
         # Candidate j lies just below the j-th distinct score, so that what reaches it alarms.
         certified = _certified(found, -0.5, alarms_count=False, level=level, confidence=self.confidence)
         reached, unit = np.unique(found)[[certified[-1]]], spread(quiet)

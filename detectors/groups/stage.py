@@ -61,9 +61,7 @@ class StageGroups:
         """Stages (N,) of one call; NaN where the embedding is not finite."""
         embedding = embedding_of(call, "stage groups")
         evidence = np.stack([row @ self._state["weights"] for row in embedding]) + self._state["offset"]
-        return np.where(
-            np.isfinite(evidence).all(axis=1), self._state["stages"][evidence.argmax(axis=1)], np.nan
-        )
+        return np.where(np.isfinite(evidence).all(axis=1), self._state["stages"][evidence.argmax(axis=1)], np.nan)
 
     def state(self) -> dict[str, Array]:
         """What was learnt."""
