@@ -1,4 +1,4 @@
-"""What holds over a run of episodes: adaptive thresholds against an adversary, and drift that is raised for a reason."""
+"""What holds over a run of episodes: adaptive thresholds against an adversary, drift that is raised for a reason."""
 
 import dataclasses
 import warnings
