@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from workbench.config import Run
 from workbench.errors import StoreError
 from workbench.jobs.fit import load_monitors
-from workbench.metrics import JudgedEpisode, elapsed, monitor_row
+from workbench.judging import JudgedEpisode, elapsed, monitor_row
 from workbench.monitor import And, Monitor, Reading, offline
 from workbench.progress import console, progress
 from workbench.report import terminal_tables
