@@ -16,7 +16,7 @@ COMBINE: dict[str, Callable[[list[float]], float]] = {
     "last": lambda scores: scores[-1],
     "sum": sum,
     "mean": lambda scores: sum(scores) / len(scores),
-    "max": max,
+    "max": lambda scores: float(np.max(scores)),  # the builtin one swallows NaN
 }
 
 

@@ -28,7 +28,7 @@ class ClusterEntropy:
 
     needs = frozenset({"samples"})
 
-    def __init__(self, spreads: float = 2.0, dims: Sequence[int] = (0, 1, 2, 3, 4, 5, 6)) -> None:
+    def __init__(self, spreads: float = 1.5, dims: Sequence[int] = (0, 1, 2, 3, 4, 5, 6)) -> None:
         if not spreads > 0:
             raise ConfigError(f"spreads={spreads} of score cluster_entropy must be above 0")
         self.spreads = spreads

@@ -32,7 +32,7 @@ class DirectionReversals:
 
     needs: frozenset[str] = frozenset()
 
-    def __init__(self, calls: int = 4, dims: Sequence[int] = (0, 1, 2)) -> None:
+    def __init__(self, calls: int = 8, dims: Sequence[int] = (0, 1, 2)) -> None:
         if calls < 1:
             raise ConfigError(f"calls={calls} of score reversals must be at least 1 policy call")
         self.calls = calls

@@ -33,13 +33,13 @@ class TemporalDivergence:
 
     Parameters
     ----------
-    direction : ``forward`` or ``reverse``; the latter is what the authors ran on the robot.
+    direction : ``forward``, or ``reverse``, which is what the authors ran on the robot.
     dims : action dimensions that are compared; the paper leaves the gripper out.
     """
 
     needs = frozenset({"samples"})
 
-    def __init__(self, direction: Direction = "reverse", dims: Sequence[int] = (0, 1, 2, 3, 4, 5)) -> None:
+    def __init__(self, direction: Direction = "forward", dims: Sequence[int] = (0, 1, 2, 3, 4, 5)) -> None:
         if direction not in get_args(Direction):
             raise UnknownNameError("direction of score stac_kl", direction, get_args(Direction))
         self.reverse = direction == "reverse"
