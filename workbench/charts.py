@@ -154,7 +154,12 @@ def interval_bar(share: float, bounds: tuple[float, float], label: str) -> Marku
 
 
 def interval_strip(
-    value: float, bounds: tuple[float, float], span: tuple[float, float], label: str, style: str, at: Sequence[float] = ()
+    value: float,
+    bounds: tuple[float, float],
+    span: tuple[float, float],
+    label: str,
+    style: str,
+    at: Sequence[float] = (),
 ) -> Markup:
     """A point with its interval on an axis from ``span[0]`` to ``span[1]``; as wide as the cell that holds it.
 
@@ -209,7 +214,11 @@ def scatter(
 
 
 def caterpillar(
-    intervals: Sequence[tuple[float, float, float, bool]], *, label: str, level: tuple[float, str], y_range: tuple[float, float]
+    intervals: Sequence[tuple[float, float, float, bool]],
+    *,
+    label: str,
+    level: tuple[float, str],
+    y_range: tuple[float, float],
 ) -> Markup:
     """Intervals side by side in ascending order, against a level; (value, low, high, whether it is marked)."""
     axes = Axes((0.0, float(len(intervals))), y_range, "", "")

@@ -210,7 +210,9 @@ def write(leaderboard: Record, folder: Path) -> Path:
     try:
         text = json.dumps(leaderboard, indent=1, allow_nan=False)
     except ValueError as error:
-        raise ConfigError(f"a number of the leaderboard is not finite ({error}): use null for one without value") from None
+        raise ConfigError(
+            f"a number of the leaderboard is not finite ({error}): use null for one without value"
+        ) from None
     (folder / "leaderboard.json").write_text(text, encoding="utf-8")
     (folder / "leaderboard.csv").write_text(_csv(leaderboard), encoding="utf-8", newline="")
     page = folder / "leaderboard.html"
@@ -326,7 +328,9 @@ def audit_sheet(leaderboard: Record) -> Sheet:
             Cell(percent(highest), order=highest),
         ]
         lines.append(Line(name, cells))
-    return Sheet(["calibrator", "promises", "audited", "above the level", "median rate", "highest rate"], lines, words=1)
+    return Sheet(
+        ["calibrator", "promises", "audited", "above the level", "median rate", "highest rate"], lines, words=1
+    )
 
 
 def broken_sheet(leaderboard: Record) -> Sheet:
@@ -552,7 +556,9 @@ def _noticed(entry: Record) -> Cell:
     """After how many episodes of how many; broken where it speaks up although nothing has changed."""
     after = entry["noticed_after"]
     text = "never" if after is None else str(after)
-    return Cell(f"{text} of {entry['episodes']}", order=after, broken=entry["stream"] == "nominal" and after is not None)
+    return Cell(
+        f"{text} of {entry['episodes']}", order=after, broken=entry["stream"] == "nominal" and after is not None
+    )
 
 
 def _dear(cost: Record) -> bool:
@@ -718,7 +724,9 @@ def _forest(leaderboard: Record) -> Sheet:
         words = f"{row['score']}: {cell.text}, 95 % interval {cell.sure}"
         drawn = charts.interval_strip(value, (low, high), span, words, _style(row["kind"]), at)
         lines.append(Line(row["score"], [Cell("", drawn=drawn), cell], row["kind"]))
-    axis = charts.strip_axis(span, [number / 10 for number in range(round(10 * span[0]), 11, 2 if span[0] < 0.3 else 1)])
+    axis = charts.strip_axis(
+        span, [number / 10 for number in range(round(10 * span[0]), 11, 2 if span[0] < 0.3 else 1)]
+    )
     return Sheet(["score", axis, METRICS[AT_HALF].head], lines, words=1)
 
 
@@ -726,7 +734,9 @@ def _drawn_pairs(leaderboard: Record) -> Sheet:
     """:func:`pair_sheet` with every difference drawn around zero."""
     sheet = pair_sheet(leaderboard)
     found = [_whole(pair["difference"]) for pair in leaderboard["pairs"]]
-    reach = max([0.05, *(abs(bound) for figure in found if None not in figure for bound in figure if bound is not None)])
+    reach = max(
+        [0.05, *(abs(bound) for figure in found if None not in figure for bound in figure if bound is not None)]
+    )
     span = (-math.ceil(20 * reach) / 20, math.ceil(20 * reach) / 20)
     lines = []
     for line, figure in zip(sheet.lines, found, strict=True):

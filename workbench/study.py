@@ -26,7 +26,6 @@ import numpy as np
 from workbench import __version__
 from workbench.config import Run, build, digest, resolve, write_bytes
 from workbench.errors import ScoreError, SplitError
-from workbench.metrics import auroc
 from workbench.monitor import Window, curves, fit_score
 from workbench.protocols import Entry, Fold
 from workbench.store import Store
@@ -254,25 +253,23 @@ def choose_window(
     failed = np.array([not entry.success for entry in fold.select], bool)
     if not failed.any() or failed.all():
         return windows[0], "the select split lacks failures or successes, so it is the first of job.windows"
-    means = []
-    for window in windows:
-        settle(window, fold, found)
-        rates = [auroc(*_parted(window, fold.select, each, failed, deadline)) for each in found.values()]
-        means.append(np.mean([rate if rate is not None else 0.0 for rate in rates]))
-    best = windows[int(np.argmax(means))]
-    settle(best, fold, found)
-    return best, f"AUROC {max(means):.3f} on {len(fold.select)} episodes of the select split"
+    nominal = [each.scores[entry.uid] for each in found.values() for entry in fold.successes("select")]
+    settled = [window.settle(nominal) for window in windows]
+    means = [
+        np.mean([_auroc(_highest(window, fold.select, each, deadline), failed) for each in found.values()])
+        for window in settled
+    ]
+    return settled[int(np.argmax(means))], f"AUROC {max(means):.3f} on {len(fold.select)} episodes of the select split"
 
 
-def settle(window: Window, fold: Fold, found: Mapping[int, Curves]) -> None:
-    """Give a window whose drift follows from nominal scores those of the select split."""
-    window.settle([each.scores[entry.uid] for each in found.values() for entry in fold.successes("select")])
-
-
-def _parted(
-    window: Window, entries: Sequence[Entry], found: Curves, failed: Array, deadline: int
-) -> tuple[Array, Array]:
-    highest = np.array([
+def _highest(window: Window, entries: Sequence[Entry], found: Curves, deadline: int) -> Array:
+    """Highest windowed score (N,) until half the deadline."""
+    return np.array([
         window.apply(found.scores[entry.uid])[found.steps[entry.uid] <= HALF * deadline].max() for entry in entries
     ])  # fmt: skip
-    return highest[failed], highest[~failed]
+
+
+def _auroc(values: Array, failed: Array) -> float:
+    """P(a failure's value is higher than a success's), ties counting one half."""
+    above = values[failed][:, None] - values[~failed][None]
+    return float(((above > 0) + 0.5 * (above == 0)).mean())

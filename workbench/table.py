@@ -179,7 +179,7 @@ def monitors(study: Study) -> list[tuple[tuple[str], str]]:
 
 def first_rule(study: Study) -> str:
     """The calibrator that comparisons of scores alone use: the first."""
-    return next(iter(study.run.config["calibrator"]))
+    return str(next(iter(study.run.config["calibrator"])))
 
 
 def row(numbered: tuple[int, Item]) -> tuple[int, Record]:
@@ -199,6 +199,7 @@ def row(numbered: tuple[int, Item]) -> tuple[int, Record]:
         "calibrator": rule,
         "kind": kind_of(study, name),
         "guarantee": study.guarantee(name, rule),
+        "selected": rule in (first_rule(study), study.run.config["monitor"]["baselines"].get(name)),
         **shown(judged, item.asked.resamples),
         "audit": audit(study, name, rule, judged),
     }

@@ -164,7 +164,7 @@ class Bench:
         if place not in self._thresholds:
             calibrator: Calibrator = build(self.study.run.config["calibrator"][rule])
             applied = self.leg(fold, score).applied[seed]
-            uses = getattr(calibrator, "uses", frozenset())
+            uses: frozenset[str] = getattr(calibrator, "uses", frozenset())
             given = (
                 {"failures": [applied[e.uid] for e in fold.calibrate if not e.success]} if "failures" in uses else {}
             )
