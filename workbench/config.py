@@ -49,14 +49,18 @@ class RunnerSchema:
 class MonitorSchema:
     """How scores become monitors.
 
-    Every score gets every calibrator; ``both`` names pairs that have to exceed their thresholds at the same call;
-    ``baselines`` names the scores that are there for comparison, each with its calibrator.
+    Every score gets every calibrator; ``combine`` names combinations of scores, ``{name: {all: [...]}}`` for those that
+    have to exceed their thresholds at the same call and ``{name: {any: [...]}}`` for those of which one is enough (each
+    calibrated at the level divided by their number); one whose scores are not all there is left out.  ``baselines``
+    names the scores that are there for comparison, each with its calibrator.
     """
 
     window: str = "mean"
     width: int = 2
     level: float = 0.1
-    both: dict[str, list[str]] = dataclasses.field(default_factory=lambda: {"fiper": ["rnd", "entropy"]})
+    combine: dict[str, dict[str, list[str]]] = dataclasses.field(
+        default_factory=lambda: {"fiper": {"all": ["rnd", "entropy"]}, "sentinel": {"any": ["stac", "progress"]}}
+    )
     baselines: dict[str, str] = dataclasses.field(
         default_factory=lambda: {"elapsed": "split_conformal", "always": "fixed"}
     )

@@ -9,7 +9,7 @@ from workbench.errors import StoreError
 from workbench.jobs.fit import load_monitors
 from workbench.judging import JudgedEpisode, elapsed, monitor_row
 from workbench.leaderboard import terminal, write
-from workbench.monitor import And, Monitor, Reading, offline
+from workbench.monitor import AnyMonitor, Reading, offline
 from workbench.progress import console, progress
 from workbench.report import terminal_tables
 from workbench.store import Store
@@ -81,7 +81,7 @@ def judged(store: Store, number: int, calls: EpisodeCalls, reading: Reading) -> 
     )
 
 
-def row(monitor: Monitor | And, episodes: Sequence[JudgedEpisode]) -> Record:
+def row(monitor: AnyMonitor, episodes: Sequence[JudgedEpisode]) -> Record:
     """One row of the table."""
     score, _, calibrator = monitor.name.partition("+")
     first = monitor.leaves()[0].window
