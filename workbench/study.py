@@ -72,12 +72,15 @@ class Curves:
     ----------
     scores : uid -> (C,) raw scores.
     steps : uid -> (C,) control steps of the calls.
+    held_out : (C_i,) raw scores of the episodes that it was fitted on, as if each had been left out; empty where the
+        score cannot say.
     fit_s : seconds of the fit.
     milliseconds : of a scene and call, in lockstep.
     """
 
     scores: Mapping[str, Array]
     steps: Mapping[str, Array]
+    held_out: Sequence[Array]
     fit_s: float
     milliseconds: float
 
@@ -144,7 +147,7 @@ def _score(part: Part, store: Store) -> None:
     episodes = _calls(part.store, content_digest(store), needs)
     fitting, scored = [episodes(number) for number in part.fit], [episodes(number) for number in part.scored]
     truths = [_truth(part.store, store.digest(), number) for number in part.fit] if is_supervised(part.node) else []
-    before: tuple[dict[str, Array], list[Array], float] | None = None
+    before: tuple[dict[str, Array], tuple[list[Array], list[Array]], float] | None = None
     for seed in part.seeds:
         began = time.process_time()
         fitted = fit_score(part.score, build(part.node), fitting, seed, truths)
@@ -153,10 +156,12 @@ def _score(part: Part, store: Store) -> None:
             _, raw, milliseconds = before  # the seed plays no part in this score
         else:
             began = time.process_time()
-            raw = curves(fitted, scored)
-            milliseconds = 1000 * (time.process_time() - began) / max(sum(map(len, raw)), 1)
+            applied = curves(fitted, scored)
+            milliseconds = 1000 * (time.process_time() - began) / max(sum(map(len, applied)), 1)
+            offered = getattr(fitted.score, "leave_one_out", dict)
+            raw = applied, list(offered().values())
             before = state, raw, milliseconds
-        _keep(part.path(seed), scored, raw, fit_s, milliseconds)
+        _keep(part.path(seed), scored, *raw, fit_s, milliseconds)
 
 
 def _same(one: Mapping[str, Array], other: Mapping[str, Array]) -> bool:
@@ -192,15 +197,21 @@ def _opened(path: Path, labels: str) -> Store:
 
 
 def _keep(
-    path: Path, episodes: Sequence[EpisodeCalls], raw: Sequence[Array], fit_s: float, milliseconds: float
+    path: Path,
+    episodes: Sequence[EpisodeCalls],
+    raw: Sequence[Array],
+    held_out: Sequence[Array],
+    fit_s: float,
+    milliseconds: float,
 ) -> None:
     from safetensors.numpy import save
 
-    ends = np.cumsum([len(curve) for curve in raw])
     tensors = {
         "scores": np.concatenate(raw).astype(np.float64),
         "steps": np.concatenate([episode.step for episode in episodes]).astype(np.int64),
-        "ends": ends.astype(np.int64),
+        "ends": np.cumsum([len(curve) for curve in raw], dtype=np.int64),
+        "held_out": np.concatenate([np.zeros(0), *held_out]),
+        "held_out_ends": np.cumsum([len(curve) for curve in held_out], dtype=np.int64),
     }
     said = {
         "uids": json.dumps([episode.uid for episode in episodes]),
@@ -225,11 +236,13 @@ def read_curves(path: Path) -> Curves:
 
     with safe_open(path, "numpy") as file:
         said = file.metadata()
-        scores, steps, ends = (file.get_tensor(name) for name in ("scores", "steps", "ends"))
+        names = ("scores", "steps", "ends", "held_out", "held_out_ends")
+        scores, steps, ends, held_out, held_out_ends = (file.get_tensor(name) for name in names)
     uids, cuts = json.loads(said["uids"]), ends[:-1]
     return Curves(
         dict(zip(uids, np.split(scores, cuts), strict=True)),
         dict(zip(uids, np.split(steps, cuts), strict=True)),
+        np.split(held_out, held_out_ends[:-1]) if len(held_out_ends) else [],
         float(said["fit_s"]),
         float(said["milliseconds"]),
     )

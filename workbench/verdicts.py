@@ -21,11 +21,16 @@ from workbench.monitor import Window
 from workbench.protocols import Entry, Fold, Protocol, entries_of
 from workbench.store import Store
 from workbench.study import Curves, Part, choose_window, needed, read_curves
-from workbench.types import Array, Calibrator, Threshold
+from workbench.types import AdaptiveThreshold, Array, Calibrator, Record, Threshold
 
 WINDOW = "workbench.detectors.window.Window"
 ALL, ANY = "all", "any"
 """How legs are combined: an alarm where every one alarms, or where any does."""
+
+
+def groups_of(rule: str) -> str:
+    """Under which name what tells groups apart for a calibrator is fitted and kept."""
+    return f"groups of {rule}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +59,12 @@ class Study:
     def benches(self) -> tuple[Bench, ...]:
         """Its stores, each cut into folds."""
         return tuple(Bench(self, path) for path in self.stores)
+
+    @property
+    def groups(self) -> dict[str, Record]:
+        """What tells groups of calls apart, for the calibrators that have groups, by :func:`groups_of`."""
+        nodes: Mapping[str, Record] = self.run.config["calibrator"]
+        return {groups_of(rule): node["groups"] for rule, node in nodes.items() if node.get("groups")}
 
     def legs(self, name: str) -> tuple[str, tuple[str, ...]]:
         """How a monitor combines which scores; a score alone is a combination of one."""
@@ -127,9 +138,8 @@ class Bench:
         self.store = store = Store.open(path)
         self.entries = entries_of(store)
         self.folds = study.protocol.folds(self.entries, study.run.seed)
-        self.parts: dict[tuple[str, str], Part] = needed(
-            study.run, store, self.folds, study.run.config["score"], study.seeds
-        )
+        nodes = study.run.config["score"] | study.groups
+        self.parts: dict[tuple[str, str], Part] = needed(study.run, store, self.folds, nodes, study.seeds)
         self.deadline = store.header.deadline
         self.label = path.stem
         self.several = len({entry.instruction for entry in self.entries}) > 1
@@ -163,36 +173,53 @@ class Bench:
         place = fold.name, score, rule, seed, level
         if place not in self._thresholds:
             calibrator: Calibrator = build(self.study.run.config["calibrator"][rule])
-            applied = self.leg(fold, score).applied[seed]
+            leg, successes = self.leg(fold, score), fold.successes("calibrate")
+            applied = leg.applied[seed]
             uses: frozenset[str] = getattr(calibrator, "uses", frozenset())
-            given = (
-                {"failures": [applied[e.uid] for e in fold.calibrate if not e.success]} if "failures" in uses else {}
-            )
+            given: dict[str, list[Array]] = {}
+            if "failures" in uses:
+                given["failures"] = [applied[entry.uid] for entry in fold.calibrate if not entry.success]
+            if "groups" in uses:
+                given["groups"] = [self.groups(fold, rule, seed)[entry.uid] for entry in successes]
+            if "held_out" in uses:
+                given["held_out"] = [leg.window.apply(each) for each in self.found(fold, score)[seed].held_out]
             try:
-                curves = [applied[entry.uid] for entry in fold.successes("calibrate")]
-                self._thresholds[place] = calibrator.calibrate(curves, level, **given)
+                found = calibrator.calibrate([applied[entry.uid] for entry in successes], level, **given)
+                self._thresholds[place] = found
             except CalibrationError as error:
                 self._thresholds[place] = str(error)
         return self._thresholds[place]
 
+    def groups(self, fold: Fold, rule: str, seed: int) -> Mapping[str, Array]:
+        """Uid -> group (C,) of every call, for a calibrator that has groups."""
+        return self.found(fold, groups_of(rule))[seed].scores
+
+    def margins(self, fold: Fold, score: str, rule: str, seed: int, level: float) -> list[Array]:
+        """Margins (C_i,) of the test episodes of a fold, in order; NaN where there is no threshold.
+
+        A threshold that adapts follows what became of the episodes before.
+        """
+        threshold, applied = self.threshold(fold, score, rule, seed, level), self.leg(fold, score).applied[seed]
+        found = []
+        for entry in fold.test:
+            curve = applied[entry.uid]
+            if isinstance(threshold, str):
+                found.append(np.full(len(curve), np.nan))
+                continue
+            groups = self.groups(fold, rule, seed)[entry.uid] if threshold.grouped else None
+            found.append(threshold.margin(curve, 0, groups))
+            if isinstance(threshold, AdaptiveThreshold) and entry.success:
+                threshold = threshold.after(float(curve.max()), bool((found[-1] > 0).any()))
+        return found
+
     def judged(self, fold: Fold, name: str, rule: str, seed: int) -> list[JudgedEpisode]:
         """The test episodes of a fold as a monitor saw them."""
         how, legs = self.study.legs(name)
-        level = self.study.leg_level(how, legs)
-        thresholds = [self.threshold(fold, leg, rule, seed, level) for leg in legs]
-        curves = [self.leg(fold, leg).applied[seed] for leg in legs]
-        joined = np.min if how == ALL else np.max
-        steps = self.found(fold, legs[0])[seed].steps
+        margins = [self.margins(fold, leg, rule, seed, self.study.leg_level(how, legs)) for leg in legs]
+        joined, steps = (np.min if how == ALL else np.max), self.found(fold, legs[0])[seed].steps
         return [
-            self._episode(
-                fold,
-                entry,
-                joined(
-                    [_margin(each, curve[entry.uid]) for each, curve in zip(thresholds, curves, strict=True)], axis=0
-                ),
-                steps[entry.uid],
-            )
-            for entry in fold.test
+            self._episode(fold, entry, joined(each, axis=0), steps[entry.uid])
+            for entry, *each in zip(fold.test, *margins, strict=True)
         ]
 
     def promise(self, fold: Fold, score: str, rule: str, seed: int, level: float) -> str:
@@ -226,7 +253,3 @@ class Bench:
         """What is compared among itself before means are taken: a task, and within it a fold."""
         own = f"{self.label}: {entry.instruction}" if self.several else self.label
         return f"{own}, {fold.name}" if fold.name else own
-
-
-def _margin(threshold: Threshold | str, curve: Array) -> Array:
-    return np.full(len(curve), np.nan) if isinstance(threshold, str) else threshold.margin(curve)
