@@ -89,22 +89,23 @@ def test_a_score_that_cannot_says_why(run):
 
 
 def test_windows_are_chosen_on_select_and_nowhere_else(run):
-    _, (fold,), parts = parts_of(run)
+    store, (fold,), parts = parts_of(run)
+    lengths = dict(zip(store.uids, store.episodes["length"].tolist(), strict=True))
     score_part(parts["", "mahalanobis"])
     found = {0: read_curves(parts["", "mahalanobis"].path(0))}
     windows = [Window("last", 1), Window("mean", 4)]
     # Noise in the curves of the other splits changes nothing; in those of `select` it does.
-    chosen, why = choose_window(fold, found, windows, DEADLINE)
+    chosen, why = choose_window(fold, found, windows, lengths, DEADLINE)
     assert "select" in why
     loud = dict(found[0].scores)
     for entry in (*fold.calibrate, *fold.test):
         loud[entry.uid] = loud[entry.uid] * 0 + 7
-    assert choose_window(fold, {0: dataclasses.replace(found[0], scores=loud)}, windows, DEADLINE)[1] == why
+    assert choose_window(fold, {0: dataclasses.replace(found[0], scores=loud)}, windows, lengths, DEADLINE)[1] == why
     for entry in fold.select:
         loud[entry.uid] = np.zeros(len(loud[entry.uid])) + entry.success
-    assert choose_window(fold, {0: dataclasses.replace(found[0], scores=loud)}, windows, DEADLINE)[1] != why
+    assert choose_window(fold, {0: dataclasses.replace(found[0], scores=loud)}, windows, lengths, DEADLINE)[1] != why
     cheating = dataclasses.replace(fold)
     object.__setattr__(cheating, "select", fold.test)
     with pytest.raises(SplitError):
-        choose_window(cheating, found, windows, DEADLINE)
+        choose_window(cheating, found, windows, lengths, DEADLINE)
     assert chosen in windows

@@ -24,10 +24,11 @@ from pathlib import Path
 import numpy as np
 
 from workbench import __version__
+from workbench.concordance import matched_auroc
 from workbench.config import Run, build, digest, resolve, write_bytes
 from workbench.errors import ScoreError, SplitError
 from workbench.monitor import Window, curves, fit_score
-from workbench.protocols import Entry, Fold
+from workbench.protocols import Fold
 from workbench.store import Store
 from workbench.types import Array, EpisodeCalls, EpisodeTruth, Record
 
@@ -249,12 +250,16 @@ def read_curves(path: Path) -> Curves:
 
 
 def choose_window(
-    fold: Fold, found: Mapping[int, Curves], windows: Sequence[Window], deadline: int
+    fold: Fold,
+    found: Mapping[int, Curves],
+    windows: Sequence[Window],
+    lengths: Mapping[str, int],
+    deadline: int,
 ) -> tuple[Window, str]:
-    """The window whose scores tell failures best on the select split at half the deadline, and how it was chosen.
+    """The window whose scores tell failures best on the select split by half the deadline, and how it was chosen.
 
-    The mean of the AUROC over seeds decides, the first of equal ones wins.  Without both failures and successes there
-    it is the first of ``windows``.
+    The mean over seeds of the time-matched AUROC decides, the first of equal ones wins.  Without both failures and
+    successes there it is the first of ``windows``.  ``lengths`` are the episodes' by uid, in control steps.
 
     Raises
     ------
@@ -263,26 +268,17 @@ def choose_window(
     """
     if any(entry.split != "select" for entry in fold.select):
         raise SplitError("a window is chosen on the select split alone")
+    uids = [entry.uid for entry in fold.select]
     failed = np.array([not entry.success for entry in fold.select], bool)
-    if not failed.any() or failed.all():
-        return windows[0], "the select split lacks failures or successes, so it is the first of job.windows"
     nominal = [each.scores[entry.uid] for each in found.values() for entry in fold.successes("select")]
     settled = [window.settle(nominal) for window in windows]
-    means = [
-        np.mean([_auroc(_highest(window, fold.select, each, deadline), failed) for each in found.values()])
-        for window in settled
-    ]
-    return settled[int(np.argmax(means))], f"AUROC {max(means):.3f} on {len(fold.select)} episodes of the select split"
+    if not failed.any() or failed.all():
+        return settled[0], "the select split lacks failures or successes, so it is the first of job.windows"
+    ran, until = np.array([lengths[uid] for uid in uids]), int(HALF * deadline)
 
+    def rate(window: Window, each: Curves) -> float:
+        applied = [window.apply(each.scores[uid]) for uid in uids]
+        return matched_auroc([each.steps[uid] for uid in uids], applied, ran, failed, until)
 
-def _highest(window: Window, entries: Sequence[Entry], found: Curves, deadline: int) -> Array:
-    """Highest windowed score (N,) until half the deadline."""
-    return np.array([
-        window.apply(found.scores[entry.uid])[found.steps[entry.uid] <= HALF * deadline].max() for entry in entries
-    ])  # fmt: skip
-
-
-def _auroc(values: Array, failed: Array) -> float:
-    """P(a failure's value is higher than a success's), ties counting one half."""
-    above = values[failed][:, None] - values[~failed][None]
-    return float(((above > 0) + 0.5 * (above == 0)).mean())
+    means = [float(np.mean([rate(window, each) for each in found.values()])) for window in settled]
+    return settled[int(np.argmax(means))], f"AUROC {max(means):.3f} on {len(uids)} episodes of the select split"

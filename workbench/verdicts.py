@@ -141,6 +141,7 @@ class Bench:
         nodes = study.run.config["score"] | study.groups
         self.parts: dict[tuple[str, str], Part] = needed(study.run, store, self.folds, nodes, study.seeds)
         self.deadline = store.header.deadline
+        self.lengths = dict(zip(store.uids, store.episodes["length"].tolist(), strict=True))
         self.label = path.stem
         self.several = len({entry.instruction for entry in self.entries}) > 1
         self._legs: dict[tuple[str, str], Leg] = {}
@@ -159,7 +160,7 @@ class Bench:
             kinds = [("last", 1)] if baseline else self.study.windows
             windows: list[Window] = [build({"_target_": WINDOW, "kind": kind, "width": width}) for kind, width in kinds]
             found = self.found(fold, score)
-            window, why = choose_window(fold, found, windows, self.deadline)
+            window, why = choose_window(fold, found, windows, self.lengths, self.deadline)
             judged = [entry.uid for entry in (*fold.calibrate, *fold.test)]
             applied = {
                 seed: {uid: window.apply(curves.scores[uid]) for uid in dict.fromkeys(judged)}
