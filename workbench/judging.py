@@ -23,6 +23,7 @@ from typing import Protocol
 
 import numpy as np
 
+from workbench.concordance import concordance, peaks_by_step, weighted_mean
 from workbench.errors import UnknownNameError
 from workbench.metrics import clopper_pearson, of_effective, paired_test, proportion
 from workbench.types import Array, Record
@@ -106,6 +107,7 @@ class _Sheet:
         strata = np.ascontiguousarray(2 * self.task + self.failed, np.int64)
         self.weights = _weights(strata.tobytes(), resamples, seed)
         self._known: dict[tuple[bytes, bytes], tuple[Array, Array]] = {}
+        self._running: dict[bytes, Array] = {}
 
     def _column(self, name: str) -> Array:
         return np.array([getattr(episode, name) for episode in self.episodes], np.int64)
@@ -155,6 +157,14 @@ class _Sheet:
     def in_time(self) -> Array:
         """Highest margin before the point of no return."""
         return self.until(self.t_pnr - 1)
+
+    def running(self, rows: Array) -> Array:
+        """Highest margin so far (n, T) of some episodes of a task at every control step."""
+        key = rows.tobytes()
+        if key not in self._running:
+            chosen, horizon = [self.episodes[row] for row in rows], int(self.length[rows].max())
+            self._running[key] = np.stack([peaks_by_step(each.step, each.margin, horizon) for each in chosen])
+        return self._running[key]
 
     def areas(self, values: Array, rows: Array) -> tuple[Array, Array]:
         """:func:`_areas` of some rows, computed once for the same values."""
@@ -339,6 +349,30 @@ def _summed(weights: Array) -> Array:
 
 
 @dataclasses.dataclass(frozen=True)
+class _Matched(_Bootstrapped):
+    """Mean over tasks of the AUROC of pairs that are compared while both were running."""
+
+    fraction: float
+
+    def counted(self, sheet: _Sheet) -> Array:
+        return _member(sheet.two_sided, len(sheet.failed))
+
+    def samples(self, sheet: _Sheet) -> Array:
+        means = []
+        for rows in sheet.two_sided:
+            lost, won = rows[sheet.failed[rows]], rows[~sheet.failed[rows]]
+            until = int(self.fraction * sheet.deadline[rows[0]])
+            peaks = sheet.running(rows)
+            if np.isnan(peaks).any():
+                return np.full(sheet.weights.shape[1], NOTHING)
+            failed = sheet.failed[rows]
+            higher = concordance(peaks[failed], peaks[~failed], sheet.length[lost], sheet.length[won], until)
+            means.append(weighted_mean(higher, sheet.weights[lost], sheet.weights[won]))
+        found: Array = np.mean(means, axis=0) if means else np.full(sheet.weights.shape[1], NOTHING)
+        return found
+
+
+@dataclasses.dataclass(frozen=True)
 class _Separation(_Bootstrapped):
     """How well highest margins tell failures from successes: the mean over tasks, or of all episodes together."""
 
@@ -504,6 +538,7 @@ DETECTED = _Rate(lambda s: _where(s.failed, s.alarm >= 0))
 SILENT = _Rate(lambda s: _where(~s.failed, s.alarm < 0))
 
 RANKING: dict[str, _Statistic] = {
+    **{f"matched_auroc@{fraction:g}": _Matched(fraction) for fraction in FRACTIONS},
     **{
         f"{prefix}{name}@{fraction:g}": _Separation(precision, lambda s, f=fraction: s.at[f], pooled)  # type: ignore[misc]
         for prefix, pooled in (("", False), ("pooled_", True))
@@ -559,8 +594,10 @@ def ranking(judged: Judged, resamples: int = 1000, seed: int = 0) -> dict[str, R
 
     Returns
     -------
-    ``auroc@f`` and ``auprc@f`` at each of :data:`FRACTIONS` of the deadline, failure against success: the mean over
-    tasks that have both.  ``pooled_auroc@f``, ``pooled_auprc@f`` of all episodes together.  ``early_auroc`` by the end
+    ``matched_auroc@f`` by each of :data:`FRACTIONS` of the deadline, failure against success, each pair at a time at
+    which both were running (:mod:`workbench.concordance`): the mean over tasks that have both; what only grows with
+    time has one half.  ``auroc@f`` and ``auprc@f`` of the highest margins by then, however long the episodes were: an
+    episode that ended earlier keeps its last, so these leak length wherever successes end earlier.  ``pooled_auroc@f``, ``pooled_auprc@f`` of all episodes together.  ``early_auroc`` by the end
     of the task's shortest episode (Gu et al., SAFE, NeurIPS 2025), where length is not known yet.  ``whole_auroc`` of
     whole episodes, as is often published, where it is.  ``precision_detection_area`` (Seligmann et al., VLA-FAIL,
     2026; lower is better).  ``twin_accuracy@0.5``: P(a failed perturbed episode scores higher than its own nominal
