@@ -429,7 +429,7 @@ def test_every_seed_is_judged_on_the_same_episodes():
 
 # -- coverage --------------------------------------------------------------------------------------------------------
 
-LOST, WON, REPEATS = 30, 60, 250
+LOST, WON, REPEATS = 30, 60, 200
 
 
 def binormal(random, signals, own=0.5):
@@ -468,17 +468,18 @@ def test_intervals_hold_the_true_auroc_and_do_not_if_seeds_are_taken_for_episode
 def test_paired_differences_hold_the_true_one_and_are_narrower_than_unpaired():
     random, held, rejected, widths, unpaired = np.random.default_rng(1), 0, 0, [], []
     truth = norm.cdf(1.2 / math.sqrt(2)) - norm.cdf(1.0 / math.sqrt(2))
-    for _ in range(REPEATS):
-        first, second = binormal(random, [[1.2, 1.2], [1.0, 1.0]], own=0.1)
+    for repeat in range(REPEATS):
+        first, second = binormal(random, [[1.2], [1.0]], own=0.1)
         gain = difference(first, second, "auroc@0.5", resamples=200)
         held += holds(gain["difference"], truth)
         rejected += gain["p_value"] < 0.05
-        widths.append(gain["difference"]["high"] - gain["difference"]["low"])
-        each = [figure(data, "auroc@0.5", resamples=200) for data in (first, second)]
-        unpaired.append(math.hypot(*(found["high"] - found["low"] for found in each)))
+        if repeat < 20:
+            widths.append(gain["difference"]["high"] - gain["difference"]["low"])
+            each = [figure(data, "auroc@0.5", resamples=200) for data in (first, second)]
+            unpaired.append(math.hypot(*(found["high"] - found["low"] for found in each)))
     assert 0.91 <= held / REPEATS <= 0.985
-    assert np.mean(widths) < 0.6 * np.mean(unpaired)
-    assert rejected / REPEATS > 0.3
+    assert np.mean(widths) < 0.5 * np.mean(unpaired)
+    assert rejected / REPEATS > 0.2
 
 
 def test_equal_monitors_are_told_apart_no_more_often_than_promised():

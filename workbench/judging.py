@@ -9,9 +9,12 @@ many episodes stand behind it; None where it is not defined (a class is missing,
 
 Intervals come from a two-way bootstrap.  Episodes are drawn within task and outcome, the same ones for all seeds, as
 all seeds are judged on the same episodes; seeds are drawn over that.  From a stratum of n one draws n - 1, which makes
-the variance right where n is small (Rao and Wu, JASA 1988, 83:231): three seeds are a small stratum.  Rates get the
-exact interval of Clopper and Pearson instead, of fewer episodes where the bootstrap of several seeds says that there
-is less to know than from as many independent ones (Korn and Graubard, Survey Methodology 1998, 24:193).
+the variance right where n is small (Rao and Wu, JASA 1988, 83:231): three seeds are a small stratum.  What is an
+episode's and a seed's own together is counted more than once, so intervals are rather too wide (Owen, The pigeonhole
+bootstrap, Annals of Applied Statistics 2007, 1:386), but not where seeds differ by more than episodes do: of so few,
+nothing knows how much.  Rates get the exact interval of Clopper and Pearson instead, of fewer episodes where the
+bootstrap of several seeds says that there is less to know than from as many independent ones (Korn and Graubard,
+Survey Methodology 1998, 24:193).
 """
 
 from __future__ import annotations
