@@ -36,8 +36,8 @@ KEYS = {
     "seeds": "training seeds",
     "command": "what makes the leaderboard again",
     "stores": "store, task, policy, splits (name -> episodes), test (episodes), failures (among them)",
-    "rows": "monitor, score, window, calibrator, kind, guarantee, figures (metric -> figure), tasks and families (name ->"
-    " metric -> figure); optionally selected",
+    "rows": "monitor, score, window, calibrator, kind, guarantee, figures (metric -> figure), tasks and families "
+    "(name -> metric -> figure); optionally selected",
     "costs": "score, milliseconds (figure; a scene and call on one core), fit_s",
     "pairs": "first, second, metric, difference (figure), p_value",
     "audit": "monitor, calibrator, task, alarms, episodes, rate, ci95, level, promised, broken",
@@ -80,7 +80,7 @@ UNITS: Mapping[str, Callable[[float], str]] = {
     "rate": lambda value: f"{100 * value:.0f} %",
     "steps": lambda value: f"{round(value):d}",
     "signed": lambda value: f"{value:+.2f}",
-    "milliseconds": lambda value: f"{value:.3g}",
+    "milliseconds": lambda value: f"{value:.2f}",
 }
 
 
@@ -94,15 +94,15 @@ def _at_fractions(name: str, head: str, words: str) -> dict[str, Metric]:
 METRICS: Mapping[str, Metric] = {
     **_at_fractions(
         "auroc", "AUROC",
-        "how often a failed episode scores higher than a successful one of the same task, each by its highest score up to "
-        "{fraction} of the deadline; mean over tasks",
+        "how often a failed episode scores higher than a successful one of the same task, each by its highest score up "
+        "to {fraction} of the deadline; mean over tasks",
     ),
     **_at_fractions("auprc", "AUPRC", "average precision of the same scores, failures being positive; mean over tasks"),
     **_at_fractions("pooled_auroc", "pooled AUROC", "the same, the episodes of all tasks in one heap"),
     **_at_fractions("pooled_auprc", "pooled AUPRC", "the same, the episodes of all tasks in one heap"),
     "whole_auroc": Metric("AUROC, whole", "ratio", "AUROC of the highest score of the whole episode; leaks its length"),
     "tpr": Metric("failures caught", "rate", "share of failed episodes with any alarm (true positive rate)"),
-    "tnr": Metric("successes left alone", "rate", "share of successful episodes without any alarm (true negative rate)"),
+    "tnr": Metric("successes left alone", "rate", "share of successful episodes without alarm (true negative rate)"),
     "balanced_accuracy": Metric("balanced accuracy", "ratio", "mean of the two shares"),
     "twa": Metric(
         "TWA", "ratio", "timeliness-weighted accuracy: mean of the share of successes left alone, and of 1 - detection "
@@ -110,17 +110,17 @@ METRICS: Mapping[str, Metric] = {
     ),
     "detection_time": Metric("mean alarm", "ratio", "first alarm of caught failures, as a share of the deadline"),
     "precision_detection_area": Metric(
-        "precision-time area", "ratio", "area under precision against detection time as the threshold is swept, a failure "
-        "never caught counting as time 1; lower is better",
+        "precision-time area", "ratio", "area under precision against detection time as the threshold is swept, a "
+        "failure never caught counting as time 1; lower is better",
     ),
     "fpr_nominal": Metric("false alarms, no fault", "rate", "share of successful episodes without a fault that alarm"),
     "fpr_perturbed_success": Metric(
         "alarms, success despite fault", "rate", "share of episodes that succeed despite a fault and alarm; breaks no "
         "promise",
     ),
-    "delay_to_onset_steps": Metric("delay to onset", "steps", "first alarm minus measured onset, median, control steps"),
+    "delay_to_onset_steps": Metric("delay to onset", "steps", "first alarm minus measured onset, median control steps"),
     "actionable_recall": Metric("in time", "rate", "share of failures whose alarm comes before the point of no return"),
-    "lead_time_steps": Metric("lead, steps", "steps", "point of no return minus first alarm, median, control steps"),
+    "lead_time_steps": Metric("lead, steps", "steps", "point of no return minus first alarm, median control steps"),
     "twin_accuracy@0.5": Metric(
         "twins", "ratio", "how often a failed episode scores higher than its own nominal twin at half the deadline",
     ),
@@ -210,7 +210,9 @@ def write(leaderboard: Record, folder: Path) -> Path:
     try:
         text = json.dumps(leaderboard, indent=1, allow_nan=False)
     except ValueError as error:
-        raise ConfigError(f"a number of the leaderboard is not finite ({error}): use null for one without value") from None
+        raise ConfigError(
+            f"a number of the leaderboard is not finite ({error}): use null for one without value"
+        ) from None
     (folder / "leaderboard.json").write_text(text, encoding="utf-8")
     (folder / "leaderboard.csv").write_text(_csv(leaderboard), encoding="utf-8", newline="")
     page = folder / "leaderboard.html"
@@ -227,7 +229,7 @@ def terminal(leaderboard: Record) -> list[RenderableType]:
     told = f"monitors, {leaderboard['protocol']}: level {percent(leaderboard['level'])}, seeds {_seeds(leaderboard)}"
     sheets = {
         told: standing_sheet(leaderboard),
-        "audit: realised false alarms of each calibrator, tasks and seeds apart": audit_sheet(leaderboard),
+        "audit: realised false alarms of each calibrator, every monitor and task apart": audit_sheet(leaderboard),
         f"paired comparisons{more}": dataclasses.replace(pairs, lines=pairs.lines[:SHOWN_PAIRS]),
         "refused": refused_sheet(leaderboard),
     }
@@ -326,17 +328,17 @@ def audit_sheet(leaderboard: Record) -> Sheet:
             Cell(percent(highest), order=highest),
         ]
         lines.append(Line(name, cells))
-    return Sheet(["calibrator", "promises", "audited", "above the level", "median rate", "highest rate"], lines, words=1)
+    return Sheet(
+        ["calibrator", "promises", "audited", "above the level", "median rate", "highest rate"], lines, words=1
+    )
 
 
 def broken_sheet(leaderboard: Record) -> Sheet:
     """Monitors whose whole false-alarm interval lies above the level that they promised."""
     broken = sorted((entry for entry in leaderboard["audit"] if entry["broken"]), key=lambda entry: -entry["rate"])
     lines = [
-        Line(entry["monitor"], [Cell(entry["task"]), Cell(_counts(entry), _percents(entry["ci95"]), entry["rate"], True),
-                                Cell(percent(entry["level"]))])
-        for entry in broken
-    ]  # fmt: skip
+        Line(entry["monitor"], [Cell(entry["task"]), _alarms(entry), Cell(percent(entry["level"]))]) for entry in broken
+    ]
     return Sheet(["monitor", "task", "false alarms", "level"], lines, words=1)
 
 
@@ -419,7 +421,7 @@ def headlines(leaderboard: Record) -> list[Record]:
     promised = [entry for entry in leaderboard["audit"] if entry["promised"]]
     if promised:
         kept = sum(not entry["broken"] for entry in promised)
-        sure = f"{kept} of {len(promised)}, a monitor, task and seed each"
+        sure = f"{kept} of {len(promised)}, a monitor and a task each"
         what = f"of promised levels ({percent(leaderboard['level'])} false alarms) that no test contradicts"
         found.append({"value": percent(kept / len(promised)), "what": what, "sure": sure})
     return [row for row in found if row]
@@ -509,12 +511,9 @@ def _between(bounds: Sequence[float], unit: str) -> str:
     return f"{low} to {high}" if "-" in low or unit == "signed" else f"{low.removesuffix(' %')}{DASH}{high}"
 
 
-def _percents(bounds: Sequence[float]) -> str:
-    return _between(bounds, "rate")
-
-
-def _counts(entry: Record) -> str:
-    return f"{entry['alarms']}/{entry['episodes']}"
+def _alarms(entry: Record) -> Cell:
+    text = f"{entry['alarms']}/{entry['episodes']}"
+    return Cell(text, _between(entry["ci95"], "rate"), entry["rate"], entry["broken"])
 
 
 def _count(number: int | None) -> Cell:
@@ -543,16 +542,16 @@ def _by(entries: Sequence[Record], key: str) -> dict[str, list[Record]]:
 def _audited(leaderboard: Record) -> dict[str, list[Record]]:
     """Calibrator -> its audits; of one that promises a level, those of monitors that do (always alarming does not)."""
     groups = _by(leaderboard["audit"], "calibrator")
-    return {
-        name: [entry for entry in found if entry["promised"]] or found for name, found in groups.items()
-    }  # fmt: skip
+    return {name: [entry for entry in found if entry["promised"]] or found for name, found in groups.items()}
 
 
 def _noticed(entry: Record) -> Cell:
     """After how many episodes of how many; broken where it speaks up although nothing has changed."""
     after = entry["noticed_after"]
     text = "never" if after is None else str(after)
-    return Cell(f"{text} of {entry['episodes']}", order=after, broken=entry["stream"] == "nominal" and after is not None)
+    return Cell(
+        f"{text} of {entry['episodes']}", order=after, broken=entry["stream"] == "nominal" and after is not None
+    )
 
 
 def _dear(cost: Record) -> bool:
@@ -616,14 +615,12 @@ def _first_pair(leaderboard: Record) -> Record | None:
 
 
 def _clock(leaderboard: Record, metric: str) -> float | None:
-    return next(
-        (_value(row["figures"].get(metric)) for row in leaderboard["rows"] if row["score"] == CLOCK), None
-    )  # fmt: skip
+    return next((_value(row["figures"].get(metric)) for row in leaderboard["rows"] if row["score"] == CLOCK), None)
 
 
 @dataclasses.dataclass(frozen=True)
 class _Fitting:
-    """A terminal table that leaves out its spare columns, one after the other, until it is no wider than the terminal."""
+    """A terminal table that leaves out its spare columns, one after the other, until it fits."""
 
     title: str
     sheet: Sheet
@@ -718,7 +715,7 @@ def _forest(leaderboard: Record) -> Sheet:
         words = f"{row['score']}: {cell.text}, 95 % interval {cell.sure}"
         drawn = charts.interval_strip(value, (low, high), span, words, _style(row["kind"]), at)
         lines.append(Line(row["score"], [Cell("", drawn=drawn), cell], row["kind"]))
-    axis = charts.strip_axis(span, [number / 10 for number in range(round(10 * span[0]), 11, 2 if span[0] < 0.3 else 1)])
+    axis = charts.strip_axis(span, [0.5, 0.75, 1.0])
     return Sheet(["score", axis, METRICS[AT_HALF].head], lines, words=1)
 
 
@@ -726,7 +723,9 @@ def _drawn_pairs(leaderboard: Record) -> Sheet:
     """:func:`pair_sheet` with every difference drawn around zero."""
     sheet = pair_sheet(leaderboard)
     found = [_whole(pair["difference"]) for pair in leaderboard["pairs"]]
-    reach = max([0.05, *(abs(bound) for figure in found if None not in figure for bound in figure if bound is not None)])
+    reach = max(
+        [0.05, *(abs(bound) for figure in found if None not in figure for bound in figure if bound is not None)]
+    )
     span = (-math.ceil(20 * reach) / 20, math.ceil(20 * reach) / 20)
     lines = []
     for line, figure in zip(sheet.lines, found, strict=True):
@@ -761,7 +760,7 @@ def _timing_figure(rows: Sequence[Record], level: float) -> Markup | None:
             min(alarms, most), late, -1 if row["kind"] == BASELINE else KINDS.index(row["kind"]),
             f"{row['score']}: false alarms {percent(alarms)}, mean alarm at {late:.2f} of the deadline, "
             f"caught {_cell(row['figures'].get('tpr'), 'rate').plain}",
-            row["kind"] == BASELINE or not any(a <= alarms and d <= late and (a, d) != (alarms, late) for _, a, d in found),
+            row["kind"] == BASELINE or not any(_beats(other[1:], (alarms, late)) for other in found),
         )
         for row, alarms, late in found
     ]  # fmt: skip
@@ -771,9 +770,14 @@ def _timing_figure(rows: Sequence[Record], level: float) -> Markup | None:
     words = "Mean alarm of caught failures against false alarms. " + "; ".join(point.words for point in points)
     return charts.scatter(
         points, groups, label=words, x_label="false alarms in nominal episodes",
-        y_label="mean alarm, share of deadline", x_range=(-0.02 * most, 1.04 * most), y_range=(-0.03, 1.03),
+        y_label="mean alarm", x_range=(-0.02 * most, 1.04 * most), y_range=(-0.07, 1.03),
         upright=(level, "level"),
     )  # fmt: skip
+
+
+def _beats(one: tuple[float, float], other: tuple[float, float]) -> bool:
+    """Whether it is lower in one of the two and higher in none."""
+    return one != other and one[0] <= other[0] and one[1] <= other[1]
 
 
 def _fraction_figure(rows: Sequence[Record]) -> Markup | None:
@@ -801,7 +805,7 @@ def _audit_figures(leaderboard: Record) -> dict[str, Record]:
         found = [entry for entry in audits if entry["rate"] is not None]
         highest = max([3 * leaderboard["level"], *(entry["ci95"][1] for entry in found)])
         broken = sum(entry["broken"] for entry in found)
-        words = f"{name}: realised false-alarm rates of {len(found)} audits, {broken} with the whole interval above the level"
+        words = f"{name}: realised false-alarm rates of {len(found)} audits, {broken} wholly above the level"
         intervals = [(entry["rate"], *entry["ci95"], entry["broken"]) for entry in found]
         made[name] = {
             "figure": charts.caterpillar(
