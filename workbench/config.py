@@ -49,14 +49,18 @@ class RunnerSchema:
 class MonitorSchema:
     """How scores become monitors.
 
-    Every score gets every calibrator; ``both`` names pairs that have to exceed their thresholds at the same call;
-    ``baselines`` names the scores that are there for comparison, each with its calibrator.
+    Every score gets every calibrator; ``combine`` names combinations of scores, ``{name: {all: [...]}}`` for those that
+    have to exceed their thresholds at the same call and ``{name: {any: [...]}}`` for those of which one is enough (each
+    calibrated at the level divided by their number); one whose scores are not all there is left out.  ``baselines``
+    names the scores that are there for comparison, each with its calibrator.
     """
 
     window: str = "mean"
     width: int = 2
     level: float = 0.1
-    both: dict[str, list[str]] = dataclasses.field(default_factory=lambda: {"fiper": ["rnd", "entropy"]})
+    combine: dict[str, dict[str, list[str]]] = dataclasses.field(
+        default_factory=lambda: {"fiper": {"all": ["rnd", "entropy"]}, "sentinel": {"any": ["stac", "progress"]}}
+    )
     baselines: dict[str, str] = dataclasses.field(
         default_factory=lambda: {"elapsed": "split_conformal", "always": "fixed"}
     )
@@ -78,6 +82,7 @@ class Schema:
     score: dict[str, Any] = dataclasses.field(default_factory=dict)
     calibrator: dict[str, Any] = dataclasses.field(default_factory=dict)
     strategy: dict[str, Any] = dataclasses.field(default_factory=dict)
+    protocol: Any = None
     monitor: MonitorSchema = dataclasses.field(default_factory=MonitorSchema)
     rollout: RolloutSchema = dataclasses.field(default_factory=RolloutSchema)
     runner: RunnerSchema = dataclasses.field(default_factory=RunnerSchema)
@@ -288,11 +293,16 @@ class Run:
 
 
 def write_text(path: Path, text: str) -> None:
+    """Write a text file completely or not at all."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
     """Write a file completely or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        unfinished.write_text(text, encoding="utf-8")
+        unfinished.write_bytes(content)
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)

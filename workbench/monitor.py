@@ -7,7 +7,8 @@
                                                                     '-----> OnlineMonitor, call by call
 
 Splits are disjoint by construction: :func:`fit_score` takes nothing but the fit split, :func:`calibrate` nothing but
-the calibrate split, and never an episode on which its score was fitted.
+the calibrate split, and never an episode on which its score was fitted.  What tells groups of calls apart for a
+threshold of each is fitted by :func:`fit_score` too, and obeys the same rules.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ import dataclasses
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol, TypeGuard
+from typing import Any, NamedTuple, Protocol, TypeGuard
 
 import numpy as np
 
 from workbench.errors import CalibrationError, CheckpointError, ConfigError, ScoreError, SplitError, UnknownNameError
 from workbench.types import (
+    AdaptiveThreshold,
     Array,
     Calibrator,
     EpisodeCalls,
@@ -49,6 +51,7 @@ class Window(Protocol):
     def begin(self) -> Record: ...
     def update(self, memories: Sequence[Record], scores: Array) -> Array: ...
     def apply(self, curve: Array) -> Array: ...
+    def settle(self, curves: Sequence[Array]) -> Window: ...
 
 
 class Reading(NamedTuple):
@@ -186,6 +189,7 @@ class Monitor:
     level : nominal false-alarm rate that was asked for.
     threshold : None where it could not be computed; such a monitor never alarms.
     reason : why there is no threshold.
+    groups : what tells the groups of calls apart where the threshold is one for each; else None.
     """
 
     name: str
@@ -195,6 +199,7 @@ class Monitor:
     level: float
     threshold: Threshold | None
     reason: str = ""
+    groups: FittedScore | None = None
 
     @property
     def guarantee(self) -> str:
@@ -210,12 +215,21 @@ class Monitor:
         """Itself: the monitors whose readings decide this one's."""
         return (self,)
 
-    def judge(self, windowed: Array, first_call: int = 0) -> Reading:
-        """Reading along a windowed curve (C,) that starts at call ``first_call``."""
+    def judge(self, windowed: Array, first_call: int = 0, groups: Array | None = None) -> Reading:
+        """Reading along a windowed curve (C,) that starts at call ``first_call``; ``groups`` (C,) are its calls'."""
         margin = np.full(len(windowed), np.nan)
         if self.threshold is not None:
-            margin = self.threshold.margin(windowed, first_call)
+            margin = self.threshold.margin(windowed, first_call, groups)
         return Reading(windowed, margin, margin > 0)
+
+    def after(self, highest: float, alarmed: bool) -> Monitor:
+        """The monitor for the next episode, after a successful one with that highest windowed score.
+
+        It differs where the threshold is adaptive; ``alarmed`` is whether the monitor of that episode alarmed.
+        """
+        if not isinstance(self.threshold, AdaptiveThreshold):
+            return self
+        return dataclasses.replace(self, threshold=self.threshold.after(highest, alarmed))
 
     def combine(self, readings: Mapping[str, Reading]) -> Reading:
         """Its own reading, out of those of all leaves by name."""
@@ -223,13 +237,7 @@ class Monitor:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class And:
-    """Alarm where all legs exceed their thresholds at the same call; the margin is the smallest of the legs'.
-
-    FIPER's combination (Römer et al., NeurIPS 2025) of a novelty and an uncertainty score.  An alarm of it is an alarm
-    of every leg, so each leg's guarantee holds for it too.  A leg without a threshold silences it.
-    """
-
+class _Combination:
     name: str
     legs: tuple[Monitor, ...]
 
@@ -238,23 +246,9 @@ class And:
             raise ConfigError(f"monitor {self.name} combines at least two others, not {len(self.legs)}")
 
     @property
-    def level(self) -> float:
-        """The smallest of the legs' levels: an upper bound of its own false-alarm rate."""
-        return min(leg.level for leg in self.legs)
-
-    @property
     def reason(self) -> str:
         """Why it can never alarm; empty if it can."""
         return "; ".join(f"{leg.name}: {leg.reason}" for leg in self.legs if leg.threshold is None)
-
-    @property
-    def guarantee(self) -> str:
-        """What is promised, in one sentence."""
-        if self.reason:
-            return f"none: {self.reason}"
-        return "an alarm of all legs is an alarm of each, so each leg's holds: " + "; ".join(
-            f"{leg.name}: {leg.guarantee}" for leg in self.legs
-        )
 
     @property
     def threshold_episodes(self) -> int:
@@ -265,10 +259,78 @@ class And:
         """The legs."""
         return self.legs
 
+    def _no_guarantee(self) -> str:
+        """Why nothing is promised; empty if the legs' promises carry over."""
+        if self.reason:
+            return f"none: {self.reason}"
+        # A promise of recall is broken by an And; by an Or, that of another leg about false alarms.
+        recall = [leg.name for leg in self.legs if leg.threshold is not None and leg.threshold.on_failures]
+        return f"none: {recall[0]} promises recall, which says nothing of the combination" if recall else ""
+
+    def _promises(self) -> str:
+        return "; ".join(f"{leg.name}: {leg.guarantee}" for leg in self.legs)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class And(_Combination):
+    """Alarm where all legs exceed their thresholds at the same call; the margin is the smallest of the legs'.
+
+    FIPER's combination (Römer et al., NeurIPS 2025) of a novelty and an uncertainty score.  An alarm of it is an alarm
+    of every leg, so each leg's guarantee holds for it too.  A leg without a threshold silences it.
+    """
+
+    @property
+    def level(self) -> float:
+        """The smallest of the legs' levels: an upper bound of its own false-alarm rate."""
+        return min(leg.level for leg in self.legs)
+
+    @property
+    def guarantee(self) -> str:
+        """What is promised, in one sentence."""
+        return self._no_guarantee() or (
+            f"an alarm of all legs is an alarm of each, so each leg's holds: {self._promises()}"
+        )
+
     def combine(self, readings: Mapping[str, Reading]) -> Reading:
         """Smallest margin; there is no common unit but the margin, so the score is the margin too."""
         margin: Array = np.min([readings[leg.name].margin for leg in self.legs], axis=0)
         return Reading(margin, margin, margin > 0)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Or(_Combination):
+    """Alarm where any leg exceeds its threshold; the margin is the largest of the legs'.
+
+    Sentinel's combination (Agia et al., CoRL 2024) of a consistency and a progress score.  By the union bound the
+    legs' levels add up, so for a level of its own each leg is calibrated at that level divided by their number.  A leg
+    without a threshold silences it: with the other alone it would be another monitor.
+    """
+
+    @property
+    def level(self) -> float:
+        """The sum of the legs' levels: an upper bound of its own false-alarm rate."""
+        return sum(leg.level for leg in self.legs)
+
+    @property
+    def guarantee(self) -> str:
+        """What is promised, in one sentence."""
+        without = [leg.name for leg in self.legs if leg.guarantee.startswith("none")]
+        if without and not self.reason:
+            return f"none: {without[0]} promises nothing"
+        return self._no_guarantee() or (
+            f"an alarm is one of some leg, so the legs' false-alarm rates add up to at most {self.level:g} (union "
+            f"bound) where each leg's promise holds: {self._promises()}"
+        )
+
+    def combine(self, readings: Mapping[str, Reading]) -> Reading:
+        """Largest margin, which is the score too."""
+        margin: Array = np.max([readings[leg.name].margin for leg in self.legs], axis=0)
+        return Reading(margin, margin, margin > 0)
+
+
+COMBINATIONS: Mapping[str, type[And] | type[Or]] = {"all": And, "any": Or}
+"""How legs are combined, in the words of ``monitor.combine``."""
+AnyMonitor = Monitor | And | Or
 
 
 def calibrate(
@@ -279,31 +341,59 @@ def calibrate(
     episodes: Sequence[EpisodeCalls],
     level: float,
     raw: Sequence[Array] | None = None,
+    failures: Sequence[EpisodeCalls] = (),
+    raw_failures: Sequence[Array] | None = None,
+    groups: FittedScore | None = None,
+    raw_groups: Sequence[Array] | None = None,
 ) -> Monitor:
     """Monitor with a threshold from (successful) episodes of the calibrate split.
 
     Where the calibrator says that the episodes cannot carry the level, the monitor has no threshold and a ``reason``.
-    ``raw`` is what ``curves(score, episodes)`` returned, where several windows, calibrators or levels share it.
+    ``failures`` are failed episodes of the calibrate split and ``groups`` what tells calls apart; both are read by
+    calibrators whose ``uses`` name them.  ``raw`` is what ``curves(score, episodes)`` returned, where several windows,
+    calibrators or levels share it, and so are ``raw_failures`` of the failures and ``raw_groups`` of the groups.
 
     Raises
     ------
     SplitError
-        if an episode is of another split, comes twice, or the score was fitted on it.
+        if an episode is of another split, comes twice, or the score or the groups were fitted on it.
+    ConfigError
+        if the calibrator needs groups and none are given.
     """
-    _require("calibrate", episodes, f"monitor {name} is calibrated on")
-    seen = sorted(score.episodes & {episode.uid for episode in episodes})
-    if seen:
+    _require("calibrate", [*episodes, *failures], f"monitor {name} is calibrated on")
+    uses: frozenset[str] = getattr(calibrator, "uses", frozenset())
+    if "groups" not in uses:
+        groups = None
+    elif groups is None:
+        raise ConfigError(f"monitor {name} needs groups of calls: set the calibrator's groups, such as task or stage")
+    for fitted in (score, groups) if groups else (score,):
+        _refuse_fitted(name, fitted, [*episodes, *failures])
+
+    def windowed(over: Sequence[EpisodeCalls], known: Sequence[Array] | None) -> list[Array]:
+        return [window.apply(curve) for curve in (curves(score, over) if known is None else known)]
+
+    more: dict[str, Any] = {}
+    if "failures" in uses:
+        more["failures"] = windowed(failures, raw_failures)
+    if groups is not None:
+        more["groups"] = curves(groups, episodes) if raw_groups is None else raw_groups
+    if "held_out" in uses:
+        offered = getattr(score.score, "leave_one_out", None)
+        more["held_out"] = windowed((), list(offered().values())) if offered else []
+    rule = type(calibrator).__name__
+    try:
+        threshold = calibrator.calibrate(windowed(episodes, raw), level, **more)
+    except CalibrationError as error:
+        return Monitor(name, score, window, rule, level, None, str(error), groups)
+    return Monitor(name, score, window, rule, level, threshold, "", groups)
+
+
+def _refuse_fitted(name: str, score: FittedScore, episodes: Sequence[EpisodeCalls]) -> None:
+    if seen := sorted(score.episodes & {episode.uid for episode in episodes}):
         raise SplitError(
             f"monitor {name} cannot be calibrated on {len(seen)} episodes that score {score.name} was fitted on "
             f"({', '.join(seen[:3])}): their scores are too low, and so would the threshold be"
         )
-    scored = curves(score, episodes) if raw is None else raw
-    rule = type(calibrator).__name__
-    try:
-        threshold = calibrator.calibrate([window.apply(curve) for curve in scored], level)
-    except CalibrationError as error:
-        return Monitor(name, score, window, rule, level, None, str(error))
-    return Monitor(name, score, window, rule, level, threshold)
 
 
 def _require(split: Split, episodes: Sequence[EpisodeCalls], purpose: str) -> None:
@@ -319,31 +409,56 @@ def _require(split: Split, episodes: Sequence[EpisodeCalls], purpose: str) -> No
         raise SplitError(f"{purpose} different episodes, but {twice} comes {uids.count(twice)} times")
 
 
-def _leaves(monitors: Iterable[Monitor | And]) -> tuple[dict[str, Monitor], dict[str, FittedScore]]:
-    """Distinct monitors and scores behind some monitors, by name; one name for two things is refused."""
+def _leaves(monitors: Iterable[AnyMonitor]) -> tuple[dict[str, Monitor], dict[str, FittedScore]]:
+    """Distinct monitors, and scores and groups behind some monitors, by name; one name for two things is refused."""
     leaves: dict[str, Monitor] = {}
     scores: dict[str, FittedScore] = {}
-    taken: dict[str, Monitor | And] = {}
+    taken: dict[str, AnyMonitor] = {}
     for monitor in monitors:
         for part in {id(part): part for part in (monitor, *monitor.leaves())}.values():
             if taken.setdefault(part.name, part) is not part:
                 raise ConfigError(f"two monitors are called {part.name}: give each a name of its own")
         for leaf in monitor.leaves():
             leaves[leaf.name] = leaf
-            if scores.setdefault(leaf.score.name, leaf.score) is not leaf.score:
-                raise ConfigError(f"two fitted scores are called {leaf.score.name}: give each a name of its own")
+            for score in (leaf.score, leaf.groups):
+                if score is not None and scores.setdefault(score.name, score) is not score:
+                    raise ConfigError(f"two fitted scores are called {score.name}: give each a name of its own")
     return leaves, scores
 
 
-def offline(monitors: Sequence[Monitor | And], episodes: Sequence[EpisodeCalls]) -> dict[str, list[Reading]]:
-    """Readings (C_i,) of every monitor for every episode; each score is computed once."""
+def offline(
+    monitors: Sequence[AnyMonitor], episodes: Sequence[EpisodeCalls], successes: Sequence[bool] | None = None
+) -> dict[str, list[Reading]]:
+    """Readings (C_i,) of every monitor for every episode; each score is computed once.
+
+    ``successes`` says how each episode ended; adaptive thresholds follow it from episode to episode in their order.
+    Without it they stay as they were calibrated.
+    """
+    _, scores = _leaves(monitors)
+    return read(monitors, {name: curves(score, episodes) for name, score in scores.items()}, successes)
+
+
+def read(
+    monitors: Sequence[AnyMonitor], raw: Mapping[str, Sequence[Array]], successes: Sequence[bool] | None = None
+) -> dict[str, list[Reading]]:
+    """:func:`offline` from what :func:`curves` returned for every score, and for everything that tells groups apart.
+
+    ``raw`` is by the names of these fitted scores.
+    """
     leaves, scores = _leaves(monitors)
-    raw = {name: curves(score, episodes) for name, score in scores.items()}
     readings: dict[str, list[Reading]] = {monitor.name: [] for monitor in monitors}
-    for i in range(len(episodes)):
-        each = {n: leaf.judge(leaf.window.apply(raw[leaf.score.name][i])) for n, leaf in leaves.items()}
+    for i in range(min(len(raw[name]) for name in scores)):
+        each = {}
+        for name, leaf in leaves.items():
+            groups = raw[leaf.groups.name][i] if leaf.groups else None
+            each[name] = leaf.judge(leaf.window.apply(raw[leaf.score.name][i]), 0, groups)
         for monitor in monitors:
             readings[monitor.name].append(monitor.combine(each))
+        if successes is not None and successes[i]:
+            leaves = {
+                name: leaf.after(float(each[name].score.max()), bool(each[name].alarm.any()))
+                for name, leaf in leaves.items()
+            }
     return readings
 
 
@@ -351,40 +466,71 @@ class OnlineMonitor:
     """Monitors that are fed call by call, for slots that each run one episode at a time.
 
     ``begin(slot)`` before an episode, then ``update(slots, call)`` for every policy call; each score is computed once.
+    ``end(slot, success)`` after it lets adaptive thresholds follow; an episode keeps those that it began with.
     """
 
-    def __init__(self, monitors: Sequence[Monitor | And]) -> None:
+    def __init__(self, monitors: Sequence[AnyMonitor]) -> None:
         self.monitors = tuple(monitors)
         self._leaves, self._scores = _leaves(monitors)
-        self._memories: dict[int, dict[str, Record]] = {}
-        self._windows: dict[int, dict[str, Record]] = {}
-        self._calls: dict[int, int] = {}
+        self._slots: dict[int, _Slot] = {}
 
     def begin(self, slot: int) -> None:
         """Forget the slot's episode; a new one begins."""
-        self._memories[slot] = {name: score.score.begin() for name, score in self._scores.items()}
-        self._windows[slot] = {name: leaf.window.begin() for name, leaf in self._leaves.items()}
-        self._calls[slot] = 0
+        self._slots[slot] = _Slot(
+            leaves=dict(self._leaves),
+            memories={name: score.score.begin() for name, score in self._scores.items()},
+            windows={name: leaf.window.begin() for name, leaf in self._leaves.items()},
+            highest=dict.fromkeys(self._leaves, -np.inf),
+            alarmed=dict.fromkeys(self._leaves, False),
+        )
 
     def update(self, slots: Sequence[int], call: PolicyCall) -> dict[str, Reading]:
         """Readings (n,) of every monitor for one call whose n scenes are those of ``slots``."""
-        numbers = [self._calls[slot] for slot in slots]
+        running = [self._slots[slot] for slot in slots]
+        numbers = [each.calls for each in running]
         names = [f"slot {slot}" for slot in slots]
         raw = {
-            name: score.update([self._memories[slot][name] for slot in slots], call, names, numbers)
+            name: score.update([each.memories[name] for each in running], call, names, numbers)
             for name, score in self._scores.items()
         }
-        readings = {}
-        for name, leaf in self._leaves.items():
-            windowed = leaf.window.update([self._windows[slot][name] for slot in slots], raw[leaf.score.name])
-            each = [leaf.judge(windowed[i : i + 1], number) for i, number in enumerate(numbers)]
-            readings[name] = Reading(*(np.concatenate(part) for part in zip(*each, strict=True)))
-        for slot in slots:
-            self._calls[slot] += 1
+        readings = {name: self._read(name, running, raw) for name in self._leaves}
+        for each in running:
+            each.calls += 1
         return {monitor.name: monitor.combine(readings) for monitor in self.monitors}
 
+    def _read(self, name: str, running: Sequence[_Slot], raw: Mapping[str, Array]) -> Reading:
+        """Readings (n,) of one leaf, each slot by the thresholds that its episode began with."""
+        leaf = self._leaves[name]
+        windowed = leaf.window.update([each.windows[name] for each in running], raw[leaf.score.name])
+        read = []
+        for i, each in enumerate(running):
+            groups = raw[leaf.groups.name][i : i + 1] if leaf.groups else None
+            read.append(each.leaves[name].judge(windowed[i : i + 1], each.calls, groups))
+            each.highest[name] = max(each.highest[name], float(windowed[i]))
+            each.alarmed[name] |= bool(read[-1].alarm[0])
+        return Reading(*(np.concatenate(part) for part in zip(*read, strict=True)))
 
-def save(folder: Path, monitors: Sequence[Monitor | And]) -> None:
+    def end(self, slot: int, success: bool) -> None:
+        """The slot's episode is over; what it says of a success moves adaptive thresholds for those that begin next."""
+        ended = self._slots.pop(slot)
+        if success and ended.calls:
+            for name, leaf in self._leaves.items():
+                self._leaves[name] = leaf.after(ended.highest[name], ended.alarmed[name])
+
+
+@dataclasses.dataclass
+class _Slot:
+    """One running episode: its thresholds, memories, and what it has said so far, each by the name of its leaf."""
+
+    leaves: Mapping[str, Monitor]
+    memories: Mapping[str, Record]
+    windows: Mapping[str, Record]
+    highest: dict[str, float]
+    alarmed: dict[str, bool]
+    calls: int = 0
+
+
+def save(folder: Path, monitors: Sequence[AnyMonitor]) -> None:
     """Write monitors with their scores, thresholds, fitted uids and guarantees: safetensors and JSON, no pickle.
 
     The JSON goes first and comes last: killed at any point, the folder holds whole monitors or visibly none.
@@ -397,10 +543,12 @@ def save(folder: Path, monitors: Sequence[Monitor | And]) -> None:
         if leaf.threshold is not None:
             tensors[f"threshold/{name}/values"] = leaf.threshold.values
             tensors[f"threshold/{name}/scale"] = leaf.threshold.scale
+            if isinstance(leaf.threshold, AdaptiveThreshold):
+                tensors[f"threshold/{name}/recent"] = leaf.threshold.recent
     record = {
         "scores": {n: {"seed": score.seed, "episodes": sorted(score.episodes)} for n, score in scores.items()},
         "leaves": {name: _leaf_record(leaf) for name, leaf in leaves.items()},
-        "monitors": {monitor.name: [leaf.name for leaf in monitor.leaves()] for monitor in monitors},
+        "monitors": {monitor.name: _composition(monitor) for monitor in monitors},
     }
     folder.mkdir(parents=True, exist_ok=True)
     (folder / RECORDS).unlink(missing_ok=True)
@@ -410,6 +558,12 @@ def save(folder: Path, monitors: Sequence[Monitor | And]) -> None:
     partial.replace(folder / RECORDS)
 
 
+def _composition(monitor: AnyMonitor) -> Record:
+    """How a monitor is combined of which legs; empty for a leaf."""
+    legs = [leaf.name for leaf in monitor.leaves()]
+    return {how: legs for how, kind in COMBINATIONS.items() if isinstance(monitor, kind)}
+
+
 def _leaf_record(leaf: Monitor) -> Record:
     record: Record = {
         "score": leaf.score.name,
@@ -417,18 +571,20 @@ def _leaf_record(leaf: Monitor) -> Record:
         "calibrator": leaf.calibrator,
         "level": leaf.level,
         "reason": leaf.reason,
+        "groups": leaf.groups.name if leaf.groups else None,
         "threshold": None,
     }
     if leaf.threshold is not None:
-        whole = leaf.threshold
-        record["threshold"] = {"level": whole.level, "episodes": whole.episodes, "guarantee": whole.guarantee}
+        fields = dataclasses.asdict(leaf.threshold)
+        record["threshold"] = {key: value for key, value in fields.items() if not isinstance(value, np.ndarray)}
     return record
 
 
-def load(folder: Path, scores: Mapping[str, Scorer], window: Callable[[str, int], Window]) -> list[Monitor | And]:
+def load(folder: Path, scores: Mapping[str, Scorer], window: Callable[[str, int], Window]) -> list[AnyMonitor]:
     """The inverse of :func:`save`.
 
-    ``scores`` maps each score's name to a newly built one of that kind, into which what was learnt is loaded;
+    ``scores`` maps the name of each score, and of what tells groups apart, to a newly built one of that kind, into
+    which what was learnt is loaded;
     ``window`` makes a window from its kind and width.
 
     Raises
@@ -446,16 +602,19 @@ def load(folder: Path, scores: Mapping[str, Scorer], window: Callable[[str, int]
         tensors: dict[str, Array] = from_bytes((folder / TENSORS).read_bytes())
         fitted = {name: _load_score(name, part, scores, tensors) for name, part in record["scores"].items()}
         leaves = {name: _load_leaf(name, part, fitted, window, tensors) for name, part in record["leaves"].items()}
-        return [
-            leaves[name] if legs == [name] else And(name, tuple(leaves[leg] for leg in legs))
-            for name, legs in record["monitors"].items()
-        ]
+        return [_load_monitor(name, part, leaves) for name, part in record["monitors"].items()]
     except UnknownNameError:
         raise
     except OSError as error:
         raise CheckpointError(f"there are no monitors in {folder} ({error}): fit them there first") from None
     except (KeyError, TypeError, ValueError, AttributeError, SafetensorError) as error:
         raise CheckpointError(f"the monitors in {folder} are damaged ({error!r}): fit them again") from error
+
+
+def _load_monitor(name: str, composition: Record, leaves: Mapping[str, Monitor]) -> AnyMonitor:
+    for how, legs in composition.items():
+        return COMBINATIONS[how](name, tuple(leaves[leg] for leg in legs))
+    return leaves[name]
 
 
 def _load_score(name: str, part: Record, scores: Mapping[str, Scorer], tensors: Mapping[str, Array]) -> FittedScore:
@@ -475,8 +634,19 @@ def _load_leaf(
 ) -> Monitor:
     threshold = None
     if part["threshold"] is not None:
-        values, scale = (tensors[f"threshold/{name}/{key}"] for key in ("values", "scale"))
-        threshold = Threshold(values=values, scale=scale, **part["threshold"])
+        start = f"threshold/{name}/"
+        arrays: Record = {key.removeprefix(start): value for key, value in tensors.items() if key.startswith(start)}
+        kind = AdaptiveThreshold if "recent" in arrays else Threshold
+        threshold = kind(**arrays, **part["threshold"])
     made = window(part["window"]["kind"], int(part["window"]["width"]))
-    score = scores[part["score"]]
-    return Monitor(name, score, made, part["calibrator"], float(part["level"]), threshold, part["reason"])
+    groups = scores[part["groups"]] if part["groups"] is not None else None
+    return Monitor(
+        name=name,
+        score=scores[part["score"]],
+        window=made,
+        calibrator=part["calibrator"],
+        level=float(part["level"]),
+        threshold=threshold,
+        reason=part["reason"],
+        groups=groups,
+    )

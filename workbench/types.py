@@ -610,6 +610,7 @@ class Threshold:
     episodes : how many calibration episodes stand behind it.
     guarantee : what is promised, in one sentence.
     grouped : whether the threshold is that of the call's group and not of its index.
+    on_failures : whether ``level`` is the share of failures that may be missed, and not of false alarms.
     """
 
     values: Array
@@ -618,6 +619,7 @@ class Threshold:
     episodes: int
     guarantee: str
     grouped: bool = False
+    on_failures: bool = False
 
     def margin(self, curve: Array, first_call: int = 0, groups: Array | None = None) -> Array:
         """(score - threshold) / scale along a curve (C,) that starts at ``first_call``; an alarm where positive.
@@ -636,12 +638,47 @@ class Threshold:
         return margin
 
 
+@dataclasses.dataclass(frozen=True)
+class AdaptiveThreshold(Threshold):
+    """A constant threshold that moves with what every successful episode after the calibration says.
+
+    Gibbs and Candes ("Adaptive Conformal Inference Under Distribution Shift", NeurIPS 2021, equation 2): the level at
+    which the conformal rank is taken rises by ``step * level`` after a quiet success and falls by
+    ``step * (1 - level)`` after one with a false alarm.  At 0 or less nothing alarms and at 1 or more everything does,
+    which is what bounds the share of false alarms over any sequence of episodes.
+
+    Attributes
+    ----------
+    recent : (n,) highest scores of the last n successful episodes, the oldest first; at first the calibration's.
+    current : level at which the rank is taken now, within (-step, 1 + step).
+    step : gamma of the paper.
+    """
+
+    recent: Array = dataclasses.field(default_factory=lambda: np.zeros(0))
+    current: float = 0.0
+    step: float = 0.0
+
+    def after(self, highest: float, alarmed: bool) -> AdaptiveThreshold:
+        """The threshold after a successful episode with that highest score, and whether it was alarmed at."""
+        recent = np.append(self.recent[1:], highest)
+        current = self.current + self.step * (self.level - alarmed)
+        return dataclasses.replace(self, values=self.at(recent, current), recent=recent, current=current)
+
+    @staticmethod
+    def at(recent: Array, current: float) -> Array:
+        """Threshold (1,): the ``ceil((n+1)(1-current))``-th smallest of ``recent``; beyond its ends, infinity."""
+        # Sums of steps round: what is a whole rank but for that must not become the next one.
+        rank = math.ceil((len(recent) + 1) * (1 - current) - 1e-9)
+        ranked = np.concatenate([[-np.inf], np.sort(recent), [np.inf]])
+        return ranked[[min(max(rank, 0), len(recent) + 1)]]
+
+
 class Calibrator(Protocol):
     """A rule that turns the windowed scores of successful calibration episodes into a threshold.
 
-    One that also reads failures or groups says so by an attribute ``uses`` with ``failures`` or ``groups`` in it, and
-    is handed them as arguments of these names: curves (C_i,) of failed calibration episodes, and groups (C_i,) of the
-    calls of the successful ones.
+    One that reads more says so by an attribute ``uses``, and is handed it as arguments of these names: ``failures``,
+    curves (C_i,) of failed calibration episodes; ``groups``, (C_i,) of the calls of the successful ones; ``held_out``,
+    curves of the score's own fit episodes, each scored without itself (a score's ``leave_one_out()``, uid -> (C_i,)).
     """
 
     def calibrate(self, curves: Sequence[Array], level: float) -> Threshold:

@@ -12,18 +12,28 @@ from workbench.errors import CalibrationError, ConfigError
 from workbench.types import Array
 
 
-def conformal_rank(count: int, level: float) -> int:
-    """``ceil((count + 1)(1 - level))``: which order statistic bounds a further exchangeable value.
+def conformal_rank(count: int, level: float, shares: int = 1) -> int:
+    """``ceil((count + 1)(1 - level / shares))``: which order statistic bounds a further exchangeable value.
 
     In fractions, since in floating point ``0.95 * 60`` may come out above 57 and cost a rank.  Above ``count`` there is
-    no such statistic.
+    no such statistic.  ``shares`` is among how many bounds the level is divided (the union bound).
     """
-    return math.ceil((count + 1) * (1 - Fraction(repr(float(level)))))
+    return math.ceil((count + 1) * (1 - Fraction(repr(float(level))) / shares))
 
 
-def episodes_needed(level: float) -> int:
-    """Smallest number of episodes for which :func:`conformal_rank` exists: ``ceil(1 / level) - 1``."""
-    return math.ceil(1 / Fraction(repr(float(level)))) - 1
+def episodes_needed(level: float, shares: int = 1) -> int:
+    """Smallest number of episodes for which :func:`conformal_rank` exists: ``ceil(shares / level) - 1``."""
+    return math.ceil(shares / Fraction(repr(float(level)))) - 1
+
+
+def require_episodes(count: int, level: float, shares: int = 1) -> None:
+    """Raise a CalibrationError with both numbers if there are too few episodes for a conformal rank."""
+    if count < (needed := episodes_needed(level, shares)):
+        divided = f" divided among {shares} bounds" if shares > 1 else ""
+        raise CalibrationError(
+            f"a false-alarm rate of {level:g}{divided} needs at least {needed} successful calibration episodes, and "
+            f"there are {count}: roll out more of the calibrate split or raise the level"
+        )
 
 
 def checked(curves: Sequence[Array], level: float) -> list[Array]:

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from workbench.detectors.calibrators.ranks import checked, conformal_rank, episodes_needed, spread
-from workbench.errors import CalibrationError
+from workbench.detectors.calibrators.ranks import checked, conformal_rank, require_episodes, spread
 from workbench.types import Array, Threshold
 
 
@@ -27,13 +26,9 @@ class SplitConformal:
             if there are fewer than ``ceil(1/level) - 1`` episodes.
         """
         highest = np.array([curve.max() for curve in checked(curves, level)])
-        if len(highest) < episodes_needed(level):
-            raise CalibrationError(
-                f"a false-alarm rate of {level:g} needs at least {episodes_needed(level)} successful calibration "
-                f"episodes, and there are {len(highest)}: roll out more of the calibrate split or raise the level"
-            )
+        require_episodes(len(highest), level)
         return Threshold(
-            values=np.array([_upper_bound(highest, conformal_rank(len(highest), level))]),
+            values=np.array([upper_bound(highest, conformal_rank(len(highest), level))]),
             scale=np.array([spread(highest)]),
             level=level,
             episodes=len(highest),
@@ -44,7 +39,7 @@ class SplitConformal:
         )
 
 
-def _upper_bound(values: Array, rank: int) -> float:
+def upper_bound(values: Array, rank: int) -> float:
     """The ``rank``-th smallest value, as the upper end of MAPIE's interval around a constant prediction of 0.
 
     MAPIE has no one-sided interval, but ranks the two ends of an asymmetric one apart, the upper at

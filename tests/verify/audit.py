@@ -21,11 +21,11 @@ import numpy as np
 from rich.table import Table
 
 from workbench.config import Run, compose
-from workbench.jobs.fit import make_monitors
+from workbench.jobs.fit import Known, make_monitors
 from workbench.monitor import offline
 from workbench.progress import console
 from workbench.store import Store
-from workbench.types import EpisodeCalls, Split
+from workbench.types import Split
 
 REFERENCES = ("always",)
 """Baselines that promise nothing."""
@@ -50,10 +50,11 @@ def main() -> int:
     return verdict(rates, run.config["monitor"]["level"], len(episodes), sizes)
 
 
-def nominal_successes(store: Store) -> list[EpisodeCalls]:
+def nominal_successes(store: Store) -> list[Known]:
     """Unperturbed successes, whatever their split."""
     rows = store.episodes
-    return [store.calls(n) for n in range(len(store)) if rows["perturbation"][n] == "" and rows["success"][n]]
+    chosen = [n for n in range(len(store)) if rows["perturbation"][n] == "" and rows["success"][n]]
+    return [(store.calls(n), store.truth(n)) for n in chosen]
 
 
 def parts(total: int) -> dict[Split, int]:
@@ -62,17 +63,17 @@ def parts(total: int) -> dict[Split, int]:
     return {"fit": fit, "calibrate": calibrate, "test": total - fit - calibrate}
 
 
-def one_split(run: Run, episodes: list[EpisodeCalls], sizes: dict[Split, int], number: int) -> dict[str, float]:
+def one_split(run: Run, episodes: list[Known], sizes: dict[Split, int], number: int) -> dict[str, float]:
     """Share of held-out successes with an alarm, for every monitor."""
     order = np.random.default_rng([run.seed, number]).permutation(len(episodes))
     ends = np.cumsum([sizes["fit"], sizes["calibrate"]])
     dealt = {
-        split: [dataclasses.replace(episodes[i], split=split) for i in part]
+        split: [(dataclasses.replace(episodes[i][0], split=split), episodes[i][1]) for i in part]
         for split, part in zip(("fit", "calibrate", "test"), np.split(order, ends), strict=True)
     }
     again = Run({**run.config, "seed": run.seed + number}, run.root)
     monitors = make_monitors(again, dealt["fit"], dealt["calibrate"])
-    readings = offline(monitors, dealt["test"])
+    readings = offline(monitors, [calls for calls, _ in dealt["test"]])
     return {name: float(np.mean([each.alarm.any() for each in found])) for name, found in readings.items()}
 
 

@@ -22,7 +22,7 @@ from workbench.config import Run, build
 from workbench.crew import header
 from workbench.jobs.fit import load_monitors
 from workbench.jobs.rollout import launch
-from workbench.monitor import And, Monitor, OnlineMonitor, Reading, offline
+from workbench.monitor import AnyMonitor, OnlineMonitor, Reading, offline
 from workbench.progress import console
 from workbench.rollout import Launch, Lockstep
 from workbench.store import Store, StoreWriter
@@ -34,7 +34,7 @@ TOLERANCE = 1e-6
 class Listener:
     """Follows a rollout with monitors; a slot is an episode's index, which must not occur twice."""
 
-    def __init__(self, monitors: Sequence[Monitor | And]) -> None:
+    def __init__(self, monitors: Sequence[AnyMonitor]) -> None:
         self._online = OnlineMonitor(monitors)
         self.readings: dict[int, list[dict[str, Reading]]] = {}
         """Episode index -> readings (1,) of every monitor, call for call."""

@@ -2,23 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 from workbench.config import Run, build
-from workbench.errors import CalibrationError, UnknownNameError
-from workbench.monitor import And, Monitor, Window, calibrate, curves, fit_score, load, save
+from workbench.errors import CalibrationError, ConfigError, UnknownNameError
+from workbench.monitor import (
+    COMBINATIONS,
+    And,
+    AnyMonitor,
+    FittedScore,
+    Monitor,
+    Or,
+    Window,
+    calibrate,
+    curves,
+    fit_score,
+    load,
+    save,
+    supervised,
+)
 from workbench.progress import console, progress
 from workbench.store import Store
-from workbench.types import EpisodeCalls, Record, Score, Split
+from workbench.types import Calibrator, EpisodeCalls, EpisodeTruth, Record, Score, Split, SupervisedScore
 
+Known = tuple[EpisodeCalls, EpisodeTruth]
+"""An episode, and what the simulator knows of it."""
 Part = TypeVar("Part")
 WINDOW = "workbench.detectors.window.Window"
 
 
 def run(run: Run) -> None:
-    """Fit every score on the nominal successes of the fit split and calibrate on those of the calibrate split."""
+    """Fit every score on the nominal successes of the fit split and calibrate on those of the calibrate split.
+
+    Supervised scores learn from all episodes of the fit split, and calibrators that control recall read the failures of
+    the calibrate split.
+    """
     run.refuse_other_store()
     if folder_of(run).exists() and not run.overwrite:
         raise CalibrationError(
@@ -26,20 +46,24 @@ def run(run: Run) -> None:
             f"name=... store={run.config['store']} keeps both"
         )
     store = Store.open(run.store)
-    fitting = nominal_successes(store, "fit")
-    if not fitting:
+    parts = [*build_scores(run).values(), *build_groups(run).values()]
+    needs = frozenset().union(*(part.needs for part in parts))
+    fitting = known_episodes(store, "fit", needs, failures=any(map(supervised, parts)))
+    if not any(is_nominal_success(truth) for _, truth in fitting):
         raise CalibrationError(
             f"{run.shown(run.store)} has no nominal success in the fit split; roll some with: "
             f"workbench rollout name={run.name} job.episodes.fit=80 job.episodes.calibrate=100"
         )
-    calibrating = nominal_successes(store, "calibrate")
+    recall = any("failures" in uses(rule) for rule in build_calibrators(run).values())
+    calibrating = known_episodes(store, "calibrate", needs, failures=recall)
     monitors = make_monitors(run, fitting, calibrating)
     save(folder_of(run), monitors)
     for monitor in monitors:
         if monitor.reason:
             console.print(f"{monitor.name} has no threshold: {monitor.reason}")
+    fitted, calibrated = (sum(is_nominal_success(t) for _, t in part) for part in (fitting, calibrating))
     console.print(
-        f"{len(monitors)} monitors: fitted on {len(fitting)}, calibrated on {len(calibrating)} successful nominal "
+        f"{len(monitors)} monitors: fitted on {fitted}, calibrated on {calibrated} successful nominal "
         f"episodes at level {run.config['monitor']['level']}: {run.shown(folder_of(run))}"
     )
 
@@ -49,66 +73,122 @@ def folder_of(run: Run) -> Path:
     return run.folder / "monitors"
 
 
-def nominal_successes(store: Store, split: Split) -> list[EpisodeCalls]:
-    """Policy calls of the successful unperturbed episodes of a split."""
+def known_episodes(store: Store, split: Split, needs: Collection[str], failures: bool) -> list[Known]:
+    """Episodes of a split with their truths: the nominal successes, and with ``failures`` all the others too."""
     rows = store.episodes
     chosen = [
         number
         for number in range(len(store))
-        if rows["split"][number] == split and rows["perturbation"][number] == "" and rows["success"][number]
+        if rows["split"][number] == split
+        and (failures or (rows["perturbation"][number] == "" and rows["success"][number]))
     ]
-    return [store.calls(number) for number in chosen]
+    return [(store.calls(number, needs), store.truth(number)) for number in chosen]
 
 
-def make_monitors(
-    run: Run, fitting: Sequence[EpisodeCalls], calibrating: Sequence[EpisodeCalls]
-) -> list[Monitor | And]:
-    """Every score with every calibrator, the pairs, and the baselines; named ``<score>+<calibrator>``."""
-    settings = run.config["monitor"]
-    fitted, raw = {}, {}
-    with progress("scores", len(run.config["score"])) as advance:
-        for name, score in build_scores(run).items():
-            fitted[name] = fit_score(name, score, fitting, run.seed)
-            raw[name] = curves(fitted[name], calibrating)
+def is_nominal_success(truth: EpisodeTruth) -> bool:
+    """Whether an episode succeeded, and without a perturbation."""
+    return truth.success and not truth.perturbation
+
+
+def fit_all(run: Run, episodes: Sequence[Known]) -> dict[str, FittedScore]:
+    """Every score, and everything that tells groups apart, fitted; the supervised ones on all episodes."""
+    parts = {**build_scores(run), **build_groups(run)}
+    fitted = {}
+    with progress("scores", len(parts)) as advance:
+        for name, part in parts.items():
+            chosen = [known for known in episodes if supervised(part) or is_nominal_success(known[1])]
+            calls, truths = [calls for calls, _ in chosen], [truth for _, truth in chosen]
+            fitted[name] = fit_score(name, part, calls, run.seed, truths)
             advance(1)
-    baselines: Record = settings["baselines"]
-    rules = {name: build(node) for name, node in run.config["calibrator"].items()}
+    return fitted
 
-    def one(score: str, rule: str, window: Window) -> Monitor:
+
+def make_monitors(run: Run, fitting: Sequence[Known], calibrating: Sequence[Known]) -> list[AnyMonitor]:
+    """Every score with every calibrator, the combinations, and the baselines; named ``<score>+<calibrator>``."""
+    settings = run.config["monitor"]
+    baselines: Record = settings["baselines"]
+    rules, fitted = build_calibrators(run), fit_all(run, fitting)
+    successes = [calls for calls, truth in calibrating if is_nominal_success(truth)]
+    failures = [calls for calls, truth in calibrating if not truth.success]
+    raw = {name: curves(part, successes) for name, part in fitted.items()}
+    raw_failures = {name: curves(part, failures) for name, part in fitted.items()}
+
+    def one(score: str, rule: str, window: Window, level: float = settings["level"], owner: str = "") -> Monitor:
         return calibrate(
-            f"{score}+{rule}",
+            f"{owner}{score}+{rule}",
             named(fitted, score),
             window,
             named(rules, rule),
-            calibrating,
-            settings["level"],
+            successes,
+            level,
             raw[score],
+            failures,
+            raw_failures[score],
+            fitted.get(groups_of(rule)),
+            raw.get(groups_of(rule)),
         )
 
     shared = window(settings["window"], settings["width"])
-    ordinary = [name for name in fitted if name not in baselines]
+    ordinary = [name for name in run.config["score"] if name not in baselines]
     usual = [rule for rule in rules if rule not in baselines.values() or rule == "split_conformal"]
     alone = {m.name: m for m in (one(score, rule, shared) for score in ordinary for rule in usual)}
-    pairs = [
-        And(f"{name}+{rule}", tuple(named(alone, f"{leg}+{rule}") for leg in legs))
-        for name, legs in settings["both"].items()
-        for rule in usual
-        if set(legs) <= set(ordinary)
-    ]
+    combined: list[AnyMonitor] = []
+    for name, how, legs in combinations(settings["combine"]):
+        if set(legs) <= set(ordinary):
+            for rule in usual:
+                if how == "all":
+                    combined.append(And(f"{name}+{rule}", tuple(named(alone, f"{leg}+{rule}") for leg in legs)))
+                else:
+                    share = settings["level"] / len(legs)
+                    parts = tuple(one(leg, rule, shared, share, owner=f"{name}.") for leg in legs)
+                    combined.append(Or(f"{name}+{rule}", parts))
     references = [one(score, rule, window("last", 1)) for score, rule in baselines.items() if score in fitted]
-    return [*alone.values(), *pairs, *references]
+    return [*alone.values(), *combined, *references]
 
 
-def named(parts: dict[str, Part], name: str) -> Part:
+def combinations(settings: Mapping[str, Mapping[str, Sequence[str]]]) -> list[tuple[str, str, Sequence[str]]]:
+    """Name, ``all`` or ``any``, and scores of every combination that the configuration asks for."""
+    for name, parts in settings.items():
+        if len(parts) != 1 or not set(parts) <= set(COMBINATIONS):
+            raise ConfigError(
+                f"monitor.combine.{name} says {sorted(parts)}: it must say one of {sorted(COMBINATIONS)}, such as "
+                "{all: [rnd, entropy]}"
+            )
+    return [(name, how, legs) for name, parts in settings.items() for how, legs in parts.items()]
+
+
+def named(parts: Mapping[str, Part], name: str) -> Part:
     """A part by name, or an error that lists what there is."""
     if name not in parts:
         raise UnknownNameError("part of a monitor", name, parts)
     return parts[name]
 
 
-def build_scores(run: Run) -> dict[str, Score]:
+def build_scores(run: Run) -> dict[str, Score | SupervisedScore]:
     """New scores of the configuration, by name."""
     return {name: build(node) for name, node in run.config["score"].items()}
+
+
+def build_calibrators(run: Run) -> dict[str, Calibrator]:
+    """Calibrators of the configuration, by name."""
+    return {name: build(node) for name, node in run.config["calibrator"].items()}
+
+
+def build_groups(run: Run) -> dict[str, Score | SupervisedScore]:
+    """What tells groups apart for the calibrators that have groups, new, by the name under which it is fitted."""
+    nodes = run.config["calibrator"].items()
+    return {groups_of(name): build(node["groups"]) for name, node in nodes if node.get("groups")}
+
+
+def groups_of(rule: str) -> str:
+    """Under which name what tells groups apart for a calibrator is fitted and saved."""
+    return f"groups of {rule}"
+
+
+def uses(calibrator: Calibrator) -> frozenset[str]:
+    """What a calibrator reads beside the curves of successes."""
+    read: frozenset[str] = getattr(calibrator, "uses", frozenset())
+    return read
 
 
 def window(kind: str, width: int) -> Window:
@@ -117,6 +197,6 @@ def window(kind: str, width: int) -> Window:
     return made
 
 
-def load_monitors(run: Run) -> list[Monitor | And]:
+def load_monitors(run: Run) -> list[AnyMonitor]:
     """The monitors that ``workbench fit`` saved for a run."""
-    return load(folder_of(run), build_scores(run), window)
+    return load(folder_of(run), {**build_scores(run), **build_groups(run)}, window)

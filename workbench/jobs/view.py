@@ -12,7 +12,7 @@ from workbench.config import Run
 from workbench.errors import StoreError, UnknownNameError
 from workbench.jobs.fit import folder_of, load_monitors
 from workbench.jobs.replay import find
-from workbench.monitor import And, Monitor, Reading, offline
+from workbench.monitor import AnyMonitor, Reading, offline
 from workbench.progress import console, progress
 from workbench.store import Store
 from workbench.types import Array, Episode, EpisodeCalls, Record, Scene
@@ -62,7 +62,7 @@ def run(run: Run, episode: str | int, monitors: Sequence[str]) -> None:
     console.print(f"recording: {run.shown(path)}   (open it with: rerun {run.shown(path)})")
 
 
-def shown_monitors(run: Run, names: Sequence[str]) -> list[Monitor | And]:
+def shown_monitors(run: Run, names: Sequence[str]) -> list[AnyMonitor]:
     """The named monitors; none if the run has none yet."""
     if not folder_of(run).exists():
         return []
@@ -73,7 +73,7 @@ def shown_monitors(run: Run, names: Sequence[str]) -> list[Monitor | And]:
     return [known[name] for name in names]
 
 
-def most_telling(store: Store, monitors: Sequence[Monitor | And]) -> int:
+def most_telling(store: Store, monitors: Sequence[AnyMonitor]) -> int:
     """Number of the failed, perturbed test episode that shows most of what a monitor is for.
 
     See :func:`interest`; of equals the first.  Without such an episode, the first of the store.
