@@ -3,8 +3,8 @@
 A leaderboard is plain data (see :data:`KEYS`); all its numbers are ``figures``: a value, its 95 % interval and the
 episodes behind it.  Page and terminal are made from the same sheets, so they never disagree.  Nothing is left out in
 silence: a number that could not be computed is a dash, and a part that could not run stands among the refused with
-its reason.  One row stands for a score: the one that the job marked as ``selected`` (on the select split), or else the
-first listed.  The best one would be a choice made on the test split.
+its reason.  One row stands for a score: the one that the job marked as ``selected`` (before it saw a test episode), or
+else the first listed.  The best one would be a choice made on the test split.
 """
 
 from __future__ import annotations
@@ -97,9 +97,17 @@ METRICS: Mapping[str, Metric] = {
         "how often a failed episode scores higher than a successful one of the same task, each by its highest score up "
         "to {fraction} of the deadline; mean over tasks",
     ),
+    **_at_fractions(
+        "matched_auroc", "matched AUROC",
+        "the same, but every failure and success are compared at a time by which neither had ended, {fraction} of the "
+        "deadline at the latest; elapsed time has exactly one half",
+    ),
     **_at_fractions("auprc", "AUPRC", "average precision of the same scores, failures being positive; mean over tasks"),
     **_at_fractions("pooled_auroc", "pooled AUROC", "the same, the episodes of all tasks in one heap"),
     **_at_fractions("pooled_auprc", "pooled AUPRC", "the same, the episodes of all tasks in one heap"),
+    "early_auroc": Metric(
+        "AUROC, early", "ratio", "AUROC by the end of the task's shortest episode, where no length is known yet (SAFE)"
+    ),
     "whole_auroc": Metric("AUROC, whole", "ratio", "AUROC of the highest score of the whole episode; leaks its length"),
     "tpr": Metric("failures caught", "rate", "share of failed episodes with any alarm (true positive rate)"),
     "tnr": Metric("successes left alone", "rate", "share of successful episodes without alarm (true negative rate)"),
@@ -124,7 +132,14 @@ METRICS: Mapping[str, Metric] = {
     "twin_accuracy@0.5": Metric(
         "twins", "ratio", "how often a failed episode scores higher than its own nominal twin at half the deadline",
     ),
-    "id_success": Metric("success, no fault", "ratio", "mean highest margin in units of the threshold's scale"),
+    "oracle_tpr@0.1": Metric(
+        "caught, oracle", "rate", "failures caught at the threshold that, known afterwards, a tenth of successes pass",
+    ),
+    "oracle_actionable_recall@0.1": Metric("in time, oracle", "rate", "failures caught in time at that threshold"),
+    "oracle_fpr@0.1": Metric("false alarms, oracle", "rate", "successes that do exceed that threshold"),
+    "id_success": Metric(
+        "success, no fault", "ratio", "mean highest margin by half the deadline, in units of the threshold's scale",
+    ),
     "ood_success": Metric("success, fault", "ratio", "the same, of episodes that succeed despite a fault"),
     "id_failure": Metric("failure, no fault", "ratio", "the same, of episodes that fail without a fault"),
     "ood_failure": Metric("failure, fault", "ratio", "the same, of episodes that fail under a fault"),
@@ -208,7 +223,7 @@ def write(leaderboard: Record, folder: Path) -> Path:
     _check(leaderboard)
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        text = json.dumps(leaderboard, indent=1, allow_nan=False)
+        text = json.dumps(leaderboard, allow_nan=False)
     except ValueError as error:
         raise ConfigError(
             f"a number of the leaderboard is not finite ({error}): use null for one without value"
@@ -276,14 +291,14 @@ def all_sheet(leaderboard: Record) -> Sheet:
 
 def fraction_sheet(leaderboard: Record) -> Sheet:
     """AUROC and AUPRC at fractions of the deadline, and what is not to be compared."""
-    names = [f"auroc@{fraction:g}" for fraction in FRACTIONS] + ["auprc@0.5", "pooled_auroc@0.5", "twin_accuracy@0.5"]
-    return _metric_sheet(leaderboard, [*names, "whole_auroc"])
+    names = [f"auroc@{fraction:g}" for fraction in FRACTIONS] + ["matched_auroc@0.5", "auprc@0.5", "pooled_auroc@0.5"]
+    return _metric_sheet(leaderboard, [*names, "twin_accuracy@0.5", "early_auroc", "whole_auroc"])
 
 
 def timing_sheet(leaderboard: Record) -> Sheet:
     """Accuracy and timing at the threshold."""
-    names = ("balanced_accuracy", "tnr", "detection_time", "delay_to_onset_steps", "precision_detection_area")
-    return _metric_sheet(leaderboard, names)
+    names = ["balanced_accuracy", "tnr", "detection_time", "delay_to_onset_steps", "precision_detection_area"]
+    return _metric_sheet(leaderboard, [*names, "oracle_tpr@0.1", "oracle_actionable_recall@0.1"])
 
 
 def cell_sheet(leaderboard: Record) -> Sheet:
@@ -483,11 +498,14 @@ def _monitor_sheet(leaderboard: Record, rows: Sequence[Record], first: str) -> S
 
 
 def _metric_sheet(leaderboard: Record, names: Sequence[str]) -> Sheet:
+    """Those of some metrics that the leaderboard has at all."""
+    rows = standing(leaderboard)
+    there = [name for name in names if any(name in row["figures"] for row in rows)]
     lines = [
-        Line(row["score"], [_cell(row["figures"].get(name), METRICS[name].unit) for name in names], row["kind"])
-        for row in standing(leaderboard)
+        Line(row["score"], [_cell(row["figures"].get(name), METRICS[name].unit) for name in there], row["kind"])
+        for row in rows
     ]
-    return Sheet(["score", *(METRICS[name].head for name in names)], lines)
+    return Sheet(["score", *(METRICS[name].head for name in there)], lines)
 
 
 def _value(figure: Record | None) -> float | None:
