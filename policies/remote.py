@@ -8,9 +8,11 @@ a *layout*, see :mod:`workbench.policies.payloads`; ``ours`` is that of ``workbe
     prompt              str                 what is told
     sampling/n          int                 B, how many further chunks are wanted (all layouts of openpi's protocol)
     sampling/noise      map                 state of the generator of the call's noise (the same)
+    sampling/signals    list of str         what else is to be said of the call (the same), where anything is asked
 
-and its answer ``actions`` (H, A), ``samples`` (B, H, A) and ``embedding`` (D,).  A stock server ignores keys that it
-does not know.  If it was extended, the same keys of its answers are used, and ``features/<name>`` for the embedding.
+and its answer ``actions`` (H, A), ``samples`` (B, H, A), ``embedding`` (D,) and ``signals/<name>``.  A stock server
+ignores keys that it does not know.  If it was extended, the same keys of its answers are used, ``features/<name>`` for
+the embedding, and ``token_logprobs`` and ``token_entropies`` (L,); by HTTP the answer then is a map, too.
 
 Sources of the protocols: openpi's ``openpi-client`` and ``serve_policy.py`` (Physical Intelligence, 2025), the
 ``vla-scripts/deploy.py`` of OpenVLA (Kim et al., CoRL 2024) and of OpenVLA-OFT (Kim et al., RSS 2025).
@@ -45,6 +47,8 @@ PROTOCOLS: Mapping[str, tuple[str, ...]] = {
     "openvla_oft": ("openvla_oft",),
 }
 """Protocol -> layouts that it carries."""
+TOKENS = ("token_logprobs", "token_entropies")
+"""Signals that servers of policies which decode tokens can give: (L,) in nats of each token of the call."""
 IDENTITY = "workbench"
 """Key of a server's metadata under which ``workbench serve`` says what it serves."""
 DESCRIBED: Mapping[str, type] = {
@@ -58,6 +62,7 @@ DESCRIBED: Mapping[str, type] = {
     "cameras": dict,
     "observations": dict,
     "action_size": int,
+    "signals": list,
 }
 """What it says there: see :func:`workbench.policies.server.description`."""
 
@@ -87,6 +92,8 @@ class RemotePolicy:
     Attributes
     ----------
     metadata : what the server says of itself.
+    signals : what can be asked of it: what a server of ours says, else :data:`TOKENS` and the list of names that the
+        server's metadata may hold as ``signals``.
 
     Raises
     ------
@@ -98,7 +105,6 @@ class RemotePolicy:
 
     privileged: bool = False
     listens: bool = True
-    signals: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -141,6 +147,8 @@ class RemotePolicy:
         )
         self._server = PatientServer(transport, url, retries=retries, backoff_s=backoff_s)
         self.metadata: Record = self._server.connect()
+        self.signals: tuple[str, ...] = (*TOKENS, *_names(self.metadata.get("signals")))
+        self._signal_shapes: dict[str, tuple[int, ...]] = {}
         if self.layout == OURS:
             self._take_up_description(horizon, execute, cameras)
 
@@ -150,6 +158,7 @@ class RemotePolicy:
         noise: Sequence[np.random.Generator],
         samples: int = 0,
         instructions: Sequence[str] | None = None,
+        signals: Sequence[str] = (),
     ) -> PolicyOutput:
         """One request a scene; see :class:`workbench.types.Policy`.
 
@@ -161,16 +170,20 @@ class RemotePolicy:
             If the server fails, is not reached for too long, or answers what it must not.
         """
         told = [self.task.instruction] * len(noise) if instructions is None else instructions
-        answers = []
+        answers, said = [], []
         for scene, (generator, instruction) in enumerate(zip(noise, told, strict=True)):
             seen = {key: values[scene] for key, values in observation.items()}
             request = self._request(seen, instruction)
             if self._extends:
                 request |= {"sampling/n": samples, "sampling/noise": noise_record(generator)}
-            answers.append(self._understood(self._server.ask(request), samples))
+                request |= {"sampling/signals": list(signals)} if signals else {}
+            answer = self._as_record(self._server.ask(request))
+            answers.append(self._understood(answer, samples))
+            said.append([self._signal(name, answer) for name in signals])
         chunk, drawn, features = (_stacked(parts) for parts in zip(*answers, strict=True))
         assert chunk is not None
-        return PolicyOutput(chunk, drawn, features)
+        given = zip(signals, zip(*said, strict=True), strict=True) if signals else ()
+        return PolicyOutput(chunk, drawn, features, {name: np.stack(values) for name, values in given})
 
     def save(self, folder: Path) -> None:
         """Refused: the weights are the server's."""
@@ -215,6 +228,7 @@ class RemotePolicy:
             raise ConfigError(f"policy.execute={self.execute} must be in 1..{self.horizon}, the server's horizon")
         self.cameras = tuple(said["cameras"])
         self._keys = tuple(said["observations"])
+        self.signals = _names(said["signals"])
 
     def _refuse_task(self, said: Record) -> None:
         if said["task"] != self.task.name:
@@ -251,17 +265,41 @@ class RemotePolicy:
         present = {key: values[-1] for key, values in seen.items() if not key.startswith("images/")}
         return LAYOUTS[self.layout].request(present, list(images.values()), instruction) | self._extra
 
-    def _understood(self, answer: Any, samples: int) -> tuple[Array, Array | None, Array | None]:
+    def _as_record(self, answer: Any) -> Record:
+        """An answer as a map with actions: a stock server by HTTP answers with the actions alone."""
+        if not self._extends:
+            whole = answer if isinstance(answer, dict) else {"actions": answer}
+            answer = {**whole, "actions": _chunk_of(whole["actions"])} if "actions" in whole else whole
+        if not isinstance(answer, dict) or "actions" not in answer:
+            raise PolicyServerError(f"the policy server's answer has no actions: {shortened(answer)}")
+        return answer
+
+    def _understood(self, record: Record, samples: int) -> tuple[Array, Array | None, Array | None]:
         """Chunk (H, A), samples (B, H, A) and embedding (D,) of an answer, checked."""
-        record = answer if self._extends else {"actions": _chunk_of(answer)}
-        if not isinstance(record, dict) or "actions" not in record:
-            raise PolicyServerError(f"the policy server's answer has no actions: {shortened(record)}")
         shape = (self.horizon, self.task.action_size)
         chunk = self._actions("actions", record["actions"], shape)
         drawn = None
         if samples and record.get("samples") is not None:
             drawn = self._actions("samples", record["samples"], (samples, *shape))
         return chunk, drawn, _embedding(record)
+
+    def _signal(self, name: str, record: Record) -> Array:
+        """A signal (...) of an answer; of one shape in all of them, as it is stored call by call."""
+        values = record.get(f"signals/{name}", record.get(name) if name in TOKENS else None)
+        if values is None:
+            raise PolicyServerError(
+                f"the policy server's answer has no signal {name!r}: leave it out of rollout.signals, or extend the "
+                "server (docs/servers.md)"
+            )
+        signal = _finite(f"signal {name}", values)
+        if name in TOKENS and signal.ndim != 1:
+            raise PolicyServerError(f"the policy server's {name} are {list(signal.shape)}, must be (L,), one a token")
+        if self._signal_shapes.setdefault(name, signal.shape) != signal.shape:
+            raise PolicyServerError(
+                f"the policy server's {name} are of shape {signal.shape} and before of {self._signal_shapes[name]}: "
+                "have it fill up to the largest number of tokens, log probabilities with 1 and entropies with -1"
+            )
+        return signal
 
     def _actions(self, name: str, values: Any, shape: tuple[int, ...]) -> Array:
         actions = _finite(name, values)
@@ -301,6 +339,11 @@ def _chunk_of(answer: Any) -> Any:
         except ValueError:
             raise PolicyServerError("the policy server's actions are of different lengths") from None
     return answer[None] if isinstance(answer, np.ndarray) and answer.ndim == 1 else answer
+
+
+def _names(listed: Any) -> tuple[str, ...]:
+    """The names in a list that a server gives, if it gives any."""
+    return tuple(name for name in listed if isinstance(name, str)) if isinstance(listed, list) else ()
 
 
 def _finite(name: str, values: Any) -> Array:

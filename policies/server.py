@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from workbench.errors import ConfigError, ObservationError, PolicyServerError
+from workbench.errors import ConfigError, ObservationError, PolicyServerError, UnknownNameError
 from workbench.policies import wire
 from workbench.policies.connections import MIB, is_loopback, last_line
 from workbench.policies.payloads import noise_from
@@ -47,6 +47,7 @@ def description(policy: Policy, task: Task, weights: str) -> Record:
         "cameras": {camera: list(sizes[camera]) for camera in policy.cameras},
         "observations": dict(getattr(policy, "layout", None) or task.observation_sizes),
         "action_size": task.action_size,
+        "signals": list(policy.signals),
     }
 
 
@@ -133,7 +134,7 @@ class PolicyServer:
         if type(samples) is not int or not 0 <= samples <= MOST_SAMPLES:
             raise ConfigError(f"sampling/n={samples!r} must be a whole number in 0..{MOST_SAMPLES}")
         sent = request.get("sampling/noise")
-        observation, told = self._observation(request), self._told(request)
+        observation, told = self._observation(request), self._told(request) | self._signals(request)
         with self._one_at_a_time:
             noise = self._noise.spawn(1)[0] if sent is None else noise_from(sent)
             began = time.perf_counter()
@@ -144,7 +145,7 @@ class PolicyServer:
             answer["samples"] = output.samples[0]
         if output.embedding is not None:
             answer["embedding"] = output.embedding[0]
-        return answer
+        return answer | {f"signals/{name}": np.asarray(values[0]) for name, values in output.signals.items()}
 
     def _observation(self, request: Mapping[str, Any]) -> Observation:
         """What the policy is handed, of one scene."""
@@ -172,6 +173,17 @@ class PolicyServer:
         if not isinstance(request.get("prompt"), str):
             raise ObservationError("the request lacks 'prompt', the instruction that the policy is to follow")
         return {"instructions": [request["prompt"]]}
+
+    def _signals(self, request: Mapping[str, Any]) -> Record:
+        asked = request.get("sampling/signals", [])
+        if not isinstance(asked, list):
+            raise ConfigError(f"sampling/signals={asked!r} must be a list of names")
+        for name in asked:
+            if name not in self._policy.signals:
+                raise UnknownNameError(
+                    f"signal of policy {type(self._policy).__name__}", str(name), self._policy.signals
+                )
+        return {"signals": asked} if asked else {}
 
     def _listen(self, host: str, port: int, frame_limit: int) -> Any:
         from websockets.sync.server import serve

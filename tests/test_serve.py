@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ import pytest
 from tests.toy import ToyPolicy, ToyTask
 from workbench.config import Run, build, compose
 from workbench.crew import header, write_episodes
-from workbench.errors import ConfigError, PolicyServerError, StoreError
+from workbench.errors import ConfigError, PolicyServerError, StoreError, UnknownNameError
 from workbench.jobs import replay, rollout
 from workbench.policies import wire
 from workbench.policies.flow import FlowPolicy
@@ -31,6 +31,7 @@ from workbench.rollout import Launch, Lockstep
 from workbench.store import Store, StoreWriter
 from workbench.types import Demonstration, Episode, Stream, Task, episode_index
 
+SIGNALS = ("denoising_loss", "reconstruction")
 LAUNCHES = [Launch(Stream(0, episode_index("test", number))) for number in range(5)]
 QUICK: dict[str, Any] = {"retries": 1, "backoff_s": 0.05, "reply_timeout_s": 20.0}
 
@@ -95,8 +96,8 @@ def served(checkpoint: Path) -> Iterator[Served]:
         yield server
 
 
-def rolled(task: Task, policy: Any, scenes: int) -> dict[str, Episode]:
-    lockstep = Lockstep(task, policy, scenes, samples=3)
+def rolled(task: Task, policy: Any, scenes: int, signals: Sequence[str] = ()) -> dict[str, Episode]:
+    lockstep = Lockstep(task, policy, scenes, samples=3, signals=signals)
     return {episode.record["uid"]: episode for episode in lockstep.record(LAUNCHES)}
 
 
@@ -109,7 +110,8 @@ def refuse_differences(ours: dict[str, Episode], theirs: dict[str, Episode]) -> 
         for key, rows in episode.steps.items():
             assert rows.dtype == other.steps[key].dtype
             np.testing.assert_array_equal(rows, other.steps[key])
-        for key in ("step", "chunk", "samples", "embedding"):
+        assert episode.calls.keys() == other.calls.keys()
+        for key in episode.calls.keys() - {"seconds"}:
             assert episode.calls[key].dtype == other.calls[key].dtype
             np.testing.assert_array_equal(episode.calls[key], other.calls[key])
 
@@ -117,15 +119,26 @@ def refuse_differences(ours: dict[str, Episode], theirs: dict[str, Episode]) -> 
 def test_a_rollout_through_a_server_is_the_rollout_in_this_process_bit_for_bit(
     task: Task, checkpoint: Path, served: Served
 ) -> None:
-    inside = rolled(task, FlowPolicy.load(checkpoint), 3)
-    outside = rolled(task, RemotePolicy(task, url=served.url, **QUICK), 2)
+    inside = rolled(task, FlowPolicy.load(checkpoint), 3, SIGNALS)
+    outside = rolled(task, RemotePolicy(task, url=served.url, **QUICK), 2, SIGNALS)
     refuse_differences(inside, outside)
+    for name in SIGNALS:
+        values = np.concatenate([episode.calls[f"signals/{name}"] for episode in inside.values()])
+        assert values.ndim == 1
+        assert len(np.unique(values)) == len(values), "signals must differ, or nothing is tested"
     one, other = list(inside.values())[:2]
     assert not np.array_equal(one.calls["chunk"][0], other.calls["chunk"][0]), (
         "scenes must differ, or nothing is tested"
     )
     assert one.calls["samples"].shape[1:] == (3, 8, 7)
     assert np.ptp(one.calls["samples"], axis=1).max() > 1e-3
+
+
+def test_a_signal_that_the_served_policy_does_not_give_is_refused_before_the_first_call(
+    task: Task, served: Served
+) -> None:
+    with pytest.raises(UnknownNameError, match=r"denoising_los.*Did you mean 'denoising_loss'"):
+        Lockstep(task, RemotePolicy(task, url=served.url, **QUICK), 2, signals=["denoising_los"])
 
 
 def test_healthz_answers_and_a_page_of_a_browser_is_refused(served: Served) -> None:
@@ -253,6 +266,8 @@ def test_the_instruction_reaches_a_policy_that_listens(toy_server: PolicyServer)
         ({**REQUEST, "sampling/n": 10**9}, "sampling/n"),
         ({**REQUEST, "sampling/n": True}, "sampling/n"),
         ({**REQUEST, "sampling/noise": b"x"}, "sampling/noise"),
+        ({**REQUEST, "sampling/signals": "all"}, "must be a list"),
+        ({**REQUEST, "sampling/signals": ["doubt"]}, "unknown signal of policy Told 'doubt'"),
     ],
     ids=lambda one: repr(one)[:30],
 )

@@ -132,6 +132,7 @@ class ToyPolicy:
     privileged: bool = False
     listens: bool = False
     cameras: tuple[str, ...] = ()
+    signals: tuple[str, ...] = ()
 
     def plan(self, observation: Observation, noise: Sequence[np.random.Generator], samples: int = 0) -> PolicyOutput:
         seen = observation["place"]

@@ -41,6 +41,26 @@ class Line:
 
 
 @dataclasses.dataclass(frozen=True)
+class Point:
+    """One point of a scatter chart.
+
+    Attributes
+    ----------
+    name, words : what it is called, and what is told of it where the pointer rests on it.
+    x, y : where it is.
+    group : number of the group it belongs to, which decides colour and marker; -1 for quiet ones.
+    named : whether its name is written beside it, where there is room.
+    """
+
+    name: str
+    x: float
+    y: float
+    group: int
+    words: str = ""
+    named: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
 class Axes:
     """A drawing area and the data ranges that it spans; ``log`` spaces y by its logarithm."""
 
@@ -131,6 +151,128 @@ def interval_bar(share: float, bounds: tuple[float, float], label: str) -> Marku
         '<line class="whisker" x1="{1}" x2="{1}" y1="4" y2="12"/>'
         '<line class="whisker" x1="{2}" x2="{2}" y1="4" y2="12"/></svg>'
     ).format(*percent, label=label)
+
+
+def interval_strip(
+    value: float,
+    bounds: tuple[float, float],
+    span: tuple[float, float],
+    label: str,
+    style: str,
+    at: Sequence[float] = (),
+) -> Markup:
+    """A point with its interval on an axis from ``span[0]`` to ``span[1]``; as wide as the cell that holds it.
+
+    ``style`` is the class of a series; upright lines stand at ``at``, the first one solid.
+    """
+    low, high, middle = (_share(each, span) for each in (*bounds, value))
+    lines = "".join(
+        f'<line class="{mark}" x1="{_share(x, span)}" x2="{_share(x, span)}" y1="0" y2="18"/>'
+        for mark, x in zip(["axis", *["level"] * len(at)], at, strict=False)
+    )
+    drawn = (
+        f'{lines}<line class="reach {style}" x1="{low}" x2="{high}" y1="9" y2="9"/>'
+        f'<circle class="bar {style}" cx="{middle}" cy="9" r="4"/>'
+    )
+    head = Markup('<svg class="strip" role="img" aria-label="{}" width="100%" height="18">').format(label)
+    return head + Markup(drawn) + Markup("</svg>")
+
+
+def strip_axis(span: tuple[float, float], numbers: Sequence[float]) -> Markup:
+    """Numbers of the axis of :func:`interval_strip`, for the head of its column."""
+    words = "".join(
+        f'<text x="{_share(x, span)}" y="12" text-anchor="{_anchor(x, span)}">{_short(x)}</text>' for x in numbers
+    )
+    return Markup(f'<svg class="strip" aria-hidden="true" width="100%" height="16">{words}</svg>')
+
+
+def scatter(
+    points: Sequence[Point],
+    groups: Sequence[str],
+    *,
+    label: str,
+    x_label: str,
+    y_label: str,
+    x_range: tuple[float, float],
+    y_range: tuple[float, float],
+    upright: tuple[float, str],
+) -> Markup:
+    """Points of several groups, with an upright line that has a name; names of points never overprint one another."""
+    axes = Axes(x_range, y_range, x_label, y_label)
+    parts = [_frame(axes, None), _upright(axes, *upright)]
+    for point in points:
+        style = "quiet" if point.group < 0 else f"s{point.group}"
+        sign = MARKERS[point.group % len(MARKERS)] if point.group >= 0 else "○"
+        mark = Markup(_mark(axes, point.x, point.y, sign, style, 11))
+        parts.append(Markup("<g><title>{}</title>{}</g>").format(point.words, mark))
+    parts += _names(axes, points)
+    keys = [Markup('<span class="key s{}" aria-hidden="true">{}</span> {}').format(i, MARKERS[i], name)
+            for i, name in enumerate(groups)]  # fmt: skip
+    keys += [Markup('<span class="key quiet" aria-hidden="true">○</span> baseline')]
+    legend = Markup("").join(Markup("<li>{}</li>").format(key) for key in keys)
+    return _figure(parts, HEIGHT, label) + Markup('<ul class="legend">{}</ul>').format(legend)
+
+
+def caterpillar(
+    intervals: Sequence[tuple[float, float, float, bool]],
+    *,
+    label: str,
+    level: tuple[float, str],
+    y_range: tuple[float, float],
+) -> Markup:
+    """Intervals side by side in ascending order, against a level; (value, low, high, whether it is marked)."""
+    axes = Axes((0.0, float(len(intervals))), y_range, "", "")
+    parts: list[str] = [_frame(axes, ())]
+    width = min(3.0, 0.5 * (WIDTH - LEFT - RIGHT) / max(len(intervals), 1))
+    for number, (value, low, high, marked) in enumerate(sorted(intervals)):
+        (x, bottom), (_, top) = axes.at(number + 0.5, low), axes.at(number + 0.5, min(high, y_range[1]))
+        middle = axes.at(0, min(value, y_range[1]))[1]
+        style = "marked" if marked else "s0"
+        parts.append(f'<line class="reach {style}" x1="{x:.1f}" x2="{x:.1f}" y1="{bottom:.1f}" y2="{top:.1f}"/>')
+        parts.append(f'<circle class="bar {style}" cx="{x:.1f}" cy="{middle:.1f}" r="{max(width, 1.2):.1f}"/>')
+    parts.append(_level(axes, *level))
+    return _figure(parts, axes.height - BOTTOM + 8, label)
+
+
+def _share(value: float, span: tuple[float, float]) -> str:
+    """Position on an axis in percent, with room for a marker at both ends."""
+    across = (min(max(value, span[0]), span[1]) - span[0]) / (span[1] - span[0])
+    return f"{3 + 94 * across:.1f}%"
+
+
+def _anchor(value: float, span: tuple[float, float]) -> str:
+    return "start" if value <= span[0] else "end" if value >= span[1] else "middle"
+
+
+def _upright(axes: Axes, value: float, name: str) -> Markup:
+    x = axes.at(value, axes.y[0])[0]
+    line = f'<line class="level" x1="{x:.1f}" x2="{x:.1f}" y1="{axes.top}" y2="{axes.height - BOTTOM}"/>'
+    return Markup(line) + Markup('<text x="{:.1f}" y="{}">{}</text>').format(x + 4, axes.top + 10, name)
+
+
+def _names(axes: Axes, points: Sequence[Point]) -> list[Markup]:
+    """Names of the points that want one, each on the side where it covers least; left out where it would cover one."""
+    places = [axes.at(point.x, point.y) for point in points]
+    taken: list[tuple[float, float, float, float]] = [(x - 5, y - 5, x + 5, y + 5) for x, y in places]
+    names = []
+    for point, (x, y) in zip(points, places, strict=True):
+        width = 6.4 * len(point.name)
+        sides = {"start": (x + 7, y + 4), "end": (x - 7, y + 4), "middle": (x, y - 8), "below": (x, y + 17)}
+        for side, (across, down) in sides.items() if point.named else ():
+            anchor = "middle" if side == "below" else side
+            left = across - width * {"start": 0.0, "end": 1.0, "middle": 0.5}[anchor]
+            box = (left, down - 10, left + width, down + 2)
+            inside = box[0] > LEFT and box[2] < WIDTH and box[1] > 0 and box[3] < axes.height - BOTTOM
+            if inside and not any(_overlap(box, other) for other in taken):
+                taken.append(box)
+                words = '<text x="{:.1f}" y="{:.1f}" text-anchor="{}">{}</text>'
+                names.append(Markup(words).format(across, down, anchor, point.name))
+                break
+    return names
+
+
+def _overlap(one: tuple[float, float, float, float], other: tuple[float, float, float, float]) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
 def _points(line: Line) -> list[tuple[float, float]]:

@@ -82,6 +82,7 @@ class Schema:
     score: dict[str, Any] = dataclasses.field(default_factory=dict)
     calibrator: dict[str, Any] = dataclasses.field(default_factory=dict)
     strategy: dict[str, Any] = dataclasses.field(default_factory=dict)
+    protocol: Any = None
     monitor: MonitorSchema = dataclasses.field(default_factory=MonitorSchema)
     rollout: RolloutSchema = dataclasses.field(default_factory=RolloutSchema)
     runner: RunnerSchema = dataclasses.field(default_factory=RunnerSchema)
@@ -292,11 +293,16 @@ class Run:
 
 
 def write_text(path: Path, text: str) -> None:
+    """Write a text file completely or not at all."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
     """Write a file completely or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        unfinished.write_text(text, encoding="utf-8")
+        unfinished.write_bytes(content)
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)

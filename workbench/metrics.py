@@ -1,86 +1,14 @@
-"""How good a monitor is, compared at common times; how often it is wrong, with intervals; whether it comes in time.
-
-A failed episode runs to the deadline and a successful one stops early, so the highest margin of a *whole* episode knows
-the outcome from the length alone.  Scores are therefore compared at fractions of the deadline, next to elapsed time,
-which goes through the same function.  Rates are of episodes, and every false-alarm rate stands with its counts.
-"""
+"""Proportions with their intervals, and paired tests: how sure a count is, and whether two counts differ."""
 
 from __future__ import annotations
 
 import collections
-import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from workbench.types import Array, Record
-
-FRACTIONS = (0.25, 0.5, 0.75, 1.0)
-"""Fractions of the deadline at which scores are compared."""
-
-
-@dataclasses.dataclass(frozen=True)
-class JudgedEpisode:
-    """One episode as a monitor saw it, with what the simulator knows about it.
-
-    Attributes
-    ----------
-    margin : (C,) margin of every policy call; an alarm where positive; NaN from a monitor without a threshold.
-    step : (C,) control step of every call, the first being 0.
-    length : control steps done.
-    perturbed : whether a fault was injected.
-    t_on, t_pnr : failure onset and point of no return in control steps; -1 where not measured.
-    deadline : the task's, in control steps.
-    """
-
-    margin: Array
-    step: Array
-    length: int
-    success: bool
-    perturbed: bool
-    t_on: int
-    t_pnr: int
-    deadline: int
-
-    @property
-    def alarm_step(self) -> int:
-        """Control step of the first alarm, or -1."""
-        alarms = np.flatnonzero(self.margin > 0)
-        return int(self.step[alarms[0]]) if len(alarms) else -1
-
-
-def elapsed(episode: JudgedEpisode) -> JudgedEpisode:
-    """The same episode with elapsed time in place of margins, known at every control step and not at calls alone.
-
-    Its highest "margin" until fraction f of the deadline is ``min(length, floor(f * deadline))``.
-    """
-    steps = np.arange(episode.length + 1)
-    return dataclasses.replace(episode, margin=steps.astype(np.float64), step=steps)
-
-
-def margin_at(episode: JudgedEpisode, fraction: float) -> float:
-    """Highest margin of the calls until a fraction of the deadline; an episode that ended earlier keeps its last."""
-    return float(episode.margin[episode.step <= fraction * episode.deadline].max())
-
-
-def auroc(positive: Array, negative: Array) -> float | None:
-    """P(a positive scores higher than a negative), ties counting one half; None without both classes or with NaN."""
-    from scipy.stats import rankdata  # type: ignore[import-untyped,unused-ignore]
-
-    both = np.concatenate([np.asarray(positive, np.float64), np.asarray(negative, np.float64)])
-    count, others = len(positive), len(negative)
-    if not (count and others) or np.isnan(both).any():
-        return None
-    ranks = rankdata(both)[:count].sum()
-    return float((ranks - count * (count + 1) / 2) / (count * others))
-
-
-def auroc_at(episodes: Sequence[JudgedEpisode], fraction: float) -> float | None:
-    """AUROC of failure against success at a fraction of the deadline."""
-    highest = np.array([margin_at(episode, fraction) for episode in episodes])
-    failed = np.array([not episode.success for episode in episodes], bool)
-    return auroc(highest[failed], highest[~failed])
 
 
 def clopper_pearson(count: int, total: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -112,7 +40,7 @@ def over_seeds(successes: Sequence[int], episodes: int, confidence: float = 0.95
     Source: Korn and Graubard, Confidence intervals for proportions with small expected number of positive counts
     estimated from survey data, Survey Methodology 1998, 24:193; seeds are their clusters.
     """
-    from scipy.stats import beta, norm, t
+    from scipy.stats import norm, t  # type: ignore[import-untyped,unused-ignore]
 
     rates = np.asarray(successes, float) / episodes
     seeds, share = len(rates), float(rates.mean())
@@ -123,9 +51,16 @@ def over_seeds(successes: Sequence[int], episodes: int, confidence: float = 0.95
     tail = (1 - confidence) / 2
     few = (norm.ppf(tail) / t.ppf(tail, seeds - 1)) ** 2
     effective = seeds * episodes / design * few
-    won = share * effective
-    low = float(beta.ppf(tail, won, effective - won + 1)) if won else 0.0
-    high = float(beta.ppf(1 - tail, won + 1, effective - won)) if share < 1 else 1.0
+    return of_effective(share, effective, confidence)
+
+
+def of_effective(share: float, trials: float, confidence: float = 0.95) -> tuple[float, float]:
+    """Interval of Clopper and Pearson for a share of an effective number of trials, which need not be whole."""
+    from scipy.stats import beta  # type: ignore[import-untyped,unused-ignore]
+
+    tail, won = (1 - confidence) / 2, share * trials
+    low = float(beta.ppf(tail, won, trials - won + 1)) if won else 0.0
+    high = float(beta.ppf(1 - tail, won + 1, trials - won)) if share < 1 else 1.0
     return low, high
 
 
@@ -156,51 +91,10 @@ def paired_gain(first: Array, second: Array) -> tuple[float, float, float]:
     return gain, gain - reach(share - low, other_high - other), gain + reach(high - share, other - other_low)
 
 
-def alarm_rate(episodes: Sequence[JudgedEpisode]) -> Record:
+def proportion(count: int, total: int) -> Record:
     """``alarms`` of ``episodes``, their ``rate`` (None of no episode) and its exact 95 % interval ``ci95``."""
-    alarms = sum(episode.alarm_step >= 0 for episode in episodes)
-    return _rate(alarms, len(episodes))
-
-
-def _rate(alarms: int, total: int) -> Record:
-    rate = alarms / total if total else None
-    return {"alarms": alarms, "episodes": total, "rate": rate, "ci95": list(clopper_pearson(alarms, total))}
-
-
-def detection_time(episodes: Sequence[JudgedEpisode]) -> float | None:
-    """Mean first alarm of the *detected* failures, as a share of the deadline; None if none is detected."""
-    times = [e.alarm_step / e.deadline for e in episodes if not e.success and e.alarm_step >= 0]
-    return float(np.mean(times)) if times else None
-
-
-def timeliness_weighted_accuracy(episodes: Sequence[JudgedEpisode]) -> float | None:
-    """TWA of Römer et al. (FIPER, NeurIPS 2025); None without both failures and successes.
-
-    ``1/2 [ sum over detected failures of (1 - alarm step / deadline) / failures + silent successes / successes ]``.
-    Theirs divides by the longest episode of the data set; the deadline does not depend on what was collected.
-    """
-    failures = [e for e in episodes if not e.success]
-    successes = [e for e in episodes if e.success]
-    if not failures or not successes:
-        return None
-    timely = sum(1 - e.alarm_step / e.deadline for e in failures if e.alarm_step >= 0) / len(failures)
-    silent = sum(e.alarm_step < 0 for e in successes) / len(successes)
-    return (timely + silent) / 2
-
-
-def actionable_recall(episodes: Sequence[JudgedEpisode]) -> Record:
-    """Share of failures that are detected *before* the point of no return.
-
-    ``episodes``, the denominator, are the failed ones whose point of no return is measured; those that were lost from
-    step 0 on are among them and cannot be won.
-    """
-    measured = [e for e in episodes if not e.success and e.t_pnr >= 0]
-    return _rate(sum(0 <= e.alarm_step < e.t_pnr for e in measured), len(measured))
-
-
-def delays_to_onset(episodes: Sequence[JudgedEpisode]) -> Array:
-    """First alarm minus failure onset in control steps, of detected failures with an onset; negative is early."""
-    return np.array([e.alarm_step - e.t_on for e in episodes if not e.success and e.t_on >= 0 and e.alarm_step >= 0])
+    rate = count / total if total else None
+    return {"alarms": count, "episodes": total, "rate": rate, "ci95": list(clopper_pearson(count, total))}
 
 
 def paired_test(first: Array, second: Array) -> Record:
@@ -232,42 +126,3 @@ def confusion(episodes: Mapping[str, Sequence[str] | Array]) -> list[Record]:
         {"perturbation": injected, "failure_mode": seen, "episodes": counts[injected, seen]}
         for injected, seen in sorted(counts)
     ]
-
-
-def monitor_row(
-    episodes: Sequence[JudgedEpisode],
-    *,
-    score: str,
-    window: str,
-    calibrator: str,
-    level: float,
-    threshold_episodes: int,
-    guarantee: str,
-    ranked: Sequence[JudgedEpisode] | None = None,
-) -> Record:
-    """Everything about one monitor on the test split, as plain data for ``metrics.json``.
-
-    ``window`` is such as "mean 2".  ``ranked`` are the episodes whose AUROC is taken where those are others:
-    ``[elapsed(e) for e in episodes]`` in the row of the elapsed-time baseline.
-    """
-    successes = [e for e in episodes if e.success]
-    tpr = alarm_rate([e for e in episodes if not e.success])
-    delays = delays_to_onset(episodes)
-    return {
-        "score": score,
-        "window": window,
-        "calibrator": calibrator,
-        "level": level,
-        "auroc": {str(f): auroc_at(episodes if ranked is None else ranked, f) for f in FRACTIONS},
-        "tpr": tpr["rate"],
-        "tpr_ci95": tpr["ci95"],
-        "failures": tpr["episodes"],
-        "fpr_nominal": alarm_rate([e for e in successes if not e.perturbed]),
-        "fpr_perturbed_success": alarm_rate([e for e in successes if e.perturbed]),
-        "twa": timeliness_weighted_accuracy(episodes),
-        "detection_time": detection_time(episodes),
-        "actionable_recall": actionable_recall(episodes),
-        "delay_to_onset_steps": {"median": float(np.median(delays)) if len(delays) else None, "episodes": len(delays)},
-        "threshold_episodes": threshold_episodes,
-        "guarantee": guarantee,
-    }

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from workbench import charts
-from workbench.metrics import FRACTIONS, clopper_pearson, wilson
+from workbench.judging import FRACTIONS
+from workbench.metrics import clopper_pearson, wilson
 from workbench.types import Record
 
 if TYPE_CHECKING:

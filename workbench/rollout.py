@@ -10,13 +10,14 @@ import collections
 import dataclasses
 import json
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
 from workbench.config import digest
 from workbench.errors import ConfigError, DivergedError, PolicyServerError, UnknownNameError
 from workbench.modes import as_json, failure_mode, modes_of
+from workbench.store import SIGNALS
 from workbench.types import (
     ABORTED,
     RECENT,
@@ -232,28 +233,36 @@ class Lockstep:
         began = time.perf_counter()
         output = policy.plan(observation, [slot.noise() for slot in due], self.samples, **asked)
         seconds = (time.perf_counter() - began) / len(due)
+        kept = _kept(output)
         if self.subscribers:
-            call = self._call(due, output)
+            call = self._call(due, kept)
             for subscriber in self.subscribers:
                 subscriber.on_call([slot.launch.stream for slot in due], call)
         for row, slot in enumerate(due):
-            slot.take(output, row, seconds)
+            slot.take(output.chunk[row], {key: values[row] for key, values in kept.items()}, seconds)
 
-    def _call(self, due: Sequence[_Slot], output: PolicyOutput) -> PolicyCall:
+    def _call(self, due: Sequence[_Slot], kept: Mapping[str, Array]) -> PolicyCall:
         """What a detector sees of a call."""
         recent = [slot.recently() for slot in due]
         return PolicyCall(
             np.array([slot.scene.step_index for slot in due]),
-            output.chunk,
-            output.samples,
-            output.embedding,
+            kept["chunk"],
+            kept.get("samples"),
+            kept.get("embedding"),
             self.policy.execute,
             instructions=[slot.instruction for slot in due],
-            signals=output.signals,
+            signals={key.removeprefix(SIGNALS): values for key, values in kept.items() if key.startswith(SIGNALS)},
             observation={
                 key: np.stack([np.stack([past[key] for past in each]) for each in recent]) for key in recent[0][0]
             },
         )
+
+
+def _kept(output: PolicyOutput) -> dict[str, Array]:
+    """What is kept of a call, key -> (N, ...) float32: a detector is shown the same, or online would not be offline."""
+    values = {"chunk": output.chunk, "samples": output.samples, "embedding": output.embedding}
+    values |= {f"{SIGNALS}{name}": value for name, value in output.signals.items()}
+    return {key: np.asarray(value, dtype=np.float32) for key, value in values.items() if value is not None}
 
 
 class _Slot:
@@ -306,13 +315,12 @@ class _Slot:
     def noise(self) -> np.random.Generator:
         return self.noise_stream.at(self.calls)
 
-    def take(self, output: PolicyOutput, row: int, seconds: float) -> None:
-        chunk = np.asarray(output.chunk[row], dtype=np.float64)
-        self.queue = self.scene.queue(chunk, self.policy.execute)
+    def take(self, chunk: Array, kept: Mapping[str, Array], seconds: float) -> None:
+        self.queue = self.scene.queue(np.asarray(chunk, dtype=np.float64), self.policy.execute)
         self.next_action = 0
         self.calls += 1
         if self.rows is not None:
-            self.rows.call(self.scene.step_index, output, row, seconds)
+            self.rows.call(self.scene.step_index, kept, seconds)
 
     def step(self, until: str) -> None:
         if self.scene.step_index >= self.deadline:
@@ -419,12 +427,9 @@ class _Rows:
         for key, value in truth.predicates.items():
             self._step(f"predicates/{key}", value)
 
-    def call(self, step: int, output: PolicyOutput, row: int, seconds: float) -> None:
-        values = {"chunk": output.chunk, "samples": output.samples, "embedding": output.embedding}
-        values |= {f"signals/{name}": value for name, value in output.signals.items()}
-        for key, value in values.items():
-            if value is not None:
-                self.calls.setdefault(key, []).append(np.asarray(value[row], dtype=np.float32))
+    def call(self, step: int, kept: Mapping[str, Array], seconds: float) -> None:
+        for key, value in kept.items():
+            self.calls.setdefault(key, []).append(value)
         self.calls.setdefault("step", []).append(step)
         self.calls.setdefault("seconds", []).append(seconds)
 

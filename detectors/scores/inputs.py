@@ -31,12 +31,23 @@ def samples_of(call: PolicyCall | EpisodeCalls, score: str, dims: Sequence[int])
         raise ScoreError(
             f"score {score} needs at least 2 samples a call, not {call.samples.shape[1]}: {REMEDY['samples']}"
         )
-    if max(dims) >= call.samples.shape[-1]:
-        raise ScoreError(
-            f"score {score} was asked for action dimensions {list(dims)}, but an action has "
-            f"{call.samples.shape[-1]}: set the score's dims"
-        )
+    _within(score, dims, call.samples)
     return np.asarray(call.samples[..., list(dims)], np.float64)
+
+
+def chunk_of(call: PolicyCall | EpisodeCalls, score: str, dims: Sequence[int]) -> Array:
+    """Some action dimensions of the chunks that are run, (N, H, len(dims)), float64."""
+    _within(score, dims, call.chunk)
+    return np.asarray(call.chunk[..., list(dims)], np.float64)
+
+
+def _within(score: str, dims: Sequence[int], actions: Array) -> None:
+    """Refuse dimensions that the actions (..., A) do not have."""
+    if max(dims) >= actions.shape[-1]:
+        raise ScoreError(
+            f"score {score} was asked for action dimensions {list(dims)}, but an action has {actions.shape[-1]}: "
+            "set the score's dims"
+        )
 
 
 def missing(score: str, what: str) -> str:

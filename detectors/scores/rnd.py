@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -10,6 +9,7 @@ import torch
 from torch import nn
 
 from workbench.detectors.scores.inputs import embedding_of, fit_embeddings, standardisation
+from workbench.detectors.scores.networks import load_weights, perceptron, weights_of
 from workbench.errors import ConfigError
 from workbench.types import Array, EpisodeCalls, PolicyCall, Record
 
@@ -35,17 +35,19 @@ class RandomNetworkDistillation:
     """
 
     needs = frozenset({"embedding"})
+    name = "rnd"
+    steps = 1
+    """In how many equal parts the networks' outputs are compared; the score is the sum of the parts' distances."""
 
     def __init__(self, width: int = 128, epochs: int = 150) -> None:
         if width < 1 or epochs < 1:
-            raise ConfigError(f"width={width} and epochs={epochs} of score rnd must be at least 1")
+            raise ConfigError(f"width={width} and epochs={epochs} of score {self.name} must be at least 1")
         self.width = width
         self.epochs = epochs
 
     def fit(self, episodes: Sequence[EpisodeCalls], seed: int) -> None:
         """Train the predictor; about a second for 60 episodes of 6 calls on one core."""
-        values = fit_embeddings(episodes, "rnd")
-        self.mean, self.std = standardisation(values)
+        values = self._fit_values(episodes)
         random = torch.Generator().manual_seed(seed)
         self.target, self.predictor = self._networks(values.shape[1])
         for network in (self.target, self.predictor):
@@ -61,7 +63,7 @@ class RandomNetworkDistillation:
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, self.epochs, eta_min=1e-5)
         for _ in range(self.epochs):
             for batch in torch.split(torch.randperm(len(inputs), generator=random), BATCH):
-                loss = (self.predictor(inputs[batch]) - wanted[batch]).norm(dim=1).mean()
+                loss = self._distance(self.predictor(inputs[batch]), wanted[batch]).mean()
                 optimiser.zero_grad()
                 loss.backward()
                 optimiser.step()
@@ -74,27 +76,22 @@ class RandomNetworkDistillation:
     def update(self, memories: Sequence[Record], call: PolicyCall) -> Array:
         """Scores (N,)."""
         with torch.no_grad():
-            inputs = self._standardised(embedding_of(call, "rnd")).double()
-            distance: Array = (self.predictor(inputs) - self.target(inputs)).norm(dim=1).numpy()
+            inputs = self._standardised(self._values(call)).double()
+            distance: Array = self._distance(self.predictor(inputs), self.target(inputs)).numpy()
         return distance
 
     def state(self) -> dict[str, Array]:
         """Statistics and weights."""
-        weights = {
-            f"{part}.{name}": tensor.float().numpy()
-            for part, network in (("target", self.target), ("predictor", self.predictor))
-            for name, tensor in network.state_dict().items()
-        }
-        return {"mean": self.mean, "std": self.std, **weights}
+        networks = {**weights_of("target", self.target), **weights_of("predictor", self.predictor)}
+        return {"mean": self.mean, "std": self.std, **networks}
 
     def load(self, state: Mapping[str, Array]) -> None:
         """The inverse of :meth:`state`; sizes come from the weights, not from the arguments."""
         self.mean, self.std = state["mean"], state["std"]
         self.width = len(state["target.0.weight"])
         self.target, self.predictor = self._networks(len(self.mean))
-        for part, network in (("target", self.target), ("predictor", self.predictor)):
-            names = network.state_dict()
-            network.load_state_dict({name: torch.as_tensor(np.array(state[f"{part}.{name}"])) for name in names})
+        load_weights("target", self.target, state)
+        load_weights("predictor", self.predictor, state)
         self._settle()
 
     def _settle(self) -> None:
@@ -102,18 +99,23 @@ class RandomNetworkDistillation:
         self.target, self.predictor = self.target.double(), self.predictor.double()
 
     def _networks(self, size: int) -> tuple[nn.Sequential, nn.Sequential]:
-        return _network([size, self.width, self.width, OUTPUTS]), _network([size, *[self.width] * 3, OUTPUTS])
+        outputs = OUTPUTS * self.steps
+        return perceptron([size, self.width, self.width, outputs]), perceptron([size, *[self.width] * 3, outputs])
+
+    def _distance(self, one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+        return (one - other).unflatten(1, (self.steps, -1)).norm(dim=2).sum(dim=1)
+
+    def _fit_values(self, episodes: Sequence[EpisodeCalls]) -> Array:
+        """What the networks read of the fit split, (sum of C, D), and its statistics."""
+        values = fit_embeddings(episodes, self.name)
+        self.mean, self.std = standardisation(values)
+        return values
+
+    def _values(self, call: PolicyCall) -> Array:
+        return embedding_of(call, self.name)
 
     def _standardised(self, values: Array) -> torch.Tensor:
         return torch.as_tensor((values - self.mean) / self.std, dtype=torch.float32)
-
-
-def _network(sizes: Sequence[int]) -> nn.Sequential:
-    layers: list[nn.Module] = []
-    for inputs, outputs in itertools.pairwise(sizes):
-        # Without torch's own initialisation, which would draw from the process-wide stream.
-        layers += [nn.Linear(inputs, outputs, device="meta").to_empty(device="cpu"), nn.LeakyReLU()]
-    return nn.Sequential(*layers[:-1])
 
 
 def _initialise(network: nn.Sequential, random: torch.Generator) -> None:

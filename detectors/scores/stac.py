@@ -8,7 +8,7 @@ import numpy as np
 from scipy.spatial.distance import cdist  # type: ignore[import-untyped,unused-ignore]
 
 from workbench.detectors.scores.inputs import dimensions, samples_of
-from workbench.errors import ScoreError
+from workbench.detectors.scores.overlap import no_plan, planned_twice
 from workbench.types import Array, EpisodeCalls, PolicyCall, Record
 
 
@@ -41,18 +41,12 @@ class StatisticalTemporalConsistency:
 
     def begin(self) -> Record:
         """No samples yet."""
-        return {"samples": None, "step": 0}
+        return no_plan()
 
     def update(self, memories: Sequence[Record], call: PolicyCall) -> Array:
         """Scores (N,)."""
-        samples = samples_of(call, "stac", self.dims)
-        scores = np.zeros(len(samples))
-        for scene, (memory, current, step) in enumerate(zip(memories, samples, call.step, strict=True)):
-            if memory["samples"] is not None:
-                # The steps that really passed, not `execute`: a strategy may ask the policy before its chunk is done.
-                scores[scene] = _inconsistency(memory["samples"], current, int(step) - memory["step"])
-            memory["samples"], memory["step"] = current, int(step)
-        return scores
+        pairs = planned_twice("stac", memories, samples_of(call, "stac", self.dims), call.step)
+        return np.array([_discrepancy(x.reshape(len(x), -1), y.reshape(len(y), -1)) for x, y in pairs])
 
     def state(self) -> dict[str, Array]:
         """Which dimensions are compared."""
@@ -63,16 +57,8 @@ class StatisticalTemporalConsistency:
         self.dims = tuple(int(dim) for dim in state["dims"])
 
 
-def _inconsistency(previous: Array, current: Array, passed: int) -> float:
-    """Biased MMD² of two batches of chunks (B, H, dims), the second ``passed`` control steps after the first."""
-    horizon = current.shape[1]
-    if not 0 <= passed < horizon:
-        raise ScoreError(
-            f"score stac compares what two calls in a row both plan, but they are {passed} control steps apart and "
-            f"a chunk has {horizon}: choose a policy that executes fewer actions of a chunk"
-        )
-    x = previous[:, passed:].reshape(len(previous), -1)
-    y = current[:, : horizon - passed].reshape(len(current), -1)
+def _discrepancy(x: Array, y: Array) -> float:
+    """Biased MMD² of two batches of rows (B, F)."""
     # Differences, not the expanded square: equal rows then have a distance of exactly 0.
     xx, yy, xy = (cdist(*pair, "sqeuclidean") for pair in ((x, x), (y, y), (x, y)))
     distances = np.concatenate([xx.ravel(), yy.ravel(), xy.ravel(), xy.ravel()])

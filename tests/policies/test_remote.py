@@ -409,6 +409,7 @@ DESCRIPTION: dict[str, Any] = {
     "cameras": {"wrist": [48, 64]},
     "observations": {"eef_pos": 3},
     "action_size": 7,
+    "signals": ["denoising_loss", "reconstruction"],
 }
 
 
@@ -422,6 +423,7 @@ DESCRIPTION: dict[str, Any] = {
         ({"cameras": {"wrist": [84, 84]}}, {}, "84"),
         ({"cameras": {"side": [48, 64]}}, {}, "side"),
         ({"history": "2"}, {}, "no `workbench serve`"),
+        ({"signals": None}, {}, "no `workbench serve`"),
         ({}, {"horizon": 5}, "horizon=5"),
         ({}, {"execute": 5}, "execute=5"),
         ({}, {"cameras": ["agentview"]}, "cameras"),
@@ -439,6 +441,7 @@ def test_our_layout_takes_what_the_server_says_and_sends_what_it_reads() -> None
     with Websocket(answering(), metadata={"workbench": DESCRIPTION}) as server:
         policy = RemotePolicy(arm(), url=server.url, **QUICK)
         assert (policy.history, policy.horizon, policy.execute, policy.cameras) == (2, 4, 3, ("wrist",))
+        assert policy.signals == ("denoising_loss", "reconstruction")
         policy.plan({**observation(), "eef_pos": np.zeros((1, 2, 3))}, noise(), 1)
     (request,) = server.requests
     assert set(request) == {"observation/eef_pos", "images/wrist", "prompt", "sampling/n", "sampling/noise"}
@@ -448,6 +451,78 @@ def test_our_layout_takes_what_the_server_says_and_sends_what_it_reads() -> None
         pytest.raises(ConfigError, match=r"policy\.layout=libero"),
     ):
         RemotePolicy(arm(), url=stock.url, **QUICK)
+
+
+# What else the server says of a call
+
+
+def test_signals_are_asked_for_by_name_and_stacked_over_scenes() -> None:
+    def respond(connection: Any, request: dict[str, Any], number: int) -> Any:
+        said = {f"signals/{name}": np.float32(number) for name in request.get("sampling/signals", ())}
+        return {"actions": actions(), "signals/more": np.ones(3), **said}
+
+    metadata = {"workbench": DESCRIPTION}
+    with Websocket(respond, metadata=metadata) as server:
+        policy = RemotePolicy(arm(), url=server.url, **QUICK)
+        seen = {**observation(3), "eef_pos": np.zeros((3, 2, 3))}
+        asked = policy.plan(seen, noise(3), 1, signals=("reconstruction",)).signals
+        silent = policy.plan(seen, noise(3), 1).signals
+    assert [request.get("sampling/signals") for request in server.requests] == [["reconstruction"]] * 3 + [None] * 3
+    assert list(asked) == ["reconstruction"]
+    np.testing.assert_array_equal(asked["reconstruction"], np.array([1, 2, 3], np.float32))
+    assert asked["reconstruction"].dtype == np.float32
+    assert silent == {}
+
+
+def test_tokens_of_an_extended_server_are_signals_and_its_metadata_name_others() -> None:
+    tokens = {"token_logprobs": np.log([0.5, 0.25]), "signals/token_entropies": np.array([0.1, 0.2], np.float32)}
+    with Websocket(answering(**tokens, **{"signals/doubt": 2}), metadata={"signals": ["doubt", 3]}) as server:
+        policy = RemotePolicy(arm(), url=server.url, **LIBERO)
+        assert policy.signals == ("token_logprobs", "token_entropies", "doubt")
+        said = policy.plan(observation(2), noise(2), 0, signals=policy.signals).signals
+    np.testing.assert_array_equal(said["token_logprobs"], np.tile(np.log([0.5, 0.25]), (2, 1)))
+    np.testing.assert_array_equal(said["token_entropies"], np.tile(np.array([0.1, 0.2], np.float32), (2, 1)))
+    np.testing.assert_array_equal(said["doubt"], [2.0, 2.0])
+
+
+def test_an_extended_openvla_server_answers_with_a_map() -> None:
+    answered = {"actions": np.full(7, 0.5), "token_logprobs": np.full(7, -0.5), "embedding": np.arange(3.0)}
+    with rest(lambda request, number: (200, wire.to_json(answered).encode())) as server:
+        output = RemotePolicy(arm(), url=server.url, **REST).plan(observation(), noise(), signals=["token_logprobs"])
+    assert output.chunk.shape == (1, 1, 7)
+    np.testing.assert_array_equal(output.signals["token_logprobs"], np.full((1, 7), -0.5))
+    np.testing.assert_array_equal(output.embedding, [[0, 1, 2]])
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ({}, r"no signal 'token_logprobs'.*rollout\.signals.*docs/servers\.md"),
+        ({"token_logprobs": np.array([0.0, np.nan])}, "signal token_logprobs hold NaN or infinity"),
+        ({"token_logprobs": np.array([-np.inf])}, "NaN or infinity"),
+        ({"token_logprobs": []}, "or nothing"),
+        ({"token_logprobs": "many"}, "no numbers"),
+        ({"token_logprobs": np.zeros((2, 3))}, r"must be \(L,\)"),
+        ({"token_logprobs": -0.5}, r"must be \(L,\)"),
+    ],
+)
+def test_signals_that_are_missing_or_broken_are_refused_in_one_line(given: dict[str, Any], reason: str) -> None:
+    with Websocket(answering(**given)) as server:
+        policy = RemotePolicy(arm(), url=server.url, **LIBERO)
+        with pytest.raises(PolicyServerError, match=reason) as caught:
+            policy.plan(observation(), noise(), signals=["token_logprobs"])
+    assert "\n" not in str(caught.value)
+
+
+def test_calls_with_different_numbers_of_tokens_are_refused_with_the_way_to_fill_them_up() -> None:
+    def respond(connection: Any, request: Any, number: int) -> Any:
+        return {"actions": actions(), "token_entropies": np.zeros(4 if number < 3 else 5)}
+
+    with Websocket(respond) as server:
+        policy = RemotePolicy(arm(), url=server.url, **LIBERO)
+        policy.plan(observation(2), noise(2), signals=["token_entropies"])
+        with pytest.raises(PolicyServerError, match=r"\(5,\) and before of \(4,\).*entropies with -1"):
+            policy.plan(observation(), noise(), signals=["token_entropies"])
 
 
 # Answers that are refused

@@ -1,4 +1,4 @@
-"""Every monitor, judged on the test split."""
+"""Every monitor, judged on the test split: those that were fitted, or all that there are, compared by a protocol."""
 
 from __future__ import annotations
 
@@ -7,15 +7,44 @@ from collections.abc import Sequence
 from workbench.config import Run
 from workbench.errors import StoreError
 from workbench.jobs.fit import load_monitors
-from workbench.metrics import JudgedEpisode, elapsed, monitor_row
+from workbench.judging import JudgedEpisode, elapsed, monitor_row
+from workbench.leaderboard import terminal, write
 from workbench.monitor import AnyMonitor, Reading, offline
 from workbench.progress import console, progress
 from workbench.report import terminal_tables
 from workbench.store import Store
+from workbench.table import Asked, compare
 from workbench.types import EpisodeCalls, Record
 
 
-def run(run: Run) -> None:
+def run(
+    run: Run,
+    stores: Sequence[str],
+    seeds: Sequence[int],
+    windows: Sequence[tuple[str, int]],
+    pairs: Sequence[tuple[str, str, str]],
+    resamples: int,
+) -> None:
+    """Judge the run's own monitors; with a protocol, fit and compare every score on the stores that are named."""
+    if run.config["protocol"] is None:
+        judge_own(run)
+        return
+    paths = [run.root / "datasets" / f"{name}.zarr" for name in stores] or [run.store]
+    asked = Asked(
+        run=run,
+        stores=tuple(paths),
+        seeds=tuple(seeds),
+        windows=tuple((str(kind), int(width)) for kind, width in windows),
+        pairs=tuple((str(first), str(second), str(metric)) for first, second, metric in pairs),
+        resamples=resamples,
+    )
+    leaderboard = compare(asked)
+    page = write(leaderboard, run.folder)
+    console.print(*terminal(leaderboard))
+    console.print(f"leaderboard: {run.shown(page)}")
+
+
+def judge_own(run: Run) -> None:
     """Write the ``monitors`` section of ``metrics.json``."""
     run.refuse_other_store()
     store = Store.open(run.store)
