@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from workbench.config import Run, compose
-from workbench.errors import ConfigError
+from workbench.errors import CalibrationError, ConfigError
 from workbench.jobs.fit import build_groups, build_scores, load_monitors, make_monitors, window
 from workbench.monitor import And, Or, load, offline, save
 from workbench.types import EpisodeCalls, EpisodeTruth
@@ -102,6 +102,17 @@ def test_recall_without_failures_has_a_reason(tmp_path):
 def test_a_combination_that_says_neither_all_nor_any_is_refused(tmp_path, words):
     with pytest.raises(ConfigError, match=r"monitor.combine.x says .*one of \['all', 'any'\]"):
         make_monitors(run(tmp_path, f"+monitor.combine.x={words}"), FITTING, CALIBRATING)
+
+
+def test_a_window_with_a_drift_learns_it_from_the_select_split(tmp_path):
+    here = run(tmp_path, "calibrator=[split_conformal,fixed]", "score=[stac]", "monitor.window=cusum")
+    (monitor,) = make_monitors(here, FITTING, CALIBRATING, [known("select", i) for i in range(9)])
+    assert monitor.window.drift > 0
+    save(here.folder / "monitors", [monitor])
+    (again,) = load_monitors(here)
+    assert again.window.drift == monitor.window.drift
+    with pytest.raises(CalibrationError, match="select split"):
+        make_monitors(here, FITTING, CALIBRATING)
 
 
 def test_a_perturbed_success_calibrates_nothing(tmp_path):

@@ -47,6 +47,7 @@ class Window(Protocol):
 
     kind: str
     width: int
+    drift: float
 
     def begin(self) -> Record: ...
     def update(self, memories: Sequence[Record], scores: Array) -> Array: ...
@@ -567,7 +568,7 @@ def _composition(monitor: AnyMonitor) -> Record:
 def _leaf_record(leaf: Monitor) -> Record:
     record: Record = {
         "score": leaf.score.name,
-        "window": {"kind": leaf.window.kind, "width": leaf.window.width},
+        "window": {key: getattr(leaf.window, key) for key in ("kind", "width", "drift")},
         "calibrator": leaf.calibrator,
         "level": leaf.level,
         "reason": leaf.reason,
@@ -580,12 +581,12 @@ def _leaf_record(leaf: Monitor) -> Record:
     return record
 
 
-def load(folder: Path, scores: Mapping[str, Scorer], window: Callable[[str, int], Window]) -> list[AnyMonitor]:
+def load(folder: Path, scores: Mapping[str, Scorer], window: Callable[[str, int, float], Window]) -> list[AnyMonitor]:
     """The inverse of :func:`save`.
 
     ``scores`` maps the name of each score, and of what tells groups apart, to a newly built one of that kind, into
     which what was learnt is loaded;
-    ``window`` makes a window from its kind and width.
+    ``window`` makes a window from its kind, width and drift.
 
     Raises
     ------
@@ -629,7 +630,7 @@ def _load_leaf(
     name: str,
     part: Record,
     scores: Mapping[str, FittedScore],
-    window: Callable[[str, int], Window],
+    window: Callable[[str, int, float], Window],
     tensors: Mapping[str, Array],
 ) -> Monitor:
     threshold = None
@@ -638,7 +639,7 @@ def _load_leaf(
         arrays: Record = {key.removeprefix(start): value for key, value in tensors.items() if key.startswith(start)}
         kind = AdaptiveThreshold if "recent" in arrays else Threshold
         threshold = kind(**arrays, **part["threshold"])
-    made = window(part["window"]["kind"], int(part["window"]["width"]))
+    made = window(part["window"]["kind"], int(part["window"]["width"]), float(part["window"]["drift"]))
     groups = scores[part["groups"]] if part["groups"] is not None else None
     return Monitor(
         name=name,

@@ -56,7 +56,8 @@ def run(run: Run) -> None:
         )
     recall = any("failures" in uses(rule) for rule in build_calibrators(run).values())
     calibrating = known_episodes(store, "calibrate", needs, failures=recall)
-    monitors = make_monitors(run, fitting, calibrating)
+    settling = known_episodes(store, "select", needs, False) if run.config["monitor"]["window"] == "cusum" else []
+    monitors = make_monitors(run, fitting, calibrating, settling)
     save(folder_of(run), monitors)
     for monitor in monitors:
         if monitor.reason:
@@ -103,8 +104,13 @@ def fit_all(run: Run, episodes: Sequence[Known]) -> dict[str, FittedScore]:
     return fitted
 
 
-def make_monitors(run: Run, fitting: Sequence[Known], calibrating: Sequence[Known]) -> list[AnyMonitor]:
-    """Every score with every calibrator, the combinations, and the baselines; named ``<score>+<calibrator>``."""
+def make_monitors(
+    run: Run, fitting: Sequence[Known], calibrating: Sequence[Known], settling: Sequence[Known] = ()
+) -> list[AnyMonitor]:
+    """Every score with every calibrator, the combinations, and the baselines; named ``<score>+<calibrator>``.
+
+    ``settling`` are episodes of the select split, from which a window learns its drift if it has one.
+    """
     settings = run.config["monitor"]
     baselines: Record = settings["baselines"]
     rules, fitted = build_calibrators(run), fit_all(run, fitting)
@@ -128,10 +134,11 @@ def make_monitors(run: Run, fitting: Sequence[Known], calibrating: Sequence[Know
             raw.get(groups_of(rule)),
         )
 
-    shared = window(settings["window"], settings["width"])
     ordinary = [name for name in run.config["score"] if name not in baselines]
     usual = [rule for rule in rules if rule not in baselines.values() or rule == "split_conformal"]
-    alone = {m.name: m for m in (one(score, rule, shared) for score in ordinary for rule in usual)}
+    shared, settled = window(settings["window"], settings["width"]), [calls for calls, _ in settling]
+    windows = {score: shared.settle(curves(fitted[score], settled)) for score in ordinary}
+    alone = {m.name: m for m in (one(score, rule, windows[score]) for score in ordinary for rule in usual)}
     combined: list[AnyMonitor] = []
     for name, how, legs in combinations(settings["combine"]):
         if set(legs) <= set(ordinary):
@@ -140,7 +147,7 @@ def make_monitors(run: Run, fitting: Sequence[Known], calibrating: Sequence[Know
                     combined.append(And(f"{name}+{rule}", tuple(named(alone, f"{leg}+{rule}") for leg in legs)))
                 else:
                     share = settings["level"] / len(legs)
-                    parts = tuple(one(leg, rule, shared, share, owner=f"{name}.") for leg in legs)
+                    parts = tuple(one(leg, rule, windows[leg], share, owner=f"{name}.") for leg in legs)
                     combined.append(Or(f"{name}+{rule}", parts))
     references = [one(score, rule, window("last", 1)) for score, rule in baselines.items() if score in fitted]
     return [*alone.values(), *combined, *references]
@@ -191,9 +198,9 @@ def uses(calibrator: Calibrator) -> frozenset[str]:
     return read
 
 
-def window(kind: str, width: int) -> Window:
-    """A window from its kind and width."""
-    made: Window = build({"_target_": WINDOW, "kind": kind, "width": width})
+def window(kind: str, width: int, drift: float = 0.0) -> Window:
+    """A window from its kind, width and drift."""
+    made: Window = build({"_target_": WINDOW, "kind": kind, "width": width, "drift": drift})
     return made
 
 
