@@ -16,8 +16,8 @@ from workbench.detectors.scores.networks import linear
 
 BLOCKS = 2
 FREQUENCIES = 8
-BATCH = 256
-LEARNING_RATE = 1e-3
+BATCH = 128
+LEARNING_RATE = 3e-3
 CONSISTENCY_STEP = 5e-3
 """Flow time between two points of a path whose ends are compared."""
 
@@ -104,9 +104,7 @@ def matching_loss(
     return (velocity - (noise - data)).square().sum(dim=1).mean()
 
 
-def consistency_loss(
-    field: VelocityField, data: torch.Tensor, noise: torch.Tensor, time: torch.Tensor
-) -> torch.Tensor:
+def consistency_loss(field: VelocityField, data: torch.Tensor, noise: torch.Tensor, time: torch.Tensor) -> torch.Tensor:
     """Mean over N of ``|| f(x_{t + d}) - f(x_t) ||^2``, f where a straight line along the velocity ends at time 1.
 
     Consistency flow matching (Yang et al., 2024): zero where paths are straight and their velocity constant.
