@@ -1,7 +1,7 @@
 """Velocity fields of flow matching, small enough for a few hundred policy calls; their training and their divergence.
 
-Paper's word -> variable (Lipman et al., ICLR 2023, as Xu et al., RSS 2025, set it up): data x_0 -> ``data`` at flow time
-0, noise x_1 -> ``noise`` at flow time 1, x_t = (1 - t) x_0 + t x_1, velocity v(x_t, t) -> x_1 - x_0.
+Paper's word -> variable (Lipman et al., ICLR 2023; Xu et al., RSS 2025): data x_0 -> ``data`` at flow time 0, noise
+x_1 -> ``noise`` at flow time 1, x_t = (1 - t) x_0 + t x_1, velocity v(x_t, t) -> x_1 - x_0.
 """
 
 from __future__ import annotations
@@ -101,7 +101,8 @@ def matching_loss(
 ) -> torch.Tensor:
     """Mean over N of ``|| v(x_t, t) - (x_1 - x_0) ||^2``."""
     velocity = field(torch.lerp(data, noise, time[:, None]), time, given)
-    return (velocity - (noise - data)).square().sum(dim=1).mean()
+    loss: torch.Tensor = (velocity - (noise - data)).square().sum(dim=1).mean()
+    return loss
 
 
 def consistency_loss(field: VelocityField, data: torch.Tensor, noise: torch.Tensor, time: torch.Tensor) -> torch.Tensor:
@@ -113,7 +114,8 @@ def consistency_loss(field: VelocityField, data: torch.Tensor, noise: torch.Tens
     for moment in (time, time + CONSISTENCY_STEP):
         point = torch.lerp(data, noise, moment[:, None])
         ends.append(point + (1 - moment[:, None]) * field(point, moment))
-    return (ends[1] - ends[0]).square().sum(dim=1).mean()
+    loss: torch.Tensor = (ends[1] - ends[0]).square().sum(dim=1).mean()
+    return loss
 
 
 def velocity_and_divergence(
