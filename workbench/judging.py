@@ -618,10 +618,11 @@ def ranking(judged: Judged, resamples: int = 1000, seed: int = 0) -> dict[str, R
     ``matched_auroc@f`` by each of :data:`FRACTIONS` of the deadline, failure against success, each pair at a time at
     which both were running (:mod:`workbench.concordance`): the mean over tasks that have both; what only grows with
     time has one half.  ``auroc@f`` and ``auprc@f`` of the highest margins by then, however long the episodes were: an
-    episode that ended earlier keeps its last, so these leak length wherever successes end earlier.  ``pooled_auroc@f``, ``pooled_auprc@f`` of all episodes together.  ``early_auroc`` by the end
-    of the task's shortest episode (Gu et al., SAFE, NeurIPS 2025), where length is not known yet.  ``whole_auroc`` of
-    whole episodes, as is often published, where it is.  ``precision_detection_area`` (Seligmann et al., VLA-FAIL,
-    2026; lower is better).  ``twin_accuracy@0.5``: P(a failed perturbed episode scores higher than its own nominal
+    episode that ended earlier keeps its last, so these leak length wherever successes end earlier.
+    ``pooled_auroc@f``, ``pooled_auprc@f`` of all episodes together.  ``early_auroc`` by the end of the task's shortest
+    episode (Gu et al., SAFE, NeurIPS 2025), where length is not known yet.  ``whole_auroc`` of whole episodes, as is
+    often published, where it is.  ``precision_detection_area`` (Seligmann et al., VLA-FAIL, 2026; lower is better).
+    ``twin_accuracy@0.5``: P(a failed perturbed episode scores higher than its own nominal
     twin that succeeded) by half the deadline, or the earlier end of the two.
     """
     return _figures(RANKING, judged, resamples, seed)
