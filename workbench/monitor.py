@@ -427,6 +427,12 @@ def _leaves(monitors: Iterable[AnyMonitor]) -> tuple[dict[str, Monitor], dict[st
     return leaves, scores
 
 
+def needs_of(monitors: Iterable[AnyMonitor]) -> frozenset[str]:
+    """What some monitors read of a call, in the words of :class:`workbench.types.Scorer`."""
+    _, scores = _leaves(monitors)
+    return frozenset(need for score in scores.values() for need in score.score.needs)
+
+
 def offline(
     monitors: Sequence[AnyMonitor], episodes: Sequence[EpisodeCalls], successes: Sequence[bool] | None = None
 ) -> dict[str, list[Reading]]:

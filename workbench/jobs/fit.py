@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from workbench.config import Run, build
-from workbench.errors import CalibrationError, ConfigError, UnknownNameError
+from workbench.errors import CalibrationError, ConfigError, ScoreError, UnknownNameError
 from workbench.monitor import (
     COMBINATIONS,
     And,
@@ -92,16 +92,42 @@ def is_nominal_success(truth: EpisodeTruth) -> bool:
 
 
 def fit_all(run: Run, episodes: Sequence[Known]) -> dict[str, FittedScore]:
-    """Every score, and everything that tells groups apart, fitted; the supervised ones on all episodes."""
+    """Every score, and everything that tells groups apart, fitted; the supervised ones on all episodes.
+
+    A score is left out, with a line that says so, where the store does not hold what it needs.
+
+    Raises
+    ------
+    ScoreError
+        if no score is left, or one cannot be fitted for another reason.
+    """
     parts = {**build_scores(run), **build_groups(run)}
-    fitted = {}
+    fitted: dict[str, FittedScore] = {}
+    left_out: list[str] = []
     with progress("scores", len(parts)) as advance:
         for name, part in parts.items():
             chosen = [known for known in episodes if supervised(part) or is_nominal_success(known[1])]
             calls, truths = [calls for calls, _ in chosen], [truth for _, truth in chosen]
-            fitted[name] = fit_score(name, part, calls, run.seed, truths)
+            try:
+                fitted[name] = fit_score(name, part, calls, run.seed, truths)
+            except ScoreError as error:
+                if name not in run.config["score"] or all(part.needs <= held(each) for each in calls):
+                    raise
+                left_out.append(str(error))
             advance(1)
+    if left_out and not fitted.keys() & run.config["score"].keys():
+        raise ScoreError(f"no score is left: {'; '.join(left_out)}")
+    for line in left_out:
+        console.print(f"left out: {line}", markup=False)
     return fitted
+
+
+def held(calls: EpisodeCalls) -> frozenset[str]:
+    """What the calls of an episode hold, in the words of :class:`workbench.types.Scorer`."""
+    optional = {"samples": calls.samples, "embedding": calls.embedding}
+    optional |= {f"signals/{name}": values for name, values in calls.signals.items()}
+    optional |= {f"observation/{key}": values for key, values in calls.observation.items()}
+    return frozenset(need for need, values in optional.items() if values is not None)
 
 
 def make_monitors(
@@ -134,7 +160,7 @@ def make_monitors(
             raw.get(groups_of(rule)),
         )
 
-    ordinary = [name for name in run.config["score"] if name not in baselines]
+    ordinary = [name for name in run.config["score"] if name in fitted and name not in baselines]
     usual = [rule for rule in rules if rule not in baselines.values() or rule == "split_conformal"]
     shared, settled = window(settings["window"], settings["width"]), [calls for calls, _ in settling]
     windows = {score: shared.settle(curves(fitted[score], settled)) for score in ordinary}
