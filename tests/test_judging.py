@@ -318,6 +318,10 @@ def test_oracle_threshold_lets_so_many_successes_alarm_and_no_more():
     assert [none["oracle_fpr@0.05"]["value"], none["oracle_tpr@0.05"]["value"]] == [0.0, 1 / 4]
     every = at_false_alarm_rate({0: successes + failures}, 1.0, resamples=0)
     assert every["oracle_fpr@1"]["value"] == every["oracle_tpr@1"]["value"] == 1.0
+    assert every["oracle_tpr@1"]["low"] == pytest.approx(clopper_pearson(4, 4)[0])
+    thirds = figure({0: successes + failures}, "oracle_actionable_recall@0.1", resamples=50)
+    assert thirds == found["oracle_actionable_recall@0.1"]
+    assert thirds["low"] < thirds["value"] < thirds["high"]
 
 
 def test_oracle_threshold_is_each_tasks_own():

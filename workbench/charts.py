@@ -167,8 +167,8 @@ def interval_strip(
     """
     low, high, middle = (_share(each, span) for each in (*bounds, value))
     lines = "".join(
-        f'<line class="{"axis" if number == 0 else "level"}" x1="{_share(x, span)}" x2="{_share(x, span)}" y1="0" y2="18"/>'
-        for number, x in enumerate(at)
+        f'<line class="{mark}" x1="{_share(x, span)}" x2="{_share(x, span)}" y1="0" y2="18"/>'
+        for mark, x in zip(["axis", *["level"] * len(at)], at, strict=False)
     )
     drawn = (
         f'{lines}<line class="reach {style}" x1="{low}" x2="{high}" y1="9" y2="9"/>'
@@ -222,7 +222,7 @@ def caterpillar(
 ) -> Markup:
     """Intervals side by side in ascending order, against a level; (value, low, high, whether it is marked)."""
     axes = Axes((0.0, float(len(intervals))), y_range, "", "")
-    parts = [_frame(axes, ())]
+    parts: list[str] = [_frame(axes, ())]
     width = min(3.0, 0.5 * (WIDTH - LEFT - RIGHT) / max(len(intervals), 1))
     for number, (value, low, high, marked) in enumerate(sorted(intervals)):
         (x, bottom), (_, top) = axes.at(number + 0.5, low), axes.at(number + 0.5, min(high, y_range[1]))
@@ -231,7 +231,7 @@ def caterpillar(
         parts.append(f'<line class="reach {style}" x1="{x:.1f}" x2="{x:.1f}" y1="{bottom:.1f}" y2="{top:.1f}"/>')
         parts.append(f'<circle class="bar {style}" cx="{x:.1f}" cy="{middle:.1f}" r="{max(width, 1.2):.1f}"/>')
     parts.append(_level(axes, *level))
-    return _figure(parts, axes.height, label)
+    return _figure(parts, axes.height - BOTTOM + 8, label)
 
 
 def _share(value: float, span: tuple[float, float]) -> str:

@@ -511,9 +511,8 @@ class _Oracle:
         return threshold
 
     def bounds(self, samples: Array, rollouts: int, plain: bool) -> tuple[float | None, float | None]:
-        if self.kind == "fpr":
-            return _percentiles(samples)
-        return _of_rate(samples, rollouts, plain=False)  # the threshold is drawn as well
+        certain = samples[0] in (0.0, 1.0)  # where no resample may differ
+        return of_effective(float(samples[0]), rollouts) if certain else _percentiles(samples)
 
 
 # -- what each statistic is of ---------------------------------------------------------------------------------------
@@ -614,10 +613,10 @@ def ranking(judged: Judged, resamples: int = 1000, seed: int = 0) -> dict[str, R
     time has one half.  ``auroc@f`` and ``auprc@f`` of the highest margins by then, however long the episodes were: an
     episode that ended earlier keeps its last, so these leak length wherever successes end earlier.
     ``pooled_auroc@f``, ``pooled_auprc@f`` of all episodes together.  ``early_auroc`` by the end of the task's shortest
-    episode (Gu et al., SAFE, NeurIPS 2025), where length is not known yet.  ``whole_auroc`` of
-    whole episodes, as is often published, where it is.  ``precision_detection_area`` (Seligmann et al., VLA-FAIL,
-    2026; lower is better).  ``twin_accuracy@0.5``: P(a failed perturbed episode scores higher than its own nominal
-    twin that succeeded) by half the deadline, or the earlier end of the two.
+    episode (Gu et al., SAFE, NeurIPS 2025), where length is not known yet.  ``whole_auroc`` of whole episodes, as is
+    often published, where it is.  ``precision_detection_area`` (Seligmann et al., VLA-FAIL, 2026; lower is better).
+    ``twin_accuracy@0.5``: P(a failed perturbed episode scores higher than its own nominal twin that succeeded) by half
+    the deadline, or the earlier end of the two.
     """
     return _figures(RANKING, judged, resamples, seed)
 

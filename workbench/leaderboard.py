@@ -3,8 +3,8 @@
 A leaderboard is plain data (see :data:`KEYS`); all its numbers are ``figures``: a value, its 95 % interval and the
 episodes behind it.  Page and terminal are made from the same sheets, so they never disagree.  Nothing is left out in
 silence: a number that could not be computed is a dash, and a part that could not run stands among the refused with
-its reason.  One row stands for a score: the one that the job marked as ``selected`` (on the select split), or else the
-first listed.  The best one would be a choice made on the test split.
+its reason.  One row stands for a score: the one that the job marked as ``selected`` (before it saw a test episode), or
+else the first listed.  The best one would be a choice made on the test split.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ KEYS = {
     "seeds": "training seeds",
     "command": "what makes the leaderboard again",
     "stores": "store, task, policy, splits (name -> episodes), test (episodes), failures (among them)",
-    "rows": "monitor, score, window, calibrator, kind, guarantee, figures (metric -> figure), tasks and families (name ->"
-    " metric -> figure); optionally selected",
+    "rows": "monitor, score, window, calibrator, kind, guarantee, figures (metric -> figure), tasks and families "
+    "(name -> metric -> figure); optionally selected",
     "costs": "score, milliseconds (figure; a scene and call on one core), fit_s",
     "pairs": "first, second, metric, difference (figure), p_value",
     "audit": "monitor, calibrator, task, alarms, episodes, rate, ci95, level, promised, broken",
@@ -80,7 +80,7 @@ UNITS: Mapping[str, Callable[[float], str]] = {
     "rate": lambda value: f"{100 * value:.0f} %",
     "steps": lambda value: f"{round(value):d}",
     "signed": lambda value: f"{value:+.2f}",
-    "milliseconds": lambda value: f"{value:.3g}",
+    "milliseconds": lambda value: f"{value:.2f}",
 }
 
 
@@ -94,15 +94,23 @@ def _at_fractions(name: str, head: str, words: str) -> dict[str, Metric]:
 METRICS: Mapping[str, Metric] = {
     **_at_fractions(
         "auroc", "AUROC",
-        "how often a failed episode scores higher than a successful one of the same task, each by its highest score up to "
-        "{fraction} of the deadline; mean over tasks",
+        "how often a failed episode scores higher than a successful one of the same task, each by its highest score up "
+        "to {fraction} of the deadline; mean over tasks",
+    ),
+    **_at_fractions(
+        "matched_auroc", "matched AUROC",
+        "the same, but every failure and success are compared at a time by which neither had ended, {fraction} of the "
+        "deadline at the latest; elapsed time has exactly one half",
     ),
     **_at_fractions("auprc", "AUPRC", "average precision of the same scores, failures being positive; mean over tasks"),
     **_at_fractions("pooled_auroc", "pooled AUROC", "the same, the episodes of all tasks in one heap"),
     **_at_fractions("pooled_auprc", "pooled AUPRC", "the same, the episodes of all tasks in one heap"),
+    "early_auroc": Metric(
+        "AUROC, early", "ratio", "AUROC by the end of the task's shortest episode, where no length is known yet (SAFE)"
+    ),
     "whole_auroc": Metric("AUROC, whole", "ratio", "AUROC of the highest score of the whole episode; leaks its length"),
     "tpr": Metric("failures caught", "rate", "share of failed episodes with any alarm (true positive rate)"),
-    "tnr": Metric("successes left alone", "rate", "share of successful episodes without any alarm (true negative rate)"),
+    "tnr": Metric("successes left alone", "rate", "share of successful episodes without alarm (true negative rate)"),
     "balanced_accuracy": Metric("balanced accuracy", "ratio", "mean of the two shares"),
     "twa": Metric(
         "TWA", "ratio", "timeliness-weighted accuracy: mean of the share of successes left alone, and of 1 - detection "
@@ -110,21 +118,28 @@ METRICS: Mapping[str, Metric] = {
     ),
     "detection_time": Metric("mean alarm", "ratio", "first alarm of caught failures, as a share of the deadline"),
     "precision_detection_area": Metric(
-        "precision-time area", "ratio", "area under precision against detection time as the threshold is swept, a failure "
-        "never caught counting as time 1; lower is better",
+        "precision-time area", "ratio", "area under precision against detection time as the threshold is swept, a "
+        "failure never caught counting as time 1; lower is better",
     ),
     "fpr_nominal": Metric("false alarms, no fault", "rate", "share of successful episodes without a fault that alarm"),
     "fpr_perturbed_success": Metric(
         "alarms, success despite fault", "rate", "share of episodes that succeed despite a fault and alarm; breaks no "
         "promise",
     ),
-    "delay_to_onset_steps": Metric("delay to onset", "steps", "first alarm minus measured onset, median, control steps"),
+    "delay_to_onset_steps": Metric("delay to onset", "steps", "first alarm minus measured onset, median control steps"),
     "actionable_recall": Metric("in time", "rate", "share of failures whose alarm comes before the point of no return"),
-    "lead_time_steps": Metric("lead, steps", "steps", "point of no return minus first alarm, median, control steps"),
+    "lead_time_steps": Metric("lead, steps", "steps", "point of no return minus first alarm, median control steps"),
     "twin_accuracy@0.5": Metric(
         "twins", "ratio", "how often a failed episode scores higher than its own nominal twin at half the deadline",
     ),
-    "id_success": Metric("success, no fault", "ratio", "mean highest margin in units of the threshold's scale"),
+    "oracle_tpr@0.1": Metric(
+        "caught, oracle", "rate", "failures caught at the threshold that, known afterwards, a tenth of successes pass",
+    ),
+    "oracle_actionable_recall@0.1": Metric("in time, oracle", "rate", "failures caught in time at that threshold"),
+    "oracle_fpr@0.1": Metric("false alarms, oracle", "rate", "successes that do exceed that threshold"),
+    "id_success": Metric(
+        "success, no fault", "ratio", "mean highest margin by half the deadline, in units of the threshold's scale",
+    ),
     "ood_success": Metric("success, fault", "ratio", "the same, of episodes that succeed despite a fault"),
     "id_failure": Metric("failure, no fault", "ratio", "the same, of episodes that fail without a fault"),
     "ood_failure": Metric("failure, fault", "ratio", "the same, of episodes that fail under a fault"),
@@ -208,7 +223,7 @@ def write(leaderboard: Record, folder: Path) -> Path:
     _check(leaderboard)
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        text = json.dumps(leaderboard, indent=1, allow_nan=False)
+        text = json.dumps(leaderboard, allow_nan=False)
     except ValueError as error:
         raise ConfigError(
             f"a number of the leaderboard is not finite ({error}): use null for one without value"
@@ -229,7 +244,7 @@ def terminal(leaderboard: Record) -> list[RenderableType]:
     told = f"monitors, {leaderboard['protocol']}: level {percent(leaderboard['level'])}, seeds {_seeds(leaderboard)}"
     sheets = {
         told: standing_sheet(leaderboard),
-        "audit: realised false alarms of each calibrator, tasks and seeds apart": audit_sheet(leaderboard),
+        "audit: realised false alarms of each calibrator, every monitor and task apart": audit_sheet(leaderboard),
         f"paired comparisons{more}": dataclasses.replace(pairs, lines=pairs.lines[:SHOWN_PAIRS]),
         "refused": refused_sheet(leaderboard),
     }
@@ -276,14 +291,14 @@ def all_sheet(leaderboard: Record) -> Sheet:
 
 def fraction_sheet(leaderboard: Record) -> Sheet:
     """AUROC and AUPRC at fractions of the deadline, and what is not to be compared."""
-    names = [f"auroc@{fraction:g}" for fraction in FRACTIONS] + ["auprc@0.5", "pooled_auroc@0.5", "twin_accuracy@0.5"]
-    return _metric_sheet(leaderboard, [*names, "whole_auroc"])
+    names = [f"auroc@{fraction:g}" for fraction in FRACTIONS] + ["matched_auroc@0.5", "auprc@0.5", "pooled_auroc@0.5"]
+    return _metric_sheet(leaderboard, [*names, "twin_accuracy@0.5", "early_auroc", "whole_auroc"])
 
 
 def timing_sheet(leaderboard: Record) -> Sheet:
     """Accuracy and timing at the threshold."""
-    names = ("balanced_accuracy", "tnr", "detection_time", "delay_to_onset_steps", "precision_detection_area")
-    return _metric_sheet(leaderboard, names)
+    names = ["balanced_accuracy", "tnr", "detection_time", "delay_to_onset_steps", "precision_detection_area"]
+    return _metric_sheet(leaderboard, [*names, "oracle_tpr@0.1", "oracle_actionable_recall@0.1"])
 
 
 def cell_sheet(leaderboard: Record) -> Sheet:
@@ -337,10 +352,8 @@ def broken_sheet(leaderboard: Record) -> Sheet:
     """Monitors whose whole false-alarm interval lies above the level that they promised."""
     broken = sorted((entry for entry in leaderboard["audit"] if entry["broken"]), key=lambda entry: -entry["rate"])
     lines = [
-        Line(entry["monitor"], [Cell(entry["task"]), Cell(_counts(entry), _percents(entry["ci95"]), entry["rate"], True),
-                                Cell(percent(entry["level"]))])
-        for entry in broken
-    ]  # fmt: skip
+        Line(entry["monitor"], [Cell(entry["task"]), _alarms(entry), Cell(percent(entry["level"]))]) for entry in broken
+    ]
     return Sheet(["monitor", "task", "false alarms", "level"], lines, words=1)
 
 
@@ -423,7 +436,7 @@ def headlines(leaderboard: Record) -> list[Record]:
     promised = [entry for entry in leaderboard["audit"] if entry["promised"]]
     if promised:
         kept = sum(not entry["broken"] for entry in promised)
-        sure = f"{kept} of {len(promised)}, a monitor, task and seed each"
+        sure = f"{kept} of {len(promised)}, a monitor and a task each"
         what = f"of promised levels ({percent(leaderboard['level'])} false alarms) that no test contradicts"
         found.append({"value": percent(kept / len(promised)), "what": what, "sure": sure})
     return [row for row in found if row]
@@ -485,11 +498,14 @@ def _monitor_sheet(leaderboard: Record, rows: Sequence[Record], first: str) -> S
 
 
 def _metric_sheet(leaderboard: Record, names: Sequence[str]) -> Sheet:
+    """Those of some metrics that the leaderboard has at all."""
+    rows = standing(leaderboard)
+    there = [name for name in names if any(name in row["figures"] for row in rows)]
     lines = [
-        Line(row["score"], [_cell(row["figures"].get(name), METRICS[name].unit) for name in names], row["kind"])
-        for row in standing(leaderboard)
+        Line(row["score"], [_cell(row["figures"].get(name), METRICS[name].unit) for name in there], row["kind"])
+        for row in rows
     ]
-    return Sheet(["score", *(METRICS[name].head for name in names)], lines)
+    return Sheet(["score", *(METRICS[name].head for name in there)], lines)
 
 
 def _value(figure: Record | None) -> float | None:
@@ -513,12 +529,9 @@ def _between(bounds: Sequence[float], unit: str) -> str:
     return f"{low} to {high}" if "-" in low or unit == "signed" else f"{low.removesuffix(' %')}{DASH}{high}"
 
 
-def _percents(bounds: Sequence[float]) -> str:
-    return _between(bounds, "rate")
-
-
-def _counts(entry: Record) -> str:
-    return f"{entry['alarms']}/{entry['episodes']}"
+def _alarms(entry: Record) -> Cell:
+    text = f"{entry['alarms']}/{entry['episodes']}"
+    return Cell(text, _between(entry["ci95"], "rate"), entry["rate"], entry["broken"])
 
 
 def _count(number: int | None) -> Cell:
@@ -547,9 +560,7 @@ def _by(entries: Sequence[Record], key: str) -> dict[str, list[Record]]:
 def _audited(leaderboard: Record) -> dict[str, list[Record]]:
     """Calibrator -> its audits; of one that promises a level, those of monitors that do (always alarming does not)."""
     groups = _by(leaderboard["audit"], "calibrator")
-    return {
-        name: [entry for entry in found if entry["promised"]] or found for name, found in groups.items()
-    }  # fmt: skip
+    return {name: [entry for entry in found if entry["promised"]] or found for name, found in groups.items()}
 
 
 def _noticed(entry: Record) -> Cell:
@@ -622,14 +633,12 @@ def _first_pair(leaderboard: Record) -> Record | None:
 
 
 def _clock(leaderboard: Record, metric: str) -> float | None:
-    return next(
-        (_value(row["figures"].get(metric)) for row in leaderboard["rows"] if row["score"] == CLOCK), None
-    )  # fmt: skip
+    return next((_value(row["figures"].get(metric)) for row in leaderboard["rows"] if row["score"] == CLOCK), None)
 
 
 @dataclasses.dataclass(frozen=True)
 class _Fitting:
-    """A terminal table that leaves out its spare columns, one after the other, until it is no wider than the terminal."""
+    """A terminal table that leaves out its spare columns, one after the other, until it fits."""
 
     title: str
     sheet: Sheet
@@ -724,9 +733,7 @@ def _forest(leaderboard: Record) -> Sheet:
         words = f"{row['score']}: {cell.text}, 95 % interval {cell.sure}"
         drawn = charts.interval_strip(value, (low, high), span, words, _style(row["kind"]), at)
         lines.append(Line(row["score"], [Cell("", drawn=drawn), cell], row["kind"]))
-    axis = charts.strip_axis(
-        span, [number / 10 for number in range(round(10 * span[0]), 11, 2 if span[0] < 0.3 else 1)]
-    )
+    axis = charts.strip_axis(span, [0.5, 0.75, 1.0])
     return Sheet(["score", axis, METRICS[AT_HALF].head], lines, words=1)
 
 
@@ -771,7 +778,7 @@ def _timing_figure(rows: Sequence[Record], level: float) -> Markup | None:
             min(alarms, most), late, -1 if row["kind"] == BASELINE else KINDS.index(row["kind"]),
             f"{row['score']}: false alarms {percent(alarms)}, mean alarm at {late:.2f} of the deadline, "
             f"caught {_cell(row['figures'].get('tpr'), 'rate').plain}",
-            row["kind"] == BASELINE or not any(a <= alarms and d <= late and (a, d) != (alarms, late) for _, a, d in found),
+            row["kind"] == BASELINE or not any(_beats(other[1:], (alarms, late)) for other in found),
         )
         for row, alarms, late in found
     ]  # fmt: skip
@@ -781,9 +788,14 @@ def _timing_figure(rows: Sequence[Record], level: float) -> Markup | None:
     words = "Mean alarm of caught failures against false alarms. " + "; ".join(point.words for point in points)
     return charts.scatter(
         points, groups, label=words, x_label="false alarms in nominal episodes",
-        y_label="mean alarm, share of deadline", x_range=(-0.02 * most, 1.04 * most), y_range=(-0.03, 1.03),
+        y_label="mean alarm", x_range=(-0.02 * most, 1.04 * most), y_range=(-0.07, 1.03),
         upright=(level, "level"),
     )  # fmt: skip
+
+
+def _beats(one: tuple[float, float], other: tuple[float, float]) -> bool:
+    """Whether it is lower in one of the two and higher in none."""
+    return one != other and one[0] <= other[0] and one[1] <= other[1]
 
 
 def _fraction_figure(rows: Sequence[Record]) -> Markup | None:
@@ -811,7 +823,7 @@ def _audit_figures(leaderboard: Record) -> dict[str, Record]:
         found = [entry for entry in audits if entry["rate"] is not None]
         highest = max([3 * leaderboard["level"], *(entry["ci95"][1] for entry in found)])
         broken = sum(entry["broken"] for entry in found)
-        words = f"{name}: realised false-alarm rates of {len(found)} audits, {broken} with the whole interval above the level"
+        words = f"{name}: realised false-alarm rates of {len(found)} audits, {broken} wholly above the level"
         intervals = [(entry["rate"], *entry["ci95"], entry["broken"]) for entry in found]
         made[name] = {
             "figure": charts.caterpillar(
