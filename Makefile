@@ -48,6 +48,7 @@ benchmark: $(VENV)/dev
 	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/store.py
 	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/rendering.py
 	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/policies.py
+	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/scores.py
 	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/synthesize.py
 
 verify: $(VENV)/dev

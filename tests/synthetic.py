@@ -9,7 +9,7 @@ from workbench.store import StoreHeader, StoreWriter
 from workbench.types import Episode, Record, episode_index
 
 DEADLINE, EXECUTE, HORIZON, ACTIONS, SAMPLES, EMBEDDING = 48, 4, 8, 7, 6, 5
-ONSET, LOST = 16, 32
+ONSET, LOST = 8, 32
 FAULTS = {"push": "physics", "latency": "action", "slip": "keyframe"}
 HEADER = StoreHeader(
     task="toy", control_hz=20.0, deadline=DEADLINE, config={"policy": {"zoo": "toy_flow"}}, versions={}, seed=0

@@ -2,13 +2,20 @@
 
 import dataclasses
 import json
+import math
 
 import numpy as np
 import pytest
 
+from workbench.detectors.calibrators.adaptive import AdaptiveConformal
 from workbench.detectors.calibrators.fixed import Fixed
 from workbench.detectors.calibrators.functional_band import FunctionalBand
+from workbench.detectors.calibrators.leave_one_out import LeaveOneOut
+from workbench.detectors.calibrators.mondrian import Mondrian
+from workbench.detectors.calibrators.risk_control import RecallControl
 from workbench.detectors.calibrators.split_conformal import SplitConformal
+from workbench.detectors.groups.stage import StageGroups
+from workbench.detectors.groups.task import TaskGroups
 from workbench.detectors.scores.always import Always
 from workbench.detectors.scores.elapsed import Elapsed
 from workbench.detectors.scores.entropy import ActionChunkEntropy
@@ -17,8 +24,8 @@ from workbench.detectors.scores.rnd import RandomNetworkDistillation
 from workbench.detectors.scores.stac import StatisticalTemporalConsistency
 from workbench.detectors.window import Window
 from workbench.errors import CheckpointError, ConfigError, ScoreError, SplitError, UnknownNameError
-from workbench.monitor import And, OnlineMonitor, calibrate, curves, fit_score, load, offline, save
-from workbench.types import EpisodeCalls, PolicyCall
+from workbench.monitor import And, OnlineMonitor, Or, calibrate, curves, fit_score, load, offline, read, save
+from workbench.types import EpisodeCalls, EpisodeTruth, PolicyCall
 
 B, H, A, D, EXECUTE, LEVEL = 8, 8, 7, 16, 4, 0.2
 BUILD = {
@@ -28,7 +35,10 @@ BUILD = {
     "stac": StatisticalTemporalConsistency,
     "elapsed": Elapsed,
     "always": Always,
+    "tasks": TaskGroups,
+    "stages": StageGroups,
 }
+INSTRUCTIONS = ("lift it", "push it", "throw it")
 
 
 def episode(split, number):
@@ -45,7 +55,13 @@ def episode(split, number):
         samples=samples.astype(np.float32),
         embedding=embedding.astype(np.float32),
         execute=EXECUTE,
+        instruction=INSTRUCTIONS[number % (3 if split == "test" else 2)],
     )
+
+
+def truth(known):
+    stage = (np.arange(len(known.step)) > 2).astype(int)
+    return EpisodeTruth(known.uid, True, "", "", 4 * len(stage), 40, -1, -1, stage, np.zeros((0, 3)))
 
 
 FIT = [episode("fit", i) for i in range(12)]
@@ -56,19 +72,19 @@ TEST = [episode("test", i) for i in range(40)]
 def row(index, number):
     """One policy call of one scene, as a rollout hands it over."""
     e = TEST[index]
-    return PolicyCall(
-        e.step[number][None], e.chunk[number][None], e.samples[number][None], e.embedding[number][None], e.execute
-    )
+    parts = (part[number][None] for part in (e.step, e.chunk, e.samples, e.embedding))
+    return PolicyCall(*parts, e.execute, [e.instruction])
 
 
 def joined(calls):
     parts = {key: np.concatenate([getattr(c, key) for c in calls]) for key in ("step", "chunk", "samples", "embedding")}
-    return PolicyCall(**parts, execute=EXECUTE)
+    return PolicyCall(**parts, execute=EXECUTE, instructions=[said for c in calls for said in c.instructions])
 
 
 @pytest.fixture(scope="module")
 def monitors():
-    scores = {name: fit_score(name, make(), FIT, 5) for name, make in BUILD.items()}
+    truths = [truth(known) for known in FIT]
+    scores = {name: fit_score(name, make(), FIT, 5, truths) for name, make in BUILD.items()}
     made = [
         calibrate("rnd", scores["rnd"], Window("mean", 2), SplitConformal(), KNOWN, LEVEL),
         calibrate("mahalanobis", scores["mahalanobis"], Window("max", 3), FunctionalBand(), KNOWN, LEVEL),
@@ -81,6 +97,14 @@ def monitors():
     by_name = {monitor.name: monitor for monitor in made}
     made.append(And("fiper", (by_name["rnd"], by_name["entropy"])))
     made.append(And("mute", (by_name["rnd"], by_name["too strict"])))
+    made += [
+        calibrate(name, scores["rnd"], Window("mean", 2), Mondrian(changes), KNOWN, LEVEL, groups=scores[groups])
+        for name, changes, groups in (("by task", False, "tasks"), ("by stage", True, "stages"))
+    ]
+    made.append(calibrate("adaptive", scores["mahalanobis"], Window(), AdaptiveConformal(), KNOWN, LEVEL))
+    legs = [calibrate(f"or.{n}", scores[n], Window(), SplitConformal(), KNOWN, LEVEL / 2) for n in ("rnd", "stac")]
+    made.append(Or("sentinel", tuple(legs)))
+    made.append(Or("deaf", (by_name["rnd"], by_name["too strict"])))
     return made
 
 
@@ -118,7 +142,7 @@ def test_online_is_offline(monitors):
             np.testing.assert_allclose(score, reading.score, rtol=1e-6, atol=1e-6, err_msg=name)
             np.testing.assert_allclose(margin, reading.margin, rtol=1e-6, atol=1e-6, err_msg=name)
             assert np.array_equal(alarm.astype(bool), reading.alarm), name
-    for name in ("rnd", "mahalanobis", "entropy", "stac"):
+    for name in ("rnd", "mahalanobis", "entropy", "stac", "by task", "by stage", "adaptive", "sentinel"):
         assert len({reading.alarm.any() for reading in whole[name]}) == 2, f"{name}: nothing was compared"
 
 
@@ -155,6 +179,105 @@ def test_conjunction_is_the_smallest_margin_and_alarms_where_both_do(monitors):
     assert all(f"{name}: P(any alarm" in monitors[7].guarantee for name in ("rnd", "entropy"))
     with pytest.raises(ConfigError, match="at least two"):
         And("one", (monitors[0],))
+
+
+def test_disjunction_is_the_largest_margin_and_alarms_where_either_does(monitors):
+    sentinel, deaf = monitors[12:14]
+    whole = offline([sentinel, deaf, *sentinel.legs], TEST)
+    some = False
+    for rnd, stac, either in zip(*(whole[name] for name in ("or.rnd", "or.stac", "sentinel")), strict=True):
+        assert np.array_equal(either.margin, np.maximum(rnd.margin, stac.margin))
+        assert np.array_equal(either.alarm, rnd.alarm | stac.alarm)
+        some |= bool((rnd.alarm ^ stac.alarm).any())
+    assert some
+    assert sentinel.level == LEVEL
+    assert "at most 0.2 (union bound)" in sentinel.guarantee
+    assert all(f"or.{name}: P(any alarm" in sentinel.guarantee for name in ("rnd", "stac"))
+    assert deaf.guarantee.startswith("none: too strict: ")
+    assert not any(reading.alarm.any() for reading in whole["deaf"])
+    by_hand = dataclasses.replace(monitors[0], name="by hand", threshold=Fixed(1.0).calibrate([], LEVEL))
+    assert Or("x", (monitors[0], by_hand)).guarantee == "none: by hand promises nothing"
+
+
+def test_a_promise_of_recall_is_none_of_a_combination(monitors):
+    failures = [dataclasses.replace(known, uid=f"failed {i}") for i, known in enumerate(KNOWN)]
+    recall = calibrate("recall", monitors[0].score, Window(), RecallControl(), KNOWN, LEVEL, failures=failures)
+    assert "see an alarm" in recall.guarantee
+    for kind in (And, Or):
+        assert kind("x", (monitors[0], recall)).guarantee.startswith("none: recall promises recall")
+
+
+def test_each_call_is_read_with_the_threshold_of_its_group(monitors):
+    by_task, by_stage = monitors[9:11]
+    whole = offline([by_task, by_stage], TEST)
+    numbers = {"by task": [], "by stage": []}
+    for monitor in (by_task, by_stage):
+        values, scale = monitor.threshold.values, monitor.threshold.scale[0]
+        for group, reading in zip(curves(monitor.groups, TEST), whole[monitor.name], strict=True):
+            expected = (reading.score - values[group.astype(int)]) / scale  # -1, an unknown one, is the last
+            np.testing.assert_allclose(reading.margin, expected, atol=1e-12)
+            numbers[monitor.name] += set(group)
+    assert set(numbers["by task"]) == {-1, 0, 1}
+    assert set(numbers["by stage"]) == {0, 1}
+    assert len(set(by_task.threshold.values)) == len(set(by_stage.threshold.values[:2])) == 2
+
+
+def test_readings_from_cached_curves_are_the_readings(monitors):
+    scores = {part.name: part for m in monitors for leaf in m.leaves() for part in (leaf.score, leaf.groups) if part}
+    raw = {name: curves(score, TEST) for name, score in scores.items()}
+    whole = offline(monitors, TEST)
+    for name, readings in read(monitors, raw).items():
+        for one, other in zip(readings, whole[name], strict=True):
+            assert all(np.array_equal(a, b, equal_nan=True) for a, b in zip(one, other, strict=True)), name
+
+
+# -- thresholds that move --------------------------------------------------------------------------------------------
+
+
+def one_by_one(online, successes, chosen):
+    """Readings of test episodes that are played one after the other, each told how it ended."""
+    heard = []
+    for index, success in zip(chosen, successes, strict=True):
+        online.begin(0)
+        heard.append([online.update([0], row(index, n))["adaptive"] for n in range(len(TEST[index].step))])
+        online.end(0, success)
+    return heard
+
+
+def test_adaptive_thresholds_move_the_same_online_and_offline(monitors):
+    adaptive, chosen = monitors[11], range(20)
+    successes = [number % 4 != 3 for number in chosen]
+    whole = offline([adaptive], [TEST[i] for i in chosen], successes)["adaptive"]
+    heard = one_by_one(OnlineMonitor([adaptive]), successes, chosen)
+    for said, reading in zip(heard, whole, strict=True):
+        np.testing.assert_allclose(np.concatenate([s.margin for s in said]), reading.margin, rtol=1e-6, atol=1e-6)
+    still = offline([adaptive], [TEST[i] for i in chosen])["adaptive"]
+    assert np.array_equal(still[0].margin, whole[0].margin)
+    assert not np.array_equal(still[-1].margin, whole[-1].margin)
+
+
+def test_only_successes_move_a_threshold_and_an_episode_keeps_the_one_it_began_with(monitors):
+    adaptive = monitors[11]
+    failed = one_by_one(OnlineMonitor([adaptive]), [False] * 6, range(6))
+    still = offline([adaptive], TEST[:6])["adaptive"]
+    for said, reading in zip(failed, still, strict=True):
+        np.testing.assert_allclose(np.concatenate([s.margin for s in said]), reading.margin, rtol=1e-6, atol=1e-6)
+    online = OnlineMonitor([adaptive])
+    online.begin(0)
+    online.begin(1)
+    online.update([0], row(1, 0))
+    before = online.update([1], row(2, 0))["adaptive"].margin
+    online.end(0, True)
+    online.begin(0)
+    assert online.update([0], row(2, 0))["adaptive"].margin != before
+    np.testing.assert_allclose(online.update([1], row(2, 1))["adaptive"].margin, still[2].margin[1], atol=1e-6)
+
+
+def test_a_monitor_is_not_changed_by_what_it_watches(monitors):
+    adaptive = monitors[11]
+    first = offline([adaptive], TEST, [True] * len(TEST))["adaptive"]
+    again = offline([adaptive], TEST, [True] * len(TEST))["adaptive"]
+    assert all(np.array_equal(a.margin, b.margin) for a, b in zip(first, again, strict=True))
 
 
 def test_a_threshold_that_cannot_be_is_a_reason_and_never_an_alarm(monitors):
@@ -203,6 +326,38 @@ def test_an_episode_that_was_fitted_on_is_refused_under_any_split(tmp_path):
     for fitted in (score, loaded.score):
         with pytest.raises(SplitError, match=r"1 episodes that score elapsed was fitted on \(fit:2\)"):
             calibrate("m", fitted, Window(), SplitConformal(), [*KNOWN, disguised], LEVEL)
+
+
+def test_failures_and_groups_obey_the_splits_too(monitors):
+    score, tasks = monitors[0].score, monitors[9].groups
+    rule, disguised = RecallControl(), dataclasses.replace(FIT[2], split="calibrate")
+    with pytest.raises(SplitError, match=r"calibrate split alone.*test:1"):
+        calibrate("m", score, Window(), rule, KNOWN, LEVEL, failures=[TEST[1]])
+    with pytest.raises(SplitError, match="calibrate:3 comes 2 times"):
+        calibrate("m", score, Window(), rule, KNOWN, LEVEL, failures=[KNOWN[3]])
+    with pytest.raises(SplitError, match=r"score rnd was fitted on \(fit:2\)"):
+        calibrate("m", score, Window(), rule, KNOWN, LEVEL, failures=[disguised])
+    fresh = fit_score("fresh", Elapsed(), FIT[5:], 0)
+    with pytest.raises(SplitError, match=r"score tasks was fitted on \(fit:2\)"):
+        calibrate("m", fresh, Window(), Mondrian(False), [*KNOWN, disguised], LEVEL, groups=tasks)
+    with pytest.raises(ConfigError, match="needs groups of calls"):
+        calibrate("m", score, Window(), Mondrian(False), KNOWN, LEVEL)
+    without = calibrate("m", score, Window(), rule, KNOWN, LEVEL)
+    assert without.threshold is None
+    assert "at least 11 failed calibration episodes, and there are 0" in without.reason
+
+
+def test_held_out_curves_come_from_the_score_and_go_through_the_window():
+    class Held(Elapsed):
+        def leave_one_out(self):
+            return {known.uid: np.arange(len(known.step)) + 0.1 * i for i, known in enumerate(FIT)}
+
+    window = Window("sum", 3)
+    made = calibrate("m", fit_score("held", Held(), FIT, 0), window, LeaveOneOut(), [], LEVEL)
+    highest = [window.apply(curve).max() for curve in Held().leave_one_out().values()]
+    assert made.threshold.values[0] == np.sort(highest)[math.ceil(13 * 0.8) - 1]
+    without = calibrate("m", fit_score("elapsed", Elapsed(), FIT, 0), window, LeaveOneOut(), KNOWN, LEVEL)
+    assert "leave_one_out" in without.reason
 
 
 # -- scores that fail ------------------------------------------------------------------------------------------------
@@ -257,11 +412,15 @@ def test_a_folder_gives_back_every_monitor_exactly(monitors, tmp_path):
     for old, new in zip(monitors, again, strict=True):
         assert (new.level, new.guarantee, new.threshold_episodes) == (old.level, old.guarantee, old.threshold_episodes)
         assert new.reason == old.reason
+        assert type(new) is type(old)
         for a, b in zip(old.leaves(), new.leaves(), strict=True):
+            assert type(a.threshold) is type(b.threshold)
             assert (a.score.episodes, a.score.seed, a.calibrator) == (b.score.episodes, b.score.seed, b.calibrator)
             assert (a.window.kind, a.window.width) == (b.window.kind, b.window.width)
-    for name, readings in offline(monitors, TEST).items():
-        for old, new in zip(readings, offline(again, TEST)[name], strict=True):
+    successes = [True] * len(TEST)
+    reread = offline(again, TEST, successes)
+    for name, readings in offline(monitors, TEST, successes).items():
+        for old, new in zip(readings, reread[name], strict=True):
             assert all(np.array_equal(a, b, equal_nan=True) for a, b in zip(old, new, strict=True)), name
     shared = {id(leaf.score) for monitor in again for leaf in monitor.leaves() if leaf.score.name == "rnd"}
     assert len(shared) == 1

@@ -5,13 +5,16 @@ the outcome from the length alone.  Scores are therefore compared at fractions o
 which goes through the same functions.
 
 Every figure is a plain record ``{"value", "low", "high", "n"}``: a mean over training seeds, its 95 % interval, and how
-many episodes stand behind it; None where it is not defined (a class is missing, nothing was detected, no threshold).
+many rollouts stand behind it; None where it is not defined (a class is missing, nothing was detected, no threshold).
 
-Intervals come from a two-way bootstrap.  Episodes are drawn within task and outcome, the same ones for all seeds, as
-all seeds are judged on the same episodes; seeds are drawn over that.  From a stratum of n one draws n - 1, which makes
-the variance right where n is small (Rao and Wu, JASA 1988, 83:231): three seeds are a small stratum.  Rates get the
-exact interval of Clopper and Pearson instead, of fewer episodes where the bootstrap of several seeds says that there
-is less to know than from as many independent ones (Korn and Graubard, Survey Methodology 1998, 24:193).
+Intervals come from a two-way bootstrap.  Rollouts are drawn within task and outcome, the same ones for all seeds and
+folds, as all are judged on the same ones; seeds are drawn over that.  From a stratum of n one draws n - 1, which makes
+the variance right where n is small (Rao and Wu, JASA 1988, 83:231): three seeds are a small stratum.  What is an
+episode's and a seed's own together is counted more than once, so intervals are rather too wide (Owen, The pigeonhole
+bootstrap, Annals of Applied Statistics 2007, 1:386), but not where seeds differ by more than episodes do: of so few,
+nothing knows how much.  Rates get the exact interval of Clopper and Pearson instead, of fewer episodes where the
+bootstrap of several seeds says that there is less to know than from as many independent ones (Korn and Graubard,
+Survey Methodology 1998, 24:193).
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from typing import Protocol
 
 import numpy as np
 
+from workbench.concordance import concordance, peaks_by_step, weighted_mean
 from workbench.errors import UnknownNameError
 from workbench.metrics import clopper_pearson, of_effective, paired_test, proportion
 from workbench.types import Array, Record
@@ -51,6 +55,7 @@ class JudgedEpisode:
     task : means over tasks are taken by this name.
     family : channels of its perturbations, joined by "+"; "" for a nominal episode.
     twin : uid of its nominal twin, or "".
+    rolled : names the rollout where that is judged several times, as in several folds; else "".
     """
 
     margin: Array
@@ -65,6 +70,7 @@ class JudgedEpisode:
     task: str = ""
     family: str = ""
     twin: str = ""
+    rolled: str = ""
 
     @property
     def alarm_step(self) -> int:
@@ -103,12 +109,28 @@ class _Sheet:
         self.tasks = [np.flatnonzero(self.task == number) for number in range(len(names))]
         self.two_sided = [rows for rows in self.tasks if 0 < self.failed[rows].sum() < len(rows)]
         """Rows of each task with both failures and successes: there alone can the two be told apart."""
-        strata = np.ascontiguousarray(2 * self.task + self.failed, np.int64)
-        self.weights = _weights(strata.tobytes(), resamples, seed)
+        self.rollout, strata = self._rollouts()
+        self.weights = _weights(strata.tobytes(), self.rollout.tobytes(), resamples, seed)
         self._known: dict[tuple[bytes, bytes], tuple[Array, Array]] = {}
+        self._running: dict[bytes, Array] = {}
 
     def _column(self, name: str) -> Array:
         return np.array([getattr(episode, name) for episode in self.episodes], np.int64)
+
+    def _rollouts(self) -> tuple[Array, Array]:
+        """Which rollout (N,) each episode is, and the stratum of each rollout: its outcome and where it is judged."""
+        names = [(episode.rolled or str(row), episode.success) for row, episode in enumerate(self.episodes)]
+        tasks: dict[tuple[str, bool], set[int]] = {name: set() for name in names}
+        for name, task in zip(names, self.task, strict=True):
+            tasks[name].add(int(task))
+        number = {name: place for place, name in enumerate(tasks)}
+        kinds = [(success, *sorted(tasks[name, success])) for name, success in tasks]
+        order = {kind: place for place, kind in enumerate(sorted(set(kinds)))}
+        return np.array([number[name] for name in names], int), np.array([order[kind] for kind in kinds], int)
+
+    def rollouts(self, rows: Array) -> int:
+        """How many rollouts some of the episodes (N,) are."""
+        return len(np.unique(self.rollout[rows]))
 
     @functools.cached_property
     def peaks(self) -> list[Array]:
@@ -156,6 +178,14 @@ class _Sheet:
         """Highest margin before the point of no return."""
         return self.until(self.t_pnr - 1)
 
+    def running(self, rows: Array) -> Array:
+        """Highest margin so far (n, T) of some episodes of a task at every control step."""
+        key = rows.tobytes()
+        if key not in self._running:
+            chosen, horizon = [self.episodes[row] for row in rows], int(self.length[rows].max())
+            self._running[key] = np.stack([peaks_by_step(each.step, each.margin, horizon) for each in chosen])
+        return self._running[key]
+
     def areas(self, values: Array, rows: Array) -> tuple[Array, Array]:
         """:func:`_areas` of some rows, computed once for the same values."""
         key = (values[rows].tobytes(), rows.tobytes())
@@ -181,16 +211,17 @@ def _identity(sheet: _Sheet) -> list[tuple[str, str, bool, int]]:
 
 
 @functools.lru_cache(maxsize=8)
-def _weights(strata: bytes, resamples: int, seed: int) -> Array:
-    """Weight (N, 1 + R) of every episode in the data as they are, and in every resample."""
-    stratum = np.frombuffer(strata, np.int64)
+def _weights(strata: bytes, rollouts: bytes, resamples: int, seed: int) -> Array:
+    """Weight (N, 1 + R) of every episode in the data as they are, and in every resample of rollouts."""
+    stratum = np.frombuffer(strata, int)
     random = np.random.default_rng([seed, 0])
     weights = np.ones((len(stratum), 1 + resamples))
     for number in np.unique(stratum):
         rows = np.flatnonzero(stratum == number)
         weights[rows, 1:] = _draws(len(rows), resamples, random)
-    weights.setflags(write=False)
-    return weights
+    of_episodes: Array = weights[np.frombuffer(rollouts, int)]
+    of_episodes.setflags(write=False)
+    return of_episodes
 
 
 def _draws(size: int, resamples: int, random: np.random.Generator) -> Array:
@@ -219,8 +250,8 @@ class _Statistic(Protocol):
         """Its value (1 + R,) for the sheet's weights; NaN where it is not defined."""
         ...
 
-    def bounds(self, samples: Array, counted: int, seeds: int) -> tuple[float | None, float | None]:
-        """95 % interval from samples (1 + R,), the first of the data as they are."""
+    def bounds(self, samples: Array, rollouts: int, plain: bool) -> tuple[float | None, float | None]:
+        """95 % interval from samples (1 + R,), the first of the data as they are; ``plain`` if each is judged once."""
         ...
 
 
@@ -233,7 +264,7 @@ def _percentiles(samples: Array) -> tuple[float | None, float | None]:
 
 
 class _Bootstrapped:
-    def bounds(self, samples: Array, counted: int, seeds: int) -> tuple[float | None, float | None]:
+    def bounds(self, samples: Array, rollouts: int, plain: bool) -> tuple[float | None, float | None]:
         return _percentiles(samples)
 
 
@@ -257,20 +288,20 @@ class _Mean(_Bootstrapped):
 class _Rate(_Mean):
     """Mean of zeros and ones."""
 
-    def bounds(self, samples: Array, counted: int, seeds: int) -> tuple[float | None, float | None]:
-        return _of_rate(samples, counted, seeds)
+    def bounds(self, samples: Array, rollouts: int, plain: bool) -> tuple[float | None, float | None]:
+        return _of_rate(samples, rollouts, plain)
 
 
-def _of_rate(samples: Array, counted: int, seeds: int) -> tuple[float | None, float | None]:
+def _of_rate(samples: Array, rollouts: int, plain: bool) -> tuple[float | None, float | None]:
     share = float(np.clip(samples[0], 0, 1))
-    if seeds == 1:
-        return of_effective(share, counted)
+    if plain:
+        return of_effective(share, rollouts)
     known = samples[1:][~np.isnan(samples[1:])]
     if not len(known):
         return None, None
-    by_chance = share * (1 - share) / counted
+    by_chance = share * (1 - share) / rollouts
     design = max(1.0, float(known.var()) / by_chance) if by_chance else 1.0
-    return of_effective(share, counted / design)
+    return of_effective(share, rollouts / design)
 
 
 class _Median(_Mean):
@@ -336,6 +367,30 @@ def _summed(weights: Array) -> Array:
     summed = np.zeros((len(weights) + 1, weights.shape[1]))
     np.cumsum(weights, axis=0, out=summed[1:])
     return summed
+
+
+@dataclasses.dataclass(frozen=True)
+class _Matched(_Bootstrapped):
+    """Mean over tasks of the AUROC of pairs that are compared while both were running."""
+
+    fraction: float
+
+    def counted(self, sheet: _Sheet) -> Array:
+        return _member(sheet.two_sided, len(sheet.failed))
+
+    def samples(self, sheet: _Sheet) -> Array:
+        means = []
+        for rows in sheet.two_sided:
+            lost, won = rows[sheet.failed[rows]], rows[~sheet.failed[rows]]
+            until = int(self.fraction * sheet.deadline[rows[0]])
+            peaks = sheet.running(rows)
+            if np.isnan(peaks).any():
+                return np.full(sheet.weights.shape[1], NOTHING)
+            failed = sheet.failed[rows]
+            higher = concordance(peaks[failed], peaks[~failed], sheet.length[lost], sheet.length[won], until)
+            means.append(weighted_mean(higher, sheet.weights[lost], sheet.weights[won]))
+        found: Array = np.mean(means, axis=0) if means else np.full(sheet.weights.shape[1], NOTHING)
+        return found
 
 
 @dataclasses.dataclass(frozen=True)
@@ -461,10 +516,10 @@ class _Oracle:
         threshold: Array = np.append(sheet.whole[order], -np.inf)[allowed]
         return threshold
 
-    def bounds(self, samples: Array, counted: int, seeds: int) -> tuple[float | None, float | None]:
+    def bounds(self, samples: Array, rollouts: int, plain: bool) -> tuple[float | None, float | None]:
         if self.kind == "fpr":
             return _percentiles(samples)
-        return _of_rate(samples, counted, max(seeds, 2))  # never plain: the threshold is drawn as well
+        return _of_rate(samples, rollouts, plain=False)  # the threshold is drawn as well
 
 
 # -- what each statistic is of ---------------------------------------------------------------------------------------
@@ -504,6 +559,7 @@ DETECTED = _Rate(lambda s: _where(s.failed, s.alarm >= 0))
 SILENT = _Rate(lambda s: _where(~s.failed, s.alarm < 0))
 
 RANKING: dict[str, _Statistic] = {
+    **{f"matched_auroc@{fraction:g}": _Matched(fraction) for fraction in FRACTIONS},
     **{
         f"{prefix}{name}@{fraction:g}": _Separation(precision, lambda s, f=fraction: s.at[f], pooled)  # type: ignore[misc]
         for prefix, pooled in (("", False), ("pooled_", True))
@@ -559,11 +615,14 @@ def ranking(judged: Judged, resamples: int = 1000, seed: int = 0) -> dict[str, R
 
     Returns
     -------
-    ``auroc@f`` and ``auprc@f`` at each of :data:`FRACTIONS` of the deadline, failure against success: the mean over
-    tasks that have both.  ``pooled_auroc@f``, ``pooled_auprc@f`` of all episodes together.  ``early_auroc`` by the end
-    of the task's shortest episode (Gu et al., SAFE, NeurIPS 2025), where length is not known yet.  ``whole_auroc`` of
-    whole episodes, as is often published, where it is.  ``precision_detection_area`` (Seligmann et al., VLA-FAIL,
-    2026; lower is better).  ``twin_accuracy@0.5``: P(a failed perturbed episode scores higher than its own nominal
+    ``matched_auroc@f`` by each of :data:`FRACTIONS` of the deadline, failure against success, each pair at a time at
+    which both were running (:mod:`workbench.concordance`): the mean over tasks that have both; what only grows with
+    time has one half.  ``auroc@f`` and ``auprc@f`` of the highest margins by then, however long the episodes were: an
+    episode that ended earlier keeps its last, so these leak length wherever successes end earlier.
+    ``pooled_auroc@f``, ``pooled_auprc@f`` of all episodes together.  ``early_auroc`` by the end of the task's shortest
+    episode (Gu et al., SAFE, NeurIPS 2025), where length is not known yet.  ``whole_auroc`` of whole episodes, as is
+    often published, where it is.  ``precision_detection_area`` (Seligmann et al., VLA-FAIL, 2026; lower is better).
+    ``twin_accuracy@0.5``: P(a failed perturbed episode scores higher than its own nominal
     twin that succeeded) by half the deadline, or the earlier end of the two.
     """
     return _figures(RANKING, judged, resamples, seed)
@@ -663,7 +722,8 @@ def _figure(statistic: _Statistic, sheets: Sequence[_Sheet], seed: int) -> Recor
     value = float(samples[0])
     if not np.isfinite(value):
         return _plain(None, None, None, counted)
-    low, high = statistic.bounds(samples, counted, len(sheets))
+    plain = len(sheets) == 1 and counted == statistic.counted(sheets[0]).sum()
+    low, high = statistic.bounds(samples, counted, plain)
     if isinstance(statistic, _Separation) and not statistic.precision and low == high and value in (0.0, 1.0):
         low, high = _of_perfect(value, statistic.counted(sheets[0]), sheets[0])
     return _plain(value, low, high, counted)
@@ -674,7 +734,7 @@ def _of_perfect(value: float, counted: Array, sheet: _Sheet) -> tuple[float, flo
 
     Failures and successes make up as many disjoint, so independent, pairs as the rarer of both, all won or all lost.
     """
-    pairs = int(min((sheet.failed & counted).sum(), (~sheet.failed & counted).sum()))
+    pairs = min(sheet.rollouts(sheet.failed & counted), sheet.rollouts(~sheet.failed & counted))
     return clopper_pearson(pairs if value else 0, pairs)
 
 
@@ -689,7 +749,7 @@ def _samples(statistic: _Statistic, sheets: Sequence[_Sheet], seed: int) -> Arra
 
 
 def _behind(statistic: _Statistic, sheets: Sequence[_Sheet]) -> int:
-    return int(np.any([statistic.counted(sheet) for sheet in sheets], axis=0).sum())
+    return sheets[0].rollouts(np.any([statistic.counted(sheet) for sheet in sheets], axis=0))
 
 
 def _plain(value: float | None, low: float | None, high: float | None, count: int) -> Record:

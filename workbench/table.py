@@ -21,7 +21,7 @@ from workbench.verdicts import Bench, Study
 
 LENGTH, PRIOR = "length", "task_prior"
 """Baselines that are no scores: how long an episode has lasted, and how often its task fails in the fit split."""
-AIM = "auroc@0.5"
+AIM = "matched_auroc@0.5"
 """Metric by which the table is sorted and pairs are compared."""
 
 

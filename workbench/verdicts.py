@@ -248,6 +248,7 @@ class Bench:
             task=self.task(fold, entry),
             family=entry.family,
             twin=f"{self.label}/{fold.name}/{entry.twin}" if entry.twin else "",
+            rolled=f"{self.label}/{entry.uid}",
         )
 
     def task(self, fold: Fold, entry: Entry) -> str:

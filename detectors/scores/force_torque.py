@@ -17,7 +17,7 @@ from workbench.types import Array, EpisodeCalls, EpisodeTruth, PolicyCall, Recor
 KERNEL = 3
 DILATIONS = (1, 2, 4)
 """Of the layers: together the last output sees 15 readings."""
-BATCH = 256
+BATCH = 128
 
 
 class ForceTorque:
@@ -35,26 +35,26 @@ class ForceTorque:
     ----------
     reading : observation that holds forces and torques.
     channels : of each of the three layers.
-    epochs : passes over the fit split.
+    iterations : steps of training, each on 128 calls drawn with replacement.
     weight_decay : of AdamW (Loshchilov and Hutter, ICLR 2019).
     """
 
     supervised = True
 
     def __init__(
-        self, reading: str = "wrench", channels: int = 16, epochs: int = 40, weight_decay: float = 0.01
+        self, reading: str = "wrench", channels: int = 16, iterations: int = 600, weight_decay: float = 0.01
     ) -> None:
-        if channels < 1 or epochs < 1 or weight_decay < 0:
+        if channels < 1 or iterations < 1 or weight_decay < 0:
             raise ConfigError(
-                f"channels={channels} and epochs={epochs} of score force_torque must be at least 1, "
+                f"channels={channels} and iterations={iterations} of score force_torque must be at least 1, "
                 f"weight_decay={weight_decay} 0 or more"
             )
-        self.reading, self.channels, self.epochs, self.weight_decay = reading, channels, epochs, weight_decay
+        self.reading, self.channels, self.iterations, self.weight_decay = reading, channels, iterations, weight_decay
         self.needs = frozenset({f"observation/{reading}"})
 
     def fit(self, episodes: Sequence[EpisodeCalls], seed: int, truths: Sequence[EpisodeTruth]) -> None:
-        """Train on outcomes; a few seconds for 100 episodes of 25 calls on one core."""
-        failed = np.array([not truth.success for truth in truths])
+        """Train on outcomes; some seconds on one core, however many episodes there are."""
+        failed = np.array([not truth.success for truth in truths], dtype=bool)
         if not failed.any() or failed.all():
             raise ScoreError(
                 f"score force_torque learns successes from failures, and was given {int((~failed).sum())} and "
@@ -84,15 +84,14 @@ class ForceTorque:
         inputs = self._standardised(windows).float()
         wanted, counts = (torch.as_tensor(each, dtype=torch.float32) for each in (label, weight))
         optimiser = torch.optim.AdamW(self.network.parameters(), lr=3e-3, weight_decay=self.weight_decay)
-        steps = self.epochs * -(-len(inputs) // BATCH)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
-        for _ in range(self.epochs):
-            for batch in torch.split(torch.randperm(len(inputs), generator=random), BATCH):
-                loss = nn.BCEWithLogitsLoss(counts[batch])(self.network(inputs[batch]), wanted[batch])
-                optimiser.zero_grad()
-                loss.backward()
-                optimiser.step()
-                schedule.step()
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, self.iterations)
+        for _ in range(self.iterations):
+            batch = torch.randint(len(inputs), (BATCH,), generator=random)
+            loss = nn.BCEWithLogitsLoss(counts[batch])(self.network(inputs[batch]), wanted[batch])
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            schedule.step()
 
     def begin(self) -> Record:
         """Nothing is remembered from call to call: a call shows the last readings itself."""

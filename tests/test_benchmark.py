@@ -1,0 +1,162 @@
+"""The benchmark from stores to leaderboard, on episodes whose failures are known in closed form."""
+
+import json
+
+import pytest
+
+from tests.synthetic import COUNTS, FAULTS, write_store
+from workbench.config import Run, compose
+from workbench.errors import ConfigError, ScoreError, StoreError
+from workbench.jobs import benchmark
+from workbench.table import Asked, compare
+from workbench.verdicts import ALL, ANY
+
+WORDS = ["name=study", "runner.workers=1", "job=benchmark", "monitor.level=0.2"]
+SCORES = "score=[mahalanobis,knn,stac,elapsed,random,always,never]"
+RULES = "calibrator=[split_conformal,step_quantile,fixed]"
+BASELINES = "+monitor.baselines={random: split_conformal, never: split_conformal}"
+COMBINE = "monitor.combine={both: {all: [mahalanobis, knn]}, either: {any: [mahalanobis, stac]}}"
+
+
+def made(root, *words, stores=("a", "b"), pairs=()):
+    config = compose([*WORDS, SCORES, RULES, BASELINES, *words])
+    config["monitor"]["combine"] = {"both": {ALL: ["mahalanobis", "knn"]}, "either": {ANY: ["mahalanobis", "stac"]}}
+    run = Run(config, root)
+    paths = tuple(root / "datasets" / f"{name}.zarr" for name in stores)
+    return Asked(run, paths, (0, 1), (("last", 1), ("mean", 3)), tuple(pairs), 60)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bench")
+    for name, drift in (("a", 1.0), ("b", 0.6)):
+        write_store(folder / "datasets" / f"{name}.zarr", drift)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def seen(root):
+    return compare(made(root, "protocol=seen", pairs=[("mahalanobis", "*", "matched_auroc@0.5")]))
+
+
+def rows(leaderboard, **wanted):
+    return [row for row in leaderboard["rows"] if all(row[key] == value for key, value in wanted.items())]
+
+
+def value(row, metric):
+    return row["figures"][metric]["value"]
+
+
+def test_every_score_meets_every_calibrator_and_baselines_their_own(seen):
+    names = {row["monitor"] for row in seen["rows"]}
+    for score in ("mahalanobis", "knn", "stac", "both", "either"):
+        assert {f"{score}+split_conformal", f"{score}+step_quantile"} <= names
+    baselines = {row["monitor"] for row in rows(seen, kind="baseline")}
+    assert baselines == {
+        "elapsed+split_conformal", "random+split_conformal", "never+split_conformal", "always+fixed", "length",
+        "task_prior",
+    }  # fmt: skip
+    assert {row["kind"] for row in rows(seen, score="both")} == {"combination"}
+
+
+def test_what_drifts_is_found_and_baselines_know_nothing_at_common_times(seen):
+    (found,) = rows(seen, monitor="mahalanobis+split_conformal")
+    assert value(found, "matched_auroc@0.75") > 0.9
+    for name in ("elapsed+split_conformal", "length"):
+        (baseline,) = rows(seen, monitor=name)
+        assert value(baseline, "matched_auroc@0.75") == 0.5
+        assert value(baseline, "whole_auroc") == 1.0
+    (random,) = rows(seen, monitor="random+split_conformal")
+    assert 0.35 < value(random, "matched_auroc@0.75") < 0.65
+
+
+def test_alarms_of_the_baselines_are_what_they_must_be(seen):
+    (always,), (never,) = rows(seen, monitor="always+fixed"), rows(seen, monitor="never+split_conformal")
+    assert value(always, "tpr") == value(always, "fpr_nominal") == 1.0
+    assert value(never, "tpr") == value(never, "fpr_nominal") == 0.0
+
+
+def test_figures_have_their_episodes_and_intervals(seen):
+    (found,) = rows(seen, monitor="mahalanobis+split_conformal")
+    test = 2 * COUNTS["test"] * (1 + len(FAULTS))
+    figure = found["figures"]["matched_auroc@0.5"]
+    assert figure["n"] == test
+    assert figure["low"] <= figure["value"] <= figure["high"]
+    assert set(found["tasks"]) == {"a", "b"}
+    assert set(found["families"]) == set(FAULTS.values())
+    assert sum(store["test"] for store in seen["stores"]) == test
+
+
+def test_promises_are_audited(seen):
+    audited = [each for each in seen["audit"] if each["monitor"] == "mahalanobis+split_conformal"]
+    assert {each["task"] for each in audited} == {"a", "b"}
+    assert all(each["promised"] and each["episodes"] == COUNTS["test"] for each in audited)
+    heuristic = [each for each in seen["audit"] if each["calibrator"] == "step_quantile"]
+    assert heuristic
+    assert not any(each["promised"] for each in heuristic)
+
+
+def test_pairs_are_all_others_that_are_no_baselines(seen):
+    assert {each["second"] for each in seen["pairs"]} == {"knn", "stac", "both", "either"}
+    (stac,) = [each for each in seen["pairs"] if each["second"] == "stac"]
+    assert stac["difference"]["low"] > 0
+    assert stac["p_value"] < 0.1
+
+
+def test_a_second_call_computes_no_score_again(root, seen, monkeypatch):
+    def refuse(part):
+        raise AssertionError(f"{part.score} was fitted again")
+
+    monkeypatch.setattr("workbench.table.score_part", refuse)
+    again = compare(made(root, "protocol=seen", pairs=[("mahalanobis", "*", "matched_auroc@0.5")]))
+    assert again["rows"] == seen["rows"]
+    assert again["pairs"] == seen["pairs"]
+
+
+def test_workers_change_nothing(root, seen):
+    again = compare(made(root, "protocol=seen", "runner.workers=2", pairs=[("mahalanobis", "*", "matched_auroc@0.5")]))
+    assert again["rows"] == seen["rows"]
+
+
+def test_left_out_families_are_judged_fold_by_fold(root):
+    found = compare(made(root, "protocol=unseen_family", stores=["a"]))
+    (row,) = rows(found, monitor="mahalanobis+split_conformal")
+    assert row["figures"]["matched_auroc@0.5"]["n"] == COUNTS["test"] * (1 + len(FAULTS))
+    assert set(row["families"]) == set(FAULTS.values())
+
+
+def test_a_score_without_what_it_needs_is_refused_and_the_others_go_on(root):
+    found = compare(made(root, "protocol=seen", "score=[mahalanobis,denoising_loss]", stores=["a"]))
+    assert [each["part"] for each in found["refused"]] == ["score denoising_loss"]
+    assert "rollout.signals" in found["refused"][0]["reason"]
+    assert rows(found, score="mahalanobis")
+
+
+def test_nothing_left_is_an_error(root):
+    with pytest.raises(ScoreError, match="signals"):
+        compare(made(root, "protocol=seen", "score=[denoising_loss]", stores=["a"]))
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "said"),
+    [
+        ({"seeds": ()}, ConfigError, "job.seeds"),
+        ({"windows": ()}, ConfigError, "job.windows"),
+        ({"stores": ("nowhere",)}, StoreError, "nowhere"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(root, changes, error, said):
+    asked = made(root, "protocol=seen")
+    stores = tuple(root / f"{name}.zarr" for name in changes.get("stores", ())) or asked.stores
+    with pytest.raises(error, match=said):
+        Asked(asked.run, stores, changes.get("seeds", (0,)), changes.get("windows", (("last", 1),)), (), 10)
+
+
+def test_the_job_writes_page_table_and_data(root, capsys):
+    run = made(root, "protocol=seen", "score=[mahalanobis,elapsed]").run
+    benchmark.run(run, ["a"], [0], [("last", 1)], [], 20)
+    for name in ("leaderboard.html", "leaderboard.csv", "leaderboard.json"):
+        assert (run.folder / name).stat().st_size > 100
+    found = json.loads((run.folder / "leaderboard.json").read_text())
+    assert found["command"].startswith("workbench benchmark +experiment=benchmark/seen")
+    assert "mahalanobis" in capsys.readouterr().out
