@@ -96,6 +96,13 @@ def test_promises_are_audited(seen):
     assert not any(each["promised"] for each in heuristic)
 
 
+def test_drift_is_watched_for_scores_and_not_noticed_without_cause(seen):
+    noticed = {(each["monitor"], each["task"], each["stream"]): each["noticed_after"] for each in seen["drift"]}
+    assert noticed["mahalanobis", "a", "nominal"] is None
+    assert {monitor for monitor, _, _ in noticed} == {"mahalanobis", "knn", "stac"}
+    assert {stream for _, _, stream in noticed} == {"nominal", "perturbed"}
+
+
 def test_pairs_are_all_others_that_are_no_baselines(seen):
     assert {each["second"] for each in seen["pairs"]} == {"knn", "stac", "both", "either"}
     (stac,) = [each for each in seen["pairs"] if each["second"] == "stac"]

@@ -9,8 +9,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from workbench.config import Run
-from workbench.errors import ConfigError, ScoreError, StoreError
+import numpy as np
+
+from workbench.config import Run, build
+from workbench.errors import CalibrationError, ConfigError, ScoreError, StoreError
 from workbench.judging import JudgedEpisode, difference, elapsed, figures
 from workbench.metrics import clopper_pearson
 from workbench.progress import progress
@@ -21,6 +23,9 @@ from workbench.verdicts import Bench, Study
 
 LENGTH, PRIOR = "length", "task_prior"
 """Baselines that are no scores: how long an episode has lasted, and how often its task fails in the fit split."""
+DRIFT = "workbench.detectors.calibrators.drift.Drift"
+WATCHED = ("failure-free", "supervised")
+"""Kinds of monitors whose calibration is watched for drift."""
 AIM = "matched_auroc@0.5"
 """Metric by which the table is sorted and pairs are compared."""
 
@@ -116,7 +121,7 @@ def compare(asked: Asked) -> Record:
         "costs": costs(study),
         "pairs": pairs,
         "audit": [each for row in rows for each in row.pop("audit")],
-        "drift": [],
+        "drift": [each for row in rows for each in row.pop("drift")],
         "refused": [{"part": f"score {row['score']}", **row} for row in refused],
     }
 
@@ -202,6 +207,7 @@ def row(numbered: tuple[int, Item]) -> tuple[int, Record]:
         "selected": rule in (first_rule(study), study.run.config["monitor"]["baselines"].get(name)),
         **shown(judged, item.asked.resamples),
         "audit": audit(study, name, rule, judged),
+        "drift": drift(study, name) if rule == first_rule(study) and kind_of(study, name) in WATCHED else [],
     }
 
 
@@ -245,6 +251,7 @@ def reference(study: Study, name: str, resamples: int) -> Record:
         "guarantee": "none: it raises no alarm",
         **shown({0: episodes}, resamples),
         "audit": [],
+        "drift": [],
     }
 
 
@@ -266,6 +273,32 @@ def audit(study: Study, name: str, rule: str, judged: Mapping[int, Sequence[Judg
             "episodes": len(nominal), "rate": alarms / len(nominal) if nominal else None, "ci95": [low, high],
             "level": study.level, "promised": promised, "broken": promised and low > study.level,
         })  # fmt: skip
+    return rows
+
+
+def drift(study: Study, name: str) -> list[Record]:
+    """After how many episodes the exchangeability martingale notices that they are not the calibration's, by task.
+
+    One stream are the nominal successes of the test split, which are like those of the calibration, the other all of
+    its perturbed episodes.  Of the first fold and seed.
+    """
+    rows = []
+    for bench in study.benches:
+        fold, seed = bench.folds[0], study.seeds[0]
+        applied = bench.leg(fold, name).applied[seed]
+        streams = {"nominal": fold.successes("test"), "perturbed": [e for e in fold.test if not e.nominal]}
+        for stream, entries in streams.items():
+            watch = build({"_target_": DRIFT})
+            try:
+                watch.begin(np.array([applied[entry.uid].max() for entry in fold.successes("calibrate")]))
+            except CalibrationError:
+                continue
+            for entry in entries:
+                watch.update(float(applied[entry.uid].max()))
+            rows.append({
+                "monitor": name, "task": bench.label, "stream": stream, "noticed_after": watch.since,
+                "episodes": len(entries),
+            })  # fmt: skip
     return rows
 
 
