@@ -18,6 +18,7 @@ from rich.console import Console
 from workbench import charts
 from workbench.errors import ConfigError, UnknownNameError
 from workbench.leaderboard import (
+    AIM,
     CELLS,
     KEYS,
     METRICS,
@@ -89,11 +90,11 @@ def realistic(seed: int = 0) -> Record:
         for name in names:
             skill = {
                 "viability": 0.9,
-                "elapsed": 0.6,
+                "elapsed": 0.5,
                 "always": 0.5,
                 "never": 0.5,
                 "random": 0.51,
-                "length": 0.6,
+                "length": 0.5,
                 "task_prior": 0.5,
             }.get(name, random.uniform(0.45, 0.85))
             for calibrator in CALIBRATORS if kind not in ("baseline", "combination") else CALIBRATORS[:1]:
@@ -103,7 +104,7 @@ def realistic(seed: int = 0) -> Record:
     others = ("rnd", "safe_lstm", "stac", "mahalanobis", "knn", "elapsed")
     pairs = [
         {"first": "viability", "second": other, "metric": metric, "difference": figure(gap, 0.04), "p_value": p}
-        for metric in ("auroc@0.5", "actionable_recall")
+        for metric in (AIM, "actionable_recall")
         for other, gap, p in zip(
             others, (0.06, 0.09, 0.16, 0.05, 0.03, 0.3), (0.01, 1e-5, 1e-9, 0.02, 0.2, 0.0), strict=True
         )
@@ -178,13 +179,15 @@ def monitor(random: np.random.Generator, name: str, kind: str, calibrator: str, 
     false = 0.45 if calibrator == "step_quantile" else false
     caught = {"always": 1.0, "never": 0.0}.get(name, float(np.clip(skill * random.uniform(0.7, 1.05), 0, 1)))
 
+    leak = 0.2 if name in ("elapsed", "length") else 0.05
+
     def ranked(level: float) -> Record:
         at = {
             f: float(np.clip(level + d, 0.05, 1)) for f, d in (("0.25", -0.12), ("0.5", 0), ("0.75", 0.07), ("1", 0.14))
         }
         return {
-            f"{prefix}@{f}": ratio(value - off)
-            for prefix, off in (("auroc", 0), ("auprc", 0.1), ("pooled_auroc", 0.04))
+            f"{prefix}@{f}": ratio(min(1.0, value - off))
+            for prefix, off in (("matched_auroc", 0), ("auroc", -leak), ("auprc", 0.1), ("pooled_auroc", 0.04))
             for f, value in at.items()
         }
 
@@ -346,7 +349,7 @@ def test_figures_can_be_read_aloud(folder: Path) -> None:
     labels = [attrs.get("aria-label") for tag, attrs in page.tags if tag == "svg" and attrs.get("role") == "img"]
     assert all(labels)
     scores = sum(map(len, SCORES.values()))
-    assert len(labels) == scores + 12 + len(CALIBRATORS) + 2, "forest, pairs, audits, and two of time"
+    assert len(labels) == scores + 12 + len(CALIBRATORS) + 3, "forest, pairs, audits, and three of time"
     assert "viability: 0.90, 95 % interval 0.87–0.93" in labels
     assert all(attrs.get("scope") in ("col", "row") for tag, attrs in page.tags if tag == "th")
 
@@ -358,9 +361,9 @@ def test_every_score_has_one_row_and_none_is_chosen_by_its_test_figures(board: R
     tempting = copy.deepcopy(board)
     for row in tempting["rows"]:
         if row["calibrator"] == "mondrian":
-            row["figures"]["auroc@0.5"]["value"] = 0.99
+            row["figures"][AIM]["value"] = 0.99
     assert {row["calibrator"] for row in standing(tempting)} == {"split_conformal"}
-    values = [row["figures"]["auroc@0.5"]["value"] for row in rows]
+    values = [row["figures"][AIM]["value"] for row in rows]
     assert values == sorted(values, reverse=True)
 
 
@@ -458,9 +461,9 @@ def test_json_and_csv_hold_every_figure(board: Record, folder: Path) -> None:
     assert len(records) == expected == len(tidy(board))
     keys = [(r["monitor"], r["task"], r["family"], r["metric"]) for r in records]
     assert len(set(keys)) == expected, "one row a monitor, task or family, and metric"
-    at = keys.index(("rnd+mondrian", "stack", "all", "auroc@0.5"))
+    at = keys.index(("rnd+mondrian", "stack", "all", AIM))
     row = next(row for row in board["rows"] if row["monitor"] == "rnd+mondrian")
-    assert float(records[at]["value"]) == row["tasks"]["stack"]["auroc@0.5"]["value"]
+    assert float(records[at]["value"]) == row["tasks"]["stack"][AIM]["value"]
     empty = next(r for r in records if r["score"] == "never" and r["metric"] == "detection_time")
     assert empty["value"] == "", "a missing value is empty, not zero"
 
@@ -506,9 +509,9 @@ def test_holm_corrects_within_a_metric() -> None:
 
 def test_heat_is_from_chance_for_rankings_and_from_nothing_for_rates(board: Record) -> None:
     some = copy.deepcopy(board)
-    row = some["rows"][0] | {"tasks": {"stack": {"auroc@0.5": ratio(0.25), "actionable_recall": ratio(0.25)}}}
+    row = some["rows"][0] | {"tasks": {"stack": {AIM: ratio(0.25), "actionable_recall": ratio(0.25)}}}
     some["rows"] = [row]
-    assert heat_sheet(some, "tasks", "auroc@0.5").lines[0].cells[1].heat == pytest.approx(-0.5)
+    assert heat_sheet(some, "tasks", AIM).lines[0].cells[1].heat == pytest.approx(-0.5)
     assert heat_sheet(some, "tasks", "actionable_recall").lines[0].cells[1].heat == pytest.approx(0.25)
 
 
@@ -516,14 +519,14 @@ def test_the_headline_takes_no_baseline_and_no_monitor_that_alarms_too_often(boa
     some = copy.deepcopy(board)
     for row in some["rows"]:
         if row["score"] in ("always", "elapsed"):
-            row["figures"]["auroc@0.5"] = ratio(0.99)
+            row["figures"][AIM] = ratio(0.99)
         if row["score"] == "stac":
             row["figures"] |= {"actionable_recall": ratio(0.97), "fpr_nominal": ratio(0.4)}
     told = headlines(some)
-    assert told[0]["what"] == "AUROC at half the deadline, by viability (best of 34)"
-    assert "elapsed time alone 0.99" in told[0]["sure"]
+    assert told[0]["what"] == "time-matched AUROC by half the deadline, by viability (best of 34)"
     assert "by stac" not in told[1]["what"]
-    assert told[2]["value"] == "+0.06"
+    assert told[2]["what"] == "matched AUROC at 0.5, viability against knn, the best of 6 others"
+    assert told[2]["value"] == "+0.03", "not the pair that flatters it"
     promised = [entry for entry in board["audit"] if entry["promised"]]
     kept = sum(not entry["broken"] for entry in promised)
     assert told[3]["sure"].startswith(f"{kept} of {len(promised)},")

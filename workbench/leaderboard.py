@@ -49,7 +49,8 @@ KINDS = ("failure-free", "supervised", "combination", "baseline")
 BASELINE = "baseline"
 CLOCK = "elapsed"
 """The baseline that knows nothing but how long an episode has lasted."""
-AT_HALF = "auroc@0.5"
+AIM = "matched_auroc@0.5"
+"""What scores are ranked by: of the AUROCs the one in which the clock alone has exactly one half."""
 FRACTIONS = (0.25, 0.5, 0.75, 1.0)
 COST_LIMIT_MS = 5.0
 """What a score may cost a scene and call."""
@@ -147,7 +148,7 @@ METRICS: Mapping[str, Metric] = {
 """Every metric that has a heading; others of a leaderboard stand in its CSV and JSON."""
 CELLS = ("id_success", "ood_success", "id_failure", "ood_failure")
 SHORT = {
-    "AUROC at 0.5": "AUROC .5",
+    "matched AUROC at 0.5": "AUROC .5",
     "failures caught": "caught",
     "false alarms, no fault": "false alarms",
     "alarms, success despite fault": "despite",
@@ -157,7 +158,7 @@ SHORT = {
 """Headings for the terminal, where room is short."""
 SPARE = ("window", "calibrator", METRICS["lead_time_steps"].head, METRICS["fpr_perturbed_success"].head)
 """Columns that go first where there is no room for all."""
-STANDING = (AT_HALF, "tpr", "fpr_nominal", "fpr_perturbed_success", "twa", "actionable_recall", "lead_time_steps")
+STANDING = (AIM, "tpr", "fpr_nominal", "fpr_perturbed_success", "twa", "actionable_recall", "lead_time_steps")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -252,7 +253,7 @@ def terminal(leaderboard: Record) -> list[RenderableType]:
 
 
 def standing(leaderboard: Record) -> list[Record]:
-    """One row a score, the highest AUROC at half the deadline first."""
+    """One row a score, the highest time-matched AUROC at half the deadline first."""
     chosen: dict[str, Record] = {}
     for row in leaderboard["rows"]:
         held = chosen.setdefault(row["score"], row)
@@ -291,8 +292,9 @@ def all_sheet(leaderboard: Record) -> Sheet:
 
 def fraction_sheet(leaderboard: Record) -> Sheet:
     """AUROC and AUPRC at fractions of the deadline, and what is not to be compared."""
-    names = [f"auroc@{fraction:g}" for fraction in FRACTIONS] + ["matched_auroc@0.5", "auprc@0.5", "pooled_auroc@0.5"]
-    return _metric_sheet(leaderboard, [*names, "twin_accuracy@0.5", "early_auroc", "whole_auroc"])
+    matched, common = ([f"{name}@{fraction:g}" for fraction in FRACTIONS] for name in ("matched_auroc", "auroc"))
+    others = ["auprc@0.5", "pooled_auroc@0.5", "twin_accuracy@0.5", "early_auroc", "whole_auroc"]
+    return _metric_sheet(leaderboard, [*matched, *common, *others])
 
 
 def timing_sheet(leaderboard: Record) -> Sheet:
@@ -432,7 +434,7 @@ def store_sheet(leaderboard: Record) -> Sheet:
 def headlines(leaderboard: Record) -> list[Record]:
     """The numbers to read first, as (value, what it is, how sure)."""
     rows = [row for row in standing(leaderboard) if row["kind"] != BASELINE]
-    found = [_best_ranking(leaderboard, rows), _best_in_time(leaderboard, rows), _first_pair(leaderboard)]
+    found = [_best_ranking(leaderboard, rows), _best_in_time(leaderboard, rows), _hardest_pair(leaderboard)]
     promised = [entry for entry in leaderboard["audit"] if entry["promised"]]
     if promised:
         kept = sum(not entry["broken"] for entry in promised)
@@ -460,7 +462,7 @@ def _check(leaderboard: Record) -> None:
 
 
 def _rank(row: Record) -> tuple[float, str]:
-    value = _value(row["figures"].get(AT_HALF))
+    value = _value(row["figures"].get(AIM))
     return (math.inf if value is None else -value, row["score"])
 
 
@@ -597,13 +599,11 @@ def _holm(pairs: Sequence[Record]) -> list[float | None]:
 
 
 def _best_ranking(leaderboard: Record, rows: Sequence[Record]) -> Record | None:
-    if not rows or _value(rows[0]["figures"].get(AT_HALF)) is None:
+    if not rows or _value(rows[0]["figures"].get(AIM)) is None:
         return None
-    best = _cell(rows[0]["figures"][AT_HALF], "ratio")
-    clock = _clock(leaderboard, AT_HALF)
-    what = f"AUROC at half the deadline, by {rows[0]['score']} (best of {len(rows)})"
-    than = f"; elapsed time alone {_text(clock, 'ratio')}" if clock is not None else ""
-    return {"value": best.text, "what": what, "sure": f"{best.sure}{than}"}
+    best = _cell(rows[0]["figures"][AIM], "ratio")
+    what = f"time-matched AUROC by half the deadline, by {rows[0]['score']} (best of {len(rows)})"
+    return {"value": best.text, "what": what, "sure": f"{best.sure}; the clock alone has 0.50"}
 
 
 def _best_in_time(leaderboard: Record, rows: Sequence[Record]) -> Record | None:
@@ -623,13 +623,20 @@ def _best_in_time(leaderboard: Record, rows: Sequence[Record]) -> Record | None:
     return {"value": recall.text, "what": what, "sure": f"{recall.sure} · false alarms {alarms.plain}"}
 
 
-def _first_pair(leaderboard: Record) -> Record | None:
-    pairs = leaderboard["pairs"]
-    if not pairs or _value(pairs[0]["difference"]) is None:
+def _hardest_pair(leaderboard: Record) -> Record | None:
+    """The monitor that is compared first, against that of the others which it beats by least."""
+    pairs = [
+        pair for pair in leaderboard["pairs"]
+        if all(pair[key] == leaderboard["pairs"][0][key] for key in ("first", "metric"))
+        and _value(pair["difference"]) is not None
+    ]  # fmt: skip
+    if not pairs:
         return None
-    difference = _cell(pairs[0]["difference"], "signed")
-    what = f"{_head(pairs[0]['metric'])}, {pairs[0]['first']} against {pairs[0]['second']}"
-    return {"value": difference.text, "what": what, "sure": f"{difference.sure} · p {p_value(pairs[0]['p_value'])}"}
+    pair = min(pairs, key=lambda pair: float(pair["difference"]["value"]))
+    difference = _cell(pair["difference"], "signed")
+    among = f", the best of {len(pairs)} others" if len(pairs) > 1 else ""
+    what = f"{_head(pair['metric'])}, {pair['first']} against {pair['second']}{among}"
+    return {"value": difference.text, "what": what, "sure": f"{difference.sure} · p {p_value(pair['p_value'])}"}
 
 
 def _clock(leaderboard: Record, metric: str) -> float | None:
@@ -694,8 +701,8 @@ def _page(leaderboard: Record) -> str:
             "fractions": fraction_sheet(leaderboard),
             "timing": timing_sheet(leaderboard),
             "cells": cell_sheet(leaderboard),
-            "tasks": heat_sheet(leaderboard, "tasks", AT_HALF),
-            "families": heat_sheet(leaderboard, "families", AT_HALF),
+            "tasks": heat_sheet(leaderboard, "tasks", AIM),
+            "families": heat_sheet(leaderboard, "families", AIM),
             "families in time": heat_sheet(leaderboard, "families", "actionable_recall"),
             "audit": audit_sheet(leaderboard),
             "broken": broken_sheet(leaderboard),
@@ -705,7 +712,11 @@ def _page(leaderboard: Record) -> str:
             "refused": refused_sheet(leaderboard),
             "stores": store_sheet(leaderboard),
         },
-        "figures": {"timing": _timing_figure(rows, leaderboard["level"]), "fractions": _fraction_figure(rows)},
+        "figures": {
+            "timing": _timing_figure(rows, leaderboard["level"]),
+            "matched": _fraction_figure(rows, "matched_auroc"),
+            "common": _fraction_figure(rows, "auroc"),
+        },
         "audits": _audit_figures(leaderboard),
         "metrics": METRICS,
         "promises": promises(leaderboard),
@@ -720,21 +731,19 @@ def _style(kind: str) -> str:
 
 
 def _forest(leaderboard: Record) -> Sheet:
-    """AUROC at half the deadline of every score, drawn with its interval on a common axis."""
-    rows = [row for row in standing(leaderboard) if None not in _whole(row["figures"].get(AT_HALF))]
-    bounds = [bound for row in rows for bound in _whole(row["figures"][AT_HALF]) if bound is not None]
+    """Time-matched AUROC of every score, drawn with its interval on a common axis."""
+    rows = [row for row in standing(leaderboard) if None not in _whole(row["figures"].get(AIM))]
+    bounds = [bound for row in rows for bound in _whole(row["figures"][AIM]) if bound is not None]
     span = (min([0.4, *(math.floor(10 * bound) / 10 for bound in bounds)]), 1.0)
-    clock = _clock(leaderboard, AT_HALF)
-    at = [0.5] if clock is None else [0.5, clock]
     lines = []
     for row in rows:
-        cell = _cell(row["figures"][AT_HALF], "ratio")
-        value, low, high = (float(row["figures"][AT_HALF][key]) for key in ("value", "low", "high"))
+        cell = _cell(row["figures"][AIM], "ratio")
+        value, low, high = (float(row["figures"][AIM][key]) for key in ("value", "low", "high"))
         words = f"{row['score']}: {cell.text}, 95 % interval {cell.sure}"
-        drawn = charts.interval_strip(value, (low, high), span, words, _style(row["kind"]), at)
+        drawn = charts.interval_strip(value, (low, high), span, words, _style(row["kind"]), [0.5])
         lines.append(Line(row["score"], [Cell("", drawn=drawn), cell], row["kind"]))
     axis = charts.strip_axis(span, [0.5, 0.75, 1.0])
-    return Sheet(["score", axis, METRICS[AT_HALF].head], lines, words=1)
+    return Sheet(["score", axis, METRICS[AIM].head], lines, words=1)
 
 
 def _drawn_pairs(leaderboard: Record) -> Sheet:
@@ -798,20 +807,21 @@ def _beats(one: tuple[float, float], other: tuple[float, float]) -> bool:
     return one != other and one[0] <= other[0] and one[1] <= other[1]
 
 
-def _fraction_figure(rows: Sequence[Record]) -> Markup | None:
-    """AUROC over fractions of the deadline: the highest at half of it, and elapsed time."""
-    curves = {row["score"]: [_value(row["figures"].get(f"auroc@{at:g}")) for at in FRACTIONS] for row in rows}
+def _fraction_figure(rows: Sequence[Record], metric: str) -> Markup | None:
+    """A kind of AUROC over fractions of the deadline: that of the scores ranked first, and of elapsed time."""
+    curves = {row["score"]: [_value(row["figures"].get(f"{metric}@{at:g}")) for at in FRACTIONS] for row in rows}
     drawn = [row["score"] for row in rows if row["kind"] != BASELINE][:SHOWN_LINES]
     drawn += [CLOCK] if CLOCK in curves else []
     values = [value for name in drawn for value in curves[name] if value is not None]
     if not values:
         return None
     lines = [charts.Line(name, FRACTIONS, curves[name], quiet=name == CLOCK, marked=True) for name in drawn]
-    words = "AUROC at a quarter, half, three quarters and all of the deadline. " + "; ".join(
+    kind = METRICS[f"{metric}@1"].head.removesuffix(" at 1")
+    words = f"{kind} at a quarter, half, three quarters and all of the deadline. " + "; ".join(
         f"{name} {', '.join(_text(value, 'ratio') for value in curves[name])}" for name in drawn
     )
     return charts.line_chart(
-        lines, label=words, x_label="share of the deadline", y_label="AUROC", x_ticks=FRACTIONS,
+        lines, label=words, x_label="share of the deadline", y_label=kind, x_ticks=FRACTIONS,
         y_range=(min([0.4, *values]) - 0.02, 1.02), level=(0.5, "chance"),
     )  # fmt: skip
 
