@@ -433,6 +433,11 @@ def needs_of(monitors: Iterable[AnyMonitor]) -> frozenset[str]:
     return frozenset(need for score in scores.values() for need in score.score.needs)
 
 
+def scores_of(monitors: Sequence[AnyMonitor]) -> dict[str, FittedScore]:
+    """Fitted scores behind some monitors, and what tells groups apart for them, by name."""
+    return _leaves(monitors)[1]
+
+
 def offline(
     monitors: Sequence[AnyMonitor], episodes: Sequence[EpisodeCalls], successes: Sequence[bool] | None = None
 ) -> dict[str, list[Reading]]:
@@ -441,8 +446,8 @@ def offline(
     ``successes`` says how each episode ended; adaptive thresholds follow it from episode to episode in their order.
     Without it they stay as they were calibrated.
     """
-    _, scores = _leaves(monitors)
-    return read(monitors, {name: curves(score, episodes) for name, score in scores.items()}, successes)
+    raw = {name: curves(score, episodes) for name, score in scores_of(monitors).items()}
+    return read(monitors, raw, successes)
 
 
 def read(

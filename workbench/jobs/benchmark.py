@@ -9,12 +9,12 @@ from workbench.errors import StoreError
 from workbench.jobs.fit import load_monitors
 from workbench.judging import JudgedEpisode, elapsed, monitor_row
 from workbench.leaderboard import terminal, write
-from workbench.monitor import AnyMonitor, Reading, needs_of, offline
+from workbench.monitor import AnyMonitor, Reading, curves, needs_of, read, scores_of
 from workbench.progress import console, progress
 from workbench.report import terminal_tables
 from workbench.store import Store
 from workbench.table import Asked, compare
-from workbench.types import EpisodeCalls, Record
+from workbench.types import Array, Record
 
 
 def run(
@@ -54,24 +54,32 @@ def judge_own(run: Run) -> None:
         raise StoreError(
             f"{run.shown(run.store)} has no episode in the test split; roll some with job.episodes.test=20"
         )
-    rows: dict[str, list[JudgedEpisode]] = {monitor.name: [] for monitor in monitors}
+    scores = scores_of(monitors)
+    steps: list[Array] = []
+    raw: dict[str, list[Array]] = {name: [] for name in scores}
     with progress("benchmark", len(numbers)) as advance:
         for first in range(0, len(numbers), 50):
-            part = numbers[first : first + 50]
-            calls = [store.calls(number, needs_of(monitors)) for number in part]
-            for name, readings in offline(monitors, calls).items():
-                rows[name] += [judged(store, *each) for each in zip(part, calls, readings, strict=True)]
-            advance(len(part))
-    run.update_metrics(monitors=[row(monitor, rows[monitor.name]) for monitor in monitors])
+            calls = [store.calls(number, needs_of(monitors)) for number in numbers[first : first + 50]]
+            steps += [episode.step for episode in calls]
+            for name, score in scores.items():
+                raw[name] += curves(score, calls)
+            advance(len(calls))
+    readings = read(monitors, raw, [bool(store.episodes["success"][number]) for number in numbers])
+    run.update_metrics(
+        monitors=[
+            row(monitor, [judged(store, *each) for each in zip(numbers, steps, readings[monitor.name], strict=True)])
+            for monitor in monitors
+        ]
+    )
     console.print(*terminal_tables(run.metrics(), only=("monitors",)))
 
 
-def judged(store: Store, number: int, calls: EpisodeCalls, reading: Reading) -> JudgedEpisode:
+def judged(store: Store, number: int, step: Array, reading: Reading) -> JudgedEpisode:
     """One episode as a monitor saw it, with what the simulator knows."""
     record = {name: column[number] for name, column in store.episodes.items()}
     return JudgedEpisode(
         margin=reading.margin,
-        step=calls.step,
+        step=step,
         length=int(record["length"]),
         success=bool(record["success"]),
         perturbed=record["perturbation"] != "",
