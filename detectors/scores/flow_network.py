@@ -91,7 +91,7 @@ def train(
             apart = consistency_loss(field, data[rows], noise, time * (1 - CONSISTENCY_STEP))
             loss = loss + consistency * (loss / apart).detach() * apart
         optimiser.zero_grad()
-        loss.backward()
+        torch.autograd.backward([loss])
         optimiser.step()
         schedule.step()
 

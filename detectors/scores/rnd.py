@@ -65,7 +65,7 @@ class RandomNetworkDistillation:
             for batch in torch.split(torch.randperm(len(inputs), generator=random), BATCH):
                 loss = self._distance(self.predictor(inputs[batch]), wanted[batch]).mean()
                 optimiser.zero_grad()
-                loss.backward()
+                torch.autograd.backward([loss])
                 optimiser.step()
             schedule.step()
 
