@@ -34,8 +34,8 @@ class SafeLstm:
     episode, classes weigh alike), ``regularisation`` times the squared weights.
 
     What differs: embeddings are standardised with the fit split's statistics, a layer has 128 units (theirs: 256, for
-    embeddings of 1024 numbers and more), and 150 epochs of all episodes at once with a falling learning rate stand for
-    their 1000.
+    embeddings of 1024 numbers and more), and 150 epochs of all episodes at once with a learning rate that falls from
+    3e-3 stand for their 1000.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ class SafeLstm:
         self.regularisation = regularisation
 
     def fit(self, episodes: Sequence[EpisodeCalls], seed: int, truths: Sequence[EpisodeTruth]) -> None:
-        """Train on episodes of both outcomes; about ten seconds for 300 episodes on one core."""
+        """Train on episodes of both outcomes; seconds for 300 episodes on one core."""
         failed = outcomes(episodes, truths, "safe_lstm")
         self.mean, self.std = standardisation(fit_embeddings(episodes, "safe_lstm"))
         self._make(torch.Generator().manual_seed(seed))

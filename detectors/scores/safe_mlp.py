@@ -34,7 +34,7 @@ class SafeMlp:
     in part; compared at equal times that is no gain.
 
     What differs: embeddings are standardised with the fit split's statistics, and 300 epochs of all episodes at once
-    with a falling learning rate stand for their 1000.
+    with a learning rate that falls from 3e-3 stand for their 1000.
 
     Parameters
     ----------

@@ -75,7 +75,7 @@ class Viability:
         self.width, self.members, self.epochs, self.caution = width, members, epochs, caution
 
     def fit(self, episodes: Sequence[EpisodeCalls], seed: int, truths: Sequence[EpisodeTruth]) -> None:
-        """Fit the evidence on successes and the networks on everything; about ten seconds for 300 episodes."""
+        """Fit the evidence on successes and the networks on everything; seconds for 300 episodes on one core."""
         outcomes(episodes, truths, "viability")
         fit_embeddings(episodes, "viability")
         rows = self._fit_evidence(episodes, truths)
