@@ -141,6 +141,22 @@ def test_elapsed_time_knows_the_outcome_at_the_end_and_nothing_at_a_common_time(
     assert value(timed, "auroc@1") == value(timed, "whole_auroc") == 1.0
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_matched_auroc_is_the_mean_over_pairs_while_both_ran(seed):
+    def at(episode, step):
+        return max(m for m, s in zip(episode.margin, episode.step, strict=True) if s <= step)
+
+    episodes, means = drawn(np.random.default_rng(seed), count=20, ties=seed == 1), []
+    for task in ("a", "b"):
+        mine = [e for e in episodes if e.task == task]
+        pairs = [(lost, won, min(50, won.length - 1)) for lost in mine for won in mine if won.success > lost.success]
+        means.append(np.mean([
+            (at(lost, step) > at(won, step)) + 0.5 * (at(lost, step) == at(won, step)) for lost, won, step in pairs
+        ]))  # fmt: skip
+    assert value(episodes, "matched_auroc@0.5") == pytest.approx(np.mean(means))
+    assert value([elapsed(e) for e in episodes], "matched_auroc@1") == 0.5
+
+
 def test_early_auroc_ends_with_the_shortest_episode_of_the_task():
     """The failure of "a" is seen at 20, when a success of "a" has ended; that of "b" at 10, in time."""
     a = [judged([0, 0, 9], task="a"), judged([1], length=20, success=True, task="a")]
@@ -274,6 +290,7 @@ def test_always_and_never_get_one_half():
 def test_names_are_exactly_those_of_the_leaderboard():
     at = ("0.25", "0.5", "0.75", "1")
     curves = {f"{p}{kind}@{f}" for p in ("", "pooled_") for kind in ("auroc", "auprc") for f in at}
+    curves |= {f"matched_auroc@{f}" for f in at}
     assert set(RANKING) == curves | {"whole_auroc", "early_auroc", "precision_detection_area", "twin_accuracy@0.5"}
     assert set(figures({0: BOTH}, resamples=2)) == set(RANKING) | set(DECISIONS)
     with pytest.raises(UnknownNameError, match=r"Did you mean 'auroc@0\.5'"):
@@ -301,6 +318,10 @@ def test_oracle_threshold_lets_so_many_successes_alarm_and_no_more():
     assert [none["oracle_fpr@0.05"]["value"], none["oracle_tpr@0.05"]["value"]] == [0.0, 1 / 4]
     every = at_false_alarm_rate({0: successes + failures}, 1.0, resamples=0)
     assert every["oracle_fpr@1"]["value"] == every["oracle_tpr@1"]["value"] == 1.0
+    assert every["oracle_tpr@1"]["low"] == pytest.approx(clopper_pearson(4, 4)[0])
+    thirds = figure({0: successes + failures}, "oracle_actionable_recall@0.1", resamples=50)
+    assert thirds == found["oracle_actionable_recall@0.1"]
+    assert thirds["low"] < thirds["value"] < thirds["high"]
 
 
 def test_oracle_threshold_is_each_tasks_own():
@@ -413,10 +434,11 @@ def test_rates_of_seeds_that_disagree_are_less_sure():
 
 def test_a_perfect_auroc_of_few_is_not_certain():
     """Of 3 failures and 8 successes, 3 disjoint pairs are won: the bound is that of 3 in 3."""
-    found = figure({0: sides([1, 2, 3], [0] * 8)}, "auroc@0.5", resamples=50)
-    assert (found["value"], found["low"], found["high"]) == (1.0, pytest.approx(0.025 ** (1 / 3)), 1.0)
-    found = figure({0: sides([0] * 8, [1, 2, 3])}, "auroc@0.5", resamples=50)
-    assert (found["value"], found["low"], found["high"]) == (0.0, 0.0, pytest.approx(1 - 0.025 ** (1 / 3)))
+    for metric in ("auroc@0.5", "pooled_auroc@0.5", "matched_auroc@0.5"):
+        found = figure({0: sides([1, 2, 3], [0] * 8)}, metric, resamples=50)
+        assert (found["value"], found["low"], found["high"]) == (1.0, pytest.approx(0.025 ** (1 / 3)), 1.0)
+        found = figure({0: sides([0] * 8, [1, 2, 3])}, metric, resamples=50)
+        assert (found["value"], found["low"], found["high"]) == (0.0, 0.0, pytest.approx(1 - 0.025 ** (1 / 3)))
 
 
 def test_figures_are_reproducible_plain_and_ordered():

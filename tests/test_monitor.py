@@ -252,6 +252,7 @@ def test_adaptive_thresholds_move_the_same_online_and_offline(monitors):
     for said, reading in zip(heard, whole, strict=True):
         np.testing.assert_allclose(np.concatenate([s.margin for s in said]), reading.margin, rtol=1e-6, atol=1e-6)
     still = offline([adaptive], [TEST[i] for i in chosen])["adaptive"]
+    assert all(np.isfinite(reading.margin).all() for reading in whole)
     assert np.array_equal(still[0].margin, whole[0].margin)
     assert not np.array_equal(still[-1].margin, whole[-1].margin)
 

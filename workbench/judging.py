@@ -34,8 +34,6 @@ from workbench.types import Array, Record
 FRACTIONS = (0.25, 0.5, 0.75, 1.0)
 """Fractions of the deadline at which scores are compared."""
 HALF = 0.5
-BLOCK = 128
-"""Resamples whose weights are worked on together, so that they stay in the processor's cache."""
 NOTHING = float("nan")
 
 
@@ -313,7 +311,7 @@ class _Median(_Mean):
         order = known[np.argsort(values[known])]
         if not len(order):
             return np.full(sheet.weights.shape[1], NOTHING)
-        reached = np.cumsum(sheet.weights[order], axis=0)
+        reached = _summed(sheet.weights, order)[1:]
         half, tiny = reached[-1] / 2, 1e-9 * len(order)
         lower = (reached < half - tiny).sum(axis=0)
         upper = np.minimum((reached <= half + tiny).sum(axis=0), len(order) - 1)
@@ -348,24 +346,20 @@ def _areas(values: Array, failures: Array, successes: Array, weights: Array) -> 
     mine, others = values[failures], values[successes]
     lower, upper = np.searchsorted(others, mine), np.searchsorted(others, mine, side="right")
     first = np.searchsorted(mine, mine)
-    areas = np.empty((2, weights.shape[1]))
-    for block in range(0, weights.shape[1], BLOCK):
-        columns = slice(block, block + BLOCK)
-        lost, won = weights[failures, columns], _summed(weights[successes, columns])
-        below, caught = won[lower], _summed(lost)
-        at_least = caught[-1] - caught[first]
-        precision = at_least / (at_least + (won[-1] - below) + 1e-300)
-        areas[1, columns] = np.einsum("fr,fr->r", lost, precision) / caught[-1]
-        if (lower != upper).any():
-            below = (below + won[upper]) / 2
-        areas[0, columns] = np.einsum("fr,fr->r", lost, below) / (caught[-1] * won[-1])
-    return areas[0], areas[1]
+    lost, caught, won = weights[failures], _summed(weights, failures), _summed(weights, successes)
+    at_least, below = caught[-1] - caught[first], won[lower]
+    precision = at_least / (at_least + (won[-1] - below) + 1e-300)
+    if (lower != upper).any():
+        below = (below + won[upper]) / 2
+    higher, precise = (np.einsum("fr,fr->r", lost, each) / caught[-1] for each in (below, precision))
+    return higher / won[-1], precise
 
 
-def _summed(weights: Array) -> Array:
-    """Cumulative sums (N + 1, R), the first being 0."""
-    summed = np.zeros((len(weights) + 1, weights.shape[1]))
-    np.cumsum(weights, axis=0, out=summed[1:])
+def _summed(weights: Array, rows: Array) -> Array:
+    """Cumulative sums (len(rows) + 1, R) of the weights of rows in this order, the first being 0."""
+    summed = np.zeros((len(rows) + 1, weights.shape[1]))
+    for place, row in enumerate(rows):  # row by row is vectorised; numpy's cumsum along the first axis is not
+        np.add(summed[place], weights[row], out=summed[place + 1])
     return summed
 
 
@@ -462,7 +456,7 @@ class _DetectionArea(_Bootstrapped):
 def _silenced(sheet: _Sheet, rows: Array, ends: Array) -> Array:
     """Weight (U, 1 + R) of the episodes whose highest margin is at least each of some values."""
     order = rows[np.argsort(sheet.whole[rows])]
-    summed = _summed(sheet.weights[order])
+    summed = _summed(sheet.weights, order)
     at_least: Array = summed[-1] - summed[np.searchsorted(sheet.whole[order], ends)]
     return at_least
 
@@ -511,15 +505,14 @@ class _Oracle:
     def _threshold(self, sheet: _Sheet, rows: Array) -> Array:
         succeeded = rows[~sheet.failed[rows]]
         order = succeeded[np.argsort(-sheet.whole[succeeded])]
-        reached = np.cumsum(sheet.weights[order], axis=0)
+        reached = _summed(sheet.weights, order)[1:]
         allowed = (reached <= self.rate * reached[-1] + 1e-9 * len(order)).sum(axis=0)
         threshold: Array = np.append(sheet.whole[order], -np.inf)[allowed]
         return threshold
 
     def bounds(self, samples: Array, rollouts: int, plain: bool) -> tuple[float | None, float | None]:
-        if self.kind == "fpr":
-            return _percentiles(samples)
-        return _of_rate(samples, rollouts, plain=False)  # the threshold is drawn as well
+        certain = samples[0] in (0.0, 1.0)  # where no resample may differ
+        return of_effective(float(samples[0]), rollouts) if certain else _percentiles(samples)
 
 
 # -- what each statistic is of ---------------------------------------------------------------------------------------
@@ -622,8 +615,8 @@ def ranking(judged: Judged, resamples: int = 1000, seed: int = 0) -> dict[str, R
     ``pooled_auroc@f``, ``pooled_auprc@f`` of all episodes together.  ``early_auroc`` by the end of the task's shortest
     episode (Gu et al., SAFE, NeurIPS 2025), where length is not known yet.  ``whole_auroc`` of whole episodes, as is
     often published, where it is.  ``precision_detection_area`` (Seligmann et al., VLA-FAIL, 2026; lower is better).
-    ``twin_accuracy@0.5``: P(a failed perturbed episode scores higher than its own nominal
-    twin that succeeded) by half the deadline, or the earlier end of the two.
+    ``twin_accuracy@0.5``: P(a failed perturbed episode scores higher than its own nominal twin that succeeded) by half
+    the deadline, or the earlier end of the two.
     """
     return _figures(RANKING, judged, resamples, seed)
 
@@ -724,9 +717,13 @@ def _figure(statistic: _Statistic, sheets: Sequence[_Sheet], seed: int) -> Recor
         return _plain(None, None, None, counted)
     plain = len(sheets) == 1 and counted == statistic.counted(sheets[0]).sum()
     low, high = statistic.bounds(samples, counted, plain)
-    if isinstance(statistic, _Separation) and not statistic.precision and low == high and value in (0.0, 1.0):
+    if _is_auroc(statistic) and value in (0.0, 1.0) and low is not None:
         low, high = _of_perfect(value, statistic.counted(sheets[0]), sheets[0])
     return _plain(value, low, high, counted)
+
+
+def _is_auroc(statistic: _Statistic) -> bool:
+    return isinstance(statistic, _Matched) or (isinstance(statistic, _Separation) and not statistic.precision)
 
 
 def _of_perfect(value: float, counted: Array, sheet: _Sheet) -> tuple[float, float]:

@@ -47,6 +47,7 @@ class Window(Protocol):
 
     kind: str
     width: int
+    drift: float
 
     def begin(self) -> Record: ...
     def update(self, memories: Sequence[Record], scores: Array) -> Array: ...
@@ -426,6 +427,12 @@ def _leaves(monitors: Iterable[AnyMonitor]) -> tuple[dict[str, Monitor], dict[st
     return leaves, scores
 
 
+def needs_of(monitors: Iterable[AnyMonitor]) -> frozenset[str]:
+    """What some monitors read of a call, in the words of :class:`workbench.types.Scorer`."""
+    _, scores = _leaves(monitors)
+    return frozenset(need for score in scores.values() for need in score.score.needs)
+
+
 def offline(
     monitors: Sequence[AnyMonitor], episodes: Sequence[EpisodeCalls], successes: Sequence[bool] | None = None
 ) -> dict[str, list[Reading]]:
@@ -567,7 +574,7 @@ def _composition(monitor: AnyMonitor) -> Record:
 def _leaf_record(leaf: Monitor) -> Record:
     record: Record = {
         "score": leaf.score.name,
-        "window": {"kind": leaf.window.kind, "width": leaf.window.width},
+        "window": {key: getattr(leaf.window, key) for key in ("kind", "width", "drift")},
         "calibrator": leaf.calibrator,
         "level": leaf.level,
         "reason": leaf.reason,
@@ -580,12 +587,12 @@ def _leaf_record(leaf: Monitor) -> Record:
     return record
 
 
-def load(folder: Path, scores: Mapping[str, Scorer], window: Callable[[str, int], Window]) -> list[AnyMonitor]:
+def load(folder: Path, scores: Mapping[str, Scorer], window: Callable[[str, int, float], Window]) -> list[AnyMonitor]:
     """The inverse of :func:`save`.
 
     ``scores`` maps the name of each score, and of what tells groups apart, to a newly built one of that kind, into
     which what was learnt is loaded;
-    ``window`` makes a window from its kind and width.
+    ``window`` makes a window from its kind, width and drift.
 
     Raises
     ------
@@ -629,7 +636,7 @@ def _load_leaf(
     name: str,
     part: Record,
     scores: Mapping[str, FittedScore],
-    window: Callable[[str, int], Window],
+    window: Callable[[str, int, float], Window],
     tensors: Mapping[str, Array],
 ) -> Monitor:
     threshold = None
@@ -638,7 +645,7 @@ def _load_leaf(
         arrays: Record = {key.removeprefix(start): value for key, value in tensors.items() if key.startswith(start)}
         kind = AdaptiveThreshold if "recent" in arrays else Threshold
         threshold = kind(**arrays, **part["threshold"])
-    made = window(part["window"]["kind"], int(part["window"]["width"]))
+    made = window(part["window"]["kind"], int(part["window"]["width"]), float(part["window"]["drift"]))
     groups = scores[part["groups"]] if part["groups"] is not None else None
     return Monitor(
         name=name,

@@ -638,6 +638,10 @@ class Threshold:
         return margin
 
 
+FURTHEST = 1e30
+"""Margin of a score from a threshold that nothing, or everything, exceeds."""
+
+
 @dataclasses.dataclass(frozen=True)
 class AdaptiveThreshold(Threshold):
     """A constant threshold that moves with what every successful episode after the calibration says.
@@ -657,6 +661,10 @@ class AdaptiveThreshold(Threshold):
     recent: Array = dataclasses.field(default_factory=lambda: np.zeros(0))
     current: float = 0.0
     step: float = 0.0
+
+    def margin(self, curve: Array, first_call: int = 0, groups: Array | None = None) -> Array:
+        """As of any threshold, but finite where the threshold is not, for what is ranked, drawn and written as JSON."""
+        return np.clip(super().margin(curve, first_call, groups), -FURTHEST, FURTHEST)
 
     def after(self, highest: float, alarmed: bool) -> AdaptiveThreshold:
         """The threshold after a successful episode with that highest score, and whether it was alarmed at."""

@@ -1,7 +1,7 @@
 """Velocity fields of flow matching, small enough for a few hundred policy calls; their training and their divergence.
 
-Paper's word -> variable (Lipman et al., ICLR 2023, as Xu et al., RSS 2025, set it up): data x_0 -> ``data`` at flow time
-0, noise x_1 -> ``noise`` at flow time 1, x_t = (1 - t) x_0 + t x_1, velocity v(x_t, t) -> x_1 - x_0.
+Paper's word -> variable (Lipman et al., ICLR 2023; Xu et al., RSS 2025): data x_0 -> ``data`` at flow time 0, noise
+x_1 -> ``noise`` at flow time 1, x_t = (1 - t) x_0 + t x_1, velocity v(x_t, t) -> x_1 - x_0.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from workbench.detectors.scores.networks import linear
 
 BLOCKS = 2
 FREQUENCIES = 8
-BATCH = 256
-LEARNING_RATE = 1e-3
+BATCH = 128
+LEARNING_RATE = 3e-3
 CONSISTENCY_STEP = 5e-3
 """Flow time between two points of a path whose ends are compared."""
 
@@ -101,12 +101,11 @@ def matching_loss(
 ) -> torch.Tensor:
     """Mean over N of ``|| v(x_t, t) - (x_1 - x_0) ||^2``."""
     velocity = field(torch.lerp(data, noise, time[:, None]), time, given)
-    return (velocity - (noise - data)).square().sum(dim=1).mean()
+    loss: torch.Tensor = (velocity - (noise - data)).square().sum(dim=1).mean()
+    return loss
 
 
-def consistency_loss(
-    field: VelocityField, data: torch.Tensor, noise: torch.Tensor, time: torch.Tensor
-) -> torch.Tensor:
+def consistency_loss(field: VelocityField, data: torch.Tensor, noise: torch.Tensor, time: torch.Tensor) -> torch.Tensor:
     """Mean over N of ``|| f(x_{t + d}) - f(x_t) ||^2``, f where a straight line along the velocity ends at time 1.
 
     Consistency flow matching (Yang et al., 2024): zero where paths are straight and their velocity constant.
@@ -115,7 +114,8 @@ def consistency_loss(
     for moment in (time, time + CONSISTENCY_STEP):
         point = torch.lerp(data, noise, moment[:, None])
         ends.append(point + (1 - moment[:, None]) * field(point, moment))
-    return (ends[1] - ends[0]).square().sum(dim=1).mean()
+    loss: torch.Tensor = (ends[1] - ends[0]).square().sum(dim=1).mean()
+    return loss
 
 
 def velocity_and_divergence(

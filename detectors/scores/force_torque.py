@@ -54,13 +54,13 @@ class ForceTorque:
 
     def fit(self, episodes: Sequence[EpisodeCalls], seed: int, truths: Sequence[EpisodeTruth]) -> None:
         """Train on outcomes; some seconds on one core, however many episodes there are."""
+        windows = [self._readings(episode) for episode in episodes]
         failed = np.array([not truth.success for truth in truths], dtype=bool)
         if not failed.any() or failed.all():
             raise ScoreError(
                 f"score force_torque learns successes from failures, and was given {int((~failed).sum())} and "
                 f"{int(failed.sum())}: roll out nominal and perturbed episodes of the fit split"
             )
-        windows = [self._readings(episode) for episode in episodes]
         self._refuse(episodes, windows)
         # The present readings, one a call: windows overlap, and would count the middle of an episode more often.
         self.mean, self.std = standardisation(np.concatenate([window[:, -1] for window in windows]))

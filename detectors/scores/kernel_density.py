@@ -70,7 +70,8 @@ class KernelDensity:
         """Kernel (N, m) between values (N, D) and what is known."""
         from scipy.spatial.distance import cdist
 
-        return np.exp(-cdist(values, self.known, "sqeuclidean") / (2 * self.bandwidth**2))
+        kernel: Array = np.exp(-cdist(values, self.known, "sqeuclidean") / (2 * self.bandwidth**2))
+        return kernel
 
     def leave_one_out(self) -> dict[str, Array]:
         """Scores (C,) of every episode of the fit that is kept, as if it alone had not been in it; uid -> scores.
@@ -96,7 +97,7 @@ class KernelDensity:
         return variance
 
     def state(self) -> dict[str, Array]:
-        """Statistics, bandwidth and the embeddings that are kept, with whose they are; the inverse follows from them."""
+        """Statistics, bandwidth and the embeddings that are kept, with whose they are; the rest follows."""
         whose = np.frombuffer("\n".join(self.uids).encode(), np.uint8)
         learnt = {"known": self.known, "bandwidth": np.array([self.bandwidth]), "ends": self.ends, "uids": whose}
         return {"mean": self.mean, "std": self.std, **learnt}

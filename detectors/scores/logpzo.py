@@ -21,4 +21,5 @@ class LogpZO(EmbeddingFlow):
 
     def scores(self, x: torch.Tensor) -> torch.Tensor:
         """Scores (N,)."""
-        return (x + self.field(x, x.new_zeros(len(x)))).square().sum(dim=1)
+        scores: torch.Tensor = (x + self.field(x, x.new_zeros(len(x)))).square().sum(dim=1)
+        return scores

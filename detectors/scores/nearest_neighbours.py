@@ -63,9 +63,11 @@ class NearestNeighbours:
         """Distances (N, M) to all that is known."""
         from scipy.spatial.distance import cdist  # type: ignore[import-untyped,unused-ignore]
 
-        if self.metric == "cosine":
-            return 1.0 - _directions(values) @ _directions(self.known).T
-        distance: Array = cdist(values, self.known)
+        distance: Array = (
+            1.0 - _directions(values) @ _directions(self.known).T
+            if self.metric == "cosine"
+            else cdist(values, self.known)
+        )
         return distance
 
     def state(self) -> dict[str, Array]:
@@ -83,4 +85,5 @@ class NearestNeighbours:
 def _directions(values: Array) -> Array:
     """Unit vectors; the mean itself has no direction and is at distance 1 from everything."""
     length = np.linalg.norm(values, axis=1, keepdims=True)
-    return values / np.maximum(length, np.finfo(float).tiny)
+    units: Array = values / np.maximum(length, np.finfo(float).tiny)
+    return units

@@ -103,7 +103,8 @@ class RandomNetworkDistillation:
         return perceptron([size, self.width, self.width, outputs]), perceptron([size, *[self.width] * 3, outputs])
 
     def _distance(self, one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-        return (one - other).unflatten(1, (self.steps, -1)).norm(dim=2).sum(dim=1)
+        distance: torch.Tensor = (one - other).view(len(one), self.steps, -1).norm(dim=2).sum(dim=1)
+        return distance
 
     def _fit_values(self, episodes: Sequence[EpisodeCalls]) -> Array:
         """What the networks read of the fit split, (sum of C, D), and its statistics."""

@@ -23,7 +23,7 @@ from workbench.detectors.scores.sequences import (
 from workbench.errors import ConfigError
 from workbench.types import Array, EpisodeCalls, EpisodeTruth, PolicyCall, Record
 
-RATE = 1e-3
+RATE = 3e-3
 
 
 class SafeLstm:

@@ -22,7 +22,7 @@ from workbench.detectors.scores.sequences import (
 from workbench.errors import ConfigError
 from workbench.types import Array, EpisodeCalls, EpisodeTruth, PolicyCall, Record
 
-RATE = 1e-3
+RATE = 3e-3
 
 
 class SafeMlp:
@@ -48,7 +48,7 @@ class SafeMlp:
     supervised = True
 
     def __init__(
-        self, width: int = 256, epochs: int = 300, regularisation: float = 0.01, cumulative: bool = True
+        self, width: int = 256, epochs: int = 300, regularisation: float = 0.001, cumulative: bool = True
     ) -> None:
         if width < 1 or epochs < 1 or regularisation < 0:
             raise ConfigError(

@@ -38,9 +38,8 @@ class SampleVariance:
 
     def update(self, memories: Sequence[Record], call: PolicyCall) -> Array:
         """Scores (N,)."""
-        samples = samples_of(call, "sample_variance", self.dims)
-        # Relative to the first sample, so that identical ones have a variance of exactly 0.
-        trace: Array = (samples - samples[:, :1]).var(axis=1, ddof=1).sum(axis=-1).mean(axis=-1)
+        variance = samples_of(call, "sample_variance", self.dims).var(axis=1, ddof=1)
+        trace: Array = variance.sum(axis=-1).mean(axis=-1)
         return trace
 
     def state(self) -> dict[str, Array]:

@@ -42,7 +42,7 @@ class VelocityDisagreement:
 
     needs = frozenset({"embedding"})
 
-    def __init__(self, width: int = 128, iterations: int = 1500) -> None:
+    def __init__(self, width: int = 128, iterations: int = 500) -> None:
         if width < 1 or iterations < 1:
             raise ConfigError(
                 f"width={width} and iterations={iterations} of score velocity_disagreement must be at least 1"
@@ -76,7 +76,9 @@ class VelocityDisagreement:
         condition = embedding.repeat_interleave(DRAWS, dim=0)
         noise = torch.as_tensor(self.noise).double().repeat(len(embedding), 1)
         with torch.no_grad():
-            apart = [self._apart(one, other, noise, condition) for one, other in itertools.permutations(self.members, 2)]
+            apart = [
+                self._apart(one, other, noise, condition) for one, other in itertools.permutations(self.members, 2)
+            ]
         scores: Array = torch.stack(apart).mean(dim=0).view(-1, DRAWS).mean(dim=1).numpy()
         return scores
 

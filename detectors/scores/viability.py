@@ -168,8 +168,8 @@ class _Evidence:
 
     def read(self, memories: Sequence[Record], call: PolicyCall) -> Array:
         """Evidence, its running mean, elapsed time and progress: (N, 2 EVIDENCE + 2)."""
-        novelty = np.log(self.novelty.update(memories, call) + 1e-6)
         done = np.clip(self._inputs(call) @ self.slope + self.middle, 0.0, 1.0)
+        novelty = np.log(self.novelty.update(memories, call) + 1e-6)
         elapsed = np.asarray(call.step, np.float64) / self.length
         apart = np.log(self._inconsistency(memories, call) + 1e-2)
         now = np.stack([novelty, elapsed - done, apart], axis=1)

@@ -163,6 +163,9 @@ def test_an_adaptive_threshold_begins_as_split_conformal_and_moves_by_the_formul
     assert threshold.at(highest, 0.0).tolist() == [np.inf]
     assert threshold.at(highest, 1.0).tolist() == [-np.inf]
     assert threshold.at(highest, -0.3).tolist() == [np.inf]
+    nothing, everything = (dataclasses.replace(threshold, values=np.array([v])) for v in (np.inf, -np.inf))
+    assert nothing.margin(highest).tolist() == [-1e30] * 39
+    assert everything.margin(highest).tolist() == [1e30] * 39
     for wrong in (0.0, 1.5):
         with pytest.raises(ConfigError, match="step"):
             AdaptiveConformal(wrong)

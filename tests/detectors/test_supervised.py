@@ -9,6 +9,7 @@ import torch
 from workbench.detectors.scores.progress import Progress
 from workbench.detectors.scores.safe_lstm import SafeLstm
 from workbench.detectors.scores.safe_mlp import SafeMlp
+from workbench.detectors.scores.sequences import balance
 from workbench.detectors.scores.viability import FOLDS, Viability
 from workbench.errors import ConfigError, ScoreError
 from workbench.monitor import FittedScore, curves, fit_score, supervised
@@ -16,9 +17,9 @@ from workbench.types import EpisodeCalls, EpisodeTruth
 
 H, A, D, EXECUTE, CALLS = 8, 3, 6, 4, 8
 SCORES = {
-    "safe_mlp": lambda: SafeMlp(width=16, epochs=40),
-    "safe_mlp_local": lambda: SafeMlp(width=16, epochs=40, cumulative=False),
-    "safe_lstm": lambda: SafeLstm(width=12, epochs=40),
+    "safe_mlp": lambda: SafeMlp(width=16, epochs=200),
+    "safe_mlp_local": lambda: SafeMlp(width=16, epochs=200, cumulative=False),
+    "safe_lstm": lambda: SafeLstm(width=12, epochs=100),
     "progress": lambda: Progress(width=16, epochs=60),
     "viability": lambda: Viability(width=6, members=3, epochs=60),
 }
@@ -142,12 +143,12 @@ def test_nan_stays_nan_in_its_own_scene(fitted, name):
 
 @pytest.mark.parametrize("name", SCORES)
 def test_follows_its_seed_and_leaves_the_global_streams_alone(fitted, fresh, name):
-    before, numpy_before = torch.random.get_rng_state(), np.random.get_state()[1].copy()
+    before, numpy_before = torch.random.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
     same, other = (fit(SCORES[name](), *worlds(40, branches=4), seed=seed) for seed in (3, 4))
     assert np.array_equal(scored(same, fresh), scored(fitted[name], fresh))
     assert not np.allclose(scored(other, fresh), scored(fitted[name], fresh))
     assert torch.equal(before, torch.random.get_rng_state())
-    assert np.array_equal(numpy_before, np.random.get_state()[1])
+    assert np.array_equal(numpy_before, np.random.get_state()[1])  # noqa: NPY002
 
 
 @pytest.mark.parametrize("name", SCORES)
@@ -205,7 +206,8 @@ def test_cumulative_score_is_the_sum_of_the_calls_own(fitted, fresh):
     local = SafeMlp()
     local.load({**score.score.state(), "cumulative": np.array([False])})
     own = scored(dataclasses.replace(score, score=local), fresh)
-    assert (own > 0).all() and (own < 1).all()
+    assert (own > 0).all()
+    assert (own < 1).all()
     np.testing.assert_allclose(scored(score, fresh), own.cumsum(axis=1), rtol=1e-12)
 
 
@@ -217,16 +219,18 @@ def test_lstm_remembers(fitted, fresh):
         assert (np.abs(one - two) > 1e-6).all() if knows else np.array_equal(one, two)
 
 
-@pytest.mark.parametrize("name", ["safe_mlp_local", "safe_lstm"])
-def test_classes_weigh_alike_however_rare_failures_are(name):
-    """On embeddings that tell nothing, one failure in ten and one success in ten lead to the same score."""
-
-    def rate(failures):
-        drawn = [world(i, success=i >= failures) for i in range(20)]
-        score = fit(SCORES[name](), [episode for episode, _ in drawn], [truth for _, truth in drawn])
-        return scored(score, [world(900 + i)[0] for i in range(5)]).mean()
-
-    assert abs(rate(2) - rate(18)) < 0.25
+@pytest.mark.parametrize("failures", [4, 36])
+def test_classes_weigh_alike_however_rare_failures_are(failures):
+    """Embeddings that tell nothing: the best guess is the balanced rate, not one in ten or nine in ten."""
+    failed = np.arange(40) < failures
+    weights = balance(failed.astype(float)).numpy()
+    np.testing.assert_allclose(weights, np.where(failed, 40 / (failures + 1), 40 / (41 - failures)), rtol=1e-6)
+    drawn = [world(i, calls=1, success=not lost) for i, lost in enumerate(failed)]
+    episodes = [dataclasses.replace(e, embedding=np.full((1, D), i % 2)) for i, (e, _) in enumerate(drawn)]
+    score = fit(SafeLstm(width=4, epochs=100), episodes, [truth for _, truth in drawn])
+    share = (weights * failed).sum() / weights.sum()
+    np.testing.assert_allclose(scored(score, episodes[:2]), share, atol=0.05)
+    assert 0.4 < share < 0.6
 
 
 # -- progress --------------------------------------------------------------------------------------------------------
@@ -318,15 +322,22 @@ def test_second_head_finds_the_point_of_no_return():
 
 def test_evidence_of_what_it_was_fitted_on_is_as_of_fresh_episodes():
     """With few episodes the distance of an episode from itself among others is too small; cross-fitted it is not."""
-    episodes, truths = worlds(2 * 2 * FOLDS, calls=3)
+
+    def wide(episode):
+        rng = np.random.default_rng([7, int(episode.uid)])
+        more = rng.normal(size=(len(episode.step), 30)).astype(np.float32)
+        return dataclasses.replace(episode, embedding=np.concatenate([episode.embedding, more], axis=1))
+
+    episodes, truths = worlds(2 * 2 * FOLDS, calls=6)
+    episodes = [wide(episode) for episode in episodes]
     score = Viability()
     rows = score._fit_evidence(episodes, truths)
     nominal = [i for i, truth in enumerate(truths) if not truth.family]
     crossed = np.mean([rows[i][:, 0].mean() for i in nominal])
     inside = np.mean([score.evidence.along(episodes[i])[:, 0].mean() for i in nominal])
-    outside = np.mean([score.evidence.along(world(6000 + i, calls=3)[0])[:, 0].mean() for i in range(40)])
+    outside = np.mean([score.evidence.along(wide(world(6000 + i, calls=6)[0]))[:, 0].mean() for i in range(40)])
     assert inside < outside - 0.03
-    assert crossed >= outside - 0.03
+    assert crossed > outside - 0.03
 
 
 def test_inconsistency_is_zero_for_a_consistent_replan_and_counts_the_overlap_alone(fitted):

@@ -169,7 +169,7 @@ def missed(scores, level):
 
 @pytest.mark.parametrize("kind", ["skewed", "symmetric"])
 @pytest.mark.parametrize("rule", [false_alarm_control, missed])
-@pytest.mark.parametrize(("episodes", "level"), [(22, 0.1), (60, 0.1), (45, 0.05), (25, 0.2)])
+@pytest.mark.parametrize(("episodes", "level"), [(22, 0.1), (60, 0.1), (45, 0.05), (25, 0.2), (200, 0.1)])
 def test_controlled_rates_are_exceeded_by_as_few_calibration_sets_as_an_exact_test_allows(rule, kind, episodes, level):
     share, error = broken_promises(rule, kind, episodes, level)
     certified = max(k for k in range(episodes) if binom.cdf(k, episodes, level) <= 0.1)

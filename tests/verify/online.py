@@ -22,7 +22,7 @@ from workbench.config import Run, build
 from workbench.crew import header
 from workbench.jobs.fit import load_monitors
 from workbench.jobs.rollout import launch
-from workbench.monitor import AnyMonitor, OnlineMonitor, Reading, offline
+from workbench.monitor import AnyMonitor, OnlineMonitor, Reading, needs_of, offline
 from workbench.progress import console
 from workbench.rollout import Launch, Lockstep
 from workbench.store import Store, StoreWriter
@@ -68,6 +68,7 @@ def main() -> int:
             run.policy(),
             options.scenes,
             samples=run.config["rollout"]["samples"],
+            signals=run.config["rollout"]["signals"],
             until=run.config["rollout"]["until"],
             subscribers=[listener],
         )
@@ -75,7 +76,7 @@ def main() -> int:
             for episode in lockstep.record(launches):
                 writer.append(episode)
         store = Store.open(path)
-        found = offline(monitors, [store.calls(number) for number in range(len(store))])
+        found = offline(monitors, [store.calls(number, needs_of(monitors)) for number in range(len(store))])
         return report(store, listener, found, options)
 
 

@@ -9,7 +9,7 @@ from workbench.errors import StoreError
 from workbench.jobs.fit import load_monitors
 from workbench.judging import JudgedEpisode, elapsed, monitor_row
 from workbench.leaderboard import terminal, write
-from workbench.monitor import AnyMonitor, Reading, offline
+from workbench.monitor import AnyMonitor, Reading, needs_of, offline
 from workbench.progress import console, progress
 from workbench.report import terminal_tables
 from workbench.store import Store
@@ -58,7 +58,7 @@ def judge_own(run: Run) -> None:
     with progress("benchmark", len(numbers)) as advance:
         for first in range(0, len(numbers), 50):
             part = numbers[first : first + 50]
-            calls = [store.calls(number) for number in part]
+            calls = [store.calls(number, needs_of(monitors)) for number in part]
             for name, readings in offline(monitors, calls).items():
                 rows[name] += [judged(store, *each) for each in zip(part, calls, readings, strict=True)]
             advance(len(part))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from workbench.config import Run, build
-from workbench.errors import CalibrationError, ConfigError, UnknownNameError
+from workbench.errors import CalibrationError, ConfigError, ScoreError, UnknownNameError
 from workbench.monitor import (
     COMBINATIONS,
     And,
@@ -56,7 +56,8 @@ def run(run: Run) -> None:
         )
     recall = any("failures" in uses(rule) for rule in build_calibrators(run).values())
     calibrating = known_episodes(store, "calibrate", needs, failures=recall)
-    monitors = make_monitors(run, fitting, calibrating)
+    settling = known_episodes(store, "select", needs, False) if run.config["monitor"]["window"] == "cusum" else []
+    monitors = make_monitors(run, fitting, calibrating, settling)
     save(folder_of(run), monitors)
     for monitor in monitors:
         if monitor.reason:
@@ -91,20 +92,51 @@ def is_nominal_success(truth: EpisodeTruth) -> bool:
 
 
 def fit_all(run: Run, episodes: Sequence[Known]) -> dict[str, FittedScore]:
-    """Every score, and everything that tells groups apart, fitted; the supervised ones on all episodes."""
+    """Every score, and everything that tells groups apart, fitted; the supervised ones on all episodes.
+
+    A score is left out, with a line that says so, where the store does not hold what it needs.
+
+    Raises
+    ------
+    ScoreError
+        if no score is left, or one cannot be fitted for another reason.
+    """
     parts = {**build_scores(run), **build_groups(run)}
-    fitted = {}
+    fitted: dict[str, FittedScore] = {}
+    left_out: list[str] = []
     with progress("scores", len(parts)) as advance:
         for name, part in parts.items():
             chosen = [known for known in episodes if supervised(part) or is_nominal_success(known[1])]
             calls, truths = [calls for calls, _ in chosen], [truth for _, truth in chosen]
-            fitted[name] = fit_score(name, part, calls, run.seed, truths)
+            try:
+                fitted[name] = fit_score(name, part, calls, run.seed, truths)
+            except ScoreError as error:
+                if name not in run.config["score"] or all(part.needs <= held(each) for each in calls):
+                    raise
+                left_out.append(str(error))
             advance(1)
+    if left_out and not fitted.keys() & run.config["score"].keys():
+        raise ScoreError(f"no score is left: {'; '.join(left_out)}")
+    for line in left_out:
+        console.print(f"left out: {line}", markup=False)
     return fitted
 
 
-def make_monitors(run: Run, fitting: Sequence[Known], calibrating: Sequence[Known]) -> list[AnyMonitor]:
-    """Every score with every calibrator, the combinations, and the baselines; named ``<score>+<calibrator>``."""
+def held(calls: EpisodeCalls) -> frozenset[str]:
+    """What the calls of an episode hold, in the words of :class:`workbench.types.Scorer`."""
+    optional = {"samples": calls.samples, "embedding": calls.embedding}
+    optional |= {f"signals/{name}": values for name, values in calls.signals.items()}
+    optional |= {f"observation/{key}": values for key, values in calls.observation.items()}
+    return frozenset(need for need, values in optional.items() if values is not None)
+
+
+def make_monitors(
+    run: Run, fitting: Sequence[Known], calibrating: Sequence[Known], settling: Sequence[Known] = ()
+) -> list[AnyMonitor]:
+    """Every score with every calibrator, the combinations, and the baselines; named ``<score>+<calibrator>``.
+
+    ``settling`` are episodes of the select split, from which a window learns its drift if it has one.
+    """
     settings = run.config["monitor"]
     baselines: Record = settings["baselines"]
     rules, fitted = build_calibrators(run), fit_all(run, fitting)
@@ -128,10 +160,11 @@ def make_monitors(run: Run, fitting: Sequence[Known], calibrating: Sequence[Know
             raw.get(groups_of(rule)),
         )
 
-    shared = window(settings["window"], settings["width"])
-    ordinary = [name for name in run.config["score"] if name not in baselines]
+    ordinary = [name for name in run.config["score"] if name in fitted and name not in baselines]
     usual = [rule for rule in rules if rule not in baselines.values() or rule == "split_conformal"]
-    alone = {m.name: m for m in (one(score, rule, shared) for score in ordinary for rule in usual)}
+    shared, settled = window(settings["window"], settings["width"]), [calls for calls, _ in settling]
+    windows = {score: shared.settle(curves(fitted[score], settled)) for score in ordinary}
+    alone = {m.name: m for m in (one(score, rule, windows[score]) for score in ordinary for rule in usual)}
     combined: list[AnyMonitor] = []
     for name, how, legs in combinations(settings["combine"]):
         if set(legs) <= set(ordinary):
@@ -140,7 +173,7 @@ def make_monitors(run: Run, fitting: Sequence[Known], calibrating: Sequence[Know
                     combined.append(And(f"{name}+{rule}", tuple(named(alone, f"{leg}+{rule}") for leg in legs)))
                 else:
                     share = settings["level"] / len(legs)
-                    parts = tuple(one(leg, rule, shared, share, owner=f"{name}.") for leg in legs)
+                    parts = tuple(one(leg, rule, windows[leg], share, owner=f"{name}.") for leg in legs)
                     combined.append(Or(f"{name}+{rule}", parts))
     references = [one(score, rule, window("last", 1)) for score, rule in baselines.items() if score in fitted]
     return [*alone.values(), *combined, *references]
@@ -191,9 +224,9 @@ def uses(calibrator: Calibrator) -> frozenset[str]:
     return read
 
 
-def window(kind: str, width: int) -> Window:
-    """A window from its kind and width."""
-    made: Window = build({"_target_": WINDOW, "kind": kind, "width": width})
+def window(kind: str, width: int, drift: float = 0.0) -> Window:
+    """A window from its kind, width and drift."""
+    made: Window = build({"_target_": WINDOW, "kind": kind, "width": width, "drift": drift})
     return made
 
 

@@ -15,7 +15,7 @@ from workbench.errors import ConfigError, StoreError, UnknownNameError
 from workbench.jobs.fit import load_monitors
 from workbench.jobs.train import demonstration, read_demonstrations, seen_by
 from workbench.metrics import paired_test
-from workbench.monitor import offline
+from workbench.monitor import needs_of, offline
 from workbench.progress import console, progress
 from workbench.report import terminal_tables
 from workbench.rollout import Launch, Outcome
@@ -151,7 +151,7 @@ def alarms(run: Run, store: Store, name: str) -> list[tuple[int, tuple[int, ...]
     found: list[tuple[int, tuple[int, ...]]] = []
     for number in range(len(store)):
         if store.episodes["split"][number] == "test" and store.episodes["outcome"][number] != "diverged":
-            calls = store.calls(number)
+            calls = store.calls(number, needs_of([monitors[name]]))
             (reading,) = offline([monitors[name]], [calls])[name]
             if reading.alarm.any():
                 found.append((number, (int(calls.step[int(np.argmax(reading.alarm))]),)))

@@ -12,7 +12,7 @@ from workbench.config import Run
 from workbench.errors import StoreError, UnknownNameError
 from workbench.jobs.fit import folder_of, load_monitors
 from workbench.jobs.replay import find
-from workbench.monitor import AnyMonitor, Reading, offline
+from workbench.monitor import AnyMonitor, Reading, needs_of, offline
 from workbench.progress import console, progress
 from workbench.store import Store
 from workbench.types import Array, Episode, EpisodeCalls, Record, Scene
@@ -29,7 +29,7 @@ def run(run: Run, episode: str | int, monitors: Sequence[str]) -> None:
     judges = shown_monitors(run, monitors)
     number = most_telling(store, judges) if episode == "auto" else find(store, episode)
     chosen = store.episode(number, calls=())
-    calls = store.calls(number)
+    calls = store.calls(number, needs_of(judges))
     readings = {name: each[0] for name, each in offline(judges, [calls]).items()} if judges else {}
     scene = run.task.scene()
     poses = body_poses(scene, chosen)
@@ -86,7 +86,7 @@ def most_telling(store: Store, monitors: Sequence[AnyMonitor]) -> int:
         for number in range(len(store))
         if rows["split"][number] == "test" and rows["perturbation"][number] != "" and not rows["success"][number]
     ]
-    calls = [store.calls(number) for number in failed]
+    calls = [store.calls(number, needs_of(monitors)) for number in failed]
     readings = offline(monitors, calls) if monitors and failed else {}
 
     def worth(place: int) -> tuple[bool, bool, bool, int, int]:
