@@ -485,7 +485,8 @@ def test_a_broken_promise_is_marked_by_more_than_colour_and_listed(board: Record
 
 def test_what_promises_nothing_breaks_nothing_and_constants_do_not_blur_the_audit(board: Record) -> None:
     sheet = {line.name: [cell.plain for cell in line.cells] for line in audit_sheet(board).lines}
-    assert sheet["step_quantile"][0] == "nothing"
+    assert sheet["step_quantile"][0] == "nothing: a heuristic"
+    assert sheet["mondrian"][0] == "a level"
     assert sheet["step_quantile"][2] == "—"
     promised = [e for e in board["audit"] if e["calibrator"] == "split_conformal" and e["promised"]]
     assert sheet["split_conformal"][1] == str(len(promised))

@@ -330,7 +330,8 @@ def heat_sheet(leaderboard: Record, of: str, metric: str) -> Sheet:
 
 
 def audit_sheet(leaderboard: Record) -> Sheet:
-    """One row a calibrator: how its promised level fared over all monitors, tasks and seeds."""
+    """One row a calibrator: how its promised level fared over all monitors and tasks, or why it promises none."""
+    guarantees = {row["monitor"]: row["guarantee"] for row in leaderboard["rows"]}
     lines = []
     for name, found in _audited(leaderboard).items():
         promised = [entry for entry in found if entry["promised"]]
@@ -338,7 +339,7 @@ def audit_sheet(leaderboard: Record) -> Sheet:
         rates = [entry["rate"] for entry in found if entry["rate"] is not None]
         middle, highest = (statistics.median(rates), max(rates)) if rates else (None, None)
         cells = [
-            Cell("a level" if promised else "nothing"),
+            Cell("a level" if promised else _no_promise(guarantees.get(found[0]["monitor"], ""))),
             Cell(str(len(found)), order=len(found)),
             Cell(f"{len(broken)}/{len(promised)}" if promised else NONE, order=len(broken), broken=bool(broken)),
             Cell(percent(middle), order=middle),
@@ -494,7 +495,8 @@ def _monitor_sheet(leaderboard: Record, rows: Sequence[Record], first: str) -> S
         cells[2] = dataclasses.replace(cells[2], broken=row["monitor"] in broken)
         cost = costs.get(row["score"])
         spent = dataclasses.replace(_cell(cost["milliseconds"] if cost else None, "milliseconds"), sure="")
-        lines.append(Line(row["score"], [Cell(row["window"]), Cell(row["calibrator"]), *cells, spent], row["kind"]))
+        built = [Cell(row["window"] or NONE), Cell(row["calibrator"] or NONE)]
+        lines.append(Line(row["score"], [*built, *cells, spent], row["kind"]))
     heads = [first, "window", "calibrator", *(METRICS[metric].head for metric in STANDING), "ms a call"]
     return Sheet(heads, lines, words=2, spare=SPARE)
 
@@ -563,6 +565,11 @@ def _audited(leaderboard: Record) -> dict[str, list[Record]]:
     """Calibrator -> its audits; of one that promises a level, those of monitors that do (always alarming does not)."""
     groups = _by(leaderboard["audit"], "calibrator")
     return {name: [entry for entry in found if entry["promised"]] or found for name, found in groups.items()}
+
+
+def _no_promise(guarantee: str) -> str:
+    reason = guarantee.removeprefix("none").removeprefix(": ")
+    return f"nothing: {reason}" if reason else "nothing"
 
 
 def _noticed(entry: Record) -> Cell:
