@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from workbench.config import Run, build
 from workbench.errors import CalibrationError, ConfigError, ScoreError, StoreError
-from workbench.judging import JudgedEpisode, difference, elapsed, figures
+from workbench.judging import JudgedEpisode, difference, elapsed, figures, ranking
 from workbench.metrics import clopper_pearson
 from workbench.progress import progress
 from workbench.runner import spread
@@ -220,18 +220,20 @@ def kind_of(study: Study, name: str) -> str:
     return "supervised" if is_supervised(study.run.config["score"][name]) else "failure-free"
 
 
-def shown(judged: Mapping[int, Sequence[JudgedEpisode]], resamples: int) -> Record:
-    """Figures of all episodes, and of each task and family of faults."""
+def shown(
+    judged: Mapping[int, Sequence[JudgedEpisode]], resamples: int, of_all: Callable[..., Record] = figures
+) -> Record:
+    """Figures of all episodes, and of each task and family of faults; ``of_all`` is what computes them."""
     first = next(iter(judged.values()))
 
     def of(wanted: Sequence[bool]) -> Record:
         part = {seed: [e for e, keep in zip(each, wanted, strict=True) if keep] for seed, each in judged.items()}
-        return figures(part, resamples=min(resamples, 200))
+        return of_all(part, resamples=min(resamples, 200))
 
     stores = list(dict.fromkeys(episode.uid.split("/")[0] for episode in first))
     families = sorted({episode.family for episode in first} - {""})
     return {
-        "figures": figures(judged, resamples=resamples),
+        "figures": of_all(judged, resamples=resamples),
         "tasks": {store: of([episode.uid.split("/")[0] == store for episode in first]) for store in stores},
         "families": {family: of([episode.family in ("", family) for episode in first]) for family in families},
     }
@@ -249,7 +251,7 @@ def reference(study: Study, name: str, resamples: int) -> Record:
         "calibrator": "",
         "kind": "baseline",
         "guarantee": "none: it raises no alarm",
-        **shown({0: episodes}, resamples),
+        **shown({0: episodes}, resamples, ranking),
         "audit": [],
         "drift": [],
     }
@@ -260,7 +262,7 @@ def audit(study: Study, name: str, rule: str) -> list[Record]:
 
     Other folds judge the same nominal episodes again, and would make the interval look narrower than it is.
     """
-    rows, promised = [], not study.guarantee(name, rule).startswith("none")
+    rows, promised = [], study.promises_silence(name, rule)
     for bench in study.benches:
         judged = bench.judged(bench.folds[0], name, rule, study.seeds[0])
         nominal = [episode for episode in judged if episode.success and not episode.perturbed]

@@ -98,6 +98,20 @@ class Study:
             else f"{how} of {len(legs)} legs, each at level {self.leg_level(how, legs):g}: {said[0]}"
         )
 
+    def promises_silence(self, name: str, rule: str) -> bool:
+        """Whether a monitor promises a false-alarm rate: something, and not about failures."""
+        if self.guarantee(name, rule).startswith("none"):
+            return False
+        how, legs = self.legs(name)
+        level = self.leg_level(how, legs)
+        found = [
+            bench.threshold(fold, leg, rule, self.seeds[0], level)
+            for bench in self.benches
+            for fold in bench.folds
+            for leg in legs
+        ]
+        return not any(isinstance(each, Threshold) and each.on_failures for each in found)
+
     def leg_level(self, how: str, legs: Sequence[str]) -> float:
         """Level of each leg: an alarm of any leg is a monitor's, so they share its level."""
         return self.level / len(legs) if how == ANY else self.level
