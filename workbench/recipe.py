@@ -17,6 +17,9 @@ from workbench.dial import Dial
 from workbench.errors import ConfigError, UnknownNameError
 from workbench.types import SPLITS, Record, Split
 
+OPTIONAL = ("cameras", "signals", "search", "limits")
+"""Keys that a recipe may leave out."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Search:
@@ -45,6 +48,7 @@ class Recipe:
         mapping.
     tasks : names of tasks.
     cameras : of the tasks, as ``task.cameras`` takes them; None for no images.
+    signals : what the policy is asked to say of its calls, as ``rollout.signals`` takes them.
     nominal : split -> episodes without a fault.
     least, most : split -> episodes of every cell: so many at first, and at most.
     failures : how many failed episodes a cell of a split should have, if ``most`` allows.
@@ -60,6 +64,7 @@ class Recipe:
     policies: Mapping[str, str]
     tasks: tuple[str, ...]
     cameras: Record | None
+    signals: tuple[str, ...]
     nominal: Mapping[Split, int]
     least: Mapping[Split, int]
     most: Mapping[Split, int]
@@ -86,7 +91,7 @@ class Recipe:
         for key in given:
             if key not in known:
                 raise UnknownNameError(f"key of {path.name}", key, known)
-        if missing := [key for key in known if key not in given and key not in ("cameras", "search", "limits")]:
+        if missing := [key for key in known if key not in given and key not in OPTIONAL]:
             raise ConfigError(f"{path.name} says nothing about {', '.join(missing)}")
         return cls(
             name=path.stem,
@@ -95,6 +100,7 @@ class Recipe:
             policies=_policies(path, given["policy"], given["tasks"]),
             tasks=tuple(given["tasks"]),
             cameras=given.get("cameras"),
+            signals=tuple(given.get("signals") or ()),
             nominal=_counts(path, "nominal", given["nominal"]),
             least=_counts(path, "least", given["least"]),
             most=_counts(path, "most", given["most"]),

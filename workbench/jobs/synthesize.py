@@ -77,6 +77,7 @@ def task_run(run: Run, recipe: Recipe, task: str, checkpoints: str) -> Run:
         own.append(f"checkpoint={checkpoints.format(task=task)}")
     config = compose(["job=synthesize", *chosen, *asked, *own])
     config["task"]["cameras"] = config["task"].get("cameras") or recipe.cameras
+    config["rollout"]["signals"] = config["rollout"]["signals"] or list(recipe.signals)
     return Run(config, run.root)
 
 
