@@ -4,10 +4,11 @@ import json
 
 import pytest
 
-from tests.synthetic import COUNTS, FAULTS, write_store
+from tests.synthetic import COUNTS, FAULTS, HEADER, episode, write_store
 from workbench.config import Run, compose
-from workbench.errors import ConfigError, ScoreError, StoreError
+from workbench.errors import ConfigError, ScoreError, StoreError, UnknownNameError
 from workbench.jobs import benchmark
+from workbench.store import StoreWriter
 from workbench.table import Asked, compare
 from workbench.verdicts import ALL, ANY
 
@@ -149,6 +150,9 @@ def test_nothing_left_is_an_error(root):
     [
         ({"seeds": ()}, ConfigError, "job.seeds"),
         ({"windows": ()}, ConfigError, "job.windows"),
+        ({"windows": (("mode", 3),)}, UnknownNameError, "mode"),
+        ({"pairs": (("rnd", "stack", "twa"),)}, UnknownNameError, "stack"),
+        ({"pairs": (("rnd", "stac", "twaa"),)}, UnknownNameError, "twaa"),
         ({"stores": ("nowhere",)}, StoreError, "nowhere"),
     ],
 )
@@ -156,7 +160,34 @@ def test_what_cannot_be_compared_is_refused(root, changes, error, said):
     asked = made(root, "protocol=seen")
     stores = tuple(root / f"{name}.zarr" for name in changes.get("stores", ())) or asked.stores
     with pytest.raises(error, match=said):
-        Asked(asked.run, stores, changes.get("seeds", (0,)), changes.get("windows", (("last", 1),)), (), 10)
+        Asked(
+            asked.run,
+            stores,
+            changes.get("seeds", (0,)),
+            changes.get("windows", (("last", 1),)),
+            changes.get("pairs", ()),
+            10,
+        )
+
+
+@pytest.mark.parametrize("words", [{"windows": [["mean"]]}, {"windows": ["mean 4"]}, {"pairs": [["rnd", "stac"]]}])
+def test_lists_of_another_size_are_refused(root, words):
+    asked = {"stores": ["a"], "seeds": [0], "windows": [["last", 1]], "pairs": [], "resamples": 20, **words}
+    with pytest.raises(ConfigError, match="must have"):
+        benchmark.run(made(root, "protocol=seen").run, **asked)
+
+
+def test_one_class_alone_is_shown_as_such(root, tmp_path):
+    counts = {"fit": 6, "select": 4, "calibrate": 10, "test": 6}
+    with StoreWriter.open(tmp_path / "datasets" / "won.zarr", HEADER) as writer:
+        for split, count in counts.items():
+            for number in range(count):
+                writer.append(episode(split, number))
+    found = compare(made(tmp_path, "protocol=seen", "score=[mahalanobis,safe_mlp]", stores=["won"]))
+    assert [each["part"] for each in found["refused"]] == ["score safe_mlp"]
+    (row,) = rows(found, monitor="mahalanobis+split_conformal")
+    assert value(row, "matched_auroc@0.5") is None
+    assert value(row, "fpr_nominal") is not None
 
 
 def test_the_job_writes_page_table_and_data(root, capsys):

@@ -87,12 +87,17 @@ def explain_composition(error: Exception, arguments: list[str]) -> str:
         return f"unknown key {match.group(1)!r}.{near_key(match.group(1), arguments)}"
     if match := re.search(r"Could not (?:find|load) '([^']+)/([^'/]+)'", text):
         group, asked = match.groups()
-        files = (resources.files(CONFIG) / group).iterdir()
-        known = sorted(file.name.removesuffix(".yaml") for file in files if file.name.endswith(".yaml"))
+        from workbench.config import options_of
+
+        known = options_of(group)
         near = difflib.get_close_matches(asked, known, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         return f"unknown {group} {asked!r}.{hint} Known: {', '.join(known)}."
     return text
+
+
+CHOSEN = ("job", "policy", "perturbation", "score", "calibrator", "protocol", "+experiment")
+"""Words that choose groups, and with them which keys there are."""
 
 
 def near_key(asked: str, arguments: list[str]) -> str:
@@ -104,7 +109,9 @@ def near_key(asked: str, arguments: list[str]) -> str:
         words = [
             word
             for word in arguments
-            if word.startswith(("job=", "policy=", "perturbation=", "score=", "+experiment="))
+            if word.startswith(
+                ("job=", "policy=", "perturbation=", "score=", "calibrator=", "protocol=", "+experiment=")
+            )
         ]
         known = [key for key in keys_of(compose(words)) if not asked.startswith(f"{key}.")]
         asked_last = asked.rsplit(".", 1)[-1]

@@ -12,6 +12,7 @@ import os
 import re
 import typing
 from collections.abc import Mapping
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -338,6 +339,12 @@ def read_yaml(path: Path) -> Record:
         return plain(OmegaConf.load(path))
     except (YAMLError, AssertionError) as error:
         raise ConfigError(f"{path.name} is no YAML mapping: {' '.join(str(error).split())}") from None
+
+
+def options_of(group: str) -> list[str]:
+    """Names that a group of the configuration knows."""
+    files = (resources.files("workbench.conf") / group).iterdir()
+    return sorted(file.name.removesuffix(".yaml") for file in files if file.name.endswith(".yaml"))
 
 
 def words_asked() -> list[str]:

@@ -597,6 +597,11 @@ def _statistic(name: str) -> _Statistic:
     return known[name]
 
 
+def check_metric(name: str) -> None:
+    """Raise an UnknownNameError if there is no such figure."""
+    _statistic(name)
+
+
 # -- figures ---------------------------------------------------------------------------------------------------------
 
 

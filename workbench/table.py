@@ -11,15 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from workbench.config import Run, build
-from workbench.errors import CalibrationError, ConfigError, ScoreError, StoreError
-from workbench.judging import JudgedEpisode, difference, elapsed, figures, ranking
+from workbench.config import Run, build, options_of
+from workbench.errors import CalibrationError, ConfigError, ScoreError, StoreError, UnknownNameError
+from workbench.judging import JudgedEpisode, check_metric, difference, elapsed, figures, ranking
 from workbench.metrics import clopper_pearson
 from workbench.progress import progress
 from workbench.runner import spread
 from workbench.study import Part, is_supervised, missing_seeds, read_curves, score_part
 from workbench.types import Record
-from workbench.verdicts import Bench, Study
+from workbench.verdicts import WINDOW, Bench, Study
 
 LENGTH, PRIOR = "length", "task_prior"
 """Baselines that are no scores: how long an episode has lasted, and how often its task fails in the fit split."""
@@ -56,6 +56,17 @@ class Asked:
             raise ConfigError(f"job.seeds={list(self.seeds)} must be different numbers, such as [0,1,2]")
         if not self.windows:
             raise ConfigError("job.windows is empty; allow at least [[last,1]]")
+        if self.resamples < 1:
+            raise ConfigError(f"job.resamples={self.resamples} must be at least 1")
+        # What would be noticed only after everything is fitted is asked for now.
+        for kind, width in self.windows:
+            build({"_target_": WINDOW, "kind": kind, "width": width})
+        for first, second, metric in self.pairs:
+            known = {*options_of("score"), *self.run.config["monitor"]["combine"], "*"}
+            for name in (first, second):
+                if name not in known:
+                    raise UnknownNameError("score or combination in job.pairs", name, known)
+            check_metric(metric)
         for path in self.stores:
             if not path.exists():
                 raise StoreError(f"there is no {self.run.shown(path)}: synthesize or roll it first")

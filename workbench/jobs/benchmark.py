@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from workbench.config import Run
-from workbench.errors import StoreError
+from workbench.errors import ConfigError, StoreError
 from workbench.jobs.fit import load_monitors
 from workbench.judging import JudgedEpisode, elapsed, monitor_row
 from workbench.leaderboard import terminal, write
@@ -21,8 +22,8 @@ def run(
     run: Run,
     stores: Sequence[str],
     seeds: Sequence[int],
-    windows: Sequence[tuple[str, int]],
-    pairs: Sequence[tuple[str, str, str]],
+    windows: Sequence[Sequence[Any]],
+    pairs: Sequence[Sequence[str]],
     resamples: int,
 ) -> None:
     """Judge the run's own monitors; with a protocol, fit and compare every score on the stores that are named."""
@@ -34,14 +35,22 @@ def run(
         run=run,
         stores=tuple(paths),
         seeds=tuple(seeds),
-        windows=tuple((str(kind), int(width)) for kind, width in windows),
-        pairs=tuple((str(first), str(second), str(metric)) for first, second, metric in pairs),
+        windows=tuple(tuples("job.windows", windows, "[mean, 4]", 2)),
+        pairs=tuple(tuples("job.pairs", pairs, "[viability, rnd, matched_auroc@0.5]", 3)),
         resamples=resamples,
     )
     leaderboard = compare(asked)
     page = write(leaderboard, run.folder)
     console.print(*terminal(leaderboard))
     console.print(f"leaderboard: {run.shown(page)}")
+
+
+def tuples(key: str, given: Sequence[Sequence[Any]], example: str, size: int) -> list[tuple[Any, ...]]:
+    """Lists of so many parts each, as tuples; ConfigError for others."""
+    for each in given:
+        if isinstance(each, str) or len(each) != size:
+            raise ConfigError(f"{key} has {each}, where each must have {size} parts, such as {example}")
+    return [tuple(each) for each in given]
 
 
 def judge_own(run: Run) -> None:
