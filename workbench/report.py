@@ -744,7 +744,7 @@ def _label_table(metrics: Record) -> RenderableType | None:
     labels = metrics.get("labels")
     if not labels:
         return None
-    failed, labelled = labels["failed"], labels["with_onset"]
+    failed, labelled = labels["failed"], labels.get("labelled", labels["with_onset"])
     steps = labels.get("simulated_steps", {})
 
     def row(name: str, found: int, key: str, width: str = "", search: str = "") -> list[str]:
@@ -753,7 +753,7 @@ def _label_table(metrics: Record) -> RenderableType | None:
 
     rows = [
         row("effect", labels.get("with_effect", 0), "median_effect"),
-        row("onset", labelled, "median_onset", "median_onset_interval_steps", "onset"),
+        row("onset", labels["with_onset"], "median_onset", "median_onset_interval_steps", "onset"),
         row("point of no return", labelled, "median_pnr", "median_pnr_interval_steps", "point of no return"),
         row("decisive step", labels.get("decided", 0), "median_decisive", search="decisive step"),
     ]

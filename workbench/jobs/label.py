@@ -54,7 +54,7 @@ class Settings:
 
     Attributes
     ----------
-    branches : rising numbers of branches at which a value is looked at.
+    branches : rising numbers of branches at which a value is looked at, in search of the onset; empty searches none.
     stride : control steps between the expert's first trials.
     windows : rising numbers of control steps whose actions are replaced.
     pairs : branches with and without a replacement, which say how much it gains; 0 searches no decisive step.
@@ -68,7 +68,11 @@ class Settings:
     def __post_init__(self) -> None:
         if self.stride < 1 or self.pairs < 0:
             raise ConfigError(f"job.stride={self.stride} must be at least 1, job.pairs={self.pairs} at least 0")
-        for name, rising in (("branches", self.branches), ("windows", self.windows)):
+        if self.pairs and not self.branches:
+            raise ConfigError(
+                "job.branches=[] leaves the onset out, without which there is no decisive step: job.pairs=0"
+            )
+        for name, rising in (("branches", self.branches or (1,)), ("windows", self.windows)):
             if not rising or any(one < 1 for one in rising) or sorted(set(rising)) != list(rising):
                 raise ConfigError(f"job.{name}={list(rising)} must be rising numbers from 1 on, for example [4,8,16]")
 
@@ -151,7 +155,7 @@ def run(
     forget_other_settings(run, store, asked | {"values": {**values}})
     store = Store.open(run.store)
     failed = failures(store.episodes)
-    wanted = [number for number in failed if store.episodes["t_on"][number] < 0]
+    wanted = [number for number in failed if store.episodes["t_pnr"][number] < 0]
     with progress("labels", len(failed)) as advance:
         advance(len(failed) - len(wanted))
         items = [Batch(run, expert, settings, part) for part in batches(wanted, EPISODES_PER_BATCH)]
@@ -247,7 +251,9 @@ def label_episodes(
     scene = task.scene()
     rounds, driver, reference = settings.branches, policy.policy, expert.policy
     twins = nominal_twins(episodes, policy)
-    onsets = drive([find_onset(episode, driver, scene, rounds) for episode in episodes], policy)
+    onsets = [(Onset(-1, -1, -1), 0)] * len(episodes)
+    if rounds:
+        onsets = drive([find_onset(episode, driver, scene, rounds) for episode in episodes], policy)
     points = drive([find_point_of_no_return(episode, settings.stride) for episode in episodes], expert)
     decisions = [(Decision(), 0)] * len(episodes)
     if settings.pairs:
@@ -297,18 +303,25 @@ def label(
         "responsibility_low": decisive.low,
         "responsibility_high": decisive.high,
         "twin": "" if twin is None else twin.record["uid"],
-        # Recoverable: when the policy had lost, the expert could still have won.
-        "outcome": "recoverable failure" if lost.step > start.step else "catastrophic failure",
+        "outcome": kind_of_failure(start, lost),
     }
     rolled = decisive_steps + decisive.detour_steps + (0 if twin is None else int(twin.record["length"]))
     steps = dict(zip(SEARCHES, (start_steps, lost_steps, rolled), strict=True))
     return Label(episode.record["uid"], columns, steps, replayed.max_abs_error)
 
 
+def kind_of_failure(onset: Onset, point: PointOfNoReturn) -> str:
+    """Recoverable: when the policy had lost, the expert could still have won.  Without an onset there is no telling."""
+    if onset.step < 0:
+        return "failure"
+    return "recoverable failure" if point.step > onset.step else "catastrophic failure"
+
+
 def summary(episodes: Mapping[str, Array]) -> Record:
     """Counts and medians over the labelled failures."""
     failed = failures(episodes)
-    labelled = [number for number in failed if episodes["t_on"][number] >= 0]
+    labelled = [number for number in failed if episodes["t_pnr"][number] >= 0]
+    with_onset = [number for number in labelled if episodes["t_on"][number] >= 0]
     decided = [number for number in labelled if episodes["t_dec"][number] >= 0]
 
     def column(name: str, numbers: Sequence[int] = labelled) -> list[int]:
@@ -317,17 +330,19 @@ def summary(episodes: Mapping[str, Array]) -> Record:
     def median(values: Sequence[float]) -> float | None:
         return float(np.median(values)) if len(values) else None
 
-    def width(name: str) -> float | None:
-        return median([high - low for low, high in zip(column(f"{name}_low"), column(f"{name}_high"), strict=True)])
+    def width(name: str, numbers: Sequence[int]) -> float | None:
+        bounds = zip(column(f"{name}_low", numbers), column(f"{name}_high", numbers), strict=True)
+        return median([high - low for low, high in bounds])
 
     effects = [step for step in column("t_eff") if step >= 0]
     return {
         "failed": len(failed),
-        "with_onset": len(labelled),
-        "median_onset": median(column("t_on")),
-        "median_onset_interval_steps": width("t_on"),
+        "labelled": len(labelled),
+        "with_onset": len(with_onset),
+        "median_onset": median(column("t_on", with_onset)),
+        "median_onset_interval_steps": width("t_on", with_onset),
         "median_pnr": median(column("t_pnr")),
-        "median_pnr_interval_steps": width("t_pnr"),
+        "median_pnr_interval_steps": width("t_pnr", labelled),
         "with_effect": len(effects),
         "median_effect": median(effects),
         "decided": len(decided),
@@ -335,6 +350,6 @@ def summary(episodes: Mapping[str, Array]) -> Record:
         "median_window_steps": median([episodes["t_dec_end"][n] - episodes["t_dec"][n] for n in decided]),
         "median_responsibility": median([float(episodes["responsibility"][number]) for number in decided]),
         "recoverable": sum(episodes["outcome"][number] == "recoverable failure" for number in labelled),
-        "onsets": column("t_on"),
+        "onsets": column("t_on", with_onset),
         "points_of_no_return": column("t_pnr"),
     }
