@@ -32,7 +32,7 @@ def run(path, tmp_path):
 def parts_of(run, protocol=None, seeds=(0, 1)):
     store = Store.open(run.store)
     folds = (protocol or Seen()).folds(entries_of(store), 0)
-    return store, folds, needed(run, store, folds, run.config["score"], seeds)
+    return store, folds, needed(store, folds, run.config["score"], seeds)
 
 
 def test_curves_are_those_of_the_monitor(run):

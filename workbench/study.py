@@ -25,7 +25,7 @@ import numpy as np
 
 from workbench import __version__
 from workbench.concordance import matched_auroc
-from workbench.config import Run, build, digest, resolve, write_bytes
+from workbench.config import build, digest, resolve, write_bytes
 from workbench.errors import ScoreError, SplitError
 from workbench.monitor import Window, curves, fit_score
 from workbench.protocols import Fold
@@ -51,7 +51,6 @@ class Part:
     key : digest of what decides the curves, without the seed.
     """
 
-    run: Run
     store: Path
     score: str
     node: Record
@@ -61,8 +60,8 @@ class Part:
     key: str
 
     def path(self, seed: int) -> Path:
-        """File of the curves of one seed."""
-        return self.run.folder / "curves" / f"{self.score}-{self.key}-{seed}.safetensors"
+        """File of the curves of one seed: beside the store, for whoever asks for them next."""
+        return self.store.with_suffix(".curves") / f"{self.score}-{self.key}-{seed}.safetensors"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,7 +91,7 @@ def is_supervised(node: Record) -> bool:
 
 
 def needed(
-    run: Run, store: Store, folds: Sequence[Fold], scores: Mapping[str, Record], seeds: Sequence[int]
+    store: Store, folds: Sequence[Fold], scores: Mapping[str, Record], seeds: Sequence[int]
 ) -> dict[tuple[str, str], Part]:
     """The parts that a study of one store needs, by (fold, score); equal parts of several folds are one."""
     content, code = content_digest(store), code_digest()
@@ -105,7 +104,7 @@ def needed(
             fit = tuple(sorted(entry.number for entry in fitted))
             labels = store.digest() if is_supervised(node) else content
             key = digest([node, [store.uids[number] for number in fit], labels, code, __version__], 16)
-            found[fold.name, name] = Part(run, store.path, name, node, fit, (), tuple(seeds), key)
+            found[fold.name, name] = Part(store.path, name, node, fit, (), tuple(seeds), key)
             wanted.setdefault(key, set()).update(scored)
     return {place: dataclasses.replace(part, scored=tuple(sorted(wanted[part.key]))) for place, part in found.items()}
 

@@ -153,7 +153,7 @@ class Bench:
         self.entries = entries_of(store)
         self.folds = study.protocol.folds(self.entries, study.run.seed)
         nodes = study.run.config["score"] | study.groups
-        self.parts: dict[tuple[str, str], Part] = needed(study.run, store, self.folds, nodes, study.seeds)
+        self.parts: dict[tuple[str, str], Part] = needed(store, self.folds, nodes, study.seeds)
         self.deadline = store.header.deadline
         self.lengths = dict(zip(store.uids, store.episodes["length"].tolist(), strict=True))
         self.label = path.stem
