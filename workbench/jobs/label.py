@@ -205,11 +205,13 @@ def label_batch(batch: Batch) -> list[Label]:
 
 def measure_values(run: Run, values: Values) -> None:
     """Measure V(t) where it is wanted and not yet known."""
+    if not values.calls:
+        return
     rows = Store.open(run.store).episodes
     wanted = [
         number
         for number, split in enumerate(rows["split"])
-        if values.calls and split in values.splits and rows["outcome"][number] != "diverged"
+        if split in values.splits and rows["outcome"][number] != "diverged"
     ]
     missing = [number for number in wanted if rows["values"][number] == "[]"]
     with progress("values", len(wanted)) as advance:
