@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -107,3 +109,47 @@ def test_a_run_travels_as_configuration_alone(tmp_path):
     assert run.task is run.task
     kind, arguments = run.__reduce__()
     assert kind(*arguments).config == run.config
+
+
+SLOW = """
+import sys
+from pathlib import Path
+
+import workbench
+from workbench import config
+
+folder, function, target = Path(sys.argv[1]), sys.argv[2], "workbench.slow_part.Part"
+workbench.__path__.append(str(folder))
+try:
+    getattr(config, function)({"_target_": target} if function == "build" else target)
+except KeyboardInterrupt:
+    print("interrupted")
+else:
+    print("lost")
+"""
+PART = """
+import os, signal
+try:
+    os.kill(os.getpid(), signal.SIGINT)
+except BaseException:
+    pass
+class Part: pass
+"""
+
+
+def interrupted(folder: Path, function: str, before: str = "") -> str:
+    (folder / "slow_part.py").write_text(PART)
+    words = [sys.executable, "-c", before + SLOW, str(folder), function]
+    ended = subprocess.run(words, capture_output=True, text=True, timeout=60)
+    return ended.stdout.strip() or ended.stderr
+
+
+@pytest.mark.parametrize("function", ["build", "resolve"])
+def test_ctrl_c_in_the_middle_of_an_import_is_not_lost(tmp_path: Path, function: str) -> None:
+    """As by libraries that catch whatever happens while they load."""
+    assert interrupted(tmp_path, function) == "interrupted"
+
+
+def test_ctrl_c_stays_ignored_where_it_is(tmp_path: Path) -> None:
+    ignored = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
+    assert interrupted(tmp_path, "resolve", ignored) == "lost"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -10,8 +11,10 @@ import inspect
 import json
 import os
 import re
+import signal
+import threading
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -111,6 +114,8 @@ def build(node: Mapping[str, Any], **extra: Any) -> Any:
     target = str(node.get("_target_", ""))
     if not target.startswith(ALLOWED_TARGETS):
         raise ConfigError(f"target {target!r} is refused: only targets below {ALLOWED_TARGETS!r} are built")
+    with contextlib.suppress(ImportError), ctrl_c_held_back():
+        importlib.import_module(target.rpartition(".")[0])
     try:
         return instantiate({**node, "_convert_": "all", "_recursive_": False}, **extra)
     except InstantiationException as error:
@@ -120,6 +125,27 @@ def build(node: Mapping[str, Any], **extra: Any) -> Any:
         if match := re.search(r"unexpected keyword argument '(\w+)'", str(cause)):
             raise UnknownNameError(f"parameter of {target}", match[1], parameters_of(target)) from None
         raise ConfigError(f"{target} cannot be built: {' '.join(str(cause or error).split())}") from cause
+
+
+@contextlib.contextmanager
+def ctrl_c_held_back() -> Iterator[None]:
+    """Let Ctrl-C wait until the end: compiled libraries (mujoco, numba) that are interrupted in the middle of their
+    import turn it into an ImportError, or lose it, and the program goes on.
+
+    Where Ctrl-C is ignored, as by workers, or beside the main thread it changes nothing.
+    """
+    handler = signal.getsignal(signal.SIGINT)
+    if not callable(handler) or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    pressed: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, _: pressed.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    if pressed:
+        raise KeyboardInterrupt
 
 
 def parameters_of(target: str) -> list[str]:
@@ -137,7 +163,8 @@ def resolve(target: str) -> Any:
         raise ConfigError(f"target {target!r} is refused: only targets below {ALLOWED_TARGETS!r} are used")
     module, _, name = target.rpartition(".")
     try:
-        return getattr(importlib.import_module(module), name)
+        with ctrl_c_held_back():
+            return getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise ConfigError(f"there is no {target!r}: {error}") from None
 
