@@ -137,7 +137,12 @@ class Part: pass
 """
 
 
-def interrupted(folder: Path, function: str, before: str = "") -> str:
+# A shell's background jobs, such as CI may be one, ignore Ctrl-C and pass that on.
+NOTICED = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+IGNORED = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
+
+
+def interrupted(folder: Path, function: str, before: str) -> str:
     (folder / "slow_part.py").write_text(PART)
     words = [sys.executable, "-c", before + SLOW, str(folder), function]
     ended = subprocess.run(words, capture_output=True, text=True, timeout=60)
@@ -147,9 +152,8 @@ def interrupted(folder: Path, function: str, before: str = "") -> str:
 @pytest.mark.parametrize("function", ["build", "resolve"])
 def test_ctrl_c_in_the_middle_of_an_import_is_not_lost(tmp_path: Path, function: str) -> None:
     """As by libraries that catch whatever happens while they load."""
-    assert interrupted(tmp_path, function) == "interrupted"
+    assert interrupted(tmp_path, function, NOTICED) == "interrupted"
 
 
 def test_ctrl_c_stays_ignored_where_it_is(tmp_path: Path) -> None:
-    ignored = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
-    assert interrupted(tmp_path, "resolve", ignored) == "lost"
+    assert interrupted(tmp_path, "resolve", IGNORED) == "lost"
