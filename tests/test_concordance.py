@@ -43,7 +43,7 @@ def test_elapsed_time_knows_nothing(until):
     margins = [step.astype(float) for step in steps]
     assert matched_auroc(steps, margins, lengths, failed, until) == 0.5
     by_deadline = np.array([max(s for s in step if s <= 40) for step in steps])
-    assert (by_deadline[failed].min() > by_deadline[~failed].max()) == True  # noqa: E712
+    assert by_deadline[failed].min() > by_deadline[~failed].max()
 
 
 def test_what_grows_with_calls_alone_knows_nothing():

@@ -375,7 +375,9 @@ def options_of(group: str) -> list[str]:
 
 
 def words_asked() -> list[str]:
-    """The overrides that Hydra was given on the command line."""
+    """The overrides that Hydra was given on the command line; none where it was not started from there."""
     from hydra.core.hydra_config import HydraConfig
 
+    if not HydraConfig.initialized():
+        return []
     return list(HydraConfig.get().overrides.task)

@@ -39,6 +39,8 @@ from workbench.types import (
 
 LOCKSTEP = 32
 """Episodes that are scored together offline; bounds the memory, not the result."""
+WINDOW = "workbench.detectors.window.Window"
+"""Target from which windows are built."""
 TENSORS, RECORDS = "monitors.safetensors", "monitors.json"
 
 
@@ -431,6 +433,11 @@ def needs_of(monitors: Iterable[AnyMonitor]) -> frozenset[str]:
     """What some monitors read of a call, in the words of :class:`workbench.types.Scorer`."""
     _, scores = _leaves(monitors)
     return frozenset(need for score in scores.values() for need in score.score.needs)
+
+
+def groups_of(rule: str) -> str:
+    """Under which name what tells groups apart for a calibrator is fitted and kept."""
+    return f"groups of {rule}"
 
 
 def scores_of(monitors: Sequence[AnyMonitor]) -> dict[str, FittedScore]:

@@ -422,14 +422,15 @@ class Store:
                     _rewrite_labels(folder, rows, pending)
                 _write_group(self.path / "parts", {"revision": revision, "pending": {}})
 
-    def digest(self) -> str:
-        """Digest of all episodes, their content and labels, for caches.
+    def digest(self, labels: bool = True) -> str:
+        """Digest of all episodes, their content and, unless they play no part, their labels, for caches.
 
         Neither parts nor chunks nor ``calls/seconds`` (wall-clock time) play a part: the same run by more workers has
         the same digest.
         """
         header = [self.header.task, self.header.control_hz, self.header.deadline]
         columns = {name: self._columns[name].tolist() for name in (*EPISODE_COLUMNS, "content")}
+        columns = {name: values for name, values in columns.items() if labels or name not in LABELS}
         return hashlib.sha256(json.dumps([header, columns], sort_keys=True).encode()).hexdigest()
 
     def _load(self) -> None:

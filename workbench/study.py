@@ -94,7 +94,7 @@ def needed(
     store: Store, folds: Sequence[Fold], scores: Mapping[str, Record], seeds: Sequence[int]
 ) -> dict[tuple[str, str], Part]:
     """The parts that a study of one store needs, by (fold, score); equal parts of several folds are one."""
-    content, code = content_digest(store), code_digest()
+    labelled, unlabelled, code = store.digest(), store.digest(labels=False), code_digest()
     wanted: dict[str, set[int]] = {}
     found: dict[tuple[str, str], Part] = {}
     for fold in folds:
@@ -102,25 +102,19 @@ def needed(
         for name, node in scores.items():
             fitted = fold.fit if is_supervised(node) else fold.successes("fit")
             fit = tuple(sorted(entry.number for entry in fitted))
-            labels = store.digest() if is_supervised(node) else content
-            key = digest([node, [store.uids[number] for number in fit], labels, code, __version__], 16)
+            known = labelled if is_supervised(node) else unlabelled
+            key = digest([node, [store.uids[number] for number in fit], known, code, __version__], 16)
             found[fold.name, name] = Part(store.path, name, node, fit, (), tuple(seeds), key)
             wanted.setdefault(key, set()).update(scored)
     return {place: dataclasses.replace(part, scored=tuple(sorted(wanted[part.key]))) for place, part in found.items()}
 
 
-def content_digest(store: Store) -> str:
-    """Digest of what was rolled, whatever was labelled since."""
-    rows = store.episodes
-    return digest([store.uids, rows["length"].tolist(), rows["success"].tolist(), store.header.config], 16)
-
-
 @functools.cache
 def code_digest() -> str:
-    """Digest of the code of all scores, so that a changed one is computed anew."""
-    folder = Path(inspect.getfile(resolve("workbench.detectors.scores.elapsed.Elapsed"))).parent
+    """Digest of the code of all scores and groups, so that a changed one is computed anew."""
+    folder = Path(inspect.getfile(resolve("workbench.detectors.scores.elapsed.Elapsed"))).parents[1]
     hashed = hashlib.sha256()
-    for path in sorted(folder.glob("*.py")):
+    for path in sorted([*folder.glob("scores/*.py"), *folder.glob("groups/*.py")]):
         hashed.update(path.read_bytes())
     return hashed.hexdigest()[:16]
 
@@ -144,9 +138,9 @@ def score_part(part: Part) -> tuple[Part, str]:
 
 def _score(part: Part, store: Store) -> None:
     needs = frozenset(build(part.node).needs)
-    episodes = _calls(part.store, content_digest(store), needs)
+    episodes, labelled = _calls(part.store, store.digest(labels=False), needs), store.digest()
     fitting, scored = [episodes(number) for number in part.fit], [episodes(number) for number in part.scored]
-    truths = [_truth(part.store, store.digest(), number) for number in part.fit] if is_supervised(part.node) else []
+    truths = [_truth(part.store, labelled, number) for number in part.fit] if is_supervised(part.node) else []
     before: tuple[dict[str, Array], tuple[list[Array], list[Array]], float] | None = None
     for seed in part.seeds:
         began = time.process_time()

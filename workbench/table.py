@@ -5,21 +5,23 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from workbench.config import Run, build, options_of
+from workbench.config import Run, build, options_of, words_asked
 from workbench.errors import CalibrationError, ConfigError, ScoreError, StoreError, UnknownNameError
 from workbench.judging import JudgedEpisode, check_metric, difference, elapsed, figures, ranking
 from workbench.metrics import clopper_pearson
+from workbench.monitor import WINDOW
 from workbench.progress import progress
 from workbench.runner import spread
 from workbench.study import Part, is_supervised, missing_seeds, read_curves, score_part
 from workbench.types import Record
-from workbench.verdicts import WINDOW, Bench, Study
+from workbench.verdicts import Bench, Study
 
 LENGTH, PRIOR = "length", "task_prior"
 """Baselines that are no scores: how long an episode has lasted, and how often its task fails in the fit split."""
@@ -126,7 +128,7 @@ def compare(asked: Asked) -> Record:
         "about": study.protocol.about,
         "level": study.level,
         "seeds": list(asked.seeds),
-        "command": command(asked),
+        "command": command(),
         "stores": [described(asked.run, bench) for bench in study.benches],
         "rows": sorted(rows, key=by_aim),
         "costs": costs(study),
@@ -373,8 +375,6 @@ def policy_of(config: Mapping[str, Any]) -> str:
     return f"zoo/{node['zoo']}" if node.get("zoo") else str(node.get("_target_", "")).rpartition(".")[2]
 
 
-def command(asked: Asked) -> str:
-    """What makes this table again."""
-    protocol = asked.study().protocol.name
-    stores = ",".join(path.stem for path in asked.stores)
-    return f"workbench benchmark +experiment=benchmark/{protocol} name={asked.run.name} job.stores=[{stores}]"
+def command() -> str:
+    """What makes this table again: the words that were asked."""
+    return shlex.join(["workbench", "benchmark", *(word for word in words_asked() if word != "job=benchmark")])

@@ -17,20 +17,14 @@ import numpy as np
 from workbench.config import Run, build
 from workbench.errors import CalibrationError, UnknownNameError
 from workbench.judging import JudgedEpisode
-from workbench.monitor import Window
+from workbench.monitor import WINDOW, Window, groups_of
 from workbench.protocols import Entry, Fold, Protocol, entries_of
 from workbench.store import Store
 from workbench.study import Curves, Part, choose_window, needed, read_curves
 from workbench.types import AdaptiveThreshold, Array, Calibrator, Record, Threshold
 
-WINDOW = "workbench.detectors.window.Window"
 ALL, ANY = "all", "any"
 """How legs are combined: an alarm where every one alarms, or where any does."""
-
-
-def groups_of(rule: str) -> str:
-    """Under which name what tells groups apart for a calibrator is fitted and kept."""
-    return f"groups of {rule}"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn.functional import pad
 
 from workbench.detectors.scores.inputs import standardisation
+from workbench.detectors.scores.networks import load_weights, weights_of
 from workbench.errors import ConfigError, ScoreError
 from workbench.types import Array, EpisodeCalls, EpisodeTruth, PolicyCall, Record
 
@@ -105,16 +106,14 @@ class ForceTorque:
 
     def state(self) -> dict[str, Array]:
         """Statistics and weights."""
-        weights = {name: tensor.float().numpy() for name, tensor in self.network.state_dict().items()}
-        return {"mean": self.mean, "std": self.std, **weights}
+        return {"mean": self.mean, "std": self.std, **weights_of("network", self.network)}
 
     def load(self, state: Mapping[str, Array]) -> None:
         """The inverse of :meth:`state`; sizes come from the weights, not from the arguments."""
         self.mean, self.std = state["mean"], state["std"]
-        self.channels = len(state["layers.0.weight"])
+        self.channels = len(state["network.layers.0.weight"])
         self.network = _Convolution(len(self.mean), self.channels)
-        names = self.network.state_dict()
-        self.network.load_state_dict({name: torch.as_tensor(np.array(state[name])) for name in names})
+        load_weights("network", self.network, state)
         self.network.double()
 
     def _readings(self, call: PolicyCall | EpisodeCalls) -> Array:

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from workbench.detectors.scores.inputs import embedding_of, fit_embeddings, standardisation
-from workbench.detectors.scores.sequences import dense, descend, load_weights, padded, weights
+from workbench.detectors.scores.networks import load_weights, weights_of
+from workbench.detectors.scores.sequences import dense, descend, padded
 from workbench.errors import ConfigError
 from workbench.types import Array, EpisodeCalls, PolicyCall, Record
 
@@ -67,14 +68,14 @@ class Progress:
     def state(self) -> dict[str, Array]:
         """Statistics, usual length and weights."""
         own = {"mean": self.mean, "std": self.std, "length": np.array([self.length])}
-        return {**own, **weights(self.network, "network.")}
+        return {**own, **weights_of("network", self.network)}
 
     def load(self, state: Mapping[str, Array]) -> None:
         """The inverse of :meth:`state`; sizes come from the weights, not from the arguments."""
         self.mean, self.std, self.length = state["mean"], state["std"], float(state["length"][0])
         self.width = len(state["network.0.weight"])
         self.network = self._network(len(self.mean), None)
-        load_weights(self.network, state, "network.")
+        load_weights("network", self.network, state)
         self.network = self.network.double()
 
     def _network(self, size: int, random: torch.Generator | None) -> nn.Sequential:

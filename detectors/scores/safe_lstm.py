@@ -9,16 +9,15 @@ import torch
 from torch import nn
 
 from workbench.detectors.scores.inputs import embedding_of, fit_embeddings, standardisation
+from workbench.detectors.scores.networks import load_weights, weights_of
 from workbench.detectors.scores.sequences import (
     balance,
     dense,
     descend,
-    load_weights,
     outcomes,
     padded,
     recurrent,
     squares,
-    weights,
 )
 from workbench.errors import ConfigError
 from workbench.types import Array, EpisodeCalls, EpisodeTruth, PolicyCall, Record
@@ -94,7 +93,7 @@ class SafeLstm:
 
     def state(self) -> dict[str, Array]:
         """Statistics and weights."""
-        learnt = {**weights(self.layer, "layer."), **weights(self.last, "last.")}
+        learnt = {**weights_of("layer", self.layer), **weights_of("last", self.last)}
         return {"mean": self.mean, "std": self.std, **learnt}
 
     def load(self, state: Mapping[str, Array]) -> None:
@@ -102,12 +101,12 @@ class SafeLstm:
         self.mean, self.std = state["mean"], state["std"]
         self.width = state["last.weight"].shape[1]
         self._make(None)
-        load_weights(self.layer, state, "layer.")
-        load_weights(self.last, state, "last.")
+        load_weights("layer", self.layer, state)
+        load_weights("last", self.last, state)
         self._settle()
 
     def _make(self, random: torch.Generator | None) -> None:
-        self.layer = recurrent(nn.LSTM, len(self.mean), self.width, random)
+        self.layer = recurrent(len(self.mean), self.width, random)
         self.last = dense(self.width, 1, random)
 
     def _settle(self) -> None:

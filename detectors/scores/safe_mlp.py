@@ -9,15 +9,14 @@ import torch
 from torch import nn
 
 from workbench.detectors.scores.inputs import embedding_of, fit_embeddings, standardisation
+from workbench.detectors.scores.networks import load_weights, weights_of
 from workbench.detectors.scores.sequences import (
     balance,
     dense,
     descend,
-    load_weights,
     outcomes,
     padded,
     squares,
-    weights,
 )
 from workbench.errors import ConfigError
 from workbench.types import Array, EpisodeCalls, EpisodeTruth, PolicyCall, Record
@@ -94,14 +93,14 @@ class SafeMlp:
     def state(self) -> dict[str, Array]:
         """Statistics, weights, and whether scores are summed."""
         own = {"mean": self.mean, "std": self.std, "cumulative": np.array([self.cumulative])}
-        return {**own, **weights(self.network, "network.")}
+        return {**own, **weights_of("network", self.network)}
 
     def load(self, state: Mapping[str, Array]) -> None:
         """The inverse of :meth:`state`; sizes come from the weights, not from the arguments."""
         self.mean, self.std, self.cumulative = state["mean"], state["std"], bool(state["cumulative"][0])
         self.width = len(state["network.0.weight"])
         self.network = self._network(len(self.mean), None)
-        load_weights(self.network, state, "network.")
+        load_weights("network", self.network, state)
         self.network = self.network.double()
 
     def _network(self, size: int, random: torch.Generator | None) -> nn.Sequential:

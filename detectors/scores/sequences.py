@@ -5,12 +5,13 @@ Networks are made without torch's own initialisation, which would draw from the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import torch
 from torch import nn
 
+from workbench.detectors.scores.networks import linear
 from workbench.errors import ScoreError
 from workbench.types import Array, EpisodeCalls, EpisodeTruth
 
@@ -53,16 +54,14 @@ def balance(failed: Array) -> torch.Tensor:
 
 def dense(inputs: int, outputs: int, random: torch.Generator | None) -> nn.Linear:
     """Linear layer; uniform within ``1 / sqrt(inputs)``, or not initialised where there is no generator."""
-    layer = nn.Linear(inputs, outputs, device="meta").to_empty(device="cpu")
+    layer = linear(inputs, outputs)
     _initialise(layer, inputs, random)
     return layer
 
 
-def recurrent(
-    kind: type[nn.LSTM] | type[nn.GRU], inputs: int, width: int, random: torch.Generator | None
-) -> nn.RNNBase:
+def recurrent(inputs: int, width: int, random: torch.Generator | None) -> nn.LSTM:
     """One recurrent layer, episodes first; uniform within ``1 / sqrt(width)``."""
-    layer: nn.RNNBase = kind(inputs, width, batch_first=True, device="meta").to_empty(device="cpu")
+    layer: nn.LSTM = nn.LSTM(inputs, width, batch_first=True, device="meta").to_empty(device="cpu")
     _initialise(layer, width, random)
     return layer
 
@@ -89,14 +88,3 @@ def descend(parameters: Iterable[nn.Parameter], loss: Callable[[], torch.Tensor]
         nn.utils.clip_grad_norm_(adjusted, 1.0)
         optimiser.step()
         schedule.step()
-
-
-def weights(network: nn.Module, prefix: str) -> dict[str, Array]:
-    """A network's weights as arrays, single precision as they were trained."""
-    return {f"{prefix}{name}": tensor.float().numpy() for name, tensor in network.state_dict().items()}
-
-
-def load_weights(network: nn.Module, state: Mapping[str, Array], prefix: str) -> None:
-    """The inverse of :func:`weights`."""
-    names = list(network.state_dict())
-    network.load_state_dict({name: torch.as_tensor(np.array(state[f"{prefix}{name}"])) for name in names})

@@ -11,7 +11,8 @@ from torch import nn
 
 from workbench.detectors.scores.inputs import embedding_of, fit_embeddings, standardisation
 from workbench.detectors.scores.mahalanobis import Mahalanobis
-from workbench.detectors.scores.sequences import descend, load_weights, outcomes, weights
+from workbench.detectors.scores.networks import load_weights, weights_of
+from workbench.detectors.scores.sequences import descend, outcomes
 from workbench.errors import ConfigError, ScoreError
 from workbench.types import Array, EpisodeCalls, EpisodeTruth, PolicyCall, Record
 
@@ -129,7 +130,7 @@ class Viability:
     def state(self) -> dict[str, Array]:
         """Statistics, what evidence was fitted, weights of all members."""
         own = {"mean": self.mean, "std": self.std, "caution": np.array([self.caution])}
-        return {**own, **self.evidence.state(), **weights(self.networks, "networks.")}
+        return {**own, **self.evidence.state(), **weights_of("networks", self.networks)}
 
     def load(self, state: Mapping[str, Array]) -> None:
         """The inverse of :meth:`state`; sizes come from the weights, not from the arguments."""
@@ -138,7 +139,7 @@ class Viability:
         self.evidence = _Evidence()
         self.evidence.load(state)
         self.networks = _MonotoneNetworks(self.members, contexts, self.width, torch.Generator())
-        load_weights(self.networks, state, "networks.")
+        load_weights("networks", self.networks, state)
         self.networks.double()
 
     def _standardised(self, values: Array) -> torch.Tensor:

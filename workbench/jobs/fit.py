@@ -10,6 +10,7 @@ from workbench.config import Run, build
 from workbench.errors import CalibrationError, ConfigError, ScoreError, UnknownNameError
 from workbench.monitor import (
     COMBINATIONS,
+    WINDOW,
     And,
     AnyMonitor,
     FittedScore,
@@ -19,6 +20,7 @@ from workbench.monitor import (
     calibrate,
     curves,
     fit_score,
+    groups_of,
     load,
     save,
     supervised,
@@ -30,7 +32,6 @@ from workbench.types import Calibrator, EpisodeCalls, EpisodeTruth, Record, Scor
 Known = tuple[EpisodeCalls, EpisodeTruth]
 """An episode, and what the simulator knows of it."""
 Part = TypeVar("Part")
-WINDOW = "workbench.detectors.window.Window"
 
 
 def run(run: Run) -> None:
@@ -211,11 +212,6 @@ def build_groups(run: Run) -> dict[str, Score | SupervisedScore]:
     """What tells groups apart for the calibrators that have groups, new, by the name under which it is fitted."""
     nodes = run.config["calibrator"].items()
     return {groups_of(name): build(node["groups"]) for name, node in nodes if node.get("groups")}
-
-
-def groups_of(rule: str) -> str:
-    """Under which name what tells groups apart for a calibrator is fitted and saved."""
-    return f"groups of {rule}"
 
 
 def uses(calibrator: Calibrator) -> frozenset[str]:
