@@ -17,7 +17,7 @@ import dataclasses
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, TypeGuard
+from typing import NamedTuple, Protocol, TypeGuard
 
 import numpy as np
 
@@ -375,20 +375,25 @@ def calibrate(
     def windowed(over: Sequence[EpisodeCalls], known: Sequence[Array] | None) -> list[Array]:
         return [window.apply(curve) for curve in (curves(score, over) if known is None else known)]
 
-    more: dict[str, Any] = {}
-    if "failures" in uses:
-        more["failures"] = windowed(failures, raw_failures)
-    if groups is not None:
-        more["groups"] = curves(groups, episodes) if raw_groups is None else raw_groups
-    if "held_out" in uses:
-        offered = getattr(score.score, "leave_one_out", None)
-        more["held_out"] = windowed((), list(offered().values())) if offered else []
+    given: dict[str, Callable[[], Sequence[Array]]] = {
+        "failures": lambda: windowed(failures, raw_failures),
+        "groups": lambda: curves(groups, episodes) if groups and raw_groups is None else raw_groups or (),
+        "held_out": lambda: windowed((), list(getattr(score.score, "leave_one_out", dict)().values())),
+    }
     rule = type(calibrator).__name__
     try:
-        threshold = calibrator.calibrate(windowed(episodes, raw), level, **more)
+        threshold = threshold_of(calibrator, windowed(episodes, raw), level, given)
     except CalibrationError as error:
         return Monitor(name, score, window, rule, level, None, str(error), groups)
     return Monitor(name, score, window, rule, level, threshold, "", groups)
+
+
+def threshold_of(
+    calibrator: Calibrator, known: Sequence[Array], level: float, given: Mapping[str, Callable[[], Sequence[Array]]]
+) -> Threshold:
+    """Threshold from windowed curves of successes, and of what else is given that which the calibrator uses."""
+    uses: frozenset[str] = getattr(calibrator, "uses", frozenset())
+    return calibrator.calibrate(known, level, **{name: make() for name, make in given.items() if name in uses})
 
 
 def _refuse_fitted(name: str, score: FittedScore, episodes: Sequence[EpisodeCalls]) -> None:

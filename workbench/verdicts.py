@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ import numpy as np
 from workbench.config import Run, build
 from workbench.errors import CalibrationError, UnknownNameError
 from workbench.judging import JudgedEpisode
-from workbench.monitor import WINDOW, Window, groups_of
+from workbench.monitor import WINDOW, Window, groups_of, threshold_of
 from workbench.protocols import Entry, Fold, Protocol, entries_of
 from workbench.store import Store
 from workbench.study import Curves, Part, choose_window, needed, read_curves
@@ -184,17 +184,14 @@ class Bench:
             calibrator: Calibrator = build(self.study.run.config["calibrator"][rule])
             leg, successes = self.leg(fold, score), fold.successes("calibrate")
             applied = leg.applied[seed]
-            uses: frozenset[str] = getattr(calibrator, "uses", frozenset())
-            given: dict[str, list[Array]] = {}
-            if "failures" in uses:
-                given["failures"] = [applied[entry.uid] for entry in fold.calibrate if not entry.success]
-            if "groups" in uses:
-                given["groups"] = [self.groups(fold, rule, seed)[entry.uid] for entry in successes]
-            if "held_out" in uses:
-                given["held_out"] = [leg.window.apply(each) for each in self.found(fold, score)[seed].held_out]
+            given: dict[str, Callable[[], Sequence[Array]]] = {
+                "failures": lambda: [applied[entry.uid] for entry in fold.calibrate if not entry.success],
+                "groups": lambda: [self.groups(fold, rule, seed)[entry.uid] for entry in successes],
+                "held_out": lambda: [leg.window.apply(each) for each in self.found(fold, score)[seed].held_out],
+            }
             try:
-                found = calibrator.calibrate([applied[entry.uid] for entry in successes], level, **given)
-                self._thresholds[place] = found
+                known = [applied[entry.uid] for entry in successes]
+                self._thresholds[place] = threshold_of(calibrator, known, level, given)
             except CalibrationError as error:
                 self._thresholds[place] = str(error)
         return self._thresholds[place]
