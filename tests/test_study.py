@@ -13,7 +13,7 @@ from workbench.errors import SplitError
 from workbench.monitor import curves, fit_score
 from workbench.protocols import Seen, UnseenFamily, entries_of
 from workbench.store import Store
-from workbench.study import choose_window, missing_seeds, needed, read_curves, score_part
+from workbench.study import choose_window, code_files, missing_seeds, needed, read_curves, score_part
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +70,11 @@ def test_what_is_there_is_kept_and_what_changed_is_not(run):
     run.config["score"]["rnd"]["epochs"] = 4
     assert parts_of(run)[2]["", "mahalanobis"].key == part.key
     assert parts_of(run)[2]["", "rnd"].key != parts["", "rnd"].key
+
+
+def test_a_score_is_computed_anew_when_its_own_code_changes():
+    files = {path.stem for path in code_files("workbench.detectors.scores.rnd_actions.ActionRandomNetworkDistillation")}
+    assert files == {"rnd_actions", "rnd", "chunks", "inputs", "networks"}
 
 
 def test_more_episodes_than_are_kept_are_scored_again(run):

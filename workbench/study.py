@@ -12,9 +12,11 @@ it was interrupted and another protocol of the same stores finds what it can use
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import functools
 import hashlib
+import importlib
 import inspect
 import json
 import time
@@ -94,7 +96,7 @@ def needed(
     store: Store, folds: Sequence[Fold], scores: Mapping[str, Record], seeds: Sequence[int]
 ) -> dict[tuple[str, str], Part]:
     """The parts that a study of one store needs, by (fold, score); equal parts of several folds are one."""
-    labelled, unlabelled, code = store.digest(), store.digest(labels=False), code_digest()
+    labelled, unlabelled = store.digest(), store.digest(labels=False)
     wanted: dict[str, set[int]] = {}
     found: dict[tuple[str, str], Part] = {}
     for fold in folds:
@@ -103,6 +105,7 @@ def needed(
             fitted = fold.fit if is_supervised(node) else fold.successes("fit")
             fit = tuple(sorted(entry.number for entry in fitted))
             known = labelled if is_supervised(node) else unlabelled
+            code = code_digest(node["_target_"])
             key = digest([node, [store.uids[number] for number in fit], known, code, __version__], 16)
             found[fold.name, name] = Part(store.path, name, node, fit, (), tuple(seeds), key)
             wanted.setdefault(key, set()).update(scored)
@@ -110,13 +113,25 @@ def needed(
 
 
 @functools.cache
-def code_digest() -> str:
-    """Digest of the code of all scores and groups, so that a changed one is computed anew."""
-    folder = Path(inspect.getfile(resolve("workbench.detectors.scores.elapsed.Elapsed"))).parents[1]
+def code_digest(target: str) -> str:
+    """Digest of the code behind a score or group, so that a changed one is computed anew, and no other."""
     hashed = hashlib.sha256()
-    for path in sorted([*folder.glob("scores/*.py"), *folder.glob("groups/*.py")]):
+    for path in sorted(code_files(target)):
         hashed.update(path.read_bytes())
     return hashed.hexdigest()[:16]
+
+
+def code_files(target: str) -> set[Path]:
+    """The file of a class and those of all modules of detectors that it imports, directly or not."""
+    waiting, found = [target.rpartition(".")[0]], set[Path]()
+    while waiting:
+        path = Path(inspect.getfile(importlib.import_module(waiting.pop())))
+        if path not in found:
+            found.add(path)
+            for node in ast.walk(ast.parse(path.read_bytes())):
+                if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("workbench.detectors."):
+                    waiting.append(node.module)
+    return found
 
 
 def missing_seeds(part: Part) -> list[int]:
