@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -10,22 +11,22 @@ import torch
 from torch import nn
 
 from workbench.detectors.scores.inputs import embedding_of, fit_embeddings, standardisation
-from workbench.detectors.scores.mahalanobis import Mahalanobis
+from workbench.detectors.scores.nearest_neighbours import NearestNeighbours
 from workbench.detectors.scores.networks import load_weights, weights_of
+from workbench.detectors.scores.progress import Progress
 from workbench.detectors.scores.sequences import descend, outcomes
 from workbench.errors import ConfigError, ScoreError
 from workbench.types import Array, EpisodeCalls, EpisodeTruth, PolicyCall, Record
 
 FOLDS = 4
+EVIDENCE = 2
+"""Kinds of evidence: delay and novelty."""
 RATE = 2e-2
-RIDGE = 0.1
 REGULARISATION = 1e-3
+HALF = 0.5
+"""Fraction of the deadline by which evidence has to tell: what tells later comes too late for most failures."""
 LATE = 0.3
 """Weight of the second head's loss: it shapes the hidden layer, the score is the first head's."""
-EVIDENCE = 3
-"""How many kinds of evidence there are; the network also sees each one's running mean."""
-KEEP = 0.5
-"""Share of the running mean that is kept at a call."""
 
 
 class Viability:
@@ -39,22 +40,19 @@ class Viability:
     point of no return (calls of successes are before it; failures without a measured one are left out).
 
     **What it reads.**  Perturbations that nobody trained on do not move the embedding as the known ones did, so the
-    network never sees the embedding itself, but three kinds of evidence that need no failure to be computed:
+    network never sees the embedding itself, but two kinds of evidence that need no failure to be computed: how late the
+    robot is (:class:`workbench.detectors.scores.progress.Progress`), and how new what it sees (cosine distance from the
+    nearest neighbours, :class:`workbench.detectors.scores.nearest_neighbours.NearestNeighbours`, its logarithm).  For
+    the successes that this evidence is fitted on it is computed by cross-fitting (episodes of a fold by what was fitted
+    without them): in the fit split it would otherwise look smaller than it will ever be again.  Evidence that helps
+    with the families it was learnt from may mislead with others; so every family of the fit split is left out in turn,
+    and whichever of delay, novelty and both told its failures best at common times is what the networks read.
 
-    - novelty: logarithm of the Mahalanobis distance of the embedding from those of successes;
-    - delay: control steps behind the schedule, elapsed ones less those that the progress made usually takes, with
-      progress read linearly (ridge) from the embedding as in :class:`workbench.detectors.scores.progress.Progress`;
-    - inconsistency: logarithm of the difference between this chunk and the last one where both plan the same steps.
-
-    Each comes as it is and as a running mean, beside elapsed time and progress as context.  For the successes that this
-    evidence is fitted on it is computed by cross-fitting (episodes of a fold by what was fitted without them): in the
-    fit split it would otherwise look smaller than it will ever be again.
-
-    **What it may say.**  V is monotone: more evidence never raises it, whatever the context, because the weights of
-    evidence are positive (after Sill, "Monotonic Networks", NeurIPS 1997).  A fault of a family never trained on can
-    thus not be read as a good sign by an accident of the training set, and novelty needs no place beside the score.
-    Each member learns from its own bootstrap of the episodes, and the score is the quantile ``caution`` of the members'
-    probabilities of losing; a quantile keeps the monotony that mean plus deviation would lose.
+    **What it may say.**  V is monotone: more evidence never raises it, because the weights of evidence are positive
+    (after Sill, "Monotonic Networks", NeurIPS 1997).  A fault of a family never trained on can thus not be read as a
+    good sign by an accident of the training set.  Each member learns from its own bootstrap of the episodes, and the
+    score is the quantile ``caution`` of the members' probabilities of losing; a quantile keeps the monotony that mean
+    plus deviation would lose.
 
     Parameters
     ----------
@@ -67,7 +65,7 @@ class Viability:
     needs = frozenset({"embedding"})
     supervised = True
 
-    def __init__(self, width: int = 16, members: int = 8, epochs: int = 200, caution: float = 0.8) -> None:
+    def __init__(self, width: int = 8, members: int = 8, epochs: int = 200, caution: float = 0.8) -> None:
         if min(width, members, epochs) < 1 or not 0 <= caution <= 1:
             raise ConfigError(
                 f"width={width}, members={members} and epochs={epochs} of score viability must be at least 1, "
@@ -79,183 +77,173 @@ class Viability:
         """Fit the evidence on successes and the networks on everything; seconds for 300 episodes on one core."""
         outcomes(episodes, truths, "viability")
         fit_embeddings(episodes, "viability")
-        rows = self._fit_evidence(episodes, truths)
-        values = np.concatenate(rows)
-        self.mean, self.std = standardisation(values)
-        episode = np.repeat(np.arange(len(rows)), [len(part) for part in rows])
-        random = torch.Generator().manual_seed(seed)
-        self.networks = _MonotoneNetworks(self.members, values.shape[1] - 2 * EVIDENCE, self.width, random)
-        # Which episodes each member learns from: drawn with replacement, (M, rows).
-        drawn = torch.randint(len(rows), (self.members, len(rows)), generator=random)
-        often = torch.stack([torch.bincount(draw, minlength=len(rows)) for draw in drawn])[:, episode]
-        self._learn(self._standardised(values).float(), _targets(episodes, truths), often.float())
+        rows, targets = self._fit_evidence(episodes, truths, seed), _targets(episodes, truths)
+        self.mean, self.std = standardisation(np.concatenate(rows))
+        self.read = self._worth_reading(episodes, rows, targets, truths, seed)
+        self.networks = self._learnt([self._inputs(part) for part in rows], targets, seed)
         self.networks.double()
 
-    def _learn(self, inputs: torch.Tensor, wanted: _Targets, often: torch.Tensor) -> None:
-        wins, trials, late, known = (torch.as_tensor(part, dtype=torch.float32) for part in wanted)
+    def _learnt(self, inputs: Sequence[torch.Tensor], targets: Sequence[_Targets], seed: int) -> _MonotoneNetworks:
+        """Networks fitted on the evidence and targets of some episodes."""
+        random = torch.Generator().manual_seed(seed)
+        networks = _MonotoneNetworks(self.members, self.width, random)
+        # Which episodes each member learns from: drawn with replacement, (M, rows).
+        drawn = torch.randint(len(inputs), (self.members, len(inputs)), generator=random)
+        episode = np.repeat(np.arange(len(inputs)), [len(part) for part in inputs])
+        often = torch.stack([torch.bincount(draw, minlength=len(inputs)) for draw in drawn])[:, episode].float()
+        every = (torch.as_tensor(np.concatenate(part), dtype=torch.float32) for part in zip(*targets, strict=True))
+        (wins, trials, late, known), values = every, torch.cat(list(inputs)).float()
         log, entropy = nn.functional.logsigmoid, nn.functional.binary_cross_entropy_with_logits
 
         def loss() -> torch.Tensor:
-            lost, past = self.networks(inputs).unbind(dim=-1)
+            lost, past = networks(values).unbind(dim=-1)
             likelihood = wins * log(-lost) + (trials - wins) * log(lost)
             value = -(often * likelihood).sum(dim=1) / (often * trials).sum(dim=1)
             returned = (often * known * entropy(past, late.expand_as(past), reduction="none")).sum(dim=1)
             returned = returned / (often * known).sum(dim=1).clamp(min=1.0)
-            return (value + LATE * returned).sum() + REGULARISATION * self.networks.squares()
+            return (value + LATE * returned).sum() + REGULARISATION * networks.squares()
 
-        descend(self.networks.parameters(), loss, self.epochs, RATE)
+        descend(networks.parameters(), loss, self.epochs, RATE)
+        return networks
 
-    def _fit_evidence(self, episodes: Sequence[EpisodeCalls], truths: Sequence[EpisodeTruth]) -> list[Array]:
-        """Inputs (C_i, F) of every episode; those of the successes that evidence is fitted on by cross-fitting."""
+    def _worth_reading(
+        self,
+        episodes: Sequence[EpisodeCalls],
+        rows: Sequence[Array],
+        targets: Sequence[_Targets],
+        truths: Sequence[EpisodeTruth],
+        seed: int,
+    ) -> Array:
+        """Which evidence tells failures of a family best that was left out, (EVIDENCE,) of zeros and ones.
+
+        All of it where fewer than two families are known, or none that was left out has failures beside successes.
+        """
+        turn, failed = _turns(truths), np.array([not truth.success for truth in truths])
+        every, until = np.ones(EVIDENCE), math.ceil(HALF * truths[0].deadline / episodes[0].execute)
+        if not turn.any():
+            return every
+
+        def told(read: Array) -> float:
+            inputs, found = [self._inputs(part, read) for part in rows], []
+            for held_out in np.unique(turn):
+                learnt, judged = (np.flatnonzero(which).tolist() for which in (turn != held_out, turn == held_out))
+                networks = self._learnt([inputs[i] for i in learnt], [targets[i] for i in learnt], seed)
+                with torch.no_grad():
+                    odds = [networks(inputs[i].float())[..., 0].quantile(self.caution, dim=0).numpy() for i in judged]
+                found.append(_told_apart(odds, failed[judged], until))
+            return float(np.nanmean(found)) if np.isfinite(found).any() else 0.5
+
+        return max([every, *np.eye(EVIDENCE)], key=told)
+
+    def _fit_evidence(self, episodes: Sequence[EpisodeCalls], truths: Sequence[EpisodeTruth], seed: int) -> list[Array]:
+        """Evidence (C_i, EVIDENCE) of every episode; of the successes that it is fitted on by cross-fitting."""
         familiar = _familiar(truths)
         rows: dict[int, Array] = {}
         for fold in range(FOLDS):
             held_out = familiar[fold::FOLDS]
-            partly = _Evidence().fit(episodes[i] for i in familiar if i not in held_out)
+            partly = _Evidence().fit([episodes[i] for i in familiar if i not in held_out], seed)
             rows |= {i: partly.along(episodes[i]) for i in held_out}
-        self.evidence = _Evidence().fit(episodes[i] for i in familiar)
+        self.evidence = _Evidence().fit([episodes[i] for i in familiar], seed)
         return [rows[i] if i in rows else self.evidence.along(episode) for i, episode in enumerate(episodes)]
 
     def begin(self) -> Record:
-        """No chunk to compare with, no running mean."""
-        return self.evidence.begin()
+        """Nothing is remembered from call to call."""
+        return {}
 
     def update(self, memories: Sequence[Record], call: PolicyCall) -> Array:
         """Scores (N,) between 0 and 1."""
         with torch.no_grad():
-            odds = self.networks(self._standardised(self.evidence.read(memories, call)))[..., 0]
+            odds = self.networks(self._inputs(self.evidence.of(call)))[..., 0]
             scores: Array = torch.sigmoid(torch.quantile(odds, self.caution, dim=0)).numpy()
         return scores
 
     def state(self) -> dict[str, Array]:
-        """Statistics, what evidence was fitted, weights of all members."""
-        own = {"mean": self.mean, "std": self.std, "caution": np.array([self.caution])}
+        """Statistics, evidence and which of it is read, weights of all members."""
+        own = {"mean": self.mean, "std": self.std, "read": self.read, "caution": np.array([self.caution])}
         return {**own, **self.evidence.state(), **weights_of("networks", self.networks)}
 
     def load(self, state: Mapping[str, Array]) -> None:
         """The inverse of :meth:`state`; sizes come from the weights, not from the arguments."""
-        self.mean, self.std, self.caution = state["mean"], state["std"], float(state["caution"][0])
-        self.members, contexts, self.width = state["networks.context"].shape
+        self.mean, self.std, self.read = state["mean"], state["std"], state["read"]
+        self.caution = float(state["caution"][0])
+        self.members, _, self.width = state["networks.inward"].shape
         self.evidence = _Evidence()
         self.evidence.load(state)
-        self.networks = _MonotoneNetworks(self.members, contexts, self.width, torch.Generator())
+        self.networks = _MonotoneNetworks(self.members, self.width, torch.Generator())
         load_weights("networks", self.networks, state)
         self.networks.double()
 
-    def _standardised(self, values: Array) -> torch.Tensor:
-        return torch.as_tensor((values - self.mean) / self.std)
+    def _inputs(self, evidence: Array, read: Array | None = None) -> torch.Tensor:
+        """Standardised evidence (R, EVIDENCE), zero where it is not read."""
+        return torch.as_tensor((evidence - self.mean) / self.std * (self.read if read is None else read))
 
 
 class _Evidence:
     """What tells of trouble without failures to learn from, fitted on successes."""
 
-    def fit(self, episodes: Iterable[EpisodeCalls]) -> _Evidence:
-        known = list(episodes)
-        self.novelty = Mahalanobis()
-        self.novelty.fit(known, 0)
-        lengths = [int(episode.step[-1]) + episode.execute for episode in known]
-        self.length = float(np.median(lengths))
-        inputs = np.concatenate([self._inputs(episode) for episode in known])
-        done = np.concatenate([episode.step / length for episode, length in zip(known, lengths, strict=True)])
-        self.middle = float(done.mean())
-        gram = inputs.T @ inputs + RIDGE * len(inputs) * np.eye(inputs.shape[1])
-        self.slope: Array = np.linalg.solve(gram, inputs.T @ (done - self.middle))
-        spread = np.concatenate([episode.chunk.reshape(-1, episode.chunk.shape[-1]) for episode in known]).std(axis=0)
-        self.scale = np.where(spread > 0, spread, 1.0).astype(np.float64)
+    def __init__(self) -> None:
+        self.parts: dict[str, Progress | NearestNeighbours] = {
+            "delay": Progress(),
+            "novelty": NearestNeighbours(metric="cosine"),
+        }
+
+    def fit(self, episodes: Sequence[EpisodeCalls], seed: int) -> _Evidence:
+        for part in self.parts.values():
+            part.fit(episodes, seed)
         return self
 
-    def begin(self) -> Record:
-        return {"chunk": None, "step": 0, "mean": None}
-
-    def read(self, memories: Sequence[Record], call: PolicyCall) -> Array:
-        """Evidence, its running mean, elapsed time and progress: (N, 2 EVIDENCE + 2)."""
-        done = np.clip(self._inputs(call) @ self.slope + self.middle, 0.0, 1.0)
-        novelty = np.log(self.novelty.update(memories, call) + 1e-6)
-        elapsed = np.asarray(call.step, np.float64) / self.length
-        apart = np.log(self._inconsistency(memories, call) + 1e-2)
-        now = np.stack([novelty, elapsed - done, apart], axis=1)
-        for memory, row, chunk, step in zip(memories, now, call.chunk, call.step, strict=True):
-            memory["mean"] = row if memory["mean"] is None else KEEP * memory["mean"] + (1.0 - KEEP) * row
-            memory["chunk"], memory["step"] = chunk, int(step)
-        running = np.stack([memory["mean"] for memory in memories])
-        return np.concatenate([now, running, elapsed[:, None], done[:, None]], axis=1)
+    def of(self, call: PolicyCall) -> Array:
+        """Delay in control steps and logarithm of the novelty, (N, EVIDENCE)."""
+        embedding_of(call, "viability")  # a missing one is missing to this score, not to its parts
+        delay, novelty = (part.update([], call) for part in self.parts.values())
+        return np.stack([delay, np.log(novelty + 1e-6)], axis=1)
 
     def along(self, episode: EpisodeCalls) -> Array:
-        """What :meth:`read` gives along an episode, (C, 2 EVIDENCE + 2)."""
-        memories = [self.begin()]
-        calls = (
-            PolicyCall(episode.step[c : c + 1], episode.chunk[c : c + 1], None, each[None], episode.execute)
-            for c, each in enumerate(embedding_of(episode, "viability"))
-        )
-        return np.concatenate([self.read(memories, call) for call in calls])
-
-    def _inputs(self, call: PolicyCall | EpisodeCalls) -> Array:
-        inputs: Array = (embedding_of(call, "viability") - self.novelty.mean) / self.novelty.std
-        return inputs
-
-    def _inconsistency(self, memories: Sequence[Record], call: PolicyCall) -> Array:
-        """Root mean squared difference from the chunk before on the steps that both plan, mean over the action, (N,).
-
-        In units of the action's standard deviation; zero at the first call, and where nothing overlaps.
-        """
-        chunk = np.asarray(call.chunk, np.float64)
-        # At the first call a chunk is compared with itself: zero, but still NaN if it holds one.
-        before = np.stack([own if m["chunk"] is None else m["chunk"] for m, own in zip(memories, chunk, strict=True)])
-        since = [m["step"] if m["chunk"] is not None else now for m, now in zip(memories, call.step, strict=True)]
-        at = np.arange(chunk.shape[1]) + (call.step - np.array(since))[:, None]
-        both = (at < chunk.shape[1])[..., None]
-        earlier = np.take_along_axis(before, np.minimum(at, chunk.shape[1] - 1)[..., None], axis=1)
-        squared = np.where(both, (earlier - chunk) ** 2, 0.0).sum(axis=1) / np.maximum(both.sum(axis=1), 1)
-        apart: Array = (np.sqrt(squared) / self.scale).mean(axis=1)
-        return apart
+        """That of every call of an episode, (C, EVIDENCE): none remembers the one before."""
+        embedding = embedding_of(episode, "viability")
+        return self.of(PolicyCall(episode.step, episode.chunk, None, embedding, episode.execute))
 
     def state(self) -> dict[str, Array]:
-        own = {"slope": self.slope, "scale": self.scale, "schedule": np.array([self.length, self.middle])}
-        return {**own, **{f"novelty.{name}": part for name, part in self.novelty.state().items()}}
+        return {f"{name}.{key}": value for name, part in self.parts.items() for key, value in part.state().items()}
 
     def load(self, state: Mapping[str, Array]) -> None:
-        self.slope, self.scale = state["slope"], state["scale"]
-        self.length, self.middle = (float(part) for part in state["schedule"])
-        self.novelty = Mahalanobis()
-        start = "novelty."
-        self.novelty.load({key.removeprefix(start): part for key, part in state.items() if key.startswith(start)})
+        for name, part in self.parts.items():
+            start = f"{name}."
+            part.load({key.removeprefix(start): value for key, value in state.items() if key.startswith(start)})
 
 
 class _MonotoneNetworks(nn.Module):
-    """M networks side by side: inputs (R, F) -> (M, R, 2) log odds that rise with the first 2 EVIDENCE inputs.
+    """M networks side by side: evidence (R, EVIDENCE) -> (M, R, 2) log odds that rise with all of it.
 
-    One hidden layer of hyperbolic tangents and a direct path; what is applied to evidence is the softplus of a weight.
+    One hidden layer of hyperbolic tangents and a direct path; what is applied is the softplus of a weight.
     """
 
-    def __init__(self, members: int, contexts: int, width: int, random: torch.Generator) -> None:
+    def __init__(self, members: int, width: int, random: torch.Generator) -> None:
         super().__init__()
 
         def drawn(*shape: int, around: float = 0.0) -> nn.Parameter:
             return nn.Parameter(around + torch.rand(shape, generator=random) - 0.5)
 
-        evidence = 2 * EVIDENCE
-        self.inward = drawn(members, evidence, width, around=-2.0)
-        self.context = drawn(members, contexts, width)
+        self.inward = drawn(members, EVIDENCE, width, around=-2.0)
         self.shift = drawn(members, 1, width)
         self.outward = drawn(members, width, 2, around=-2.0)
-        self.direct = drawn(members, evidence, 2, around=-3.0)
+        self.direct = drawn(members, EVIDENCE, 2, around=-2.0)
         self.offset = nn.Parameter(torch.zeros(members, 1, 2))
 
-    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        evidence, context = inputs[:, : 2 * EVIDENCE], inputs[:, 2 * EVIDENCE :]
+    def forward(self, evidence: torch.Tensor) -> torch.Tensor:
         positive = nn.functional.softplus
-        hidden = torch.tanh(evidence @ positive(self.inward) + context @ self.context + self.shift)
+        hidden = torch.tanh(evidence @ positive(self.inward) + self.shift)
         odds: torch.Tensor = hidden @ positive(self.outward) + evidence @ positive(self.direct) + self.offset
         return odds
 
     def squares(self) -> torch.Tensor:
         """Sum of the squared weights as they are applied."""
-        positive = [nn.functional.softplus(part) for part in (self.inward, self.outward, self.direct)]
-        return torch.stack([part.square().sum() for part in (*positive, self.context)]).sum()
+        parts = (self.inward, self.outward, self.direct)
+        return torch.stack([nn.functional.softplus(part).square().sum() for part in parts]).sum()
 
 
 class _Targets(NamedTuple):
-    """Of all calls end to end: branches won and made, whether past the point of no return and whether that is known."""
+    """Of an episode's calls: branches won and made, whether past the point of no return and whether that is known."""
 
     wins: Array
     trials: Array
@@ -263,9 +251,8 @@ class _Targets(NamedTuple):
     known: Array
 
 
-def _targets(episodes: Sequence[EpisodeCalls], truths: Sequence[EpisodeTruth]) -> _Targets:
-    each = [_targets_of(episode, truth) for episode, truth in zip(episodes, truths, strict=True)]
-    return _Targets(*(np.concatenate(part) for part in zip(*each, strict=True)))
+def _targets(episodes: Sequence[EpisodeCalls], truths: Sequence[EpisodeTruth]) -> list[_Targets]:
+    return [_targets_of(episode, truth) for episode, truth in zip(episodes, truths, strict=True)]
 
 
 def _targets_of(episode: EpisodeCalls, truth: EpisodeTruth) -> _Targets:
@@ -286,6 +273,15 @@ def _targets_of(episode: EpisodeCalls, truth: EpisodeTruth) -> _Targets:
     return _Targets(wins, trials, late.astype(np.float64), known)
 
 
+def _turns(truths: Sequence[EpisodeTruth]) -> Array:
+    """When each episode is left out (E,): with its family, nominal ones dealt out to all; zeros for one family."""
+    families = sorted({truth.family for truth in truths} - {""})
+    turn = np.array([families.index(truth.family) if truth.family else -1 for truth in truths])
+    nominal = np.flatnonzero(turn < 0)
+    turn[nominal] = np.arange(len(nominal)) % max(len(families), 1)
+    return turn
+
+
 def _familiar(truths: Sequence[EpisodeTruth]) -> list[int]:
     """Nominal successes; where there are fewer than two a fold, all successes."""
     successes = [i for i, truth in enumerate(truths) if truth.success]
@@ -297,3 +293,21 @@ def _familiar(truths: Sequence[EpisodeTruth]) -> list[int]:
             "roll out more nominal episodes of the fit split"
         )
     return familiar
+
+
+def _told_apart(scores: Sequence[Array], failed: Array, until: int) -> float:
+    """Share of pairs of a failure and a success of which the failure scored higher by the ``until``-th call.
+
+    Each pair is compared at a call at which both were running, by the highest score so far, so that what merely grows
+    with time gains nothing; NaN without failures or successes.
+    """
+    if failed.all() or not failed.any():
+        return float("nan")
+    calls = np.array([len(part) for part in scores])
+    peaks = np.zeros((len(scores), calls.max()))
+    for row, part in zip(peaks, scores, strict=True):
+        row[: len(part)] = np.maximum.accumulate(part)
+    at = np.minimum(np.minimum(calls[failed][:, None], calls[~failed][None]), until) - 1
+    mine = np.take_along_axis(peaks[failed], at, axis=1)
+    others = np.take_along_axis(peaks[~failed].T, at, axis=0)
+    return float(np.mean((mine > others) + 0.5 * (mine == others)))

@@ -10,7 +10,7 @@ from workbench.detectors.scores.progress import Progress
 from workbench.detectors.scores.safe_lstm import SafeLstm
 from workbench.detectors.scores.safe_mlp import SafeMlp
 from workbench.detectors.scores.sequences import balance
-from workbench.detectors.scores.viability import FOLDS, Viability
+from workbench.detectors.scores.viability import EVIDENCE, FOLDS, Viability, _told_apart
 from workbench.errors import ConfigError, ScoreError
 from workbench.monitor import FittedScore, curves, fit_score, supervised
 from workbench.types import EpisodeCalls, EpisodeTruth
@@ -31,17 +31,20 @@ def value(damage):
     return 1.0 / (1.0 + np.exp(2.0 * (damage - 3.0)))
 
 
-def world(seed, damage=0.0, since=3, branches=0, calls=CALLS, success=None, split="fit"):
+def world(seed, damage=0.0, since=3, branches=0, calls=CALLS, success=None, split="fit", common=0.0):
     """An episode whose embedding shows progress and damage; damage comes at call ``since`` and stays.
 
-    The value is that of the damage there is at a call.  ``branches`` from every second call measure it.
+    The value is that of the damage there is at a call.  ``branches`` from every second call measure it.  With
+    ``common`` the embedding keeps to one line through its mean, as features that go together do, and damage turns it.
     """
     rng = np.random.default_rng(seed)
     step = EXECUTE * np.arange(calls)
     hurt = np.where(np.arange(calls) >= since, damage, 0.0)
     embedding = 0.5 * rng.normal(size=(calls, D))
     embedding[:, 0] = 10.0 * step / (EXECUTE * calls)
-    embedding[:, 1] += hurt
+    side = rng.choice([-1.0, 1.0], calls) if common else np.ones(calls)
+    embedding[:, 1:] += common * side[:, None]
+    embedding[:, 1] += side * hurt
     plan = np.cumsum(0.1 * rng.normal(size=(calls * EXECUTE + H, A)), axis=0)
     chunk = np.stack([plan[c * EXECUTE : c * EXECUTE + H] for c in range(calls)]) + 0.05 * rng.normal(
         size=(calls, H, A)
@@ -250,9 +253,13 @@ def test_delay_is_counted_in_control_steps():
 # -- viability -------------------------------------------------------------------------------------------------------
 
 
+COMMON = 4.0
+"""Novelty is an angle, so in the worlds of this score features go together."""
+
+
 def truth_of_the_world(damages):
     """Episodes with these damages and what the score should be at each of their calls."""
-    episodes = [world(2000 + i, damage=damage)[0] for i, damage in enumerate(damages)]
+    episodes = [world(2000 + i, damage=damage, common=COMMON)[0] for i, damage in enumerate(damages)]
     lost = [np.where(np.arange(CALLS) >= 3, 1 - value(damage), 1 - value(0.0)) for damage in damages]
     return episodes, np.array(lost)
 
@@ -263,7 +270,7 @@ def viable(episodes, truths):
 
 def test_the_value_that_was_measured_is_recovered_and_outcomes_alone_say_less():
     episodes, lost = truth_of_the_world(np.linspace(0.0, 6.0, 40))
-    known = worlds(60, branches=8)
+    known = worlds(120, branches=8, common=COMMON)
     blind = [dataclasses.replace(truth, values=np.zeros((0, 3), int)) for truth in known[1]]
     measured, outcome = (np.abs(scored(viable(known[0], t), episodes) - lost).mean() for t in (known[1], blind))
     assert measured < 0.1
@@ -272,46 +279,51 @@ def test_the_value_that_was_measured_is_recovered_and_outcomes_alone_say_less():
 
 def test_an_episode_lost_by_luck_is_not_called_lost_from_its_start():
     """Mild damage whose value is 0.9, but every such episode happened to fail: the measured value is believed."""
-    nominal = [world(i, success=True, branches=8) for i in range(20)]
-    unlucky = [world(20 + i, damage=1.9, branches=8, success=False) for i in range(10)]
-    doomed = [world(40 + i, damage=6.0, branches=8, success=False) for i in range(10)]
+    settings = {"branches": 8, "common": COMMON}
+    nominal = [world(i, success=True, **settings) for i in range(20)]
+    unlucky = [world(20 + i, damage=1.9, success=False, **settings) for i in range(10)]
+    doomed = [world(40 + i, damage=6.0, success=False, **settings) for i in range(10)]
     episodes, truths = zip(*nominal, *unlucky, *doomed, strict=True)
     score = viable(episodes, truths)
-    mild, bad = (scored(score, [world(3000 + i, damage=d)[0] for i in range(8)])[:, 4:] for d in (1.9, 6.0))
+    mild, bad = (
+        scored(score, [world(3000 + i, damage=d, common=COMMON)[0] for i in range(8)])[:, 4:] for d in (1.9, 6.0)
+    )
     assert mild.mean() < 0.35
     assert bad.mean() > 0.8
     blind = viable(episodes, [dataclasses.replace(truth, values=np.zeros((0, 3), int)) for truth in truths])
-    assert scored(blind, [world(3000 + i, damage=1.9)[0] for i in range(8)])[:, 4:].mean() > mild.mean() + 0.2
+    assert (
+        scored(blind, [world(3000 + i, damage=1.9, common=COMMON)[0] for i in range(8)])[:, 4:].mean()
+        > mild.mean() + 0.2
+    )
 
 
 def test_more_evidence_never_raises_the_value(fitted):
     score = fitted["viability"].score
     rng = np.random.default_rng(0)
-    inputs = rng.normal(scale=3.0, size=(200, 8))
-    worse = inputs.copy()
-    worse[:, :6] += rng.exponential(size=(200, 6))
+    inputs = rng.normal(scale=3.0, size=(200, EVIDENCE))
+    worse = inputs + rng.exponential(size=(200, EVIDENCE))
     with torch.no_grad():
         odds = [score.networks(torch.as_tensor(x)).quantile(score.caution, dim=0) for x in (inputs, worse)]
     assert (odds[1] >= odds[0]).all()
     assert (odds[1][:, 0] > odds[0][:, 0]).float().mean() > 0.9
 
 
-def test_a_fault_in_a_direction_never_seen_is_noticed(fitted):
+def test_a_fault_in_a_direction_never_seen_is_noticed():
     """Trained on damage along dimension 1 alone; what has gone wrong here shows along dimension 4."""
-    strange, usual = ([world(4000 + i)[0] for i in range(8)] for _ in range(2))
+    score = viable(*worlds(60, branches=8, common=COMMON))
+    strange, usual = ([world(4000 + i, common=COMMON)[0] for i in range(8)] for _ in range(2))
     for episode in strange:
-        episode.embedding[4:, 4] += 8.0
-    gap = scored(fitted["viability"], strange) - scored(fitted["viability"], usual)
+        episode.embedding[4:, 4] *= -2.0
+    gap = scored(score, strange) - scored(score, usual)
     assert not gap[:, :4].any()
     assert (gap[:, 4:] > 0.3).all()
 
 
 def test_second_head_finds_the_point_of_no_return():
-    known = worlds(60, branches=8)
-    score = viable(*known).score
+    score = viable(*worlds(60, branches=8, common=COMMON)).score
     before, after = [], []
     for i in range(10):
-        rows = score._standardised(score.evidence.along(world(5000 + i, damage=6.0)[0]))
+        rows = score._inputs(score.evidence.along(world(5000 + i, damage=6.0, common=COMMON)[0]))
         with torch.no_grad():
             late = torch.sigmoid(score.networks(rows)[..., 1]).mean(dim=0).numpy()
         before.append(late[:3].max())
@@ -331,26 +343,51 @@ def test_evidence_of_what_it_was_fitted_on_is_as_of_fresh_episodes():
     episodes, truths = worlds(2 * 2 * FOLDS, calls=6)
     episodes = [wide(episode) for episode in episodes]
     score = Viability()
-    rows = score._fit_evidence(episodes, truths)
+    rows = score._fit_evidence(episodes, truths, 0)
     nominal = [i for i, truth in enumerate(truths) if not truth.family]
-    crossed = np.mean([rows[i][:, 0].mean() for i in nominal])
-    inside = np.mean([score.evidence.along(episodes[i])[:, 0].mean() for i in nominal])
-    outside = np.mean([score.evidence.along(wide(world(6000 + i, calls=6)[0]))[:, 0].mean() for i in range(40)])
+    crossed = np.mean([rows[i][:, 1].mean() for i in nominal])
+    inside = np.mean([score.evidence.along(episodes[i])[:, 1].mean() for i in nominal])
+    outside = np.mean([score.evidence.along(wide(world(6000 + i, calls=6)[0]))[:, 1].mean() for i in range(40)])
     assert inside < outside - 0.03
     assert crossed > outside - 0.03
 
 
-def test_inconsistency_is_zero_for_a_consistent_replan_and_counts_the_overlap_alone(fitted):
-    evidence = fitted["viability"].score.evidence
-    episode = world(7)[0]
-    plan = np.random.default_rng(0).normal(size=(CALLS * EXECUTE + H, A))
-    chunk = np.stack([plan[c * EXECUTE : c * EXECUTE + H] for c in range(CALLS)])
-    consistent = dataclasses.replace(episode, chunk=chunk)
-    np.testing.assert_allclose(evidence.along(consistent)[:, 2], np.log(1e-2))
-    changed = dataclasses.replace(episode, chunk=chunk + np.arange(CALLS)[:, None, None] * evidence.scale)
-    np.testing.assert_allclose(evidence.along(changed)[1:, 2], np.log(1.0 + 1e-2))
-    apart = dataclasses.replace(changed, step=H * np.arange(CALLS))
-    np.testing.assert_allclose(evidence.along(apart)[:, 2], np.log(1e-2))
+def misled(other, number=24):
+    """Two families: what a failure shows in both, ``other`` shows in failures of one and successes of the other."""
+    episodes, truths = worlds(number, calls=6, common=COMMON)
+    known = [(episode, truth) for episode, truth in zip(episodes, truths, strict=True) if not truth.family]
+    for i in range(2 * number):
+        family = ("action", "physics")[i // 2 % 2]
+        episode, truth = world(700 + i, calls=6, success=bool(i % 2), common=COMMON)
+        misleads = truth.success == (family == "physics")
+        if misleads if other == "delay" else not truth.success:
+            episode.embedding[2:, 0] = episode.embedding[1, 0]
+        if misleads if other == "novelty" else not truth.success:
+            episode.embedding[2:, 4] *= -2.0
+        known.append((episode, dataclasses.replace(truth, family=family)))
+    return map(list, zip(*known, strict=True))
+
+
+@pytest.mark.parametrize("other", ["delay", "novelty"])
+def test_evidence_that_misleads_about_a_family_left_out_is_not_read(other):
+    score = Viability(members=2, epochs=60)
+    fit(score, *misled(other))
+    assert score.read.tolist() == [other == "novelty", other == "delay"]
+
+
+def test_with_one_family_all_evidence_is_read(fitted):
+    assert fitted["viability"].score.read.tolist() == [1.0] * EVIDENCE
+
+
+def test_told_apart_compares_at_common_times_by_the_highest_score_so_far():
+    failures, successes = [np.array([0.0, 2.0, 1.0, 9.0]), np.array([0.5, 0.5, 0.5, 0.5])], [np.array([1.0, 0.0])]
+    failed = np.array([True, True, False])
+    assert _told_apart([*failures, *successes], failed, 4) == 0.5  # 2 beats 1 at the second call, 0.5 does not
+    assert _told_apart([*failures, *successes], failed, 1) == 0.0  # neither 0 nor 0.5 beats 1 at the first
+    # What merely counts the calls gains nothing, though failures run longer.
+    counts = [np.arange(8.0), np.arange(8.0), np.arange(3.0)]
+    assert _told_apart(counts, failed, 8) == 0.5
+    assert np.isnan(_told_apart(failures, np.array([True, True]), 4))
 
 
 def test_a_value_at_no_policy_call_and_too_few_successes_are_refused():
