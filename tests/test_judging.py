@@ -588,6 +588,7 @@ def test_row_is_plain_and_complete():
     assert row["delay_to_onset_steps"] == {"median": 0.0, "episodes": 3}
     assert list(row["auroc"]) == ["0.25", "0.5", "0.75", "1.0"]
     assert row["auroc"]["1.0"] == value(BOTH, "auroc@1")
+    assert row["matched_auroc"]["0.5"] == value(BOTH, "matched_auroc@0.5")
 
 
 def test_row_of_a_monitor_that_could_not_be_calibrated():
@@ -601,4 +602,5 @@ def test_row_of_a_monitor_that_could_not_be_calibrated():
 def test_row_of_elapsed_time_is_ranked_by_elapsed_time():
     episodes = [judged([-1], length=DEADLINE), judged([-1], length=30, success=True)]
     assert monitor_row(episodes, **META)["auroc"]["1.0"] == 0.5
-    assert monitor_row(episodes, **META, ranked=[elapsed(e) for e in episodes])["auroc"]["1.0"] == 1.0
+    clock = monitor_row(episodes, **META, ranked=[elapsed(e) for e in episodes])
+    assert (clock["auroc"]["1.0"], clock["matched_auroc"]["1.0"]) == (1.0, 0.5)

@@ -98,19 +98,23 @@ def test_windows_are_chosen_on_select_and_nowhere_else(run):
     lengths = dict(zip(store.uids, store.episodes["length"].tolist(), strict=True))
     score_part(parts["", "mahalanobis"])
     found = {0: read_curves(parts["", "mahalanobis"].path(0))}
-    windows = [Window("last", 1), Window("mean", 4)]
-    # Noise in the curves of the other splits changes nothing; in those of `select` it does.
-    chosen, why = choose_window(fold, found, windows, lengths, DEADLINE)
-    assert "select" in why
-    loud = dict(found[0].scores)
-    for entry in (*fold.calibrate, *fold.test):
-        loud[entry.uid] = loud[entry.uid] * 0 + 7
-    assert choose_window(fold, {0: dataclasses.replace(found[0], scores=loud)}, windows, lengths, DEADLINE)[1] == why
-    for entry in fold.select:
-        loud[entry.uid] = np.zeros(len(loud[entry.uid])) + entry.success
-    assert choose_window(fold, {0: dataclasses.replace(found[0], scores=loud)}, windows, lengths, DEADLINE)[1] != why
+    last, mean = windows = [Window("last", 1), Window("mean", 4)]
+
+    def spike(curve):
+        return np.where(np.arange(len(curve)) == 2, 2.0, 0.0)
+
+    def chosen(splits, spiky):
+        """What is chosen if, in these splits, failures (or successes) spike once and the others stay at one."""
+        scores = dict(found[0].scores)
+        for entry in (entry for split in splits for entry in getattr(fold, split)):
+            curve = scores[entry.uid]
+            scores[entry.uid] = spike(curve) if entry.success == (spiky == "successes") else np.ones(len(curve))
+        return choose_window(fold, {0: dataclasses.replace(found[0], scores=scores)}, windows, lengths, DEADLINE)
+
+    assert [chosen(["select"], spiky) for spiky in ("failures", "successes")] == [last, mean]
+    others = [chosen(["fit", "calibrate", "test"], spiky) for spiky in ("failures", "successes")]
+    assert others[0] == others[1] == choose_window(fold, found, windows, lengths, DEADLINE)
     cheating = dataclasses.replace(fold)
     object.__setattr__(cheating, "select", fold.test)
     with pytest.raises(SplitError):
         choose_window(cheating, found, windows, lengths, DEADLINE)
-    assert chosen in windows

@@ -793,6 +793,7 @@ def monitor_row(
         "calibrator": calibrator,
         "level": level,
         "auroc": {str(f): figure(curves, f"auroc@{f:g}", resamples=0)["value"] for f in FRACTIONS},
+        "matched_auroc": {str(f): figure(curves, f"matched_auroc@{f:g}", resamples=0)["value"] for f in FRACTIONS},
         "tpr": tpr["rate"],
         "tpr_ci95": tpr["ci95"],
         "failures": tpr["episodes"],

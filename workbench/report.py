@@ -314,7 +314,7 @@ def monitor_rows(metrics: Record) -> list[Record]:
             "nominal": audit(row.get("fpr_nominal"), promised(row)),
             "perturbed_success": audit(row.get("fpr_perturbed_success"), None).text,
             "tpr": percent(row.get("tpr")),
-            "auroc_at_half": number((row.get("auroc") or {}).get("0.5")),
+            "matched_at_half": number((row.get("matched_auroc") or {}).get("0.5")),
             "twa": number(row.get("twa")),
             "detection_time": number(row.get("detection_time")),
             "actionable_recall": _counts(row.get("actionable_recall")),
@@ -784,8 +784,8 @@ def _mode_table(metrics: Record) -> RenderableType | None:
 
 
 def _monitor_table(metrics: Record) -> RenderableType | None:
-    keys = ("level", "tpr", "actionable_recall", "auroc_at_half", "twa")
-    columns = "monitor|>false alarms|>level|>caught|>in time|>AUROC 0.5|>TWA"
+    keys = ("level", "tpr", "actionable_recall", "matched_at_half", "twa")
+    columns = "monitor|>false alarms|>level|>caught|>in time|>AUROC 0.5, matched|>TWA"
     rows = [[row["name"], row["nominal"].text, *(row[key] for key in keys)] for row in monitor_rows(metrics)]
     return table("monitors", columns, rows)
 

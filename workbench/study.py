@@ -263,8 +263,8 @@ def choose_window(
     windows: Sequence[Window],
     lengths: Mapping[str, int],
     deadline: int,
-) -> tuple[Window, str]:
-    """The window whose scores tell failures best on the select split by half the deadline, and how it was chosen.
+) -> Window:
+    """The window whose scores tell failures best on the select split by half the deadline.
 
     The mean over seeds of the time-matched AUROC decides, the first of equal ones wins.  Without both failures and
     successes there it is the first of ``windows``.  ``lengths`` are the episodes' by uid, in control steps.
@@ -281,12 +281,11 @@ def choose_window(
     nominal = [each.scores[entry.uid] for each in found.values() for entry in fold.successes("select")]
     settled = [window.settle(nominal) for window in windows]
     if not failed.any() or failed.all():
-        return settled[0], "the select split lacks failures or successes, so it is the first of job.windows"
+        return settled[0]
     ran, until = np.array([lengths[uid] for uid in uids]), int(HALF * deadline)
 
     def rate(window: Window, each: Curves) -> float:
         applied = [window.apply(each.scores[uid]) for uid in uids]
         return matched_auroc([each.steps[uid] for uid in uids], applied, ran, failed, until)
 
-    means = [float(np.mean([rate(window, each) for each in found.values()])) for window in settled]
-    return settled[int(np.argmax(means))], f"AUROC {max(means):.3f} on {len(uids)} episodes of the select split"
+    return max(settled, key=lambda window: float(np.mean([rate(window, each) for each in found.values()])))

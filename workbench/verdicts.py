@@ -129,12 +129,11 @@ class Leg:
 
     Attributes
     ----------
-    window : the one that was chosen on the select split, and ``why``.
+    window : the one that was chosen on the select split.
     applied : seed -> uid -> (C,) windowed scores.
     """
 
     window: Window
-    why: str
     applied: Mapping[int, Mapping[str, Array]]
 
 
@@ -168,13 +167,13 @@ class Bench:
             kinds = [("last", 1)] if baseline else self.study.windows
             windows: list[Window] = [build({"_target_": WINDOW, "kind": kind, "width": width}) for kind, width in kinds]
             found = self.found(fold, score)
-            window, why = choose_window(fold, found, windows, self.lengths, self.deadline)
+            window = choose_window(fold, found, windows, self.lengths, self.deadline)
             judged = [entry.uid for entry in (*fold.calibrate, *fold.test)]
             applied = {
                 seed: {uid: window.apply(curves.scores[uid]) for uid in dict.fromkeys(judged)}
                 for seed, curves in found.items()
             }
-            self._legs[place] = Leg(window, why, applied)
+            self._legs[place] = Leg(window, applied)
         return self._legs[place]
 
     def threshold(self, fold: Fold, score: str, rule: str, seed: int, level: float) -> Threshold | str:
