@@ -3,11 +3,22 @@
 import numpy as np
 import pytest
 
+from tests.synthetic import LOST, write_store
 from tests.toy import ToyExpert, ToyPolicy, ToyTask, broken
 from workbench.branch import Onset, PointOfNoReturn
+from workbench.config import Run, compose
 from workbench.errors import ConfigError, UnknownNameError
-from workbench.jobs.label import Settings, Values, kind_of_failure, label_episodes, spread_calls, summary
+from workbench.jobs.label import (
+    Settings,
+    Values,
+    forget_other_settings,
+    kind_of_failure,
+    label_episodes,
+    spread_calls,
+    summary,
+)
 from workbench.rollout import Launch, Lockstep
+from workbench.store import Store
 from workbench.types import EPISODE_COLUMNS, Stream
 
 BREAKS, ROTS = 5, 12
@@ -76,6 +87,31 @@ def test_values_are_measured_at_calls_from_all_over_the_episode():
     assert [int(called.index(step) // third) for step in chosen] == [0, 1, 2]
     assert spread_calls(episode, 3) == chosen
     assert spread_calls(episode, 1000) == called
+
+
+@pytest.mark.parametrize(
+    ("changes", "stays"),
+    [
+        ({}, {"t_pnr", "values"}),
+        ({"stride": 7}, {"values"}),
+        ({"branches": [8, 16]}, {"values"}),
+        ({"values": {"calls": 4, "branches": 2}}, {"t_pnr"}),
+        ({"stride": 7, "values": {"calls": 4, "branches": 2}}, set()),
+        ({"values": {"calls": 0, "branches": 2}}, {"t_pnr", "values"}),
+    ],
+)
+def test_only_what_other_settings_measured_is_forgotten(tmp_path, changes, stays):
+    store = Store.open(write_store(tmp_path / "datasets" / "toy.zarr", counts={"fit": 4}))
+    run = Run(compose(["job=label", "name=labels", "store=toy"]), tmp_path)
+    first = {"branches": [8], "stride": 5, "windows": [4], "pairs": 0, "values": {"calls": 3, "branches": 2}}
+    forget_other_settings(run, store, first)
+    forget_other_settings(run, store, first | changes)
+    rows = Store.open(store.path).episodes
+    failed = ~rows["success"].astype(bool)
+    assert set(rows["t_pnr"][failed]) == ({LOST} if "t_pnr" in stays else {-1})
+    assert (set(rows["values"]) != {"[]"}) == ("values" in stays)
+    kept = first["values"] if not changes.get("values", first["values"])["calls"] else (first | changes)["values"]
+    assert run.metrics()["labels"]["settings"] == first | changes | {"values": kept}
 
 
 def test_medians_are_of_what_was_measured():

@@ -42,10 +42,9 @@ UNKNOWN: Record = {
     **dict.fromkeys(("t_dec", "t_dec_end"), -1),
     **dict.fromkeys(("responsibility", "responsibility_low", "responsibility_high"), 0.0),
     **dict.fromkeys(("t_dec_by", "twin"), ""),
-    "values": "[]",
     "outcome": "failure",
 }
-"""Labels of an episode that has none."""
+"""Labels of an episode that has none, but for its values."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -174,11 +173,18 @@ def run(
 
 
 def forget_other_settings(run: Run, store: Store, settings: Record) -> None:
-    """Take back labels that were measured with other settings, so that a store never mixes the two."""
-    before = run.metrics().get("labels", {}).get("settings")
-    if before not in (None, settings):
-        labels: dict[str, Record] = {uid: {"values": "[]"} for uid in store.uids}
-        store.annotate_many(labels | {store.uids[number]: UNKNOWN for number in failures(store.episodes)})
+    """Take back what was measured with other settings, so that a store never mixes the two.
+
+    Values V(t) have settings of their own: they stay when those of the searches change or none are asked for, and the
+    other way round.
+    """
+    before = run.metrics().get("labels", {}).get("settings") or settings
+    if not settings["values"]["calls"]:
+        settings = settings | {"values": before["values"]}
+    if before["values"] != settings["values"]:
+        store.annotate_many({uid: {"values": "[]"} for uid in store.uids})
+    if before | {"values": settings["values"]} != settings:
+        store.annotate_many({store.uids[number]: UNKNOWN for number in failures(store.episodes)})
         run.update_metrics(labels={"simulated_steps": dict.fromkeys(SEARCHES, 0)})
     run.update_metrics(labels={"settings": settings})
 
