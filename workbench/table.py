@@ -30,6 +30,8 @@ WATCHED = ("failure-free", "supervised")
 """Kinds of monitors whose calibration is watched for drift."""
 AIM = "matched_auroc@0.5"
 """Metric by which the table is sorted and pairs are compared."""
+PAIRED = 5
+"""Resamples of a pair for each one of a figure: the smallest p-value they can give has to survive Holm's correction."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -330,7 +332,7 @@ def pair(numbered: tuple[int, Item]) -> tuple[int, Record]:
     number, item = numbered
     study, (first, second) = item.asked.study(item.without), item.names
     one, other = (study.judged(name, item.rule) for name in item.names)
-    found = difference(one, other, item.metric, resamples=item.asked.resamples)
+    found = difference(one, other, item.metric, resamples=PAIRED * item.asked.resamples)
     return number, {"first": first, "second": second, "metric": item.metric, **found}
 
 
