@@ -77,6 +77,13 @@ def test_alarms_of_the_baselines_are_what_they_must_be(seen):
     assert value(never, "tpr") == value(never, "fpr_nominal") == 0.0
 
 
+def test_monitors_are_compared_once_more_at_the_same_false_alarms(seen):
+    for each in seen["rows"]:
+        oracle = each["figures"].get("oracle_fpr@0.1")
+        assert (oracle is not None) == bool(each.get("selected")), each["monitor"]
+        assert oracle is None or oracle["value"] <= 0.1
+
+
 def test_figures_have_their_episodes_and_intervals(seen):
     (found,) = rows(seen, monitor="mahalanobis+split_conformal")
     test = 2 * COUNTS["test"] * (1 + len(FAULTS))

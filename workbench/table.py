@@ -14,7 +14,7 @@ import numpy as np
 
 from workbench.config import Run, build, options_of, words_asked
 from workbench.errors import CalibrationError, ConfigError, ScoreError, StoreError, UnknownNameError
-from workbench.judging import JudgedEpisode, check_metric, difference, elapsed, figures, ranking
+from workbench.judging import JudgedEpisode, at_false_alarm_rate, check_metric, difference, elapsed, figures, ranking
 from workbench.metrics import clopper_pearson
 from workbench.monitor import WINDOW
 from workbench.progress import progress
@@ -30,6 +30,8 @@ WATCHED = ("failure-free", "supervised")
 """Kinds of monitors whose calibration is watched for drift."""
 AIM = "matched_auroc@0.5"
 """Metric by which the table is sorted and pairs are compared."""
+ORACLE = 0.1
+"""Share of the judged successes that may alarm at an oracle's threshold, at which monitors are compared once more."""
 PAIRED = 5
 """Resamples of a pair for each one of a figure: the smallest p-value they can give has to survive Holm's correction."""
 
@@ -212,6 +214,10 @@ def row(numbered: tuple[int, Item]) -> tuple[int, Record]:
         f"{leg.window.kind} {leg.window.width}"
         for bench in study.benches for fold in bench.folds for leg in (bench.leg(fold, each) for each in legs)
     })  # fmt: skip
+    found = shown(judged, item.asked.resamples)
+    selected = rule in (first_rule(study), study.run.config["monitor"]["baselines"].get(name))
+    if selected:
+        found["figures"] |= at_false_alarm_rate(judged, ORACLE, resamples=item.asked.resamples)
     return number, {
         "monitor": f"{name}+{rule}",
         "score": name,
@@ -219,8 +225,8 @@ def row(numbered: tuple[int, Item]) -> tuple[int, Record]:
         "calibrator": rule,
         "kind": kind_of(study, name),
         "guarantee": study.guarantee(name, rule),
-        "selected": rule in (first_rule(study), study.run.config["monitor"]["baselines"].get(name)),
-        **shown(judged, item.asked.resamples),
+        "selected": selected,
+        **found,
         "audit": audit(study, name, rule),
         "drift": drift(study, name) if rule == first_rule(study) and kind_of(study, name) in WATCHED else [],
     }
