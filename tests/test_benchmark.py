@@ -2,14 +2,16 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from tests.synthetic import COUNTS, FAULTS, HEADER, episode, write_store
 from workbench.config import Run, compose
 from workbench.errors import ConfigError, ScoreError, StoreError, UnknownNameError
 from workbench.jobs import benchmark
+from workbench.judging import JudgedEpisode
 from workbench.store import StoreWriter
-from workbench.table import Asked, compare
+from workbench.table import Asked, compare, shown
 from workbench.verdicts import ALL, ANY
 
 WORDS = ["name=study", "runner.workers=1", "job=benchmark", "monitor.level=0.2"]
@@ -138,6 +140,19 @@ def test_left_out_families_are_judged_fold_by_fold(root):
     (row,) = rows(found, monitor="mahalanobis+split_conformal")
     assert row["figures"]["matched_auroc@0.5"]["n"] == COUNTS["test"] * (1 + len(FAULTS))
     assert set(row["families"]) == set(FAULTS.values())
+
+
+def test_a_family_is_judged_beside_the_nominal_episodes_of_its_own_fold():
+    """Nominal failures of a fold that judges another family would be taken for this one's."""
+
+    def judged_in(fold, family):
+        place = f"a, {fold}"
+        return JudgedEpisode(np.zeros(1), np.zeros(1, int), 1, True, bool(family), -1, -1, 10, "a/x", place, family)
+
+    judged = {0: [judged_in(fold, family) for fold in ("push", "slip") for family in ("", fold)]}
+    found = shown(judged, 1, of_all=lambda part, resamples: [(e.family, e.task) for e in part[0]])
+    assert found["families"]["push"] == [("", "a, push"), ("push", "a, push")]
+    assert found["families"]["slip"] == [("", "a, slip"), ("slip", "a, slip")]
 
 
 def test_a_score_without_what_it_needs_is_refused_and_the_others_go_on(root):

@@ -256,8 +256,17 @@ def shown(
     return {
         "figures": of_all(judged, resamples=resamples),
         "tasks": {store: of([episode.uid.split("/")[0] == store for episode in first]) for store in stores},
-        "families": {family: of([episode.family in ("", family) for episode in first]) for family in families},
+        "families": {family: of(_with_nominal(first, family)) for family in families},
     }
+
+
+def _with_nominal(episodes: Sequence[JudgedEpisode], family: str) -> list[bool]:
+    """Which episodes are of a family, or nominal ones that are judged beside it.
+
+    A fold that judges other families has nominal failures, too, which say nothing about this one.
+    """
+    beside = {episode.task for episode in episodes if episode.family == family}
+    return [episode.family == family or (not episode.family and episode.task in beside) for episode in episodes]
 
 
 def reference(study: Study, name: str, resamples: int) -> Record:
