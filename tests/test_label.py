@@ -114,6 +114,15 @@ def test_only_what_other_settings_measured_is_forgotten(tmp_path, changes, stays
     assert run.metrics()["labels"]["settings"] == first | changes | {"values": kept}
 
 
+def test_labels_of_a_version_without_values_are_kept(tmp_path):
+    store = Store.open(write_store(tmp_path / "datasets" / "toy.zarr", counts={"fit": 4}))
+    run = Run(compose(["job=label", "name=labels", "store=toy"]), tmp_path)
+    first = {"branches": [8], "stride": 5, "windows": [4], "pairs": 0}
+    run.update_metrics(labels={"settings": first})
+    forget_other_settings(run, store, first | {"values": {"calls": 3, "branches": 2}})
+    assert LOST in Store.open(store.path).episodes["t_pnr"]
+
+
 def test_medians_are_of_what_was_measured():
     names = ("t_on", "t_on_low", "t_on_high", "t_pnr", "t_pnr_low", "t_pnr_high", "t_eff", "t_dec", "t_dec_end")
     columns = {name: np.array([kind()] * 4) for name, kind in EPISODE_COLUMNS.items()}

@@ -178,7 +178,8 @@ def forget_other_settings(run: Run, store: Store, settings: Record) -> None:
     Values V(t) have settings of their own: they stay when those of the searches change or none are asked for, and the
     other way round.
     """
-    before = run.metrics().get("labels", {}).get("settings") or settings
+    # Labels of earlier versions say nothing about values: they measured none.
+    before = {"values": settings["values"], **(run.metrics().get("labels", {}).get("settings") or settings)}
     if not settings["values"]["calls"]:
         settings = settings | {"values": before["values"]}
     if before["values"] != settings["values"]:
