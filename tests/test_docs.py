@@ -50,6 +50,7 @@ def test_every_score_calibrator_protocol_and_metric_is_explained():
 
 def test_the_guide_says_what_each_score_needs():
     guide = (ROOT / "docs/monitors.md").read_text(encoding="utf-8")
+    (guide,) = re.findall(r"^## Scores$(.*?)^## ", guide, re.DOTALL | re.MULTILINE)
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in guide.splitlines() if line.startswith("| `")]
     told = {name.strip("` "): row[3] for row in cells if len(row) == 4 for name in row[0].split(",")}
     found = {}
