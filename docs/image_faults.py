@@ -16,7 +16,7 @@ import yaml
 from hydra.utils import instantiate
 from PIL import Image, ImageDraw
 
-from workbench.envs.image_faults import ImageFault
+from workbench.envs.faults.pixels import ImageFault
 from workbench.policies.expert import Expert
 from workbench.types import Array, Stream
 

@@ -15,7 +15,7 @@ import yaml
 from hydra.utils import instantiate
 from PIL import Image, ImageDraw
 
-from workbench.envs.cameras import PROFILES
+from workbench.envs.sensors.cameras import PROFILES
 from workbench.errors import UnknownNameError
 from workbench.types import Array, Stream
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from workbench.zoo import cards, readme_table
+from workbench.reporting.zoo import cards, readme_table
 
 README = Path(__file__).parents[1] / "README.md"
 BEGIN, END = "<!-- table of the zoo, by docs/zoo.py -->\n", "\n<!-- end of it -->"

@@ -22,15 +22,15 @@ import gymnasium
 import mujoco
 import numpy as np
 
-from workbench.envs.perturbation import Effect, effect_of
-from workbench.envs.props import unseen
-from workbench.envs.robosuite_model import visual_shapes
+from workbench.envs.faults.props import unseen
+from workbench.envs.faults.specification import Effect, effect_of
+from workbench.envs.robots.robosuite import visual_shapes
 from workbench.envs.stepper import Controller, copy_model
 from workbench.errors import ActionError, ConfigError, DivergedError, SnapshotError
 from workbench.types import Array, Observation, Record, Shape, Snapshot, Stream, Task, Truth
 
 if TYPE_CHECKING:
-    from workbench.envs.cameras import Cameras
+    from workbench.envs.sensors.cameras import Cameras
     from workbench.envs.task import Receptacle
 
 _STATE = mujoco.mjtState.mjSTATE_INTEGRATION
@@ -209,7 +209,7 @@ class MujocoScene(gymnasium.Env[dict[str, Any], Array]):
         return observation, self._info(np.zeros(self.task.action_size))
 
     def step(self, action: Array, as_asked: bool = False) -> tuple[dict[str, Array], float, bool, bool, dict[str, Any]]:
-        """Apply one action (A,); the order of things stands in :mod:`workbench.envs.perturbation`.
+        """Apply one action (A,); the order of things stands in :mod:`workbench.envs.faults.specification`.
 
         Each number is in -1..1; what lies outside is clipped or refused, as the task's ``out_of_range`` says.
 
@@ -375,7 +375,7 @@ class MujocoScene(gymnasium.Env[dict[str, Any], Array]):
     def _look(
         self, cameras: Cameras, qpos: Array | None = None, through: Sequence[Effect] | None = None
     ) -> dict[str, Array]:
-        from workbench.envs.cameras import renderer_of
+        from workbench.envs.sensors.cameras import renderer_of
 
         renderer = renderer_of(self.task.cell, cameras.profile)
         model = renderer.pose(self.task, self._stream, self.model, self.data, qpos)

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from workbench.envs.grounding import ground
+from workbench.envs.words.grounding import ground
 from workbench.errors import UnknownNameError
 from workbench.types import Array, Observation, Stream
 
 if TYPE_CHECKING:
     import mujoco
 
-    from workbench.envs.cameras import Cameras
     from workbench.envs.scene import Cell, MujocoScene
-    from workbench.envs.wordings import Wording
+    from workbench.envs.sensors.cameras import Cameras
+    from workbench.envs.words.wordings import Wording
 
 OUT_OF_RANGE = ("clip", "error")
 
@@ -45,7 +45,7 @@ class SceneTask:
     Parameters
     ----------
     out_of_range : what is done with an action outside -1 .. 1: ``clip`` or ``error``.
-    cameras : what :class:`workbench.envs.cameras.Cameras` takes, as plain settings; None for no images.
+    cameras : what :class:`workbench.envs.sensors.cameras.Cameras` takes, as plain settings; None for no images.
 
     Attributes
     ----------
@@ -78,7 +78,7 @@ class SceneTask:
         self.out_of_range = out_of_range
         self.cameras: Cameras | None = None
         if cameras is not None:
-            from workbench.envs.cameras import Cameras
+            from workbench.envs.sensors.cameras import Cameras
 
             self.cameras = Cameras.of(cameras)
 
@@ -128,7 +128,7 @@ class SceneTask:
         raise NotImplementedError
 
     def ground(self, instruction: str) -> str | None:
-        """The goal that an instruction means; see :func:`workbench.envs.grounding.ground`."""
+        """The goal that an instruction means; see :func:`workbench.envs.words.grounding.ground`."""
         return ground(instruction, self)
 
     def whereabouts(self, observation: Observation) -> Mapping[str, str]:

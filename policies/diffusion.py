@@ -16,9 +16,9 @@ from typing import Any
 
 import torch
 
-from workbench.policies.chunk_policy import ChunkPolicy
-from workbench.policies.process import Denoise
-from workbench.policies.steering import NormalisedSteering, uphill
+from workbench.policies.chunks.chunk_policy import ChunkPolicy
+from workbench.policies.chunks.process import Denoise
+from workbench.policies.chunks.steering import NormalisedSteering, uphill
 
 LEVELS = 100
 """Noise levels in training."""
@@ -116,6 +116,6 @@ def sampling_schedule(numbers: tuple[int, ...]) -> Any:
 
 
 class DiffusionPolicy(ChunkPolicy):
-    """Chunks by diffusion; parameters as of :class:`workbench.policies.chunk_policy.ChunkPolicy`."""
+    """Chunks by diffusion; parameters as of :class:`workbench.policies.chunks.chunk_policy.ChunkPolicy`."""
 
     process = Diffusion()

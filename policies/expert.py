@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from workbench.errors import ConfigError, ObservationError
-from workbench.policies import planar_expert
+from workbench.policies.learning import planar_expert
 from workbench.types import Array, Keyframe, Observation, PolicyOutput, Task
 
 ACTION_SIZE = 7
@@ -46,7 +46,7 @@ class Expert:
 
     The action space is the operational-space one of size 7: translation (1 = 0.05 m) and rotation vector (1 = 0.5 rad)
     in the world frame, then the gripper (-1 opens, 1 closes).  A disc in the plane, whose action space is of size 2, is
-    driven by :mod:`workbench.policies.planar_expert` instead.
+    driven by :mod:`workbench.policies.learning.planar_expert` instead.
 
     Parameters
     ----------

@@ -12,9 +12,9 @@ import math
 
 import torch
 
-from workbench.policies.chunk_policy import ChunkPolicy
-from workbench.policies.process import Denoise
-from workbench.policies.steering import NormalisedSteering, uphill
+from workbench.policies.chunks.chunk_policy import ChunkPolicy
+from workbench.policies.chunks.process import Denoise
+from workbench.policies.chunks.steering import NormalisedSteering, uphill
 
 LOWEST_LEVEL = 1 / 11
 """Level below which a reward's gradient is taken as if there: the noise is ten times the chunk in it, and what the
@@ -75,6 +75,6 @@ def same(level: float, chunk: torch.Tensor) -> torch.Tensor:
 
 
 class FlowPolicy(ChunkPolicy):
-    """Chunks by flow matching; parameters as of :class:`workbench.policies.chunk_policy.ChunkPolicy`."""
+    """Chunks by flow matching; parameters as of :class:`workbench.policies.chunks.chunk_policy.ChunkPolicy`."""
 
     process = FlowMatching()

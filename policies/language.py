@@ -23,11 +23,11 @@ import torch
 from torch import nn
 
 from workbench.errors import CheckpointError, ConfigError, ObservationError, UnknownNameError
-from workbench.policies.attention import HEADS, AttentionBlock
 from workbench.policies.flow import FlowPolicy
-from workbench.policies.networks import Inputs
-from workbench.policies.text import CompactText, SentenceText, TextEncoder, vocabulary_of
-from workbench.policies.vision import KEYPOINTS, STAGES, ConvEncoder, SpatialSoftmax, cropped_sizes
+from workbench.policies.networks.attention import HEADS, AttentionBlock
+from workbench.policies.networks.layers import Inputs
+from workbench.policies.networks.text import CompactText, SentenceText, TextEncoder, vocabulary_of
+from workbench.policies.networks.vision import KEYPOINTS, STAGES, ConvEncoder, SpatialSoftmax, cropped_sizes
 from workbench.types import Demonstration, Observation
 
 TEXTS = ("compact", "sentence")
@@ -35,7 +35,7 @@ TEXTS = ("compact", "sentence")
 
 class LanguagePolicy(FlowPolicy):
     """Does what it is told, by what it sees; further parameters as of
-    :class:`workbench.policies.chunk_policy.ChunkPolicy`.
+    :class:`workbench.policies.chunks.chunk_policy.ChunkPolicy`.
 
     Parameters
     ----------

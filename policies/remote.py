@@ -1,7 +1,7 @@
 """A policy behind a server: asked over a wire, rolled, perturbed and monitored like any other.
 
 Three protocols: ``openpi`` (websocket, msgpack), ``openvla`` and ``openvla_oft`` (HTTP, JSON).  What a request holds is
-a *layout*, see :mod:`workbench.policies.payloads`; ``ours`` is that of ``workbench serve``::
+a *layout*, see :mod:`workbench.policies.wire.payloads`; ``ours`` is that of ``workbench serve``::
 
     observation/<key>   (history, size)     as the policy would be handed it in this process
     images/<camera>     (H, W, 3) uint8     the present one
@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 
 from workbench.errors import CheckpointError, ConfigError, PolicyServerError, UnknownNameError
-from workbench.policies.connections import (
+from workbench.policies.wire.connections import (
     MIB,
     HttpTransport,
     PatientServer,
@@ -37,7 +37,7 @@ from workbench.policies.connections import (
     parse_url,
     shortened,
 )
-from workbench.policies.payloads import LAYOUTS, noise_record
+from workbench.policies.wire.payloads import LAYOUTS, noise_record
 from workbench.types import Array, Observation, PolicyOutput, Record, Task
 
 OURS = "ours"
@@ -86,7 +86,7 @@ class RemotePolicy:
     api_key_env : name of the environment's variable that holds the server's key; the key itself is stored nowhere.
     allow_remote : whether the server may be another machine.
     connect_timeout_s, reply_timeout_s : how long to wait for a connection, and for an answer.
-    retries, backoff_s : see :class:`workbench.policies.connections.PatientServer`.
+    retries, backoff_s : see :class:`workbench.policies.wire.connections.PatientServer`.
     frame_limit_mib : size of the largest message, both ways.
 
     Attributes

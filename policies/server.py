@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 
 from workbench.errors import ConfigError, ObservationError, PolicyServerError, UnknownNameError
-from workbench.policies import wire
-from workbench.policies.connections import MIB, is_loopback, last_line
-from workbench.policies.payloads import noise_from
 from workbench.policies.remote import IDENTITY
+from workbench.policies.wire.connections import MIB, is_loopback, last_line
+from workbench.policies.wire.frames import frames as wire
+from workbench.policies.wire.payloads import noise_from
 from workbench.types import Array, Observation, Policy, Record, Task
 
 MOST_SAMPLES = 4096

@@ -16,9 +16,9 @@ import numpy as np
 import yaml
 from hydra.utils import instantiate
 
-from workbench.envs.props import PROPS
-from workbench.envs.robosuite_model import make_environment
-from workbench.envs.tabletop import Tabletop
+from workbench.envs.faults.props import PROPS
+from workbench.envs.robots.robosuite import make_environment
+from workbench.envs.tasks.shared.tabletop import Tabletop
 from workbench.types import Array, Stream
 
 SKY_M = 1000.0

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.errors import ConfigError, WorkbenchError
-from workbench.runner import use_one_thread
+from workbench.execution.processes import use_one_thread
 
 CONFIG = "workbench.conf"
 EXAMPLES = (

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from workbench.detectors.calibrators.ranks import checked, require_episodes, spread
+from workbench.detectors.learning.ranks import checked, require_episodes, spread
 from workbench.errors import ConfigError
 from workbench.types import AdaptiveThreshold, Array
 

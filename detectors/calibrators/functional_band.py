@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from workbench.detectors.calibrators.ranks import checked, conformal_rank, episodes_needed
+from workbench.detectors.learning.ranks import checked, conformal_rank, episodes_needed
 from workbench.errors import CalibrationError
 from workbench.types import Array, Threshold
 

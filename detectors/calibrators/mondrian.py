@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from workbench.detectors.calibrators.ranks import checked, conformal_rank, require_episodes, spread
 from workbench.detectors.calibrators.split_conformal import upper_bound
+from workbench.detectors.learning.ranks import checked, conformal_rank, require_episodes, spread
 from workbench.errors import CalibrationError
 from workbench.types import Array, Record, Threshold
 
@@ -24,7 +24,7 @@ class Mondrian:
     ----------
     changes : whether an episode may pass through several groups.
     groups : ``_target_`` node of what tells groups apart (``detectors/groups``).  The job builds it, fits it on the fit
-        split like a score, and hands it to :func:`workbench.monitor.calibrate`; here it is only kept.
+        split like a score, and hands it to :func:`workbench.monitoring.monitor.calibrate`; here it is only kept.
     """
 
     uses = frozenset({"groups"})

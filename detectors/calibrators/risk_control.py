@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from workbench.detectors.calibrators.ranks import checked, spread
+from workbench.detectors.learning.ranks import checked, spread
 from workbench.errors import CalibrationError, ConfigError
 from workbench.types import Array, Threshold
 

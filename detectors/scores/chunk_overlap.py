@@ -7,8 +7,8 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from workbench.detectors.scores.inputs import chunk_of, dimensions
-from workbench.detectors.scores.overlap import no_plan, planned_twice
+from workbench.detectors.learning.inputs import chunk_of, dimensions
+from workbench.detectors.learning.overlap import no_plan, planned_twice
 from workbench.errors import UnknownNameError
 from workbench.types import Array, EpisodeCalls, PolicyCall, Record
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from scipy.cluster.hierarchy import fcluster, ward  # type: ignore[import-untyped,unused-ignore]
 
-from workbench.detectors.scores.inputs import dimensions, samples_of
+from workbench.detectors.learning.inputs import dimensions, samples_of
 from workbench.errors import ConfigError, ScoreError
 from workbench.types import Array, EpisodeCalls, PolicyCall, Record
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from workbench.detectors.scores.inputs import dimensions, samples_of
+from workbench.detectors.learning.inputs import dimensions, samples_of
 from workbench.errors import ConfigError, ScoreError
 from workbench.types import Array, EpisodeCalls, PolicyCall, Record
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from workbench.detectors.scores.embedding_flow import EmbeddingFlow
+from workbench.detectors.learning.embedding_flow import EmbeddingFlow
 
 STEPS = 5
 

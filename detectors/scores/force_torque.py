@@ -10,8 +10,8 @@ import torch
 from torch import nn
 from torch.nn.functional import pad
 
-from workbench.detectors.scores.inputs import standardisation
-from workbench.detectors.scores.networks import load_weights, weights_of
+from workbench.detectors.learning.inputs import standardisation
+from workbench.detectors.learning.networks import load_weights, weights_of
 from workbench.errors import ConfigError, ScoreError
 from workbench.types import Array, EpisodeCalls, EpisodeTruth, PolicyCall, Record
 

@@ -6,8 +6,8 @@ import math
 
 import torch
 
-from workbench.detectors.scores.embedding_flow import EmbeddingFlow
-from workbench.detectors.scores.flow_network import velocity_and_divergence
+from workbench.detectors.learning.embedding_flow import EmbeddingFlow
+from workbench.detectors.learning.flow_network import velocity_and_divergence
 
 STEPS = 3
 

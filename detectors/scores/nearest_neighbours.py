@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from workbench.detectors.scores.inputs import embedding_of, fit_embeddings, standardisation
+from workbench.detectors.learning.inputs import embedding_of, fit_embeddings, standardisation
 from workbench.errors import ConfigError, UnknownNameError
 from workbench.types import Array, EpisodeCalls, PolicyCall, Record
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from workbench.detectors.scores.inputs import chunk_of, dimensions
+from workbench.detectors.learning.inputs import chunk_of, dimensions
 from workbench.errors import ConfigError
 from workbench.types import Array, EpisodeCalls, PolicyCall, Record
 

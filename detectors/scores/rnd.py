@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from workbench.detectors.scores.inputs import embedding_of, fit_embeddings, standardisation
-from workbench.detectors.scores.networks import load_weights, perceptron, weights_of
+from workbench.detectors.learning.inputs import embedding_of, fit_embeddings, standardisation
+from workbench.detectors.learning.networks import load_weights, perceptron, weights_of
 from workbench.errors import ConfigError
 from workbench.types import Array, EpisodeCalls, PolicyCall, Record
 
@@ -26,7 +26,8 @@ class RandomNetworkDistillation:
     What differs from the latter: embeddings are standardised with the fit split's statistics (theirs are raw, so their
     score follows the scale of the encoder); the networks are 10-30 times narrower (a few hundred embeddings do not fill
     4096 units); epochs are fixed instead of stopped on a random tenth of the *steps*, which leaks between the steps of
-    an episode; and the threshold never comes from the episodes it was trained on (:func:`workbench.monitor.calibrate`).
+    an episode; and the threshold never comes from the episodes it was trained on
+    (:func:`workbench.monitoring.monitor.calibrate`).
 
     Parameters
     ----------

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from workbench.detectors.scores.chunks import chunk_of, fit_chunks
-from workbench.detectors.scores.inputs import embedding_of, standardisation
+from workbench.detectors.learning.chunks import chunk_of, fit_chunks
+from workbench.detectors.learning.inputs import embedding_of, standardisation
 from workbench.detectors.scores.rnd import RandomNetworkDistillation
 from workbench.types import Array, EpisodeCalls, PolicyCall
 

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from workbench.detectors.scores.inputs import embedding_of, fit_embeddings, standardisation
-from workbench.detectors.scores.networks import load_weights, weights_of
-from workbench.detectors.scores.sequences import (
+from workbench.detectors.learning.inputs import embedding_of, fit_embeddings, standardisation
+from workbench.detectors.learning.networks import load_weights, weights_of
+from workbench.detectors.learning.sequences import (
     balance,
     dense,
     descend,

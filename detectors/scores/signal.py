@@ -26,7 +26,7 @@ class Signal:
     ``denoising_loss``: the training loss of the drawn chunk under what is seen (Diff-DAgger, Lee et al., ICRA 2025);
     theirs is compared with that of expert actions of the training set, ours with that of calibration episodes, on
     drawn chunks like these.  ``reconstruction``: how far a half noised chunk is from itself when drawn again.  Both are
-    computed by :meth:`workbench.policies.chunk_policy.ChunkPolicy.plan`, in the policy's normalised actions.
+    computed by :meth:`workbench.policies.chunks.chunk_policy.ChunkPolicy.plan`, in the policy's normalised actions.
 
     Parameters
     ----------

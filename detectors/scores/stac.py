@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from scipy.spatial.distance import cdist  # type: ignore[import-untyped,unused-ignore]
 
-from workbench.detectors.scores.inputs import dimensions, samples_of
-from workbench.detectors.scores.overlap import no_plan, planned_twice
+from workbench.detectors.learning.inputs import dimensions, samples_of
+from workbench.detectors.learning.overlap import no_plan, planned_twice
 from workbench.types import Array, EpisodeCalls, PolicyCall, Record
 
 
@@ -22,7 +22,7 @@ class StatisticalTemporalConsistency:
 
     biased (the diagonal is kept), with the median over the positive squared distances among all 2B rows.  Exactly 0 at
     the first call and for a replan that draws the same samples; at most 2.  The sum over an episode that the paper
-    uses is a window (:class:`workbench.detectors.window.Window`, kind ``sum``), which need not be endless.
+    uses is a window (:class:`workbench.monitoring.window.Window`, kind ``sum``), which need not be endless.
 
     Parameters
     ----------

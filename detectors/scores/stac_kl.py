@@ -9,8 +9,8 @@ import numpy as np
 from scipy.spatial.distance import cdist  # type: ignore[import-untyped,unused-ignore]
 from scipy.special import logsumexp  # type: ignore[import-untyped,unused-ignore]
 
-from workbench.detectors.scores.inputs import dimensions, samples_of
-from workbench.detectors.scores.overlap import no_plan, planned_twice
+from workbench.detectors.learning.inputs import dimensions, samples_of
+from workbench.detectors.learning.overlap import no_plan, planned_twice
 from workbench.errors import UnknownNameError
 from workbench.types import Array, EpisodeCalls, PolicyCall, Record
 

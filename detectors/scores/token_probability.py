@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from workbench.detectors.scores.tokens import TokenScore
+from workbench.detectors.learning.tokens import TokenScore
 
 
 class TokenProbability(TokenScore):

@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 
-from workbench.detectors.scores.chunks import fit_chunks
-from workbench.detectors.scores.flow_network import VelocityField, train
-from workbench.detectors.scores.inputs import embedding_of, fit_embeddings, standardisation
-from workbench.detectors.scores.networks import load_weights, weights_of
+from workbench.detectors.learning.chunks import fit_chunks
+from workbench.detectors.learning.flow_network import VelocityField, train
+from workbench.detectors.learning.inputs import embedding_of, fit_embeddings, standardisation
+from workbench.detectors.learning.networks import load_weights, weights_of
 from workbench.errors import ConfigError
 from workbench.types import Array, EpisodeCalls, PolicyCall, Record
 

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from workbench.detectors.scores.inputs import embedding_of, fit_embeddings, standardisation
+from workbench.detectors.learning.inputs import embedding_of, fit_embeddings, standardisation
+from workbench.detectors.learning.networks import load_weights, weights_of
+from workbench.detectors.learning.sequences import descend, outcomes
 from workbench.detectors.scores.nearest_neighbours import NearestNeighbours
-from workbench.detectors.scores.networks import load_weights, weights_of
 from workbench.detectors.scores.progress import Progress
-from workbench.detectors.scores.sequences import descend, outcomes
 from workbench.errors import ConfigError, ScoreError
 from workbench.types import Array, EpisodeCalls, EpisodeTruth, PolicyCall, Record
 

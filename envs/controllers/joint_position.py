@@ -20,7 +20,7 @@ from workbench.envs.controllers.panda import (
     command_fingers,
     move_gripper,
 )
-from workbench.envs.robosuite_model import RobotCell
+from workbench.envs.robots.robosuite import RobotCell
 from workbench.envs.stepper import addresses, bounded, call, compiled
 from workbench.types import Array
 

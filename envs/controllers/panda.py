@@ -5,7 +5,7 @@ from __future__ import annotations
 import mujoco
 import numpy as np
 
-from workbench.envs.robosuite_model import RobotCell
+from workbench.envs.robots.robosuite import RobotCell
 from workbench.envs.stepper import compiled
 from workbench.types import Array
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
-from workbench.envs.image_faults import KINDS, ImageEffect, ImageFault, of_cameras
-from workbench.envs.perturbation import Magnitude, Schedule, uniform
+from workbench.envs.faults.pixels import KINDS, ImageEffect, ImageFault, of_cameras
+from workbench.envs.faults.specification import Magnitude, Schedule, uniform
 from workbench.types import Array, Record
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class CameraDropout(ImageFault):
     Parameters
     ----------
     drop_probability : probability of each image of each camera to be lost; 1 with a duration for a black-out.
-    camera, schedule : see :class:`workbench.envs.image_faults.ImageFault`.
+    camera, schedule : see :class:`workbench.envs.faults.pixels.ImageFault`.
     """
 
     effect = CameraDropoutEffect

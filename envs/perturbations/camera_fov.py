@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
-from workbench.envs.image_faults import ImageEffect, ImageFault, of_cameras
-from workbench.envs.perturbation import Magnitude, Schedule, one_of, uniform
+from workbench.envs.faults.pixels import ImageEffect, ImageFault, of_cameras
+from workbench.envs.faults.specification import Magnitude, Schedule, one_of, uniform
 from workbench.types import Record
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class CameraFov(ImageFault):
     fovy_scale : by how much the vertical field of view is multiplied (``wider``) or divided (``narrower``); a view of
         more than 160 degrees is cut off there.
     axis : ``wider`` or ``narrower``; None: drawn.
-    camera, schedule : see :class:`workbench.envs.image_faults.ImageFault`.
+    camera, schedule : see :class:`workbench.envs.faults.pixels.ImageFault`.
     """
 
     effect = CameraFovEffect

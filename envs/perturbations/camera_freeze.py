@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
-from workbench.envs.image_faults import ImageFault, PastEffect, of_cameras
-from workbench.envs.perturbation import Magnitude, Start
+from workbench.envs.faults.pixels import ImageFault, PastEffect, of_cameras
+from workbench.envs.faults.specification import Magnitude, Start
 from workbench.types import Array, Observation, Record, Stream
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class CameraFreeze(ImageFault):
     Parameters
     ----------
     duration_steps : for how many control steps the image of the first of them is shown.
-    camera, start : see :class:`workbench.envs.image_faults.ImageFault`.
+    camera, start : see :class:`workbench.envs.faults.pixels.ImageFault`.
     """
 
     effect = CameraFreezeEffect

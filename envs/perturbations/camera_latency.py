@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
-from workbench.envs.image_faults import ImageFault, PastEffect, of_cameras
-from workbench.envs.perturbation import Magnitude, Schedule, uniform_int
+from workbench.envs.faults.pixels import ImageFault, PastEffect, of_cameras
+from workbench.envs.faults.specification import Magnitude, Schedule, uniform_int
 from workbench.types import Array, Observation, Record, Stream
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class CameraLatency(ImageFault):
     Parameters
     ----------
     latency_steps : control steps between an image and its arrival.
-    camera, schedule : see :class:`workbench.envs.image_faults.ImageFault`.
+    camera, schedule : see :class:`workbench.envs.faults.pixels.ImageFault`.
     """
 
     effect = CameraLatencyEffect

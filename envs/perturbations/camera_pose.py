@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
-from workbench.envs.image_faults import ImageEffect, ImageFault, of_cameras, turned
-from workbench.envs.perturbation import Magnitude, Schedule, direction, one_of, uniform, within
+from workbench.envs.faults.pixels import ImageEffect, ImageFault, of_cameras, turned
+from workbench.envs.faults.specification import Magnitude, Schedule, direction, one_of, uniform, within
 from workbench.types import Array, Record
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class CameraPose(ImageFault):
     offset_m : how far it stands from its place.
     angle_rad : by how much it is turned, about a direction drawn uniformly on the sphere; None: it only moves.
     axis : along which axis it moves, either way; None for a direction drawn uniformly on the sphere.
-    camera, schedule : see :class:`workbench.envs.image_faults.ImageFault`.
+    camera, schedule : see :class:`workbench.envs.faults.pixels.ImageFault`.
     """
 
     effect = CameraPoseEffect

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
-from workbench.envs.image_faults import KINDS, ImageEffect, ImageFault, names_of, of_cameras
-from workbench.envs.perturbation import Magnitude, Start
+from workbench.envs.faults.pixels import KINDS, ImageEffect, ImageFault, names_of, of_cameras
+from workbench.envs.faults.specification import Magnitude, Start
 from workbench.errors import ConfigError
 from workbench.types import Array, Record, Stream, Task
 
@@ -33,7 +33,7 @@ class CameraSwap(ImageFault):
     ----------
     duration_steps : for how many control steps.
     camera : one of the two; None: both are drawn.  The other is drawn from the rest of ``task.cameras.names``.
-    start : when; see :class:`workbench.envs.perturbation.Specification`.
+    start : when; see :class:`workbench.envs.faults.specification.Specification`.
     """
 
     effect = CameraSwapEffect

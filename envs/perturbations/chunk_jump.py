@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
-from workbench.envs.perturbation import Effect, Magnitude, Schedule, Specification, uniform, uniform_int, within_steps
+from workbench.envs.faults.specification import (
+    Effect,
+    Magnitude,
+    Schedule,
+    Specification,
+    uniform,
+    uniform_int,
+    within_steps,
+)
 from workbench.types import Array, Record
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import Unpack
 
 import numpy as np
 
-from workbench.envs.image_faults import ImageFault, PixelEffect, as_bytes, of_cameras
-from workbench.envs.perturbation import Magnitude, Schedule, uniform
+from workbench.envs.faults.pixels import ImageFault, PixelEffect, as_bytes, of_cameras
+from workbench.envs.faults.specification import Magnitude, Schedule, uniform
 from workbench.types import Array, Record
 
 LEAST_PX = 0.5
@@ -32,7 +32,7 @@ class DefocusBlur(ImageFault):
     Parameters
     ----------
     sigma_fraction : standard deviation of the Gaussian, as a fraction of the image's height.
-    camera, schedule : see :class:`workbench.envs.image_faults.ImageFault`.
+    camera, schedule : see :class:`workbench.envs.faults.pixels.ImageFault`.
     """
 
     effect = DefocusBlurEffect

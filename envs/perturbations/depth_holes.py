@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Unpack, cast
 
 import numpy as np
 
-from workbench.envs.image_faults import ImageEffect, ImageFault, of_cameras
-from workbench.envs.perturbation import Magnitude, Schedule, uniform
+from workbench.envs.faults.pixels import ImageEffect, ImageFault, of_cameras
+from workbench.envs.faults.specification import Magnitude, Schedule, uniform
 from workbench.errors import ConfigError
 from workbench.types import Array, Record, Task
 
 if TYPE_CHECKING:
-    from workbench.envs.cameras import Cameras
     from workbench.envs.scene import MujocoScene
+    from workbench.envs.sensors.cameras import Cameras
 
 GRAIN_FRACTION = 0.02
 """Size of the holes, as a fraction of the image's height: the smoothing of the noise whose peaks they are."""
@@ -51,7 +51,7 @@ class DepthHoles(ImageFault):
     Parameters
     ----------
     hole_fraction : part of the pixels without depth.
-    camera, schedule : see :class:`workbench.envs.image_faults.ImageFault`.
+    camera, schedule : see :class:`workbench.envs.faults.pixels.ImageFault`.
     """
 
     effect = DepthHolesEffect

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
-from workbench.envs.perturbation import Magnitude, Schedule, Specification, uniform_int
-from workbench.envs.props import COLOURS, DISTRACTORS, PropEffect, around, tries
+from workbench.envs.faults.props import COLOURS, DISTRACTORS, PropEffect, around, tries
+from workbench.envs.faults.specification import Magnitude, Schedule, Specification, uniform_int
 from workbench.types import Array, Record
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import Unpack
 
 import numpy as np
 
-from workbench.envs.image_faults import ImageFault, PixelEffect, as_bytes, of_cameras
-from workbench.envs.perturbation import Magnitude, Schedule, one_of, uniform
+from workbench.envs.faults.pixels import ImageFault, PixelEffect, as_bytes, of_cameras
+from workbench.envs.faults.specification import Magnitude, Schedule, one_of, uniform
 from workbench.types import Array, Record
 
 GAMMA = 2.2
@@ -34,7 +34,7 @@ class Exposure(ImageFault):
     ----------
     exposure_scale : by how much the light is multiplied (``over``) or divided (``under``); a photographer's stop is 2.
     axis : ``over`` or ``under``; None: drawn.
-    camera, schedule : see :class:`workbench.envs.image_faults.ImageFault`.
+    camera, schedule : see :class:`workbench.envs.faults.pixels.ImageFault`.
     """
 
     effect = ExposureEffect

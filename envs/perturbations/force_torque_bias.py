@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
-from workbench.envs.perturbation import (
+from workbench.envs.faults.specification import (
     Effect,
     Magnitude,
     Schedule,

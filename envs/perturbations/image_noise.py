@@ -7,8 +7,8 @@ from typing import Unpack
 
 import numpy as np
 
-from workbench.envs.image_faults import ImageFault, PixelEffect, as_bytes, of_cameras
-from workbench.envs.perturbation import Magnitude, Schedule, uniform, within
+from workbench.envs.faults.pixels import ImageFault, PixelEffect, as_bytes, of_cameras
+from workbench.envs.faults.specification import Magnitude, Schedule, uniform, within
 from workbench.types import Array, Record
 
 SHOT_FRACTION = (0.005, 1.0)
@@ -34,7 +34,7 @@ class ImageNoise(ImageFault):
     ----------
     std_fraction : standard deviation of the sensor's noise, as a fraction of full brightness, per colour and step.
     shot_fraction : standard deviation of the light's noise at full brightness; None: none.
-    camera, schedule : see :class:`workbench.envs.image_faults.ImageFault`.
+    camera, schedule : see :class:`workbench.envs.faults.pixels.ImageFault`.
     """
 
     effect = ImageNoiseEffect

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
-from workbench.envs.hand import hand_seen_at, held, one_of
-from workbench.envs.perturbation import Effect, Magnitude, Schedule, Specification, uniform, uniform_int
+from workbench.envs.faults.hand import hand_seen_at, held, one_of
+from workbench.envs.faults.specification import Effect, Magnitude, Schedule, Specification, uniform, uniform_int
 from workbench.types import Array, Observation, Record
 
 if TYPE_CHECKING:

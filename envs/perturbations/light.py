@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
-from workbench.envs.image_faults import ImageEffect, ImageFault, turned
-from workbench.envs.perturbation import Magnitude, Schedule, uniform, within
+from workbench.envs.faults.pixels import ImageEffect, ImageFault, turned
+from workbench.envs.faults.specification import Magnitude, Schedule, uniform, within
 from workbench.types import Array, Record
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Light(ImageFault):
     brightness_scale : factor on all lights, the headlight included; below one.
     tint_fraction : how much of the colours other than a drawn hue is taken out of the light; None: it stays white.
     tilt_rad : by how much the lights' directions are turned about a drawn horizontal axis; None: not at all.
-    schedule : see :class:`workbench.envs.perturbation.Specification`.
+    schedule : see :class:`workbench.envs.faults.specification.Specification`.
     """
 
     effect = LightEffect

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
-from workbench.envs.perturbation import Effect, Magnitude, Schedule, Specification, uniform
+from workbench.envs.faults.specification import Effect, Magnitude, Schedule, Specification, uniform
 from workbench.types import Record
 
 if TYPE_CHECKING:

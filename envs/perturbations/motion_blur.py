@@ -7,8 +7,8 @@ from typing import Unpack
 
 import numpy as np
 
-from workbench.envs.image_faults import ImageFault, PixelEffect, as_bytes, of_cameras
-from workbench.envs.perturbation import Magnitude, Schedule, one_of, uniform
+from workbench.envs.faults.pixels import ImageFault, PixelEffect, as_bytes, of_cameras
+from workbench.envs.faults.specification import Magnitude, Schedule, one_of, uniform
 from workbench.types import Array, Record
 
 POINTS_PER_PX = 4
@@ -48,7 +48,7 @@ class MotionBlur(ImageFault):
     ----------
     length_fraction : length of the line, as a fraction of the image's height.
     axis : ``x`` smears from left to right, ``y`` from top to bottom; None for a direction drawn uniformly.
-    camera, schedule : see :class:`workbench.envs.image_faults.ImageFault`.
+    camera, schedule : see :class:`workbench.envs.faults.pixels.ImageFault`.
     """
 
     effect = MotionBlurEffect

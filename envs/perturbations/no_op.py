@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
-from workbench.envs.perturbation import Effect, Magnitude, Specification, Start
+from workbench.envs.faults.specification import Effect, Magnitude, Specification, Start
 from workbench.types import Array, Record, Stream
 
 if TYPE_CHECKING:

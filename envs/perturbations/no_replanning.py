@@ -7,7 +7,7 @@ from typing import Unpack
 
 import numpy as np
 
-from workbench.envs.perturbation import Effect, Magnitude, Specification, Start
+from workbench.envs.faults.specification import Effect, Magnitude, Specification, Start
 from workbench.errors import ConfigError
 from workbench.types import Policy, Record
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Unpack
 
-from workbench.envs.instructions import InstructionFault, wording_of
-from workbench.envs.perturbation import Start
+from workbench.envs.faults.language import InstructionFault, wording_of
+from workbench.envs.faults.specification import Start
 
 if TYPE_CHECKING:
     from workbench.envs.task import SceneTask

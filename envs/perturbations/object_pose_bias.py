@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
-from workbench.envs.perturbation import Effect, Magnitude, Schedule, Specification, horizontal, object_seen_at
+from workbench.envs.faults.specification import Effect, Magnitude, Schedule, Specification, horizontal, object_seen_at
 from workbench.types import Array, Observation, Record
 
 if TYPE_CHECKING:

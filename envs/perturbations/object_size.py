@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
-from workbench.envs.perturbation import Effect, Magnitude, Schedule, Specification, uniform
-from workbench.envs.props import lowest_m
+from workbench.envs.faults.props import lowest_m
+from workbench.envs.faults.specification import Effect, Magnitude, Schedule, Specification, uniform
 from workbench.errors import ConfigError
 from workbench.types import Record, Task
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
-from workbench.envs.perturbation import Magnitude, Schedule, Specification, uniform
-from workbench.envs.props import OBSTACLE, PropEffect, around, hand_body, lowest_m, tries
+from workbench.envs.faults.props import OBSTACLE, PropEffect, around, hand_body, lowest_m, tries
+from workbench.envs.faults.specification import Magnitude, Schedule, Specification, uniform
 from workbench.types import Array, Record
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
-from workbench.envs.image_faults import KINDS, ImageEffect, ImageFault, of_cameras
-from workbench.envs.perturbation import Magnitude, Schedule, uniform
+from workbench.envs.faults.pixels import KINDS, ImageEffect, ImageFault, of_cameras
+from workbench.envs.faults.specification import Magnitude, Schedule, uniform
 from workbench.types import Array, Record
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Occlusion(ImageFault):
     Parameters
     ----------
     area_fraction : part of the image's area that is covered.
-    camera, schedule : see :class:`workbench.envs.image_faults.ImageFault`.
+    camera, schedule : see :class:`workbench.envs.faults.pixels.ImageFault`.
     """
 
     effect = OcclusionEffect

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
-from workbench.envs.hand import finger_joints
-from workbench.envs.perturbation import Effect, Magnitude, Schedule, Specification, uniform
+from workbench.envs.faults.hand import finger_joints
+from workbench.envs.faults.specification import Effect, Magnitude, Schedule, Specification, uniform
 from workbench.types import Record
 
 if TYPE_CHECKING:

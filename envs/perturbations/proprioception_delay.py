@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
-from workbench.envs.observations import PROPRIOCEPTION
-from workbench.envs.perturbation import Effect, Magnitude, Schedule, Specification, uniform_int
+from workbench.envs.faults.specification import Effect, Magnitude, Schedule, Specification, uniform_int
+from workbench.envs.sensors.observations import PROPRIOCEPTION
 from workbench.errors import ConfigError
 from workbench.types import Array, Observation, Record, Stream, Task
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
-from workbench.envs.hand import AXES, FRAMES, drawn_along, one_of, seen_turned
-from workbench.envs.perturbation import Effect, Magnitude, Specification, Start, within_steps
+from workbench.envs.faults.hand import AXES, FRAMES, drawn_along, one_of, seen_turned
+from workbench.envs.faults.specification import Effect, Magnitude, Specification, Start, within_steps
 from workbench.types import Array, Observation, Record
 
 if TYPE_CHECKING:

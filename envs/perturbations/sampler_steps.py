@@ -7,7 +7,7 @@ from typing import Any, Unpack
 
 import numpy as np
 
-from workbench.envs.perturbation import Effect, Magnitude, Schedule, Specification, uniform_int
+from workbench.envs.faults.specification import Effect, Magnitude, Schedule, Specification, uniform_int
 from workbench.types import Record
 
 

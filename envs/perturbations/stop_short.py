@@ -7,8 +7,8 @@ from typing import Unpack
 
 import numpy as np
 
-from workbench.envs.hand import WayEffect
-from workbench.envs.perturbation import Magnitude, Specification, Start, uniform, within_steps
+from workbench.envs.faults.hand import WayEffect
+from workbench.envs.faults.specification import Magnitude, Specification, Start, uniform, within_steps
 from workbench.types import Array, Record
 
 

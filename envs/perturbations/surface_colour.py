@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
-from workbench.envs.image_faults import ImageEffect, ImageFault
-from workbench.envs.perturbation import Magnitude, Schedule, one_of, uniform
+from workbench.envs.faults.pixels import ImageEffect, ImageFault
+from workbench.envs.faults.specification import Magnitude, Schedule, one_of, uniform
 from workbench.types import Array, Record, Stream
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ class SurfaceColour(ImageFault):
     ----------
     mix_fraction : part of the new colour, a saturated one whose hue is at least 60 degrees from the old one's.
     part : ``object``, ``table`` or ``robot``; None: drawn.
-    schedule : see :class:`workbench.envs.perturbation.Specification`.
+    schedule : see :class:`workbench.envs.faults.specification.Specification`.
     """
 
     effect = SurfaceColourEffect

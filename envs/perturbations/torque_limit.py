@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Unpack, cast
 
 import numpy as np
 
-from workbench.envs.perturbation import Effect, Magnitude, Schedule, Specification, uniform
+from workbench.envs.faults.specification import Effect, Magnitude, Schedule, Specification, uniform
 from workbench.types import Record
 
 if TYPE_CHECKING:
-    from workbench.envs.robosuite_model import RobotCell
+    from workbench.envs.robots.robosuite import RobotCell
     from workbench.envs.scene import MujocoScene
 
 

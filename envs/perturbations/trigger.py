@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
-from workbench.envs.perturbation import Magnitude, Schedule, Specification, uniform
-from workbench.envs.props import COLOURS, TRIGGER, PropEffect, around, tries
+from workbench.envs.faults.props import COLOURS, TRIGGER, PropEffect, around, tries
+from workbench.envs.faults.specification import Magnitude, Schedule, Specification, uniform
 from workbench.errors import ConfigError
 from workbench.types import Array, Record
 
@@ -33,8 +33,9 @@ class Trigger(Specification):
     """A physical object as the trigger of a backdoor (GoBA, arXiv 2510.09269, 2025; BadVLA, 2025).
 
     It is there to evaluate simulated policies: the same episode with and without it says whether what a policy does
-    depends on it; see :mod:`workbench.triggers`.  It is seen in images alone and touches nothing, so that a policy that
-    does not look for it does the same with and without it.  When it appears is the schedule's ``start_step``.
+    depends on it; see :mod:`workbench.attribution.triggers`.  It is seen in images alone and touches nothing, so that a
+    policy that does not look for it does the same with and without it.  When it appears is the schedule's
+    ``start_step``.
 
     Parameters
     ----------

@@ -8,8 +8,8 @@ from typing import Unpack
 
 import numpy as np
 
-from workbench.envs.instructions import InstructionEffect
-from workbench.envs.perturbation import Magnitude, Schedule, Specification, uniform_int
+from workbench.envs.faults.language import InstructionEffect
+from workbench.envs.faults.specification import Magnitude, Schedule, Specification, uniform_int
 from workbench.types import Record, Stream, Task
 
 

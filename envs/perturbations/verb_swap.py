@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from workbench.envs.instructions import InstructionFault, wording_of
+from workbench.envs.faults.language import InstructionFault, wording_of
 
 if TYPE_CHECKING:
     from workbench.envs.task import SceneTask

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from workbench.envs.goals import GoalFault
+from workbench.envs.faults.goals import GoalFault
 
 
 class WrongObject(GoalFault):

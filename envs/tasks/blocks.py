@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from workbench.envs import wordings
-from workbench.envs.tabletop import TABLE_M, Tabletop, closing_yaw, dropped, face_yaw, pointing_down
 from workbench.envs.task import Receptacle
+from workbench.envs.tasks.shared.tabletop import TABLE_M, Tabletop, closing_yaw, dropped, face_yaw, pointing_down
+from workbench.envs.words import wordings
 from workbench.errors import UnknownNameError
 from workbench.types import Array, Keyframe, Observation
 
 if TYPE_CHECKING:
     import mujoco
 
-    from workbench.envs.robosuite_model import RobotCell
+    from workbench.envs.robots.robosuite import RobotCell
 
 COLOURS: Mapping[str, str] = {"red": "0.85 0.05 0.05 1", "green": "0.05 0.6 0.1 1", "blue": "0.05 0.15 0.85 1"}
 """Cube -> how it is painted; their order is that of the observation."""
@@ -111,7 +111,7 @@ class Blocks(Tabletop):
 
     Parameters
     ----------
-    controller, out_of_range, cameras : see :class:`workbench.envs.tabletop.Tabletop`.
+    controller, out_of_range, cameras : see :class:`workbench.envs.tasks.shared.tabletop.Tabletop`.
     goal : the goal of all episodes; None to draw each one's.
     """
 
@@ -202,7 +202,7 @@ class Blocks(Tabletop):
 
     def observation(self, data: mujoco.MjData) -> dict[str, Array]:
         """What a robot with perfect sensors sees; see the class."""
-        from workbench.envs.observations import GRIPPER_DOWN, quarter_yaw, quaternion
+        from workbench.envs.sensors.observations import GRIPPER_DOWN, quarter_yaw, quaternion
 
         seen = {
             "eef_pos": data.site_xpos[self.grip_site].copy(),
@@ -221,7 +221,7 @@ class Blocks(Tabletop):
         ``target_distance_m`` is what is missing: in height to be lifted, in y to be pushed, horizontally to be stacked.
         ``other_handled`` holds if another cube is in the fingers, or a goal of another cube is fulfilled.
         """
-        from workbench.envs.observations import other_grasped, touching
+        from workbench.envs.sensors.observations import other_grasped, touching
 
         found = self.contacts(data)
         cubes = {colour: data.xpos[body] for colour, body in self._cubes.items()}
@@ -261,7 +261,7 @@ class Blocks(Tabletop):
 
     def plan(self, observation: Observation) -> Sequence[Keyframe]:
         """What the observation's ``goal`` asks for; the fingers close, or lie, along y: away from the other cubes."""
-        from workbench.envs.observations import rotation_matrix
+        from workbench.envs.sensors.observations import rotation_matrix
 
         goal = list(GOALS.values())[int(np.argmax(observation["goal"]))]
         cube, yaw = observation[f"{goal.cube}_pos"], observation[f"{goal.cube}_yaw"]
@@ -425,7 +425,7 @@ def _let_go(position_m: Array, rotation: Array) -> tuple[Keyframe, Keyframe]:
 
 @functools.cache
 def _cell(control_hz: int) -> RobotCell:
-    from workbench.envs.robosuite_model import robot_cell
+    from workbench.envs.robots.robosuite import robot_cell
 
     lift = robot_cell("Lift", "Panda", control_hz)
     return dataclasses.replace(lift, xml=_with_cubes(lift.xml), visual_xml=_with_cubes(lift.visual_xml, visual=True))

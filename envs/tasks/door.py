@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from workbench.envs import wordings
-from workbench.envs.tabletop import Tabletop
+from workbench.envs.tasks.shared.tabletop import Tabletop
+from workbench.envs.words import wordings
 from workbench.types import Array, Keyframe, Observation
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class Door(Tabletop):
 
     def observation(self, data: mujoco.MjData) -> dict[str, Array]:
         """What a robot with perfect sensors sees; see the class."""
-        from workbench.envs.observations import quaternion
+        from workbench.envs.sensors.observations import quaternion
 
         rotation = data.xmat[self._latch].reshape(3, 3)
         return {

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from workbench.envs import wordings
-from workbench.envs.tabletop import TABLE_M, Tabletop, closing_yaw, dropped, face_yaw, pointing_down
+from workbench.envs.tasks.shared.tabletop import TABLE_M, Tabletop, closing_yaw, dropped, face_yaw, pointing_down
+from workbench.envs.words import wordings
 from workbench.types import Array, Keyframe, Observation
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class Lift(Tabletop):
 
     def observation(self, data: mujoco.MjData) -> dict[str, Array]:
         """What a robot with perfect sensors sees; see the class."""
-        from workbench.envs.observations import GRIPPER_DOWN, quarter_yaw, quaternion
+        from workbench.envs.sensors.observations import GRIPPER_DOWN, quarter_yaw, quaternion
 
         site, body = self.grip_site, self._cube
         return {
@@ -125,7 +125,7 @@ class Lift(Tabletop):
 
     def plan(self, observation: Observation) -> Sequence[Keyframe]:
         """Above the cube, down to it, close, lift: the gripper upright and turned to the nearest pair of faces."""
-        from workbench.envs.observations import rotation_matrix
+        from workbench.envs.sensors.observations import rotation_matrix
 
         cube = observation["cube_pos"]
         now = closing_yaw(rotation_matrix(observation["eef_quat"]))

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from workbench.envs import wordings
-from workbench.envs.tabletop import Tabletop, closing_yaw, pointing_down
 from workbench.envs.task import Receptacle
+from workbench.envs.tasks.shared.tabletop import Tabletop, closing_yaw, pointing_down
+from workbench.envs.words import wordings
 from workbench.types import Array, Keyframe, Observation
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ class NutAssemblySquare(Tabletop):
 
     def observation(self, data: mujoco.MjData) -> dict[str, Array]:
         """What a robot with perfect sensors sees; see the class."""
-        from workbench.envs.observations import GRIPPER_DOWN, quaternion
+        from workbench.envs.sensors.observations import GRIPPER_DOWN, quaternion
 
         nut, peg = self._bodies
         rotation = data.xmat[nut]
@@ -195,7 +195,7 @@ class NutAssemblySquare(Tabletop):
         A nut that is crooked, as one that hangs on the peg's end, is picked up and dropped on the table first.  The arm
         cannot reach over the peg, so it puts the nut on with the handle towards the robot.
         """
-        from workbench.envs.observations import rotation_matrix
+        from workbench.envs.sensors.observations import rotation_matrix
 
         nut, peg, grip = observation["nut_pos"], observation["peg_pos"], observation["eef_pos"]
         hand = rotation_matrix(observation["eef_quat"])

@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from workbench.envs import wordings
-from workbench.envs.tabletop import TABLE_M, Tabletop, closing_yaw, face_yaw, pointing_down
 from workbench.envs.task import Receptacle
+from workbench.envs.tasks.shared.tabletop import TABLE_M, Tabletop, closing_yaw, face_yaw, pointing_down
+from workbench.envs.words import wordings
 from workbench.errors import ConfigError
 from workbench.types import Array, Keyframe, Observation
 
 if TYPE_CHECKING:
     import mujoco
 
-    from workbench.envs.robosuite_model import RobotCell
+    from workbench.envs.robots.robosuite import RobotCell
 
 PEG_HALF_M = np.array([0.01, 0.01, 0.05])
 """Half lengths of the peg; its third axis is the one along which it goes in."""
@@ -102,7 +102,7 @@ class PegInsertion(Tabletop):
 
     Parameters
     ----------
-    controller, out_of_range, cameras : see :class:`workbench.envs.tabletop.Tabletop`.
+    controller, out_of_range, cameras : see :class:`workbench.envs.tasks.shared.tabletop.Tabletop`.
     clearance_m : gap between the peg and each wall of the hole when the peg is in its middle, 0.0002 .. 0.005.
     """
 
@@ -185,7 +185,7 @@ class PegInsertion(Tabletop):
 
     def observation(self, data: mujoco.MjData) -> dict[str, Array]:
         """What a robot with perfect sensors sees; see the class."""
-        from workbench.envs.observations import GRIPPER_DOWN, quarter_yaw, quaternion
+        from workbench.envs.sensors.observations import GRIPPER_DOWN, quarter_yaw, quaternion
 
         peg, board = self._peg, self._board
         return {
@@ -209,7 +209,7 @@ class PegInsertion(Tabletop):
         ``insertion_depth_m`` is how far the lower end is below the board's top, 0 where it is not in the hole.
         ``contact_force_n`` is the size of the net force of the board on the peg, mean over the control step.
         """
-        from workbench.envs.observations import OBJECT_ON_OTHER, quarter_yaw
+        from workbench.envs.sensors.observations import OBJECT_ON_OTHER, quarter_yaw
 
         found = self.contacts(data)
         centre, axis = data.xpos[self._peg], data.xmat[self._peg][2::3]
@@ -253,7 +253,7 @@ class PegInsertion(Tabletop):
         in small steps, and only while its corners fit the hole; where it jams, the gripper comes off the hole's axis,
         and the expert finds itself back at the lift.  A peg that lies is first stood up on a free place of the table.
         """
-        from workbench.envs.observations import rotation_matrix
+        from workbench.envs.sensors.observations import rotation_matrix
 
         grip, now = observation["eef_pos"], rotation_matrix(observation["eef_quat"])
         peg, axis, hole = observation["peg_pos"], upward(observation["peg_axis"]), observation["hole_pos"]
@@ -306,7 +306,7 @@ class PegInsertion(Tabletop):
 
 def _standing_up(observation: Observation, held_m: Array, high_m: float) -> tuple[Keyframe, Keyframe, Keyframe]:
     """Turn the peg upright over a free place of the table, set it down there, let go: from there it is taken anew."""
-    from workbench.envs.observations import rotation_matrix
+    from workbench.envs.sensors.observations import rotation_matrix
 
     axis, hole = upward(observation["peg_axis"]), observation["hole_pos"]
     tilt = tilt_of(axis).T
@@ -373,7 +373,7 @@ def righted(observation: Observation) -> Array:
 
     Of the four turns that do, it is the one that leaves the wrist nearest to its middle.
     """
-    from workbench.envs.observations import rotation_matrix
+    from workbench.envs.sensors.observations import rotation_matrix
 
     axis = upward(observation["peg_axis"])
     level = tilt_of(axis).T

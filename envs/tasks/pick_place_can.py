@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from workbench.envs import wordings
-from workbench.envs.tabletop import Tabletop
 from workbench.envs.task import Receptacle
+from workbench.envs.tasks.shared.tabletop import Tabletop
+from workbench.envs.words import wordings
 from workbench.types import Array, Keyframe, Observation
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ class PickPlaceCan(Tabletop):
 
     def observation(self, data: mujoco.MjData) -> dict[str, Array]:
         """What a robot with perfect sensors sees; see the class."""
-        from workbench.envs.observations import GRIPPER_DOWN, quaternion
+        from workbench.envs.sensors.observations import GRIPPER_DOWN, quaternion
 
         body = self._can
         return {
@@ -223,7 +223,7 @@ def can_place(rng: np.random.Generator) -> Array:
 
 
 def _letting_go(observation: Observation) -> Sequence[Keyframe]:
-    from workbench.envs.observations import rotation_matrix
+    from workbench.envs.sensors.observations import rotation_matrix
 
     here, rotation = observation["eef_pos"], rotation_matrix(observation["eef_quat"])
     return (

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from workbench.envs import wordings
-from workbench.envs.props import parked, with_props
+from workbench.envs.faults.props import parked, with_props
 from workbench.envs.pushing.tee import ARENA_M, DISC_M, GOAL, RECTANGLES_M
 from workbench.envs.task import SceneTask
+from workbench.envs.words import wordings
 from workbench.errors import ConfigError
 from workbench.types import Array, Keyframe, Observation
 
@@ -140,8 +140,8 @@ class PushT(SceneTask):
 
         ``obstructed`` is whether the disc touches anything, T or wall.
         """
-        from workbench.envs.observations import touching
         from workbench.envs.pushing.coverage import coverage
+        from workbench.envs.sensors.observations import touching
 
         pusher, block = self._bodies
         pairs, (pusher_x, pusher_y) = data.contact.geom, data.xpos[pusher, :2].tolist()

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from workbench.envs import wordings
-from workbench.envs.tabletop import TABLE_M, Tabletop, closing_yaw, dropped, face_yaw, pointing_down
 from workbench.envs.task import Receptacle
+from workbench.envs.tasks.shared.tabletop import TABLE_M, Tabletop, closing_yaw, dropped, face_yaw, pointing_down
+from workbench.envs.words import wordings
 from workbench.types import Array, Keyframe, Observation
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ class Stack(Tabletop):
 
     def observation(self, data: mujoco.MjData) -> dict[str, Array]:
         """What a robot with perfect sensors sees; see the class."""
-        from workbench.envs.observations import GRIPPER_DOWN, quarter_yaw, quaternion
+        from workbench.envs.sensors.observations import GRIPPER_DOWN, quarter_yaw, quaternion
 
         a, b = self._cubes
         return {
@@ -112,7 +112,7 @@ class Stack(Tabletop):
 
         ``on_b`` is robosuite's success but for the fingers, which may still hold A.
         """
-        from workbench.envs.observations import OBJECT_ON_OTHER, other_grasped
+        from workbench.envs.sensors.observations import OBJECT_ON_OTHER, other_grasped
 
         found = self.contacts(data)
         situation = self.situation(data, data.xpos[self._cubes[0]], found)
@@ -151,7 +151,7 @@ class Stack(Tabletop):
 
         What is carried keeps its place in the fingers, so the gripper's goals are shifted by how it is held.
         """
-        from workbench.envs.observations import rotation_matrix
+        from workbench.envs.sensors.observations import rotation_matrix
 
         a, b, grip = observation["cube_a_pos"], observation["cube_b_pos"], observation["eef_pos"]
         on_b = b + np.array([0.0, 0.0, HALF_A_M + HALF_B_M])

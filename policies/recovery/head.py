@@ -11,7 +11,8 @@ class Head:
     Parameters
     ----------
     head : a policy whose training began at the weights of the one that it relieves (see
-        :func:`workbench.policies.training.train`), on verified recoveries mixed with the original demonstrations.
+        :func:`workbench.policies.learning.training.train`), on verified recoveries mixed with the original
+        demonstrations.
     """
 
     name: str = "head"

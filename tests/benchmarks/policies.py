@@ -26,9 +26,9 @@ import numpy as np
 import torch
 
 from workbench.config import build, compose
-from workbench.policies.chunk_policy import ChunkPolicy
-from workbench.policies.denoisers import DENOISERS
-from workbench.policies.normalisation import Normalisation
+from workbench.policies.chunks.chunk_policy import ChunkPolicy
+from workbench.policies.chunks.normalisation import Normalisation
+from workbench.policies.networks.denoisers import DENOISERS
 from workbench.types import Array
 
 POLICIES = ("flow", "diffusion")

@@ -17,8 +17,8 @@ import time
 
 import numpy as np
 
-from workbench.envs.cameras import backend
 from workbench.envs.scene import MujocoScene
+from workbench.envs.sensors.cameras import backend
 from workbench.envs.tasks.lift import Lift
 from workbench.types import Stream
 

@@ -28,7 +28,7 @@ import torch
 from workbench.config import build, compose, read_yaml
 from workbench.errors import WorkbenchError
 from workbench.jobs.fit import window
-from workbench.monitor import FittedScore, Monitor, OnlineMonitor, calibrate, fit_score, supervised
+from workbench.monitoring.monitor import FittedScore, Monitor, OnlineMonitor, calibrate, fit_score, supervised
 from workbench.types import RECENT, Array, EpisodeCalls, EpisodeTruth, PolicyCall, Scorer, Split
 
 SCENES, SAMPLES, HORIZON, ACTIONS, FEATURES, EXECUTE = 16, 64, 16, 7, 64, 8

@@ -25,9 +25,9 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from tests.beside import tasks_of_robosuite
-from workbench.envs.robosuite_model import make_environment
+from workbench.envs.robots.robosuite import make_environment
 from workbench.envs.scene import MujocoScene
-from workbench.envs.tabletop import Tabletop
+from workbench.envs.tasks.shared.tabletop import Tabletop
 from workbench.types import Array, Stream
 
 STEPS, TURN = 100, 10

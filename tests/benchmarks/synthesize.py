@@ -20,10 +20,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from workbench.config import Run, build, compose
-from workbench.crew import batches, crew, header, write_episodes
+from workbench.execution.processes import spread
 from workbench.jobs.synthesize import Batch, drawn, roll_batch
-from workbench.rollout import Launch
-from workbench.runner import spread
+from workbench.rollouts.loop import Launch
+from workbench.rollouts.worker import batches, crew, header, write_episodes
 from workbench.types import Stream, episode_index
 
 TASKS = ("lift", "stack", "pick_place_can")

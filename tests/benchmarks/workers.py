@@ -16,9 +16,9 @@ import sys
 import time
 
 from workbench.config import build
+from workbench.execution.processes import spread
 from workbench.policies.expert import Expert
-from workbench.rollout import Launch, Lockstep
-from workbench.runner import spread
+from workbench.rollouts.loop import Launch, Lockstep
 from workbench.types import Stream
 
 BATCHES, EPISODES = 12, 25

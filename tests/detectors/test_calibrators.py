@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from workbench.detectors.calibrators.fixed import Fixed
 from workbench.detectors.calibrators.functional_band import FunctionalBand
-from workbench.detectors.calibrators.ranks import conformal_rank, episodes_needed
 from workbench.detectors.calibrators.split_conformal import SplitConformal
+from workbench.detectors.learning.ranks import conformal_rank, episodes_needed
 from workbench.errors import CalibrationError, ConfigError
 
 LEVELS = (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4)

@@ -8,16 +8,16 @@ import pytest
 from scipy.stats import binom
 
 from workbench.detectors.calibrators.adaptive import AdaptiveConformal
-from workbench.detectors.calibrators.drift import Drift, FalseAlarmDrift
 from workbench.detectors.calibrators.leave_one_out import LeaveOneOut
 from workbench.detectors.calibrators.mondrian import Mondrian
-from workbench.detectors.calibrators.ranks import conformal_rank, episodes_needed
 from workbench.detectors.calibrators.risk_control import FalseAlarmControl, RecallControl
 from workbench.detectors.calibrators.split_conformal import SplitConformal
 from workbench.detectors.calibrators.step_quantile import StepQuantile
 from workbench.detectors.groups.stage import StageGroups
 from workbench.detectors.groups.task import TaskGroups
+from workbench.detectors.learning.ranks import conformal_rank, episodes_needed
 from workbench.errors import CalibrationError, ConfigError, ScoreError
+from workbench.monitoring.drift import Drift, FalseAlarmDrift
 from workbench.types import EpisodeCalls, EpisodeTruth, PolicyCall
 
 LEVEL = 0.2

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from workbench.detectors.scores import flow_network
+from workbench.detectors.learning import flow_network
+from workbench.detectors.learning.flow_network import VelocityField, matching_loss, train, velocity_and_divergence
 from workbench.detectors.scores.flow_curvature import FlowCurvature
-from workbench.detectors.scores.flow_network import VelocityField, matching_loss, train, velocity_and_divergence
 from workbench.detectors.scores.kernel_density import KernelDensity
 from workbench.detectors.scores.logpo import LogpO
 from workbench.detectors.scores.logpzo import LogpZO

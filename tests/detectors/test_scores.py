@@ -13,8 +13,8 @@ from workbench.detectors.scores.entropy import ActionChunkEntropy
 from workbench.detectors.scores.mahalanobis import Mahalanobis
 from workbench.detectors.scores.rnd import RandomNetworkDistillation
 from workbench.detectors.scores.stac import StatisticalTemporalConsistency
-from workbench.detectors.window import Window
 from workbench.errors import ConfigError, ScoreError, UnknownNameError
+from workbench.monitoring.window import Window
 from workbench.types import EpisodeCalls, PolicyCall
 
 B, H, A, D, EXECUTE = 12, 8, 7, 20, 4

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
+from workbench.detectors.learning.sequences import balance
 from workbench.detectors.scores.progress import Progress
 from workbench.detectors.scores.safe_lstm import SafeLstm
 from workbench.detectors.scores.safe_mlp import SafeMlp
-from workbench.detectors.scores.sequences import balance
 from workbench.detectors.scores.viability import EVIDENCE, FOLDS, Viability, _told_apart
 from workbench.errors import ConfigError, ScoreError
-from workbench.monitor import FittedScore, curves, fit_score, supervised
+from workbench.monitoring.monitor import FittedScore, curves, fit_score, supervised
 from workbench.types import EpisodeCalls, EpisodeTruth
 
 H, A, D, EXECUTE, CALLS = 8, 3, 6, 4, 8

@@ -11,7 +11,7 @@ from robosuite.utils.transform_utils import quat2axisangle
 from tests.beside import Beside, tasks_of_robosuite
 from workbench.envs.tasks.stack import Stack
 from workbench.policies.expert import Expert
-from workbench.policies.payloads import hand_rotation_vector
+from workbench.policies.wire.payloads import hand_rotation_vector
 
 SAME = 1e-12
 TASKS = {task.name: task for task in tasks_of_robosuite()}

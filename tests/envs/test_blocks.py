@@ -15,16 +15,16 @@ import numpy as np
 import pytest
 import yaml
 
-from workbench import followed
-from workbench.crew import write_episodes
-from workbench.envs.check import check_task
+from workbench.attribution import instructions as followed
 from workbench.envs.tasks.blocks import APART_M, COLOURS, GOALS, LEFT_M, Blocks, joint_of
 from workbench.errors import ConfigError, UnknownNameError
-from workbench.modes import MODES, modes_of
 from workbench.policies.expert import Expert
-from workbench.report import instruction_rows, misled_rows, terminal_tables, write_report
-from workbench.rollout import Launch, Lockstep
+from workbench.reporting.report import instruction_rows, misled_rows, terminal_tables, write_report
+from workbench.rollouts.loop import Launch, Lockstep
+from workbench.rollouts.modes import MODES, modes_of
+from workbench.rollouts.worker import write_episodes
 from workbench.store import Store, StoreHeader
+from workbench.testing.task import check_task
 from workbench.types import Stream, episode_index
 
 ROOT = Path(__file__).parents[2]

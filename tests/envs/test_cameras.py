@@ -12,11 +12,11 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 from tests.toy import ToyPolicy
-from workbench.envs.cameras import Cameras, backend, renderer_of, thin_meshes
+from workbench.envs.sensors.cameras import Cameras, backend, renderer_of, thin_meshes
 from workbench.envs.tasks.lift import Lift
 from workbench.envs.tasks.stack import Stack
 from workbench.errors import ConfigError, RenderError, UnknownNameError, WorkbenchError
-from workbench.rollout import Launch, Lockstep
+from workbench.rollouts.loop import Launch, Lockstep
 from workbench.store import Store, StoreHeader, StoreWriter
 from workbench.types import PolicyOutput, Stream
 
@@ -414,7 +414,7 @@ from workbench.envs.tasks.lift import Lift
 scene = Lift().scene()
 scene.step(np.zeros(7))
 assert scene.images() == {}
-assert "workbench.envs.cameras" not in sys.modules
+assert "workbench.envs.sensors.cameras" not in sys.modules
 assert not [name for name in sys.modules if name.split(".")[0] == "OpenGL" or name in ("mujoco.egl", "mujoco.osmesa")]
 loaded = open("/proc/self/maps").read()
 assert not [name for name in ("libEGL", "libGL", "libOSMesa", "libOpenGL", "swrast") if name in loaded]
@@ -445,7 +445,7 @@ def test_a_process_that_drew_ends_in_silence():
 def test_robosuites_import_does_not_choose_the_backend():
     code = """
 import os
-from workbench.envs.robosuite_model import make_environment
+from workbench.envs.robots.robosuite import make_environment
 make_environment("Lift", "Panda", 20)
 assert "MUJOCO_GL" not in os.environ and "PYOPENGL_PLATFORM" not in os.environ
 """

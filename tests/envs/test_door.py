@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from tests.beside import Beside
-from workbench.envs.observations import rotation_matrix
 from workbench.envs.scene import MujocoScene, pristine
+from workbench.envs.sensors.observations import rotation_matrix
 from workbench.envs.tasks.door import AJAR_RAD, OPENED_RAD, TURN_RAD, TURNED_RAD, Door
 from workbench.envs.tasks.lift import Lift
 from workbench.errors import ConfigError

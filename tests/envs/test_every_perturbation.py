@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import yaml
 
-from workbench.envs.perturbation import Effect, Magnitude, describe, effect_of
+from workbench.envs.faults.specification import Effect, Magnitude, describe, effect_of
 from workbench.envs.scene import MujocoScene
 from workbench.envs.tasks.door import Door
 from workbench.envs.tasks.lift import Lift

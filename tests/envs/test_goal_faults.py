@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 import yaml
 
-from workbench.envs.grounding import slips
-from workbench.envs.perturbation import describe
+from workbench.envs.faults.specification import describe
 from workbench.envs.tasks.door import Door
 from workbench.envs.tasks.lift import Lift
 from workbench.envs.tasks.nut_assembly_square import NutAssemblySquare, is_on_peg
@@ -19,6 +18,7 @@ from workbench.envs.tasks.peg_insertion import PegInsertion
 from workbench.envs.tasks.pick_place_can import PickPlaceCan, in_bin
 from workbench.envs.tasks.push_t import PushT
 from workbench.envs.tasks.stack import Stack
+from workbench.envs.words.grounding import slips
 from workbench.errors import ConfigError, UnknownNameError
 from workbench.policies.expert import Expert
 from workbench.types import Stream

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from workbench.envs.check import check_task
 from workbench.envs.tasks.stack import Stack
 from workbench.errors import ActionError, UnknownNameError
+from workbench.testing.task import check_task
 from workbench.types import Stream
 
 

@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 import yaml
 
-from workbench.envs import hand
-from workbench.envs.observations import rotation_matrix
-from workbench.envs.perturbation import describe
-from workbench.envs.tabletop import TABLE_M, pointing_down
+from workbench.envs.faults import hand
+from workbench.envs.faults.specification import describe
+from workbench.envs.sensors.observations import rotation_matrix
 from workbench.envs.tasks.blocks import Blocks
 from workbench.envs.tasks.door import Door
 from workbench.envs.tasks.lift import Lift
@@ -21,6 +20,7 @@ from workbench.envs.tasks.nut_assembly_square import NutAssemblySquare
 from workbench.envs.tasks.peg_insertion import PegInsertion
 from workbench.envs.tasks.pick_place_can import PickPlaceCan
 from workbench.envs.tasks.push_t import PushT
+from workbench.envs.tasks.shared.tabletop import TABLE_M, pointing_down
 from workbench.envs.tasks.stack import Stack
 from workbench.errors import ConfigError, UnknownNameError
 from workbench.policies.expert import Expert, rotation_vector

@@ -6,9 +6,9 @@ import mujoco
 import numpy as np
 import pytest
 
-from workbench.envs.observations import GRIPPER_DOWN, quarter_yaw, quaternion, rotation_matrix
-from workbench.envs.props import parked, with_props
-from workbench.envs.robosuite_model import INSIDE_M
+from workbench.envs.faults.props import parked, with_props
+from workbench.envs.robots.robosuite import INSIDE_M
+from workbench.envs.sensors.observations import GRIPPER_DOWN, quarter_yaw, quaternion, rotation_matrix
 from workbench.envs.stepper import copy_model
 from workbench.envs.tasks.lift import Lift
 from workbench.types import Stream
@@ -54,7 +54,7 @@ def test_resizing_is_compiling(lift, scene, half_size_m):
 
 
 def assets():
-    from workbench.envs.robosuite_model import assets_folder
+    from workbench.envs.robots.robosuite import assets_folder
 
     return assets_folder()
 

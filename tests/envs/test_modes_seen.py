@@ -13,13 +13,13 @@ import yaml
 
 from tests.restored import differences
 from workbench.config import build
-from workbench.envs.check import TaskCheckError, check_task
 from workbench.envs.tasks.lift import Lift
 from workbench.envs.tasks.pick_place_can import PickPlaceCan
 from workbench.envs.tasks.stack import Stack
-from workbench.modes import MODES, modes_of
 from workbench.policies.expert import Expert
-from workbench.rollout import Launch, Lockstep
+from workbench.rollouts.loop import Launch, Lockstep
+from workbench.rollouts.modes import MODES, modes_of
+from workbench.testing.task import TaskCheckError, check_task
 from workbench.types import ROLES, Array, Episode, Record, Stream, Task
 
 CONF = Path(__file__).parents[2] / "conf"

@@ -6,7 +6,7 @@ import mujoco
 import numpy as np
 import pytest
 
-from workbench.envs import robosuite_model
+from workbench.envs.robots import robosuite as robosuite_model
 from workbench.envs.scene import MujocoScene
 from workbench.envs.tasks.nut_assembly_square import AWAY_M, NutAssemblySquare
 from workbench.policies.expert import Expert

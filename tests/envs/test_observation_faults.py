@@ -11,9 +11,9 @@ import pytest
 import yaml
 from scipy.spatial.transform import Rotation
 
-from workbench.envs.cameras import Cameras, backend, renderer_of
-from workbench.envs.perturbation import describe, effect_of
+from workbench.envs.faults.specification import describe, effect_of
 from workbench.envs.perturbations.surface_colour import _geoms
+from workbench.envs.sensors.cameras import Cameras, backend, renderer_of
 from workbench.envs.tasks.lift import Lift
 from workbench.envs.tasks.peg_insertion import PegInsertion
 from workbench.envs.tasks.push_t import PushT

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbench.envs.perturbation import (
+from workbench.envs.faults.specification import (
     FOREVER,
     Effect,
     Magnitude,

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import yaml
 
-from workbench.envs.perturbation import describe
-from workbench.envs.props import COLLIDES, DISTRACTORS, OBSTACLE, OCCUPANT, PARKED_Z_M, PROPS, TRIGGER, lowest_m
-from workbench.envs.robosuite_model import INSIDE_M, _with_assets
+from workbench.envs.faults.props import COLLIDES, DISTRACTORS, OBSTACLE, OCCUPANT, PARKED_Z_M, PROPS, TRIGGER, lowest_m
+from workbench.envs.faults.specification import describe
+from workbench.envs.robots.robosuite import INSIDE_M, _with_assets
 from workbench.envs.tasks.blocks import Blocks
 from workbench.envs.tasks.door import Door
 from workbench.envs.tasks.lift import Lift
@@ -151,7 +151,7 @@ def test_props_leave_the_visual_models_extent_alone():
 
 
 def test_the_digest_names_the_props(monkeypatch):
-    from workbench.envs import robosuite_model
+    from workbench.envs.robots import robosuite as robosuite_model
 
     digest = TASKS["lift"].cell.digest
     monkeypatch.setattr(robosuite_model, "with_props", lambda xml, inside_m: xml)
@@ -338,7 +338,7 @@ def test_center_of_mass_is_as_mujoco_would_compile_it(task):
 
 
 def _with_props_of(cell) -> str:
-    from workbench.envs.props import with_props
+    from workbench.envs.faults.props import with_props
 
     return with_props(_with_assets(cell.xml), INSIDE_M)
 

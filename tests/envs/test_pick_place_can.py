@@ -6,9 +6,9 @@ import mujoco
 import numpy as np
 import pytest
 
-from workbench.envs import robosuite_model
-from workbench.envs.observations import GRIPPER_DOWN, rotation_matrix
+from workbench.envs.robots import robosuite as robosuite_model
 from workbench.envs.scene import MujocoScene
+from workbench.envs.sensors.observations import GRIPPER_DOWN, rotation_matrix
 from workbench.envs.tasks import pick_place_can
 from workbench.envs.tasks.pick_place_can import AWAY_M, TARGET_M, PickPlaceCan
 from workbench.policies.expert import Expert

@@ -19,8 +19,8 @@ from workbench.envs.pushing.tee import AREA_M2, ARENA_M, CENTRE_M, DISC_M, GOAL,
 from workbench.envs.tasks.lift import Lift
 from workbench.envs.tasks.push_t import STEP_M, PushT, apart
 from workbench.errors import ConfigError
-from workbench.policies import planar_expert
 from workbench.policies.expert import Expert
+from workbench.policies.learning import planar_expert
 from workbench.types import Stream
 
 ROOT = Path(__file__).parents[2]

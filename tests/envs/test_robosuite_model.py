@@ -14,7 +14,7 @@ class Refuse:
             raise ImportError("libGL.so.1: cannot open shared object file")
 
 sys.meta_path.insert(0, Refuse())
-from workbench.envs.robosuite_model import make_environment
+from workbench.envs.robots.robosuite import make_environment
 
 environment = make_environment("Lift", "Panda", 20)
 print(environment.action_dim, "cv2" in sys.modules)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from workbench.envs import robosuite_model
 from workbench.envs.controllers import operational_space
-from workbench.envs.props import PROPS
+from workbench.envs.faults.props import PROPS
+from workbench.envs.robots import robosuite as robosuite_model
 from workbench.envs.tasks.lift import Lift
 
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from workbench.errors import CheckpointError, ConfigError
-from workbench.policies.chunk_policy import ALTERABLE, ChunkPolicy
+from workbench.policies.chunks.chunk_policy import ALTERABLE, ChunkPolicy
 from workbench.policies.diffusion import HIGHEST, DiffusionPolicy
 from workbench.policies.flow import FlowPolicy
-from workbench.policies.training import train
+from workbench.policies.learning.training import train
 from workbench.types import Demonstration
 
 SMALL = {"hidden": 32, "blocks": 1, "embedding": 8, "horizon": 4, "execute": 2, "history": 2}

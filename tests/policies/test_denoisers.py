@@ -13,11 +13,11 @@ import torch
 from torch import nn
 
 from workbench.errors import CheckpointError, ConfigError, UnknownNameError
-from workbench.policies.chunk_policy import ChunkPolicy
-from workbench.policies.denoisers import DENOISERS
+from workbench.policies.chunks.chunk_policy import ChunkPolicy
 from workbench.policies.diffusion import DiffusionPolicy
 from workbench.policies.flow import FlowPolicy
-from workbench.policies.training import train
+from workbench.policies.learning.training import train
+from workbench.policies.networks.denoisers import DENOISERS
 from workbench.types import Demonstration
 
 POLICIES: list[type[ChunkPolicy]] = [FlowPolicy, DiffusionPolicy]

@@ -13,9 +13,8 @@ import pytest
 import torch
 
 from workbench.errors import ConfigError, ObservationError
-from workbench.policies import training
-from workbench.policies.batches import BLOCK
-from workbench.policies.chunk_policy import ChunkPolicy
+from workbench.policies.chunks.batches import BLOCK
+from workbench.policies.chunks.chunk_policy import ChunkPolicy
 from workbench.policies.diffusion import (
     HIGHEST,
     LEVELS,
@@ -26,8 +25,9 @@ from workbench.policies.diffusion import (
     training_schedule,
 )
 from workbench.policies.flow import FlowPolicy
-from workbench.policies.networks import ChunkNetwork
-from workbench.policies.training import train
+from workbench.policies.learning import training
+from workbench.policies.learning.training import train
+from workbench.policies.networks.layers import ChunkNetwork
 from workbench.types import Demonstration, Steering
 
 SMALL = {"hidden": 32, "blocks": 1, "embedding": 8, "horizon": 4, "execute": 2, "history": 2}

@@ -15,11 +15,11 @@ import torch
 from safetensors.numpy import load_file, save
 
 from workbench.errors import CheckpointError, ConfigError, ObservationError, UnknownNameError
-from workbench.policies import training
-from workbench.policies.demonstrations import rows_of, split, windows_of
+from workbench.policies.chunks.relative import differences
 from workbench.policies.flow import FlowPolicy
-from workbench.policies.relative import differences
-from workbench.policies.training import train
+from workbench.policies.learning import training
+from workbench.policies.learning.demonstrations import rows_of, split, windows_of
+from workbench.policies.learning.training import train
 from workbench.types import Demonstration
 
 SMALL = {"hidden": 32, "blocks": 1, "embedding": 8, "horizon": 4, "execute": 2, "history": 2}

@@ -13,11 +13,11 @@ import pytest
 import torch
 
 from workbench.errors import CheckpointError, ConfigError, ObservationError, UnknownNameError
-from workbench.policies import text
-from workbench.policies.demonstrations import windows_of
 from workbench.policies.language import LanguagePolicy
-from workbench.policies.text import PADDING, UNKNOWN, CompactText, SentenceText, vocabulary_of
-from workbench.policies.training import train
+from workbench.policies.learning.demonstrations import windows_of
+from workbench.policies.learning.training import train
+from workbench.policies.networks.layers import text
+from workbench.policies.networks.text import PADDING, UNKNOWN, CompactText, SentenceText, vocabulary_of
 from workbench.types import Demonstration
 
 COLOURS = {"red": (220, 40, 40), "green": (40, 200, 60), "blue": (50, 80, 230)}

@@ -18,8 +18,9 @@ import pytest
 from PIL import Image
 
 from workbench.errors import CheckpointError, ConfigError, PolicyServerError, UnknownNameError
-from workbench.policies import wire
-from workbench.policies.payloads import (
+from workbench.policies.remote import RemotePolicy
+from workbench.policies.wire.frames import frames as wire
+from workbench.policies.wire.payloads import (
     LAYOUTS,
     hand_rotation_vector,
     libero_image,
@@ -27,7 +28,6 @@ from workbench.policies.payloads import (
     noise_record,
     resized_with_padding,
 )
-from workbench.policies.remote import RemotePolicy
 
 ARM = {"eef_pos": 3, "eef_quat": 4, "gripper_qpos": 2, "cube_pos": 3}
 QUICK: dict[str, Any] = {"connect_timeout_s": 2.0, "reply_timeout_s": 2.0, "retries": 0, "backoff_s": 0.05}

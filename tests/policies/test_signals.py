@@ -10,11 +10,11 @@ import pytest
 
 from tests.toy import ToyPolicy, ToyTask
 from workbench.errors import UnknownNameError
-from workbench.policies.chunk_policy import DRAWS, ChunkPolicy
+from workbench.policies.chunks.chunk_policy import DRAWS, ChunkPolicy
 from workbench.policies.diffusion import DiffusionPolicy
 from workbench.policies.flow import FlowPolicy
-from workbench.policies.training import train
-from workbench.rollout import Launch, Lockstep
+from workbench.policies.learning.training import train
+from workbench.rollouts.loop import Launch, Lockstep
 from workbench.types import Demonstration, Steering, Stream
 
 SMALL: dict[str, Any] = {"hidden": 32, "blocks": 1, "embedding": 8, "horizon": 4, "execute": 2, "history": 2}

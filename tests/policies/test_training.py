@@ -14,12 +14,12 @@ from safetensors.numpy import load_file
 from workbench.envs.tasks.lift import Lift
 from workbench.envs.tasks.push_t import PushT
 from workbench.errors import ConfigError, UnknownNameError
-from workbench.policies import training
-from workbench.policies.chunk_policy import ChunkPolicy
-from workbench.policies.demonstrations import split, windows_of
+from workbench.policies.chunks.chunk_policy import ChunkPolicy
 from workbench.policies.flow import FlowPolicy
-from workbench.policies.training import train
-from workbench.policies.training_curve import errors_by_group, spread_by_group, warning_of
+from workbench.policies.learning import training
+from workbench.policies.learning.demonstrations import split, windows_of
+from workbench.policies.learning.training import train
+from workbench.policies.learning.training_curve import errors_by_group, spread_by_group, warning_of
 from workbench.types import Demonstration, Record
 
 SMALL: dict[str, Any] = {"hidden": 32, "blocks": 1, "embedding": 8, "horizon": 4, "execute": 2, "history": 2}

@@ -11,7 +11,7 @@ import torch
 
 from tests.policies.test_flow import InterruptedHereError, interrupt_at, weights
 from workbench.config import Run, compose
-from workbench.envs.cameras import backend
+from workbench.envs.sensors.cameras import backend
 from workbench.envs.tasks.lift import Lift
 from workbench.errors import (
     CheckpointError,
@@ -22,12 +22,12 @@ from workbench.errors import (
     UnknownNameError,
 )
 from workbench.jobs.train import read_demonstrations
-from workbench.policies.demonstrations import windows_of
 from workbench.policies.flow import FlowPolicy
-from workbench.policies.networks import ChunkNetwork, StateEncoder
-from workbench.policies.training import TrainingState, train
-from workbench.policies.vision import ConvEncoder, SpatialSoftmax, centre_crops, random_crops
-from workbench.rollout import Launch, Lockstep, Start
+from workbench.policies.learning.demonstrations import windows_of
+from workbench.policies.learning.training import TrainingState, train
+from workbench.policies.networks.layers import ChunkNetwork, StateEncoder
+from workbench.policies.networks.vision import ConvEncoder, SpatialSoftmax, centre_crops, random_crops
+from workbench.rollouts.loop import Launch, Lockstep, Start
 from workbench.store import StoreHeader, StoreWriter
 from workbench.types import Demonstration, Record, Stream
 
@@ -415,7 +415,7 @@ def test_faults_of_images_reach_the_policy(sighted: FlowPolicy, blind: str) -> N
 @draws
 def test_branch_from_a_snapshot_goes_on_bit_for_bit(sighted: FlowPolicy) -> None:
     """Also in other company: the scene that is restored stood elsewhere, and others are asked with it."""
-    from workbench.branch import start_at
+    from workbench.attribution.branching import start_at
 
     factual = rolled(sighted, scenes=2)[0]
     starts = [start_at(factual, step, sighted) for step in (2, 4)]

@@ -14,9 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from workbench.errors import WireError
-from workbench.policies import wire
+from workbench.policies.wire.frames import frames as wire
 
-# Written by hand from msgpack's spec.md: value, its bytes in the shortest form.
 SPECIFIED: list[tuple[Any, bytes]] = [
     (None, b"\xc0"),
     (False, b"\xc2"),

@@ -19,8 +19,8 @@ from workbench.detectors.calibrators.risk_control import FalseAlarmControl, Reca
 from workbench.detectors.calibrators.split_conformal import SplitConformal
 from workbench.detectors.calibrators.step_quantile import StepQuantile
 from workbench.detectors.scores.mahalanobis import Mahalanobis
-from workbench.detectors.window import Window
-from workbench.monitor import And, Or, calibrate, curves, fit_score, offline
+from workbench.monitoring.monitor import And, Or, calibrate, curves, fit_score, offline
+from workbench.monitoring.window import Window
 from workbench.types import EpisodeCalls
 
 LONGEST = 45
@@ -258,7 +258,7 @@ def false_alarms(threshold, score, fresh):
 
 
 def test_thresholds_from_the_fit_episodes_break_the_promise_and_held_out_ones_keep_it():
-    """What :func:`workbench.monitor.calibrate` refuses, done by hand."""
+    """What :func:`workbench.monitoring.monitor.calibrate` refuses, done by hand."""
     level, leaked, honest = 0.1, [], []
     for seed in range(25):
         rng = np.random.default_rng(seed)

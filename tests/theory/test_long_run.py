@@ -8,8 +8,8 @@ import pytest
 from scipy.stats import ks_2samp
 
 from workbench.detectors.calibrators.adaptive import AdaptiveConformal
-from workbench.detectors.calibrators.drift import Drift, FalseAlarmDrift
 from workbench.detectors.calibrators.split_conformal import SplitConformal
+from workbench.monitoring.drift import Drift, FalseAlarmDrift
 
 LEVEL = 0.1
 

@@ -10,10 +10,10 @@ import torch
 from torch import nn
 
 from workbench.errors import ConfigError
+from workbench.policies.chunks.normalisation import Normalisation
+from workbench.policies.chunks.steering import NormalisedSteering, uphill
 from workbench.policies.diffusion import HIGHEST, LEVELS, Diffusion, DiffusionPolicy, training_schedule
 from workbench.policies.flow import FlowMatching, FlowPolicy
-from workbench.policies.normalisation import Normalisation
-from workbench.policies.steering import NormalisedSteering, uphill
 from workbench.types import Steering
 
 DRAWS = 40_000

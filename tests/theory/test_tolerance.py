@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from workbench.errors import ConfigError
-from workbench.tolerance import Scale, Tolerance, Trial, contradictions, find_tolerance
+from workbench.synthesis.tolerance import Scale, Tolerance, Trial, contradictions, find_tolerance
 
 AXIS = Scale(0.01, 10.0)
 SEARCHES = 400

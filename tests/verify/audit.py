@@ -21,9 +21,9 @@ import numpy as np
 from rich.table import Table
 
 from workbench.config import Run, compose
+from workbench.execution.progress import console
 from workbench.jobs.fit import Known, make_monitors
-from workbench.monitor import offline
-from workbench.progress import console
+from workbench.monitoring.monitor import offline
 from workbench.store import Store
 from workbench.types import Split
 

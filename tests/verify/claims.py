@@ -13,7 +13,7 @@ from pathlib import Path
 from rich.table import Table
 
 from workbench.config import Run, compose
-from workbench.progress import console
+from workbench.execution.progress import console
 
 NAME = "quickstart"
 STARTED = time.monotonic()

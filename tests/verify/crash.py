@@ -31,7 +31,7 @@ import numpy as np
 from claims import call, command, copy_checkpoint, finished_run, parser, table, verdict
 
 from workbench.errors import StoreError
-from workbench.progress import console
+from workbench.execution.progress import console
 from workbench.store import Store
 from workbench.types import Episode
 

@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from tests.beside import Beside, tasks_of_robosuite
 from tests.verify.claims import table, verdict
-from workbench.progress import console
+from workbench.execution.progress import console
 
 SAME = 1e-12
 COLUMNS = ("as it is", "updated", "itself", "a step", "quarter")

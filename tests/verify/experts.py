@@ -20,11 +20,11 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from tests.verify.claims import table, verdict
 from workbench.config import build
-from workbench.metrics import wilson
+from workbench.execution.processes import spread
+from workbench.execution.progress import console
 from workbench.policies.expert import Expert
-from workbench.progress import console
-from workbench.rollout import Launch, Lockstep, Outcome
-from workbench.runner import spread
+from workbench.rollouts.loop import Launch, Lockstep, Outcome
+from workbench.stats.proportions import wilson
 from workbench.types import Stream
 
 CONF = Path(__file__).parents[2] / "conf" / "task"

@@ -22,11 +22,11 @@ from experts import task as task_of
 
 from workbench.config import build
 from workbench.errors import ConfigError
-from workbench.modes import MODES, modes_of
+from workbench.execution.processes import spread
+from workbench.execution.progress import console
 from workbench.policies.expert import Expert
-from workbench.progress import console
-from workbench.rollout import Launch, Lockstep
-from workbench.runner import spread
+from workbench.rollouts.loop import Launch, Lockstep
+from workbench.rollouts.modes import MODES, modes_of
 from workbench.types import Stream
 
 CONF = Path(__file__).parents[2] / "conf" / "perturbation"

@@ -35,14 +35,22 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from tests.verify.claims import command, parser, table, verdict
-from workbench.branch import THETA, bare_start, drive, first_step, measure_value, perturbations_of, stream_of
+from workbench.attribution.branching import (
+    THETA,
+    bare_start,
+    drive,
+    first_step,
+    measure_value,
+    perturbations_of,
+    stream_of,
+)
+from workbench.attribution.decisive import call_at, take_detour
 from workbench.config import Run, build, compose, digest
-from workbench.decisive import call_at, take_detour
+from workbench.execution.processes import spread
+from workbench.execution.progress import console, progress
 from workbench.jobs.label import SEARCHES, Settings, label_episodes, nominal_twins
-from workbench.metrics import clopper_pearson
-from workbench.progress import console, progress
-from workbench.rollout import Launch, Lockstep
-from workbench.runner import spread
+from workbench.rollouts.loop import Launch, Lockstep
+from workbench.stats.proportions import clopper_pearson
 from workbench.types import Episode, Record, Stream, episode_index
 
 TOLERANCE_STEPS = 10

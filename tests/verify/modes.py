@@ -30,11 +30,11 @@ from tests.restored import differences
 from tests.verify.claims import table, verdict
 from workbench.config import build
 from workbench.errors import ConfigError
-from workbench.metrics import confusion
-from workbench.modes import MODES, beginnings
+from workbench.execution.progress import console
 from workbench.policies.expert import Expert
-from workbench.progress import console
-from workbench.rollout import Launch, Lockstep
+from workbench.rollouts.loop import Launch, Lockstep
+from workbench.rollouts.modes import MODES, beginnings
+from workbench.stats.proportions import confusion
 from workbench.store import Store, StoreHeader, StoreWriter
 from workbench.types import Record, Stream, Task
 

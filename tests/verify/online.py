@@ -19,12 +19,12 @@ import numpy as np
 from claims import NAME, finished_run, parser, table, verdict
 
 from workbench.config import Run, build
-from workbench.crew import header
+from workbench.execution.progress import console
 from workbench.jobs.fit import load_monitors
 from workbench.jobs.rollout import launch
-from workbench.monitor import AnyMonitor, OnlineMonitor, Reading, needs_of, offline
-from workbench.progress import console
-from workbench.rollout import Launch, Lockstep
+from workbench.monitoring.monitor import AnyMonitor, OnlineMonitor, Reading, needs_of, offline
+from workbench.rollouts.loop import Launch, Lockstep
+from workbench.rollouts.worker import header
 from workbench.store import Store, StoreWriter
 from workbench.types import Array, Episode, PolicyCall, Stream
 

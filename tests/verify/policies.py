@@ -24,10 +24,10 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from tests.benchmarks.policies import milliseconds
 from tests.verify.claims import table
 from workbench.config import compose, resolve
-from workbench.metrics import over_seeds, wilson
-from workbench.policies.chunk_policy import ChunkPolicy
-from workbench.policies.denoisers import DENOISERS
-from workbench.progress import console
+from workbench.execution.progress import console
+from workbench.policies.chunks.chunk_policy import ChunkPolicy
+from workbench.policies.networks.denoisers import DENOISERS
+from workbench.stats.proportions import over_seeds, wilson
 from workbench.types import Record
 
 PROCESSES = ("flow", "diffusion")

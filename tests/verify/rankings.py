@@ -19,7 +19,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from tests.verify.claims import table
-from workbench.progress import console
+from workbench.execution.progress import console
 from workbench.types import Record
 
 

@@ -23,9 +23,9 @@ from pathlib import Path
 import numpy as np
 from claims import finished_run, parser, table, verdict
 
-from workbench.branch import replay
+from workbench.attribution.branching import replay
 from workbench.config import Run
-from workbench.progress import console
+from workbench.execution.progress import console
 from workbench.store import Store
 from workbench.types import Record
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from workbench.benchmarking.comparison import Asked, compare
+from workbench.benchmarking.figures import JudgedEpisode, elapsed, monitor_row
 from workbench.config import Run
 from workbench.errors import ConfigError, StoreError
+from workbench.execution.progress import console, progress
 from workbench.jobs.fit import load_monitors
-from workbench.judging import JudgedEpisode, elapsed, monitor_row
-from workbench.leaderboard import terminal, write
-from workbench.monitor import AnyMonitor, Reading, curves, needs_of, read, scores_of
-from workbench.progress import console, progress
-from workbench.report import terminal_tables
+from workbench.monitoring.monitor import AnyMonitor, Reading, curves, needs_of, read, scores_of
+from workbench.reporting.leaderboard import terminal, write
+from workbench.reporting.report import terminal_tables
 from workbench.store import Store
-from workbench.table import Asked, compare
 from workbench.types import Array, Record
 
 

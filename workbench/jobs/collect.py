@@ -8,11 +8,11 @@ from __future__ import annotations
 import dataclasses
 
 from workbench.config import Run, build
-from workbench.crew import advance_all, batches, crew, header, try_cameras, write_episodes
 from workbench.errors import ConfigError
-from workbench.progress import console, progress
-from workbench.rollout import Launch
-from workbench.runner import spread
+from workbench.execution.processes import spread
+from workbench.execution.progress import console, progress
+from workbench.rollouts.loop import Launch
+from workbench.rollouts.worker import advance_all, batches, crew, header, try_cameras, write_episodes
 from workbench.store import Store
 from workbench.types import Record, Stream, Task, episode_index
 

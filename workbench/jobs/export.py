@@ -8,7 +8,7 @@ from importlib import resources
 
 from workbench.config import Run, resolve
 from workbench.errors import StoreError, UnknownNameError
-from workbench.progress import console, progress
+from workbench.execution.progress import console, progress
 from workbench.store import Store
 from workbench.types import Episode
 

@@ -8,7 +8,8 @@ from typing import TypeVar
 
 from workbench.config import Run, build
 from workbench.errors import CalibrationError, ConfigError, ScoreError, UnknownNameError
-from workbench.monitor import (
+from workbench.execution.progress import console, progress
+from workbench.monitoring.monitor import (
     COMBINATIONS,
     WINDOW,
     And,
@@ -25,7 +26,6 @@ from workbench.monitor import (
     save,
     supervised,
 )
-from workbench.progress import console, progress
 from workbench.store import Store
 from workbench.types import Calibrator, EpisodeCalls, EpisodeTruth, Record, Score, Split, SupervisedScore
 

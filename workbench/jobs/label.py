@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from workbench.branch import (
+from workbench.attribution.branching import (
     Onset,
     PointOfNoReturn,
     Replayed,
@@ -20,14 +20,14 @@ from workbench.branch import (
     replay,
     stream_of,
 )
+from workbench.attribution.decisive import Decision, effect_step, find_decision
 from workbench.config import Run
-from workbench.crew import batches, crew
-from workbench.decisive import Decision, effect_step, find_decision
 from workbench.errors import ConfigError, UnknownNameError
-from workbench.progress import console, progress
-from workbench.report import terminal_tables
-from workbench.rollout import Launch, Lockstep
-from workbench.runner import spread
+from workbench.execution.processes import spread
+from workbench.execution.progress import console, progress
+from workbench.reporting.report import terminal_tables
+from workbench.rollouts.loop import Launch, Lockstep
+from workbench.rollouts.worker import batches, crew
 from workbench.store import Store
 from workbench.types import SPLITS, Array, Episode, Record, Task
 

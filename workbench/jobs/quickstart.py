@@ -11,11 +11,11 @@ from typing import Any
 
 from workbench import __version__
 from workbench.config import Run, build, compose, digest, words_asked, write_text
-from workbench.crew import weights_digest
 from workbench.errors import StoreError, WorkbenchError
+from workbench.execution.progress import console
 from workbench.jobs.recover import needs_head
-from workbench.progress import console
-from workbench.report import terminal_tables
+from workbench.reporting.report import terminal_tables
+from workbench.rollouts.worker import weights_digest
 from workbench.types import Record
 
 

@@ -8,18 +8,18 @@ from pathlib import Path
 
 import numpy as np
 
-from workbench.branch import bare_start, intervene, perturbations_of, stream_of
+from workbench.attribution.branching import bare_start, intervene, perturbations_of, stream_of
 from workbench.config import Run, build, parameters_of, resolve
-from workbench.crew import advance_all, batches, crew
 from workbench.errors import ConfigError, StoreError, UnknownNameError
+from workbench.execution.processes import spread
+from workbench.execution.progress import console, progress
 from workbench.jobs.fit import load_monitors
 from workbench.jobs.train import demonstration, read_demonstrations, seen_by
-from workbench.metrics import paired_test
-from workbench.monitor import needs_of, offline
-from workbench.progress import console, progress
-from workbench.report import terminal_tables
-from workbench.rollout import Launch, Outcome
-from workbench.runner import spread
+from workbench.monitoring.monitor import needs_of, offline
+from workbench.reporting.report import terminal_tables
+from workbench.rollouts.loop import Launch, Outcome
+from workbench.rollouts.worker import advance_all, batches, crew
+from workbench.stats.proportions import paired_test
 from workbench.store import Store
 from workbench.types import Demonstration, Policy, Record, Strategy
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from workbench.branch import replay
+from workbench.attribution.branching import replay
 from workbench.config import Run
 from workbench.errors import StoreError, UnknownNameError
-from workbench.progress import console, progress
+from workbench.execution.progress import console, progress
 from workbench.store import Store
 
 

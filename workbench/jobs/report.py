@@ -6,10 +6,10 @@ import json
 import sys
 
 from workbench.config import Run, resolve
-from workbench.crew import versions
 from workbench.errors import StoreError
-from workbench.progress import console
-from workbench.report import write_report
+from workbench.execution.progress import console
+from workbench.reporting.report import write_report
+from workbench.rollouts.worker import versions
 from workbench.store import Store
 
 

@@ -6,9 +6,14 @@ import dataclasses
 import json
 from collections.abc import Mapping
 
-from workbench import followed
+from workbench.attribution import instructions as followed
 from workbench.config import Run, build
-from workbench.crew import (
+from workbench.errors import ConfigError, StoreError, UnknownNameError
+from workbench.execution.processes import spread
+from workbench.execution.progress import console, progress
+from workbench.reporting.report import terminal_tables
+from workbench.rollouts.loop import Launch
+from workbench.rollouts.worker import (
     advance_all,
     batches,
     crew,
@@ -17,12 +22,7 @@ from workbench.crew import (
     try_cameras,
     write_episodes,
 )
-from workbench.errors import ConfigError, StoreError, UnknownNameError
-from workbench.metrics import confusion
-from workbench.progress import console, progress
-from workbench.report import terminal_tables
-from workbench.rollout import Launch
-from workbench.runner import spread
+from workbench.stats.proportions import confusion
 from workbench.store import Store
 from workbench.types import SPLITS, Array, Perturbation, Policy, Record, Split, Stream, episode_index
 

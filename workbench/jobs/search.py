@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 
 from workbench.config import Run, resolve, write_text
-from workbench.crew import crew, weights_digest
-from workbench.dial import Dial, dials
 from workbench.errors import ConfigError, StoreError, UnknownNameError
-from workbench.likely import Finding, find_likely_failure, sample_uniformly
-from workbench.progress import bars, console, progress
-from workbench.report import terminal_tables
-from workbench.rollout import Launch
-from workbench.runner import spread
-from workbench.tolerance import find_tolerance
+from workbench.execution.processes import spread
+from workbench.execution.progress import bars, console, progress
+from workbench.reporting.report import terminal_tables
+from workbench.rollouts.loop import Launch
+from workbench.rollouts.worker import crew, weights_digest
+from workbench.synthesis.axis import Dial, dials
+from workbench.synthesis.likely_failure import Finding, find_likely_failure, sample_uniformly
+from workbench.synthesis.tolerance import find_tolerance
 from workbench.types import SPLITS, Array, Perturbation, Record, Split, Stream, episode_index
 
 RATES = (0.25, 0.5, 0.75)
@@ -29,7 +29,7 @@ POINTS_A_BATCH = 4
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """How tolerances are measured; see :func:`workbench.tolerance.find_tolerance`."""
+    """How tolerances are measured; see :func:`workbench.synthesis.tolerance.find_tolerance`."""
 
     split: Split
     batch: int

@@ -6,7 +6,7 @@ import signal
 import threading
 
 from workbench.config import Run, build
-from workbench.crew import weights_digest
+from workbench.rollouts.worker import weights_digest
 
 SERVER = "workbench.policies.server.PolicyServer"
 

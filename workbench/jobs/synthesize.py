@@ -9,19 +9,19 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from workbench.card import write_card
+from workbench.attribution.decisive import effect_step
 from workbench.config import Run, compose, digest, resolve, words_asked, write_text
-from workbench.crew import batches, crew, header, telling_what_is_kept, try_cameras, write_episodes
-from workbench.decisive import effect_step
-from workbench.dial import Dial, dial_of
 from workbench.errors import ConfigError, StoreError, UnknownNameError
+from workbench.execution.processes import spread
+from workbench.execution.progress import bars, console
 from workbench.jobs.rollout import refuse_foreign
-from workbench.progress import bars, console
-from workbench.recipe import Cell, Recipe, Search, cells_of, wanted
-from workbench.rollout import Launch, uid_of
-from workbench.runner import spread
+from workbench.reporting.cards import write_card
+from workbench.rollouts.loop import Launch, uid_of
+from workbench.rollouts.worker import batches, crew, header, telling_what_is_kept, try_cameras, write_episodes
 from workbench.store import Store
-from workbench.tolerance import find_tolerance
+from workbench.synthesis.axis import Dial, dial_of
+from workbench.synthesis.recipe import Cell, Recipe, Search, cells_of, wanted
+from workbench.synthesis.tolerance import find_tolerance
 from workbench.types import Episode, Perturbation, Record, Split, Stream, episode_index
 
 

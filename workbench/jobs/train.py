@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 from workbench.config import Run, build, digest
 from workbench.errors import CheckpointError, ConfigError, StoreError
-from workbench.progress import console, progress
-from workbench.report import terminal_tables
-from workbench.rollout import Launch, Lockstep
+from workbench.execution.progress import console, progress
+from workbench.reporting.report import terminal_tables
+from workbench.rollouts.loop import Launch, Lockstep
 from workbench.store import Store
 from workbench.types import Demonstration, Episode, Policy, Record, Stream, episode_index
 

@@ -7,16 +7,16 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from workbench.branch import snapshot_at
+from workbench.attribution.branching import snapshot_at
 from workbench.config import Run
 from workbench.errors import StoreError, UnknownNameError
+from workbench.execution.progress import console, progress
 from workbench.jobs.fit import folder_of, load_monitors
 from workbench.jobs.replay import find
-from workbench.monitor import AnyMonitor, Reading, needs_of, offline
-from workbench.progress import console, progress
+from workbench.monitoring.monitor import AnyMonitor, Reading, needs_of, offline
 from workbench.store import Store
 from workbench.types import Array, Episode, EpisodeCalls, Record, Scene
-from workbench.view import MonitorTrace, record_episode
+from workbench.viewing.episode import MonitorTrace, record_episode
 
 UNITS = ("_fraction", "_scale", "_m", "_rad", "_n", "_s", "_steps")
 """How the names of a fault's magnitudes end."""

@@ -11,15 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from workbench.config import ZOO, Run, compose, resolve, words_asked, write_text
-from workbench.crew import versions
 from workbench.errors import ConfigError
+from workbench.execution.progress import console
 from workbench.jobs.quickstart import Ledger, Stage, do, fingerprint
-from workbench.metrics import wilson
-from workbench.progress import console
-from workbench.report import table
-from workbench.store import Store
-from workbench.types import Record
-from workbench.zoo import (
+from workbench.reporting.report import table
+from workbench.reporting.zoo import (
     CARD,
     COLUMNS,
     LICENCE,
@@ -32,6 +28,10 @@ from workbench.zoo import (
     pooled,
     read_policy,
 )
+from workbench.rollouts.worker import versions
+from workbench.stats.proportions import wilson
+from workbench.store import Store
+from workbench.types import Record
 
 SOURCE = Path(__file__).parents[2]
 

@@ -1,0 +1,1 @@
+"""What scores and calibrators share: features, networks, ranks."""

@@ -1,0 +1,1 @@
+"""What faults share: specification, effect, schedule, draws, props, pixels, words."""

@@ -1,0 +1,1 @@
+"""Robots: their models and numbers, one file each."""

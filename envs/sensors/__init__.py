@@ -1,0 +1,1 @@
+"""What the robot sees: observations and cameras."""

@@ -1,0 +1,1 @@
+"""Instructions: their wordings, and which goal they mean."""

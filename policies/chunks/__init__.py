@@ -1,0 +1,1 @@
+"""What policies of action chunks share: observing, normalisation, the sampling process, steering."""

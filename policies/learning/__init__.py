@@ -1,0 +1,1 @@
+"""Training: demonstrations, curves, checkpoints, devices."""

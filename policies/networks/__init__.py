@@ -1,0 +1,1 @@
+"""Networks: encoders, denoisers, attention, text, vision."""

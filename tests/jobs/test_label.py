@@ -1,0 +1,135 @@
+"""Labels of failed episodes: what is left out is left out, and values are measured where they are asked for."""
+
+import numpy as np
+import pytest
+
+from tests.synthetic import LOST, write_store
+from tests.toy import ToyExpert, ToyPolicy, ToyTask, broken
+from workbench.attribution.branching import Onset, PointOfNoReturn
+from workbench.config import Run, compose
+from workbench.errors import ConfigError, UnknownNameError
+from workbench.jobs.label import (
+    Settings,
+    Values,
+    forget_other_settings,
+    kind_of_failure,
+    label_episodes,
+    spread_calls,
+    summary,
+)
+from workbench.rollouts.loop import Launch, Lockstep
+from workbench.store import Store
+from workbench.types import EPISODE_COLUMNS, Stream
+
+BREAKS, ROTS = 5, 12
+
+
+def failed(index):
+    launch = Launch(Stream(1, index), (broken(BREAKS, ROTS),))
+    (episode,) = Lockstep(ToyTask(), ToyPolicy(), 1).record([launch])
+    return episode
+
+
+def labelled(settings):
+    task = ToyTask()
+    drivers = Lockstep(task, ToyPolicy(), 8), Lockstep(task, ToyExpert(), 8)
+    return label_episodes([failed(0), failed(1)], task, *drivers, settings)
+
+
+def test_without_branches_the_onset_is_left_out_and_the_point_of_no_return_is_the_same():
+    whole = labelled(Settings((8,), 5, (4,), 0))
+    short = labelled(Settings((), 5, (4,), 0))
+    for one, other in zip(whole, short, strict=True):
+        assert one.columns["t_on"] == BREAKS
+        assert other.columns["t_on"] == other.columns["t_on_low"] == other.columns["t_on_high"] == -1
+        assert one.columns["t_pnr"] == other.columns["t_pnr"] == ROTS
+        assert one.columns["outcome"] == "recoverable failure"
+        assert other.columns["outcome"] == "failure"
+        assert other.steps["onset"] == 0 < one.steps["onset"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"branches": (), "pairs": 4}, "leaves the onset out"),
+        ({"branches": (8, 4)}, "rising"),
+        ({"stride": 0}, "stride"),
+        ({"pairs": -1}, "pairs"),
+    ],
+)
+def test_settings_that_cannot_be_meant_are_refused(wrong, said):
+    with pytest.raises(ConfigError, match=said):
+        Settings(**{"branches": (8,), "stride": 5, "windows": (4,), "pairs": 0, **wrong})
+
+
+def test_values_that_cannot_be_meant_are_refused():
+    for wrong in ({"calls": -1}, {"branches": 0}):
+        with pytest.raises(ConfigError, match=r"job\.values"):
+            Values(**{"splits": ("fit",), "calls": 3, "branches": 2, **wrong})
+    with pytest.raises(UnknownNameError, match="fitt"):
+        Values(("fitt",), 3, 2)
+
+
+@pytest.mark.parametrize(("step", "point", "kind"), [
+    (-1, 9, "failure"), (4, 9, "recoverable failure"), (9, 9, "catastrophic failure"), (9, 0, "catastrophic failure"),
+])  # fmt: skip
+def test_a_failure_is_recoverable_if_the_expert_could_win_when_the_policy_could_not(step, point, kind):
+    assert kind_of_failure(Onset(step, step, step), PointOfNoReturn(point, point, point)) == kind
+
+
+def test_values_are_measured_at_calls_from_all_over_the_episode():
+    episode = failed(0)
+    called = episode.calls["step"].tolist()
+    chosen = spread_calls(episode, 3)
+    assert set(chosen) <= set(called)
+    assert len(chosen) == len(set(chosen)) == 3
+    third = len(called) / 3
+    assert [int(called.index(step) // third) for step in chosen] == [0, 1, 2]
+    assert spread_calls(episode, 3) == chosen
+    assert spread_calls(episode, 1000) == called
+
+
+@pytest.mark.parametrize(
+    ("changes", "stays"),
+    [
+        ({}, {"t_pnr", "values"}),
+        ({"stride": 7}, {"values"}),
+        ({"branches": [8, 16]}, {"values"}),
+        ({"values": {"calls": 4, "branches": 2}}, {"t_pnr"}),
+        ({"stride": 7, "values": {"calls": 4, "branches": 2}}, set()),
+        ({"values": {"calls": 0, "branches": 2}}, {"t_pnr", "values"}),
+    ],
+)
+def test_only_what_other_settings_measured_is_forgotten(tmp_path, changes, stays):
+    store = Store.open(write_store(tmp_path / "datasets" / "toy.zarr", counts={"fit": 4}))
+    run = Run(compose(["job=label", "name=labels", "store=toy"]), tmp_path)
+    first = {"branches": [8], "stride": 5, "windows": [4], "pairs": 0, "values": {"calls": 3, "branches": 2}}
+    forget_other_settings(run, store, first)
+    forget_other_settings(run, store, first | changes)
+    rows = Store.open(store.path).episodes
+    failed = ~rows["success"].astype(bool)
+    assert set(rows["t_pnr"][failed]) == ({LOST} if "t_pnr" in stays else {-1})
+    assert (set(rows["values"]) != {"[]"}) == ("values" in stays)
+    kept = first["values"] if not changes.get("values", first["values"])["calls"] else (first | changes)["values"]
+    assert run.metrics()["labels"]["settings"] == first | changes | {"values": kept}
+
+
+def test_labels_of_a_version_without_values_are_kept(tmp_path):
+    store = Store.open(write_store(tmp_path / "datasets" / "toy.zarr", counts={"fit": 4}))
+    run = Run(compose(["job=label", "name=labels", "store=toy"]), tmp_path)
+    first = {"branches": [8], "stride": 5, "windows": [4], "pairs": 0}
+    run.update_metrics(labels={"settings": first})
+    forget_other_settings(run, store, first | {"values": {"calls": 3, "branches": 2}})
+    assert LOST in Store.open(store.path).episodes["t_pnr"]
+
+
+def test_medians_are_of_what_was_measured():
+    names = ("t_on", "t_on_low", "t_on_high", "t_pnr", "t_pnr_low", "t_pnr_high", "t_eff", "t_dec", "t_dec_end")
+    columns = {name: np.array([kind()] * 4) for name, kind in EPISODE_COLUMNS.items()}
+    columns |= {name: np.array([-1] * 4) for name in names}
+    columns["outcome"] = np.array(["failure"] * 4)
+    columns["t_pnr"] = columns["t_pnr_low"] = columns["t_pnr_high"] = np.array([10, 20, 30, -1])
+    columns["t_on"] = columns["t_on_low"] = columns["t_on_high"] = np.array([4, -1, -1, -1])
+    found = summary(columns)
+    assert (found["failed"], found["labelled"], found["with_onset"]) == (4, 3, 1)
+    assert (found["median_onset"], found["median_pnr"]) == (4, 20)

@@ -1,0 +1,171 @@
+"""The whole chain, small: every job runs on what the one before made, and a second call does nothing again."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SMALL = [
+    "perturbation=[slip,action_noise,object_shift,object_pose_bias]",
+    "score.rnd.epochs=20",
+    "monitor.level=0.2",
+    'job.stages.collect.runs=[["job=collect","job.episodes=30"]]',
+    'job.stages.train.runs=[["job=train","job.trainer.iterations=250"]]',
+    'job.stages.rollout.runs=[["job=rollout","perturbation=[]","job.episodes.fit=15","job.episodes.calibrate=30",'
+    '"job.episodes.test=8"],["job=rollout","job.one_each=true","job.episodes.fit=2","job.episodes.test=3"]]',
+    'job.stages.label.runs=[["job=label","job.branches=[4]","job.stride=50"]]',
+    'job.stages.recover.runs=[["job=recover","job.trainer.iterations=40","job.moments=1","job.allowance_steps=40"]]',
+]
+
+
+def workbench(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "workbench", *words]
+    return subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=600)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("chain")
+    done = workbench(folder, "quickstart", *SMALL)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "report.html" in done.stdout
+    return folder
+
+
+@pytest.fixture(scope="module")
+def metrics(root: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((root / "runs/quickstart/metrics.json").read_text())
+    return found
+
+
+def test_metrics_hold_what_they_promise(metrics):
+    assert metrics["wall_s"] == pytest.approx(sum(metrics["jobs"].values()), abs=0.1)
+    assert metrics["policy"]["nominal"]["episodes"] == 8
+    assert [row["episodes"] for row in metrics["perturbed"]] == [3] * 4
+    assert {row["channel"] for row in metrics["perturbed"]} == {"keyframe", "action", "physics", "observation"}
+    labels = metrics["labels"]
+    assert labels["failed"] == labels["with_onset"] > 0
+    assert labels["replay_max_abs_error"] == 0.0
+    for row in metrics["monitors"]:
+        assert set(row["auroc"]) == {"0.25", "0.5", "0.75", "1.0"}
+        for key in ("score", "window", "calibrator", "level", "tpr", "twa", "detection_time", "actionable_recall"):
+            assert key in row
+        for rate in (row["fpr_nominal"], row["fpr_perturbed_success"]):
+            assert {"alarms", "episodes", "ci95"} <= set(rate)
+    assert {"elapsed", "always", "fiper"} <= {row["score"] for row in metrics["monitors"]}
+    assert {row["name"] for row in metrics["strategies"]} == {"continue", "placebo", "expert", "head"}
+
+
+def test_continuing_is_the_factual_episode(metrics):
+    (row,) = [row for row in metrics["strategies"] if row["name"] == "continue"]
+    assert row["rescued"][0] == 0
+    assert row["kept"][0] == row["kept"][1]
+
+
+def test_what_it_names_is_there(root, metrics):
+    for key in ("recording", "report", "store", "export"):
+        path = root / metrics[key]
+        assert not Path(metrics[key]).is_absolute()
+        assert path.exists()
+
+
+def test_elapsed_time_and_always_are_what_they_are(metrics):
+    rows = {row["score"]: row for row in metrics["monitors"]}
+    assert rows["always"]["tpr"] == 1.0
+    assert rows["always"]["fpr_nominal"]["alarms"] == rows["always"]["fpr_nominal"]["episodes"]
+    assert rows["always"]["auroc"]["1.0"] == 0.5
+    assert rows["elapsed"]["auroc"]["0.25"] == 0.5  # at a quarter of the deadline nobody has finished
+    assert rows["elapsed"]["auroc"]["1.0"] > 0.95
+
+
+def test_a_second_call_does_nothing_again(root):
+    before = {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()}
+    done = workbench(root, "quickstart", *SMALL)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("up to date") == 10
+    after = {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()}
+    changed = {path.name for path in before.keys() | after.keys() if before.get(path) != after.get(path)}
+    assert changed <= {"metrics.json"}
+
+
+def test_a_fit_can_be_made_again_bit_for_bit(root):
+    done = workbench(root, "fit", "name=again", "store=quickstart", *SMALL[:3])
+    assert done.returncode == 0, done.stderr
+    for file in ("monitors.safetensors", "monitors.json"):
+        first, second = (root / "runs" / name / "monitors" / file for name in ("quickstart", "again"))
+        assert first.read_bytes() == second.read_bytes()
+
+
+def test_what_others_made_is_refused_however_often(root):
+    weights = {path: path.read_bytes() for path in (root / "runs/quickstart/policy").iterdir()}
+    words = ["name=hand", "demos=quickstart-demos", "checkpoint=runs/quickstart/policy"]
+    for _ in range(2):
+        done = workbench(root, "quickstart", *SMALL, *words)
+        assert done.returncode == 1
+        assert "overwrite=true" in done.stderr
+    assert weights == {path: path.read_bytes() for path in (root / "runs/quickstart/policy").iterdir()}
+
+
+def test_labels_of_other_settings_are_not_mixed(root):
+    shutil.copytree(root / "datasets/quickstart.zarr", root / "datasets/relabel.zarr")
+    shutil.copytree(root / "runs/quickstart/policy", root / "runs/relabel/policy")
+    for branches, unchanged in (("[4]", False), ("[4]", True), ("[2]", False)):
+        before = {path: path.read_bytes() for path in (root / "datasets/relabel.zarr").rglob("t_on/c*")}
+        done = workbench(root, "label", "name=relabel", f"job.branches={branches}", "job.stride=50")
+        assert done.returncode == 0, done.stderr
+        after = {path: path.read_bytes() for path in (root / "datasets/relabel.zarr").rglob("t_on/c*")}
+        found = json.loads((root / "runs/relabel/metrics.json").read_text())["labels"]
+        assert found["failed"] == found["with_onset"]
+        assert found["settings"]["branches"] == json.loads(branches)
+        if unchanged:
+            assert before == after
+
+
+def test_every_episode_replays_from_its_seed(root):
+    done = workbench(root, "replay", "name=quickstart")
+    assert done.returncode == 0, done.stderr
+    assert "bit for bit: 73 of 73" in done.stdout
+
+
+def test_a_changed_action_is_found_by_replay(root, metrics):
+    from workbench.attribution.branching import replay
+    from workbench.config import Run, compose
+    from workbench.store import Store
+
+    run = Run(compose(["name=quickstart"]), root)
+    episode = Store.open(run.store).episode(0)
+    scene = run.task.scene()
+    assert replay(scene, episode, whole=True).max_abs_error == 0.0
+    episode.steps["action"] = episode.steps["action"].copy()
+    episode.steps["action"][5] = math.pi / 10
+    assert replay(scene, episode, whole=True).first_difference == 6
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["train"], "overwrite=true"),
+        (["fit"], "overwrite=true"),
+        (["benchmark", "store=quickstart-demos"], "choose another name"),
+        (["export"], "overwrite=true"),
+        (["rollout", "rollout.samples=4"], "another rollout"),
+        (["recover", "job.monitor=rnb+split_conformal"], "Did you mean 'rnd+split_conformal'"),
+        (["view", "job.episode=99999"], "0..72"),
+        (["export", "job.format=lerobt"], "Did you mean 'lerobot'"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_nothing_is_overwritten_or_mixed_by_mistake(root, words, said):
+    before = {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()}
+    done = workbench(root, *words[:1], "name=quickstart", *words[1:])
+    assert done.returncode in (1, 2)
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert before == {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()}

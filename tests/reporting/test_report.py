@@ -1,0 +1,388 @@
+# ruff: noqa: RUF001
+import copy
+import io
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from workbench.reporting import charts
+from workbench.reporting.report import (
+    audit,
+    chance_of_a_mark,
+    fault_rows,
+    headlines,
+    interval,
+    marks,
+    mode_table,
+    p_value,
+    terminal_tables,
+    write_report,
+)
+from workbench.stats.proportions import clopper_pearson
+from workbench.types import Record
+
+VOID = {"meta", "br", "line", "rect", "polyline"}
+
+
+def rate(alarms: int, episodes: int, low: float, high: float) -> Record:
+    return {"alarms": alarms, "episodes": episodes, "rate": alarms / episodes, "ci95": [low, high]}
+
+
+def monitor(score: str, alarms: int, low: float, high: float, caught: int, at: list[float | None]) -> Record:
+    return {
+        "score": score, "window": "mean 2", "calibrator": "split_conformal", "level": 0.1,
+        "auroc": dict(zip(("0.25", "0.5", "0.75", "1.0"), at, strict=True)),
+        "matched_auroc": {"0.5": None if at[1] is None else at[1] - 0.03}, "tpr": 0.7,
+        "fpr_nominal": rate(alarms, 100, low, high), "fpr_perturbed_success": rate(3, 20, 0.03, 0.38),
+        "twa": 0.61, "detection_time": 0.4, "actionable_recall": rate(caught, 50, 0.1, 0.9),
+        "guarantee": "P(false alarm) <= 0.1", "threshold_episodes": 99,
+    }  # fmt: skip
+
+
+METRICS: Record = {
+    "wall_s": 2460.0,
+    "jobs": {"train": 960.0},
+    "seed": 7,
+    "versions": {"mujoco": "3.9.0"},
+    "config": {"task": "<lift>"},
+    "policy": {
+        "nominal": {"episodes": 100, "successes": 93},
+        "training": {"iteration": [1, 2, 3], "training": [0.5, 0.2, 0.1], "validation": [0.6, 0.3, 0.2]},
+    },
+    "perturbed": [
+        {"perturbation": "push", "episodes": 20, "successes": 15},
+        {"perturbation": "slip<b>", "episodes": 20, "successes": 5},
+    ],
+    "modes": [
+        {"perturbation": "", "failure_mode": "", "episodes": 93},
+        {"perturbation": "", "failure_mode": "drop", "episodes": 7},
+        {"perturbation": "push", "failure_mode": "", "episodes": 15},
+        {"perturbation": "push", "failure_mode": "out of reach", "episodes": 5},
+        {"perturbation": "slip<b>", "failure_mode": "", "episodes": 5},
+        {"perturbation": "slip<b>", "failure_mode": "drop", "episodes": 15},
+    ],
+    "labels": {
+        "failed": 20, "with_onset": 18, "median_onset": 64.0, "median_pnr": 110.0, "replay_max_abs_error": 0.0,
+        "onsets": [60, 64, 70], "points_of_no_return": [100, 110, -1],
+    },
+    "monitors": [
+        monitor("elapsed", 10, 0.05, 0.18, 5, [0.5, 0.5, 0.8, 1.0]),
+        monitor("rnd", 8, 0.04, 0.15, 30, [0.6, 0.7, 0.8, 0.9]),
+        monitor("stac", 30, 0.21, 0.4, 45, [0.6, 0.8, 0.9, None]),
+    ],
+    "strategies": [
+        {"name": "continue", "alarmed": 90, "rescued": [0, 70], "kept": [20, 20], "p_vs_placebo": 0.03},
+        {"name": "placebo", "alarmed": 90, "rescued": [7, 70], "kept": [19, 20], "p_vs_placebo": None},
+        {"name": "expert", "alarmed": 90, "rescued": [56, 70], "kept": [20, 20], "p_vs_placebo": 1e-9},
+        {"name": "head", "alarmed": 90, "rescued": [35, 70], "kept": [18, 20], "p_vs_placebo": 0.004},
+    ],
+}  # fmt: skip
+EXAMPLE: Record = {
+    "title": "lift: slip",
+    "events": {"injected": 5, "onset": 12, "success": -1},
+    "monitors": {
+        "rnd": {"step": [0, 4, 8, 12], "margin": [-2.0, -1.0, 0.5, 4.0]},
+        "stac": {"step": [0], "margin": [0.0]},
+    },
+}
+
+
+class Page(HTMLParser):
+    """Checks that tags close in order, and collects what the tests ask for."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.feed(text)
+        assert not self.open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self.open:
+            self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return re.sub(r"\s+", " ", " ".join(self.words))
+
+
+def page(path: Path, metrics: Record, curves: Record | None = None) -> tuple[str, Page]:
+    text = write_report(path / "r" / "report.html", metrics, title="A <run>", curves=curves or {}).read_text("utf-8")
+    return text, Page(text)
+
+
+def test_it_is_one_file_without_scripts(tmp_path: Path) -> None:
+    text, parsed = page(tmp_path, METRICS, EXAMPLE)
+    assert not re.search(r"https?://|url\(|@import", text)
+    tags = {tag for tag, _ in parsed.tags}
+    assert not tags & {"script", "link", "img", "iframe"}
+    assert not [attrs for _, attrs in parsed.tags if {"src", "href"} & set(attrs)]
+    assert "prefers-color-scheme: dark" in text
+
+
+def test_what_comes_from_outside_is_escaped(tmp_path: Path) -> None:
+    text, parsed = page(tmp_path, METRICS, EXAMPLE | {"title": "<script>x"})
+    assert "slip<b>" in parsed.text
+    assert "<lift>" in parsed.text
+    assert "slip<b>" not in text
+    assert "<script" not in text
+
+
+def test_figures_and_tables_can_be_read_aloud(tmp_path: Path) -> None:
+    _, parsed = page(tmp_path, METRICS, EXAMPLE)
+    figures = [attrs for tag, attrs in parsed.tags if tag == "svg" and attrs.get("role") == "img"]
+    assert len(figures) == 4 + 2, "training, labels, AUROC, the example, and a bar for each fault"
+    assert all(attrs.get("aria-label") for attrs in figures)
+    assert all(attrs.get("scope") in ("col", "row") for tag, attrs in parsed.tags if tag == "th")
+    (example,) = [attrs["aria-label"] for attrs in figures if str(attrs["aria-label"]).startswith("lift: slip")]
+    assert example == "lift: slip. injected (5); onset (12); rnd alarms at step 8; stac stays quiet."
+
+
+def test_a_broken_promise_is_flagged_by_more_than_colour(tmp_path: Path) -> None:
+    _, parsed = page(tmp_path, METRICS)
+    assert "30/100 · 21–40 % ▲" in parsed.text
+    assert "8/100 · 4–15 %" in parsed.text
+    assert "8/100 · 4–15 % ▲" not in parsed.text
+
+
+def test_the_flag_needs_the_whole_interval_above_the_level() -> None:
+    assert not audit(rate(15, 100, 0.09, 0.24), 0.1).broken, "above the level, but that may be chance"
+    assert not audit(rate(16, 100, 0.1, 0.25), 0.1).broken
+    assert audit(rate(17, 100, 0.101, 0.26), 0.1).broken
+    assert not audit(rate(17, 100, 0.101, 0.26), None).broken
+    assert not audit(None, 0.1).broken
+    assert audit({"alarms": 0, "episodes": 0, "ci95": [0.0, 1.0]}, 0.1).text == "—"
+
+
+def always(timely: int, episodes: int) -> Record:
+    row = monitor("always", 100, 0.96, 1.0, timely, [0.5] * 4)
+    row["actionable_recall"] = rate(timely, episodes, 0.4, 0.7)
+    return row | {"threshold_episodes": 0, "guarantee": "none", "calibrator": "fixed"}
+
+
+def test_a_monitor_that_promises_nothing_breaks_nothing(tmp_path: Path) -> None:
+    metrics = METRICS | {"monitors": [*METRICS["monitors"], always(40, 50)]}
+    _, parsed = page(tmp_path, metrics)
+    assert "100/100 · 96–100 % ▲" not in parsed.text
+    assert "98/100" not in parsed.text
+    assert "1 of the 3 that promise" in parsed.text, "stac is marked, always is not counted"
+
+
+def test_what_no_alarm_can_catch_is_told(tmp_path: Path) -> None:
+    metrics = METRICS | {"monitors": [*METRICS["monitors"], always(40, 50)]}
+    _, parsed = page(tmp_path, metrics)
+    assert "10 of 50 are lost from step 0 on, so 40/50 is the most" in parsed.text
+    (what,) = [row["what"] for row in headlines(metrics) if "caught" in row["what"]]
+    assert what == "of failures caught before the point of no return, where 80 % can be, by rnd + split_conformal"
+    (figure,) = [str(attrs["aria-label"]) for _, attrs in parsed.tags if "AUROC at a" in str(attrs.get("aria-label"))]
+    assert "elapsed" in figure
+    assert "always" not in figure, "its AUROC is one half by construction"
+
+
+def test_the_chance_of_a_mark_is_that_of_real_thresholds() -> None:
+    level, ranked, tested, runs = 0.1, 99, 98, 20_000
+    random = np.random.default_rng(0)
+    thresholds = np.sort(random.random((runs, ranked)), axis=1)[:, 90 - 1]  # rank ceil(100 * 0.9)
+    alarms = (random.random((runs, tested)) > thresholds[:, None]).sum(axis=1)
+    lowest = np.array([clopper_pearson(count, tested)[0] for count in range(tested + 1)])
+    simulated = float(np.mean(lowest[alarms] > level))
+    assert chance_of_a_mark(level, ranked, tested) == pytest.approx(simulated, abs=4 * (0.07 / runs) ** 0.5)
+    assert chance_of_a_mark(level, 8, tested) == 0.0, "too few for any threshold"
+
+
+def test_marks_count_every_promise_also_one_without_an_alarm() -> None:
+    quiet = monitor("entropy", 0, 0.0, 0.04, 0, [0.5] * 4)
+    found = marks({"monitors": [*METRICS["monitors"], quiet, always(1, 2)]})
+    assert found is not None
+    assert (found["monitors"], found["marked"]) == (4, 1)
+    each = [chance_of_a_mark(0.1, ranked, 100) for ranked in (99, 49)]
+    assert found["expected"] == f"{4 * min(each):.1f}–{4 * max(each):.1f}"
+    several = [1 - (1 - p) ** 4 - 4 * p * (1 - p) ** 3 for p in each]
+    assert found["several"] == interval(sorted(several))
+    assert marks({"monitors": [always(1, 2)]}) is None
+
+
+@pytest.mark.parametrize(("monitors", "usual"), [(11, True), (3, False)])
+def test_two_marks_are_called_usual_only_where_they_are(tmp_path: Path, monitors: int, usual: bool) -> None:
+    _, parsed = page(tmp_path, METRICS | {"monitors": METRICS["monitors"][1:2] * monitors})
+    assert ("two marks would be no proof" in parsed.text) is usual
+
+
+def test_the_headline_takes_no_monitor_that_breaks_its_promise() -> None:
+    values = {row["what"]: (row["value"], row["sure"]) for row in headlines(METRICS)}
+    assert values["success without faults"][0] == "93 %"
+    assert values["success under slip<b>, the most harmful of 2 faults"][0] == "25 %"
+    assert values["of failures caught before the point of no return, by rnd + split_conformal"][0] == "60 %"
+
+
+def test_the_headline_takes_no_strategy_that_knows_the_true_state() -> None:
+    (row,) = [row for row in headlines(METRICS) if "rescued" in row["what"]]
+    assert row["what"] == "of failing episodes rescued after an alarm by head"
+    assert row["value"] == "50 %"
+    assert row["sure"].startswith("35/70 · ")
+    assert row["sure"].endswith("; the placebo 10 %")
+
+
+def test_failures_that_were_never_winnable_are_told_apart(tmp_path: Path) -> None:
+    points = {"points_of_no_return": [0, 0, 80, 90, -1], "recoverable": 2, "median_onset": 7.5}
+    _, parsed = page(tmp_path, METRICS | {"labels": METRICS["labels"] | points})
+    assert "its median is step 7.5." in parsed.text
+    assert "In 2 of 4 failures it is step 0" in parsed.text
+    assert "In the others its median is step 85." in parsed.text
+    assert re.search(r"\. 2 failures are recoverable ?:", parsed.text)
+
+
+def test_the_decisive_step_is_told_and_the_terminal_lists_every_label(tmp_path: Path) -> None:
+    more = {"decided": 15, "median_decisive": 61.0, "median_window_steps": 8.0, "median_responsibility": 0.875}
+    more |= {"with_effect": 17, "median_effect": 58.0, "median_onset_interval_steps": 4.0}
+    more |= {"simulated_steps": {"onset": 18_000, "point of no return": 1_800, "decisive step": 900}}
+    metrics = METRICS | {"labels": METRICS["labels"] | more}
+    _, parsed = page(tmp_path, metrics)
+    assert "In 15/18 failures there is a decisive step" in parsed.text
+    assert "for a median of 8 steps" in parsed.text
+    rows = {line.split("  ")[0].strip(): line.split() for line in shown(metrics, only=("labels",)).splitlines()}
+    assert rows["onset"][1:] == ["18/20", "64", "4", "1000"]
+    assert rows["decisive step"][2:] == ["15/20", "61", "\u2014", "50"]
+    assert rows["effect"][1:3] == ["17/20", "58"]
+
+
+def test_a_fault_is_told_in_words(tmp_path: Path) -> None:
+    _, parsed = page(tmp_path, METRICS | {"fault_words": {"push": "Something pushes."}})
+    assert "push Something pushes." in parsed.text
+
+
+def test_the_best_of_several_says_so() -> None:
+    metrics = copy.deepcopy(METRICS)
+    metrics["monitors"][2]["fpr_nominal"] = rate(9, 100, 0.04, 0.16)
+    assert [row["what"] for row in headlines(metrics) if "stac + split_conformal (best of 2)" in row["what"]]
+
+
+def test_missing_sections_name_their_job(tmp_path: Path) -> None:
+    _, parsed = page(tmp_path, {})
+    for job in ("rollout", "train", "label", "benchmark", "recover"):
+        assert f"workbench {job}" in parsed.text
+    assert "table" not in {tag for tag, _ in parsed.tags}
+
+
+def test_the_table_shows_what_the_clock_does_not_give_away(tmp_path: Path) -> None:
+    _, parsed = page(tmp_path, METRICS)
+    assert "0.67" in parsed.text, "time-matched"
+    assert "0.70" not in parsed.text, "plain, in the figure alone"
+
+
+@pytest.mark.parametrize("missing", sorted(METRICS))
+def test_any_section_may_be_missing(tmp_path: Path, missing: str) -> None:
+    rest = {name: section for name, section in METRICS.items() if name != missing}
+    page(tmp_path, rest, EXAMPLE)
+    terminal_tables(rest)
+
+
+def test_a_run_in_which_nothing_failed(tmp_path: Path) -> None:
+    labels = {"failed": 0, "with_onset": 0, "median_onset": None, "median_pnr": None, "onsets": []}
+    labels |= {"points_of_no_return": [], "replay_max_abs_error": 0}
+    monitors = [m | {"tpr": None, "twa": None, "detection_time": None} for m in copy.deepcopy(METRICS["monitors"])]
+    for row in monitors:
+        row["auroc"], row["matched_auroc"] = dict.fromkeys(row["auroc"]), dict.fromkeys(row["matched_auroc"])
+        row["actionable_recall"] = {"alarms": 0, "episodes": 0, "rate": None, "ci95": [0.0, 1.0]}
+    strategies = [{"name": "expert", "alarmed": 0, "rescued": [0, 0], "kept": [0, 0], "p_vs_placebo": 1.0}]
+    metrics = METRICS | {"labels": labels, "monitors": monitors, "strategies": strategies}
+    _, parsed = page(tmp_path, metrics)
+    assert "0/0 failures, of all splits, have an onset." in parsed.text
+    terminal_tables(metrics)
+
+
+def shown(metrics: Record, **only: tuple[str, ...]) -> str:
+    console = Console(width=140, no_color=True)
+    with console.capture() as capture:
+        console.print(*terminal_tables(metrics, **only))
+    return capture.get()
+
+
+def test_the_terminal_shows_the_numbers_of_the_page(tmp_path: Path) -> None:
+    terminal, (_, parsed) = shown(METRICS), page(tmp_path, METRICS)
+    for told in ("93/100", "30/100 · 21–40 % ▲", "15/20", "56/70", "< 0.001", "18/20"):
+        assert told in terminal, told
+        assert told in parsed.text, told
+    assert [name for name in ("push", "monitors", "strategies") if name in shown(METRICS, only=("policy",))] == []
+    assert shown({}).strip() == ""
+
+
+def test_a_name_in_brackets_is_no_markup_on_the_terminal() -> None:
+    metrics = {"perturbed": [{"perturbation": "[red]odd", "episodes": 2, "successes": 1}]}
+    assert "[red]odd" in shown(metrics)
+
+
+def test_faults_come_worst_first_and_baselines_last() -> None:
+    assert [row["name"] for row in fault_rows(METRICS)] == ["slip<b>", "push"]
+    order = shown(METRICS, only=("monitors",))
+    assert order.index("rnd") < order.index("stac") < order.index("elapsed")
+
+
+def test_numbers_are_never_more_certain_than_they_are() -> None:
+    assert p_value(1e-12) == "< 0.001"
+    assert p_value(0.0312) == "0.031"
+    assert p_value(None) == "—"
+    assert interval((0.861, 0.966)) == "86–97 %"
+
+
+def test_ticks_are_round_and_within_bounds() -> None:
+    assert charts.ticks(0, 1) == pytest.approx([0, 0.2, 0.4, 0.6, 0.8, 1.0])
+    assert charts.ticks(3, 203) == pytest.approx([50, 100, 150, 200])
+
+
+def test_a_histogram_counts_everything_once() -> None:
+    drawn = charts.histogram({"a": [0, 0, 5], "b": [99]}, label="l", x_label="x", bins=10)
+    heights = [float(h) for h in re.findall(r'class="bar s0" .*?height="([\d.]+)"', drawn)]
+    assert len(heights) == 1, "0 and 5 share the first of ten bins"
+    (other,) = [float(h) for h in re.findall(r'class="bar s1 hollow" .*?height="([\d.]+)"', drawn)]
+    assert heights[0] == pytest.approx(3 * other, rel=0.01)
+
+
+def test_a_line_breaks_where_a_point_is_missing() -> None:
+    line = charts.Line("a", [0, 1, 2, 3, 4], [0.0, 1.0, None, 1.0, 0.0])
+    assert charts.line_chart([line], label="l", x_label="x", y_label="y").count("<polyline") == 2
+
+
+def test_modes_are_counted_against_what_was_injected(tmp_path: Path) -> None:
+    found = mode_table(METRICS)
+    assert found is not None
+    assert found["modes"] == ["drop", "out of reach"]  # the most frequent first
+    rows = [(row["name"], row["cells"], row["episodes"]) for row in found["rows"]]
+    assert rows == [
+        ("push", ["", "5", "15"], "20"),
+        ("slip<b>", ["15", "", "5"], "20"),
+        ("no fault", ["7", "", "93"], "100"),
+    ]
+    page = write_report(tmp_path / "page.html", METRICS, title="t", curves={}).read_text(encoding="utf-8")
+    table = page.split("What was injected, and what was seen")[1].split("</table>")[0]
+    assert re.findall(r'<th scope="col"[^>]*>(.*?)</th>', table) == [
+        "injected", "drop", "out<br>of<br>reach", "success", "episodes",
+    ]  # fmt: skip
+    assert "slip&lt;b&gt;" in table
+    assert re.findall(r'<td class="n">(.*?)</td>', table)[:4] == ["", "5", "15", "20"]
+    screen = Console(width=120, record=True, file=io.StringIO())
+    screen.print(*terminal_tables(METRICS, only=("modes",)))
+    assert "out of reach" in screen.export_text()
+
+
+def test_no_failure_no_table_of_modes(tmp_path: Path) -> None:
+    succeeded = [{"perturbation": "", "failure_mode": "", "episodes": 3}]
+    for metrics in ({}, {"modes": []}, {"modes": succeeded}):
+        assert mode_table(metrics) is None
+        assert terminal_tables(metrics, only=("modes",)) == []
+        page = write_report(tmp_path / "page.html", metrics, title="t", curves={}).read_text(encoding="utf-8")
+        assert "what was seen" not in page

@@ -1,0 +1,1 @@
+"""When and why an episode was lost, measured by branching from exact snapshots."""

@@ -1,0 +1,1 @@
+"""Monitors judged and compared: folds, curves, evaluation, figures, leaderboard."""

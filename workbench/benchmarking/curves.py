@@ -1,0 +1,291 @@
+"""Scores of a study: each fitted on every fold with every seed, its curves kept, its window chosen on ``select``.
+
+::
+
+    protocol.folds(entries) --> needed() --> score_parts() on workers --> curves on disk, one file a score, fit and seed
+                                                 choose_window() on select --> readings() of the test split
+
+Scores that learn from successes see the same nominal episodes in many folds and are fitted once for all of them.  What
+is on disk is named by a digest of everything that decides it, the scores' code included, so that a study goes on where
+it was interrupted and another protocol of the same stores finds what it can use.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import functools
+import hashlib
+import importlib
+import inspect
+import json
+import time
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from workbench import __version__
+from workbench.benchmarking.folds import Fold
+from workbench.config import build, digest, resolve, write_bytes
+from workbench.errors import ScoreError, SplitError
+from workbench.monitoring.monitor import Window, curves, fit_score
+from workbench.stats.concordance import matched_auroc
+from workbench.store import Store
+from workbench.types import Array, EpisodeCalls, EpisodeTruth, Record
+
+HALF = 0.5
+"""Fraction of the deadline at which windows are chosen."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """One score on one set of episodes: what a worker fits and applies.
+
+    Attributes
+    ----------
+    store : path of the store.
+    score : name of the score.
+    node : its configuration.
+    fit : numbers of the episodes that it is fitted on.
+    scored : numbers of those that it scores.
+    seeds : of the fits.
+    key : digest of what decides the curves, without the seed.
+    """
+
+    store: Path
+    score: str
+    node: Record
+    fit: tuple[int, ...]
+    scored: tuple[int, ...]
+    seeds: tuple[int, ...]
+    key: str
+
+    def path(self, seed: int) -> Path:
+        """File of the curves of one seed: beside the store, for whoever asks for them next."""
+        return self.store.with_suffix(".curves") / f"{self.score}-{self.key}-{seed}.safetensors"
+
+
+@dataclasses.dataclass(frozen=True)
+class Curves:
+    """Raw scores of many episodes by one fitted score.
+
+    Attributes
+    ----------
+    scores : uid -> (C,) raw scores.
+    steps : uid -> (C,) control steps of the calls.
+    held_out : (C_i,) raw scores of the episodes that it was fitted on, as if each had been left out; empty where the
+        score cannot say.
+    fit_s : seconds of the fit.
+    milliseconds : of a scene and call, in lockstep.
+    """
+
+    scores: Mapping[str, Array]
+    steps: Mapping[str, Array]
+    held_out: Sequence[Array]
+    fit_s: float
+    milliseconds: float
+
+
+def is_supervised(node: Record) -> bool:
+    """Whether the score behind a configuration learns from outcomes."""
+    return bool(getattr(resolve(node["_target_"]), "supervised", False))
+
+
+def needed(
+    store: Store, folds: Sequence[Fold], scores: Mapping[str, Record], seeds: Sequence[int]
+) -> dict[tuple[str, str], Part]:
+    """The parts that a study of one store needs, by (fold, score); equal parts of several folds are one."""
+    labelled, unlabelled = store.digest(), store.digest(labels=False)
+    wanted: dict[str, set[int]] = {}
+    found: dict[tuple[str, str], Part] = {}
+    for fold in folds:
+        scored = {entry.number for split in (fold.select, fold.calibrate, fold.test) for entry in split}
+        for name, node in scores.items():
+            fitted = fold.fit if is_supervised(node) else fold.successes("fit")
+            fit = tuple(sorted(entry.number for entry in fitted))
+            known = labelled if is_supervised(node) else unlabelled
+            code = code_digest(node["_target_"])
+            key = digest([node, [store.uids[number] for number in fit], known, code, __version__], 16)
+            found[fold.name, name] = Part(store.path, name, node, fit, (), tuple(seeds), key)
+            wanted.setdefault(key, set()).update(scored)
+    return {place: dataclasses.replace(part, scored=tuple(sorted(wanted[part.key]))) for place, part in found.items()}
+
+
+@functools.cache
+def code_digest(target: str) -> str:
+    """Digest of the code behind a score or group, so that a changed one is computed anew, and no other."""
+    hashed = hashlib.sha256()
+    for path in sorted(code_files(target)):
+        hashed.update(path.read_bytes())
+    return hashed.hexdigest()[:16]
+
+
+def code_files(target: str) -> set[Path]:
+    """The file of a class and those of all modules of detectors that it imports, directly or not."""
+    waiting, found = [target.rpartition(".")[0]], set[Path]()
+    while waiting:
+        path = Path(inspect.getfile(importlib.import_module(waiting.pop())))
+        if path not in found:
+            found.add(path)
+            for node in ast.walk(ast.parse(path.read_bytes())):
+                if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("workbench.detectors."):
+                    waiting.append(node.module)
+    return found
+
+
+def missing_seeds(part: Part) -> list[int]:
+    """Seeds of which no file holds every episode that is wanted."""
+    known = Store.open(part.store).uids
+    uids = {known[number] for number in part.scored}
+    return [seed for seed in part.seeds if not part.path(seed).exists() or not uids <= set(_index(part.path(seed)))]
+
+
+def score_part(part: Part) -> tuple[Part, str]:
+    """Fit and apply one score in this process and keep its curves; returns why it could not, or ""."""
+    store = Store.open(part.store)
+    try:
+        _score(part, store)
+    except ScoreError as error:
+        return part, str(error)
+    return part, ""
+
+
+def _score(part: Part, store: Store) -> None:
+    needs = frozenset(build(part.node).needs)
+    episodes, labelled = _calls(part.store, store.digest(labels=False), needs), store.digest()
+    fitting, scored = [episodes(number) for number in part.fit], [episodes(number) for number in part.scored]
+    truths = [_truth(part.store, labelled, number) for number in part.fit] if is_supervised(part.node) else []
+    before: tuple[dict[str, Array], tuple[list[Array], list[Array]], float] | None = None
+    for seed in part.seeds:
+        began = time.process_time()
+        fitted = fit_score(part.score, build(part.node), fitting, seed, truths)
+        fit_s, state = time.process_time() - began, fitted.score.state()
+        if before is not None and _same(before[0], state):
+            _, raw, milliseconds = before  # the seed plays no part in this score
+        else:
+            began = time.process_time()
+            applied = curves(fitted, scored)
+            milliseconds = 1000 * (time.process_time() - began) / max(sum(map(len, applied)), 1)
+            offered = getattr(fitted.score, "leave_one_out", dict)
+            raw = applied, list(offered().values())
+            before = state, raw, milliseconds
+        _keep(part.path(seed), scored, *raw, fit_s, milliseconds)
+
+
+def _same(one: Mapping[str, Array], other: Mapping[str, Array]) -> bool:
+    return one.keys() == other.keys() and all(np.array_equal(one[key], other[key]) for key in one)
+
+
+class _Calls:
+    """Policy calls of a store's episodes, each read once."""
+
+    def __init__(self, path: Path, needs: Collection[str]) -> None:
+        self._store, self._needs = Store.open(path), needs
+        self._read: dict[int, EpisodeCalls] = {}
+
+    def __call__(self, number: int) -> EpisodeCalls:
+        if number not in self._read:
+            self._read[number] = self._store.calls(number, self._needs)
+        return self._read[number]
+
+
+@functools.lru_cache(maxsize=2)
+def _calls(path: Path, content: str, needs: frozenset[str]) -> _Calls:
+    return _Calls(path, needs)
+
+
+@functools.lru_cache(maxsize=4096)
+def _truth(path: Path, labels: str, number: int) -> EpisodeTruth:
+    return _opened(path, labels).truth(number)
+
+
+@functools.lru_cache(maxsize=2)
+def _opened(path: Path, labels: str) -> Store:
+    return Store.open(path)
+
+
+def _keep(
+    path: Path,
+    episodes: Sequence[EpisodeCalls],
+    raw: Sequence[Array],
+    held_out: Sequence[Array],
+    fit_s: float,
+    milliseconds: float,
+) -> None:
+    from safetensors.numpy import save
+
+    tensors = {
+        "scores": np.concatenate(raw).astype(np.float64),
+        "steps": np.concatenate([episode.step for episode in episodes]).astype(np.int64),
+        "ends": np.cumsum([len(curve) for curve in raw], dtype=np.int64),
+        "held_out": np.concatenate([np.zeros(0), *held_out]),
+        "held_out_ends": np.cumsum([len(curve) for curve in held_out], dtype=np.int64),
+    }
+    said = {
+        "uids": json.dumps([episode.uid for episode in episodes]),
+        "fit_s": repr(fit_s),
+        "milliseconds": repr(milliseconds),
+    }
+    write_bytes(path, save(tensors, said))
+
+
+def _index(path: Path) -> list[str]:
+    from safetensors import safe_open
+
+    with safe_open(path, "numpy") as file:
+        uids: list[str] = json.loads(file.metadata()["uids"])
+    return uids
+
+
+@functools.lru_cache(maxsize=256)
+def read_curves(path: Path) -> Curves:
+    """Curves that :func:`score_part` kept."""
+    from safetensors import safe_open
+
+    with safe_open(path, "numpy") as file:
+        said = file.metadata()
+        names = ("scores", "steps", "ends", "held_out", "held_out_ends")
+        scores, steps, ends, held_out, held_out_ends = (file.get_tensor(name) for name in names)
+    uids, cuts = json.loads(said["uids"]), ends[:-1]
+    return Curves(
+        dict(zip(uids, np.split(scores, cuts), strict=True)),
+        dict(zip(uids, np.split(steps, cuts), strict=True)),
+        np.split(held_out, held_out_ends[:-1]) if len(held_out_ends) else [],
+        float(said["fit_s"]),
+        float(said["milliseconds"]),
+    )
+
+
+def choose_window(
+    fold: Fold,
+    found: Mapping[int, Curves],
+    windows: Sequence[Window],
+    lengths: Mapping[str, int],
+    deadline: int,
+) -> Window:
+    """The window whose scores tell failures best on the select split by half the deadline.
+
+    The mean over seeds of the time-matched AUROC decides, the first of equal ones wins.  Without both failures and
+    successes there it is the first of ``windows``.  ``lengths`` are the episodes' by uid, in control steps.
+
+    Raises
+    ------
+    SplitError
+        if an episode is of another split: windows chosen where they are judged would say nothing.
+    """
+    if any(entry.split != "select" for entry in fold.select):
+        raise SplitError("a window is chosen on the select split alone")
+    uids = [entry.uid for entry in fold.select]
+    failed = np.array([not entry.success for entry in fold.select], bool)
+    nominal = [each.scores[entry.uid] for each in found.values() for entry in fold.successes("select")]
+    settled = [window.settle(nominal) for window in windows]
+    if not failed.any() or failed.all():
+        return settled[0]
+    ran, until = np.array([lengths[uid] for uid in uids]), int(HALF * deadline)
+
+    def rate(window: Window, each: Curves) -> float:
+        applied = [window.apply(each.scores[uid]) for uid in uids]
+        return matched_auroc([each.steps[uid] for uid in uids], applied, ran, failed, until)
+
+    return max(settled, key=lambda window: float(np.mean([rate(window, each) for each in found.values()])))

@@ -1,0 +1,1 @@
+"""Where work is done, and what is remembered of it: executors, ledger, progress."""

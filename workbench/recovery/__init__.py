@@ -1,0 +1,1 @@
+"""Interventions judged in paired branches against a placebo."""

@@ -1,0 +1,1 @@
+"""Numbers for people: words, tables, charts, pages, cards."""

@@ -1,0 +1,1 @@
+"""Episodes and branches: launches, the loop, failure modes, worker processes."""

@@ -1,0 +1,1 @@
+"""Statistics: proportions, concordance, bootstrap, multiple testing."""

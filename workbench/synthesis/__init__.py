@@ -1,0 +1,1 @@
+"""Failures made on purpose: fault axes, tolerances, likely failures, recipes."""

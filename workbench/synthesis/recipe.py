@@ -1,0 +1,195 @@
+"""What a data set of failures is to hold: a recipe, its cells, and how many episodes each of them wants.
+
+A *cell* is one task, one kind of fault, one axis of it and one failure rate that its magnitude is chosen for.  Every
+cell takes the same episode numbers, so its episodes share their scenes and noise with those of every other cell and
+with their nominal twins; what differs is the fault.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from workbench.config import read_yaml
+from workbench.errors import ConfigError, UnknownNameError
+from workbench.synthesis.axis import Dial
+from workbench.types import SPLITS, Record, Split
+
+OPTIONAL = ("cameras", "signals", "search", "limits")
+"""Keys that a recipe may leave out."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Search:
+    """How magnitudes are searched for; see :func:`workbench.synthesis.tolerance.find_tolerance`.
+
+    A data set needs cells that fail neither always nor never and says what they do, so few episodes are enough here;
+    tolerances that are to be published are measured by the job ``search``.
+    """
+
+    batch: int = 6
+    most: int = 12
+    resolution: float = 0.15
+    confidence: float = 0.5
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """A data set of failures as it is asked for.
+
+    Attributes
+    ----------
+    name : of its file.
+    about : what it is for, a paragraph.
+    licence : SPDX identifier.
+    policies : task -> name of the policy group's file that is rolled; in the file ``policy``, one for all tasks or a
+        mapping.
+    tasks : names of tasks.
+    cameras : of the tasks, as ``task.cameras`` takes them; None for no images.
+    signals : what the policy is asked to say of its calls, as ``rollout.signals`` takes them.
+    nominal : split -> episodes without a fault.
+    least, most : split -> episodes of every cell: so many at first, and at most.
+    failures : how many failed episodes a cell of a split should have, if ``most`` allows.
+    failure_rates : failure rates for which magnitudes are chosen.
+    search : how magnitudes are searched for.
+    perturbations : name -> what differs from its yaml, with ``axes`` for the axes that are wanted (default: all).
+    limits : known limits of the data, a line each, for the card.
+    """
+
+    name: str
+    about: str
+    licence: str
+    policies: Mapping[str, str]
+    tasks: tuple[str, ...]
+    cameras: Record | None
+    signals: tuple[str, ...]
+    nominal: Mapping[Split, int]
+    least: Mapping[Split, int]
+    most: Mapping[Split, int]
+    failures: int
+    failure_rates: tuple[float, ...]
+    search: Search
+    perturbations: Mapping[str, Record]
+    limits: tuple[str, ...]
+
+    @classmethod
+    def read(cls, path: Path) -> Recipe:
+        """A recipe's file; ConfigError or UnknownNameError, with what is allowed, for one that cannot be meant."""
+        if not path.exists():
+            known = sorted(file.stem for file in path.parent.glob("*.yaml"))
+            if not known:
+                raise ConfigError(
+                    f"there is no recipe {path.stem!r}: recipes are read from datasets/recipes/ below the folder that "
+                    "this is run in, which holds none; run it at the top of the repository, or write one there"
+                )
+            raise UnknownNameError("recipe", path.stem, known)
+        given = read_yaml(path)
+        fields = [field.name for field in dataclasses.fields(cls) if field.name != "name"]
+        known = ["policy" if name == "policies" else name for name in fields]
+        for key in given:
+            if key not in known:
+                raise UnknownNameError(f"key of {path.name}", key, known)
+        if missing := [key for key in known if key not in given and key not in OPTIONAL]:
+            raise ConfigError(f"{path.name} says nothing about {', '.join(missing)}")
+        return cls(
+            name=path.stem,
+            about=" ".join(str(given["about"]).split()),
+            licence=str(given["licence"]),
+            policies=_policies(path, given["policy"], given["tasks"]),
+            tasks=tuple(given["tasks"]),
+            cameras=given.get("cameras"),
+            signals=tuple(given.get("signals") or ()),
+            nominal=_counts(path, "nominal", given["nominal"]),
+            least=_counts(path, "least", given["least"]),
+            most=_counts(path, "most", given["most"]),
+            failures=int(given["failures"]),
+            failure_rates=tuple(map(float, given["failure_rates"])),
+            search=_search(given.get("search") or {}),
+            perturbations={name: dict(node or {}) for name, node in given["perturbations"].items()},
+            limits=tuple(given.get("limits") or ()),
+        )
+
+    def __post_init__(self) -> None:
+        if not self.tasks or not self.perturbations:
+            raise ConfigError(f"recipe {self.name} names no task or no perturbation")
+        if any(not 0 < rate < 1 for rate in self.failure_rates) or not self.failure_rates:
+            raise ConfigError(f"failure_rates={list(self.failure_rates)} must lie between 0 and 1")
+        for split, least in self.least.items():
+            if not 0 < least <= self.most.get(split, 0):
+                raise ConfigError(f"recipe {self.name}: least.{split}={least} must be in 1..most.{split}")
+        if set(self.least) != set(self.most):
+            raise ConfigError(f"recipe {self.name}: least and most must name the same splits")
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One dial at one magnitude.
+
+    Attributes
+    ----------
+    rate : failure rate that the magnitude was chosen for; None where the whole axis fails always or never.
+    """
+
+    dial: Dial
+    magnitude: float
+    rate: float | None
+
+    @property
+    def name(self) -> str:
+        """The dial's label, and the rate or that it is the end of the axis."""
+        return f"{self.dial.label}@{'end of axis' if self.rate is None else f'{self.rate:g}'}"
+
+
+def cells_of(dial: Dial, found: Mapping[str, float | None]) -> list[Cell]:
+    """Cells from what the search found: rate (as text; "" for an end of the axis) -> magnitude; each magnitude once.
+
+    Whole magnitudes may coincide; the rate that is nearest to one half keeps it.
+    """
+    cells: dict[float, Cell] = {}
+    for rate in sorted(found, key=lambda text: abs(float(text or 0) - 0.5)):
+        magnitude = found[rate]
+        if magnitude is not None and magnitude not in cells:
+            cells[magnitude] = Cell(dial, magnitude, float(rate) if rate else None)
+    return [cells[magnitude] for magnitude in sorted(cells)]
+
+
+def wanted(least: int, most: int, failures: int, failed: Sequence[bool]) -> int:
+    """How many episodes of a cell are wanted, given whether its first ones failed.
+
+    Batches of ``least`` until ``failures`` of them have failed, ``most`` at most.  It depends on the first outcomes
+    alone, so an interrupted synthesis ends with the episodes of an uninterrupted one.
+    """
+    count = least
+    while count < most and count <= len(failed) and sum(failed[:count]) < failures:
+        count = min(count + least, most)
+    return count
+
+
+def _policies(path: Path, given: Any, tasks: Sequence[str]) -> dict[str, str]:
+    if not isinstance(given, Mapping):
+        return {task: str(given) for task in tasks}
+    if sorted(given) != sorted(tasks):
+        raise ConfigError(
+            f"policy of {path.name} must be one policy, or one for each of its tasks ({', '.join(tasks)}), "
+            f"not for {', '.join(map(str, given)) or 'none'}"
+        )
+    return {task: str(given[task]) for task in tasks}
+
+
+def _counts(path: Path, key: str, given: Any) -> dict[Split, int]:
+    if not isinstance(given, Mapping) or any(type(count) is not int or count < 0 for count in given.values()):
+        raise ConfigError(f"{key} of {path.name} must say how many episodes of each split, such as {{fit: 2, test: 2}}")
+    for split in given:
+        if split not in SPLITS:
+            raise UnknownNameError(f"split in {path.name}", split, SPLITS)
+    return dict(given)
+
+
+def _search(given: Mapping[str, Any]) -> Search:
+    known = [field.name for field in dataclasses.fields(Search)]
+    for key in given:
+        if key not in known:
+            raise UnknownNameError("key of a recipe's search", key, known)
+    return Search(**given)

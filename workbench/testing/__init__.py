@@ -1,0 +1,1 @@
+"""Checks of contracts, for our parts and for those of others."""

@@ -1,0 +1,1 @@
+"""Rerun sessions."""
