@@ -1,0 +1,162 @@
+"""One composed configuration, its folders, and what it builds."""
+
+from __future__ import annotations
+
+import functools
+import json
+from pathlib import Path
+from typing import Any
+
+from workbench.config.build import build, resolve
+from workbench.config.files import write_text
+from workbench.errors import CheckpointError, ConfigError, StoreError
+from workbench.types import Policy, Record, Task
+
+ZOO = Path(__file__).parents[1] / "policies" / "zoo"
+"""Where the trained policies lie that come with the package; only publishing a new one writes there."""
+
+
+class Run:
+    """One composed configuration, its folders, and what it builds.
+
+    Parameters
+    ----------
+    config : the composed configuration as plain data.
+    root : folder below which ``runs/`` and ``datasets/`` lie.
+    """
+
+    def __init__(self, config: Record, root: Path | None = None) -> None:
+        self.config = config
+        self.root = Path.cwd() if root is None else root
+        self.name: str = config["name"]
+        self.seed: int = config["seed"]
+        self.overwrite: bool = config["overwrite"]
+        for key in ("name", "store", "demos"):
+            if not config[key] or "/" in config[key] or config[key].startswith("."):
+                raise ConfigError(f"{key}={config[key]!r} must be a plain name: it becomes a file name")
+        if self.seed < 0:
+            raise ConfigError(f"seed={self.seed} must be 0 or more")
+        for key, count in config["runner"].items():
+            if count < 1:
+                raise ConfigError(f"runner.{key}={count} must be at least 1")
+        if self.zoo and config["checkpoint"] is not None:
+            raise ConfigError(
+                f"checkpoint={config['checkpoint']} and policy=zoo/{self.zoo} both name weights; leave one of them out"
+            )
+
+    @property
+    def zoo(self) -> str:
+        """Entry of the zoo whose weights the policy has; "" where they lie in a checkpoint of the user's own."""
+        return str((self.config["policy"] or {}).get("zoo", ""))
+
+    @property
+    def folder(self) -> Path:
+        """``runs/<name>/``."""
+        return self.root / "runs" / self.name
+
+    @property
+    def store(self) -> Path:
+        """Store of the rollouts."""
+        return self.root / "datasets" / f"{self.config['store']}.zarr"
+
+    @property
+    def demos(self) -> Path:
+        """Store of the expert's demonstrations."""
+        return self.root / "datasets" / f"{self.config['demos']}.zarr"
+
+    @property
+    def checkpoint(self) -> Path:
+        """Folder of the policy's weights."""
+        if self.zoo:
+            return ZOO / self.zoo
+        given = self.config["checkpoint"]
+        return self.folder / "policy" if given is None else self.root / given
+
+    def shown(self, path: Path) -> str:
+        """A path as it is printed and stored: relative to the root."""
+        return str(path.relative_to(self.root)) if path.is_relative_to(self.root) else str(path)
+
+    @functools.cached_property
+    def task(self) -> Task:
+        """The task."""
+        task: Task = build(self.config["task"])
+        return task
+
+    def policy(self, trained: bool = True) -> Policy:
+        """The policy, with its weights if it has any and ``trained`` is asked for."""
+        node = self.config["policy"]
+        kind = resolve(node["_target_"])
+        if not hasattr(kind, "load"):
+            policy: Policy = build(node, task=self.task)
+            return policy
+        if not trained:
+            policy = build(node)
+            return policy
+        return self.zoo_policy(kind) if self.zoo else self.load_policy(kind, self.checkpoint)
+
+    def zoo_policy(self, kind: Any) -> Policy:
+        """The entry of the zoo, with the settings that the configuration names in the place of its own."""
+        if not self.checkpoint.exists():
+            raise CheckpointError(
+                f"the zoo has no weights for {self.zoo} yet; make them with: workbench zoo +experiment=zoo/{self.zoo}"
+            )
+        try:
+            policy: Any = self.load_policy(kind, self.checkpoint)
+        except CheckpointError:
+            trained_on = kind.load(self.checkpoint).task
+            if trained_on == self.task.name:
+                raise
+            raise CheckpointError(
+                f"policy=zoo/{self.zoo} was trained on task={trained_on}, not on task={self.task.name}; "
+                f"choose task={trained_on}, or another policy"
+            ) from None
+        node = self.config["policy"]
+        policy.configure({key: node[key] for key in node if key not in ("_target_", "zoo") and node[key] is not None})
+        loaded: Policy = policy
+        return loaded
+
+    def load_policy(self, kind: Any, folder: Path) -> Policy:
+        """Weights from a folder, refused if they belong to another task or see through other cameras."""
+        if not folder.exists():
+            raise CheckpointError(
+                f"there is no checkpoint at {self.shown(folder)}; train one with: workbench train name={self.name}"
+            )
+        policy: Policy = kind.load(
+            folder,
+            task=self.task.name,
+            observation_sizes=self.task.observation_sizes,
+            image_sizes=self.task.image_sizes,
+        )
+        return policy
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel to other processes as configuration alone; they build their own task."""
+        return Run, (self.config, self.root)
+
+    def refuse_other_store(self) -> None:
+        """Refuse to put the numbers of one store beside those of another."""
+        other = self.metrics().get("store")
+        if other not in (None, self.shown(self.store)):
+            raise ConfigError(
+                f"{self.shown(self.folder)} holds the numbers of {other}; "
+                f"choose another name=... for {self.shown(self.store)}"
+            )
+
+    def metrics(self) -> Record:
+        """What ``metrics.json`` holds so far."""
+        path = self.folder / "metrics.json"
+        if not path.exists():
+            return {}
+        try:
+            found: Record = json.loads(path.read_text(encoding="utf-8"))
+        except json.JSONDecodeError as error:
+            raise StoreError(f"{self.shown(path)} is not JSON ({error}); move it away and run the job again") from None
+        return found
+
+    def update_metrics(self, **sections: Any) -> None:
+        """Replace sections of ``metrics.json``, all or none of them."""
+        merged = {**self.metrics(), **sections}
+        for key in ("policy", "labels"):
+            if isinstance(sections.get(key), dict):
+                merged[key] = {**self.metrics().get(key, {}), **sections[key]}
+        write_text(self.folder / "metrics.json", json.dumps(merged, indent=2))
