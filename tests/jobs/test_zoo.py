@@ -11,8 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from workbench import config
-from workbench.config import ZOO, Run, build, compose, resolve
+from workbench.config import ZOO, Run, build, compose, parts, resolve
 from workbench.errors import CheckpointError, ConfigError, UnknownNameError
 from workbench.jobs import quickstart
 from workbench.jobs import zoo as job
@@ -168,7 +167,7 @@ def test_what_a_policy_of_the_zoo_cannot_do_is_refused(tmp_path, words, said):
 
 def test_damaged_weights_of_the_zoo_are_refused_as_such(tmp_path, monkeypatch):
     shutil.copytree(ZOO / "lift_flow", tmp_path / "lift_flow")
-    monkeypatch.setattr(config, "ZOO", tmp_path)
+    monkeypatch.setattr(parts, "ZOO", tmp_path)
     (path,) = (tmp_path / "lift_flow").glob("*.safetensors")
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(CheckpointError, match="truncated or changed"):

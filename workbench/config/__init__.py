@@ -3,7 +3,8 @@
 from workbench.config.build import build, ctrl_c_held_back, parameters_of, resolve
 from workbench.config.compose import compose, options_of, plain, read_yaml, register_schema, words_asked
 from workbench.config.files import digest, hash_file, write_bytes, write_text
-from workbench.config.run import ZOO, Run
+from workbench.config.parts import ZOO, described, made, made_policy, origin_of, weights_digest
+from workbench.config.run import Run
 from workbench.config.schema import MonitorSchema, RolloutSchema, RunnerSchema, Schema
 
 __all__ = [
@@ -16,14 +17,19 @@ __all__ = [
     "build",
     "compose",
     "ctrl_c_held_back",
+    "described",
     "digest",
     "hash_file",
+    "made",
+    "made_policy",
     "options_of",
+    "origin_of",
     "parameters_of",
     "plain",
     "read_yaml",
     "register_schema",
     "resolve",
+    "weights_digest",
     "words_asked",
     "write_bytes",
     "write_text",

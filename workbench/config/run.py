@@ -7,13 +7,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from workbench.config.build import build, resolve
+from workbench.config.build import resolve
 from workbench.config.files import write_text
+from workbench.config.parts import ZOO, made, made_policy
 from workbench.errors import CheckpointError, ConfigError, StoreError
 from workbench.types import Policy, Record, Task
-
-ZOO = Path(__file__).parents[1] / "policies" / "zoo"
-"""Where the trained policies lie that come with the package; only publishing a new one writes there."""
 
 
 class Run:
@@ -79,55 +77,22 @@ class Run:
     @functools.cached_property
     def task(self) -> Task:
         """The task."""
-        task: Task = build(self.config["task"])
+        task: Task = made(self.config["task"])
         return task
 
     def policy(self, trained: bool = True) -> Policy:
         """The policy, with its weights if it has any and ``trained`` is asked for."""
         node = self.config["policy"]
-        kind = resolve(node["_target_"])
-        if not hasattr(kind, "load"):
-            policy: Policy = build(node, task=self.task)
+        learns = hasattr(resolve(node["_target_"]), "load")
+        if learns and not trained:
+            policy: Policy = made(node)
             return policy
-        if not trained:
-            policy = build(node)
-            return policy
-        return self.zoo_policy(kind) if self.zoo else self.load_policy(kind, self.checkpoint)
-
-    def zoo_policy(self, kind: Any) -> Policy:
-        """The entry of the zoo, with the settings that the configuration names in the place of its own."""
-        if not self.checkpoint.exists():
+        if learns and not self.zoo and not self.checkpoint.exists():
             raise CheckpointError(
-                f"the zoo has no weights for {self.zoo} yet; make them with: workbench zoo +experiment=zoo/{self.zoo}"
+                f"there is no checkpoint at {self.shown(self.checkpoint)}; "
+                f"train one with: workbench train name={self.name}"
             )
-        try:
-            policy: Any = self.load_policy(kind, self.checkpoint)
-        except CheckpointError:
-            trained_on = kind.load(self.checkpoint).task
-            if trained_on == self.task.name:
-                raise
-            raise CheckpointError(
-                f"policy=zoo/{self.zoo} was trained on task={trained_on}, not on task={self.task.name}; "
-                f"choose task={trained_on}, or another policy"
-            ) from None
-        node = self.config["policy"]
-        policy.configure({key: node[key] for key in node if key not in ("_target_", "zoo") and node[key] is not None})
-        loaded: Policy = policy
-        return loaded
-
-    def load_policy(self, kind: Any, folder: Path) -> Policy:
-        """Weights from a folder, refused if they belong to another task or see through other cameras."""
-        if not folder.exists():
-            raise CheckpointError(
-                f"there is no checkpoint at {self.shown(folder)}; train one with: workbench train name={self.name}"
-            )
-        policy: Policy = kind.load(
-            folder,
-            task=self.task.name,
-            observation_sizes=self.task.observation_sizes,
-            image_sizes=self.task.image_sizes,
-        )
-        return policy
+        return made_policy(node, self.task, self.checkpoint)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Travel to other processes as configuration alone; they build their own task."""

@@ -10,6 +10,7 @@ import numpy as np
 
 from workbench.attribution.branching import bare_start, intervene, perturbations_of, stream_of
 from workbench.config import Run, build, parameters_of, resolve
+from workbench.config.parts import load_policy
 from workbench.errors import ConfigError, StoreError, UnknownNameError
 from workbench.execution.processes import spread
 from workbench.execution.progress import console, progress
@@ -78,7 +79,7 @@ def strategies(run: Run, expert: Record) -> dict[str, Strategy]:
         if "expert" in wanted:
             parts["expert"] = build(expert, task=run.task)
         if "head" in wanted:
-            parts["head"] = run.load_policy(resolve(run.config["policy"]["_target_"]), head_folder(run))
+            parts["head"] = load_policy(resolve(run.config["policy"]["_target_"]), head_folder(run), run.task)
         made[name] = build(node, **parts)
     return made
 
