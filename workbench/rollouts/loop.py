@@ -17,10 +17,10 @@ import numpy as np
 from workbench.config import digest
 from workbench.errors import ConfigError, DivergedError, PolicyServerError, UnknownNameError
 from workbench.rollouts.modes import as_json, failure_mode, modes_of
-from workbench.store import SIGNALS
 from workbench.types import (
     ABORTED,
     RECENT,
+    SIGNALS,
     Array,
     Episode,
     Observation,
