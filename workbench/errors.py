@@ -47,6 +47,10 @@ class StoreError(WorkbenchError, OSError):
     """A store is missing, damaged, of another schema, or would be overwritten."""
 
 
+class OtherSettingsError(StoreError, ConfigError):
+    """What is to be added to, or taken for done, was made with other settings."""
+
+
 class CheckpointError(WorkbenchError, ValueError):
     """A checkpoint is missing, damaged, or belongs to another task or observation layout."""
 

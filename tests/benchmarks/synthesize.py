@@ -19,11 +19,12 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from workbench.rollouts.worker import batches, crew, header, write_episodes
+
 from workbench.config import Run, build, compose
 from workbench.execution.processes import spread
 from workbench.jobs.synthesize import Batch, drawn, roll_batch
 from workbench.rollouts.launch import Launch
-from workbench.rollouts.worker import batches, crew, header, write_episodes
 from workbench.types import Stream, episode_index
 
 TASKS = ("lift", "stack", "pick_place_can")

@@ -4,7 +4,7 @@ Run on a machine with two quiet cores::
 
     OMP_NUM_THREADS=1 python tests/benchmarks/workers.py [repetitions]
 
-Every episode is a nominal one of Lift with the scripted expert, rolled as the jobs do it (``spread`` over a
+Every episode is a nominal one of Lift with the scripted expert, rolled as the jobs do it (``map_unordered`` over a
 ``Lockstep``).  Each repetition does all of it once on one worker and once on two; the first is thrown away, since
 workers start and compile in it.
 """
@@ -16,7 +16,7 @@ import sys
 import time
 
 from workbench.config import build
-from workbench.execution.processes import spread
+from workbench.execution.processes import Processes
 from workbench.policies.expert import Expert
 from workbench.rollouts.launch import Launch
 from workbench.rollouts.loop import Lockstep
@@ -38,7 +38,7 @@ def roll(batch: int) -> int:
 def timed(workers: int) -> tuple[float, int]:
     """Seconds and control steps of all batches."""
     start = time.perf_counter()
-    steps = sum(spread(roll, range(BATCHES), {"workers": workers}))
+    steps = sum(Processes(workers).map_unordered(roll, range(BATCHES)))
     return time.perf_counter() - start, steps
 
 

@@ -23,7 +23,7 @@ from workbench.reporting.report import instruction_rows, misled_rows, terminal_t
 from workbench.rollouts.launch import Launch
 from workbench.rollouts.loop import Lockstep
 from workbench.rollouts.modes import MODES, modes_of
-from workbench.rollouts.worker import write_episodes
+from workbench.rollouts.setup import write_episodes
 from workbench.store import Store, StoreHeader
 from workbench.testing.task import check_task
 from workbench.types import Stream, episode_index

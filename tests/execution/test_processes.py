@@ -13,19 +13,19 @@ import numpy as np
 import pytest
 
 from workbench.errors import ConfigError, DivergedError, PolicyServerError, UnknownNameError
-from workbench.execution.processes import spread
+from workbench.execution.processes import Processes
 
 PARENT = """
 import os, sys, time
 from pathlib import Path
-from workbench.execution.processes import spread
+from workbench.execution.processes import Processes
 
 def work(folder):
     (Path(folder) / str(os.getpid())).touch()
     time.sleep(600)
 
 if __name__ == "__main__":
-    list(spread(work, [sys.argv[1]] * 2, {"workers": 2}))
+    list(Processes(2).map_unordered(work, [sys.argv[1]] * 2))
 """
 
 
@@ -45,13 +45,13 @@ def waits_for(what, timeout_s: float) -> bool:
 
 
 def test_results_do_not_depend_on_the_number_of_workers():
-    assert list(spread(abs, [-1, -2, 3], {"workers": 1})) == [1, 2, 3]
-    assert sorted(spread(abs, [-1, -2, 3], {"workers": 2})) == [1, 2, 3]
+    assert list(Processes(1).map_unordered(abs, [-1, -2, 3])) == [1, 2, 3]
+    assert sorted(Processes(2).map_unordered(abs, [-1, -2, 3])) == [1, 2, 3]
 
 
 def test_no_workers_is_refused():
     with pytest.raises(ConfigError, match="at least 1"):
-        list(spread(abs, [1], {"workers": 0}))
+        list(Processes(0).map_unordered(abs, [1]))
 
 
 def test_no_worker_outlives_a_killed_parent(tmp_path):
@@ -85,7 +85,7 @@ def test_an_error_of_a_worker_is_the_same_error_here(number, kind):
     with pytest.raises(kind) as here:
         complain(number)
     with pytest.raises(kind) as caught:
-        list(spread(complain, [number, number], {"workers": 2}))
+        list(Processes(2).map_unordered(complain, [number, number]))
     assert str(caught.value) == str(here.value)
     assert {**vars(caught.value)}.keys() == {**vars(here.value)}.keys()
 
@@ -101,5 +101,5 @@ def lost_or_late(folder):
 
 def test_workers_put_away_what_they_have_when_the_server_is_lost(tmp_path):
     with pytest.raises(PolicyServerError, match="gone"):
-        list(spread(lost_or_late, [tmp_path / "first", tmp_path / "second"], {"workers": 2}))
+        list(Processes(2).map_unordered(lost_or_late, [tmp_path / "first", tmp_path / "second"]))
     assert (tmp_path / "kept").exists()

@@ -16,7 +16,7 @@ from workbench.jobs.fit import held, load_monitors
 from workbench.monitoring.monitor import needs_of
 from workbench.rollouts.launch import Launch
 from workbench.rollouts.loop import Lockstep
-from workbench.rollouts.worker import header
+from workbench.rollouts.setup import setup_of
 from workbench.store import Store, StoreWriter
 from workbench.types import RECENT, Episode, EpisodeCalls, Stream, episode_index
 
@@ -43,7 +43,7 @@ def store_of(root: Path, blank: Episode, name: str, **calls: Any) -> Run:
     """A run whose store has 6 episodes to fit on, 6 to calibrate and 4 to test; every second one of the last fails."""
     words = [f"name={name}", "policy=expert", "job=fit", "monitor.level=0.4"]
     run = Run(compose([*words, f"score=[{','.join((*LACKING, 'elapsed'))}]", "score.rnd.epochs=2"]), root)
-    with StoreWriter.open(run.store, header(run, "expert")) as writer:
+    with StoreWriter.open(run.store, setup_of(run).header(0, policy="expert")) as writer:
         for split, count in (("fit", 6), ("calibrate", 6), ("test", 4)):
             for number in range(count):
                 index = episode_index(split, number)  # type: ignore[arg-type]

@@ -28,7 +28,7 @@ from workbench.policies.server import PolicyServer
 from workbench.policies.wire import frames as wire
 from workbench.rollouts.launch import Launch
 from workbench.rollouts.loop import Lockstep
-from workbench.rollouts.worker import header, write_episodes
+from workbench.rollouts.setup import setup_of, write_episodes
 from workbench.store import Store, StoreWriter
 from workbench.types import Demonstration, Episode, Stream, Task, episode_index
 
@@ -359,7 +359,7 @@ def test_an_aborted_episode_does_not_count_even_if_it_had_succeeded() -> None:
 
 def test_a_store_hides_aborted_episodes_and_lets_them_be_rolled_anew(task: Task, tmp_path: Path) -> None:
     path, whole = tmp_path / "s.zarr", list(Lockstep(ToyTask(), ToyPolicy(), 2).record(LAUNCHES))
-    head = dataclasses.replace(header(Run(compose(["policy=expert"])), "expert"), task="toy")
+    head = dataclasses.replace(setup_of(Run(compose(["policy=expert"]))).header(0, policy="expert"), task="toy")
     with pytest.raises(PolicyServerError):
         write_episodes(path, head, Lockstep(ToyTask(), Mortal(7), 2), LAUNCHES)
     store, everything = Store.open(path), Store.open(path, aborted=True)

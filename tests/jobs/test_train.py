@@ -19,6 +19,7 @@ from workbench.jobs import train
 from workbench.policies.flow import FlowPolicy
 from workbench.policies.learning.training import TrainingState
 from workbench.reporting.report import terminal_tables, write_report
+from workbench.rollouts.collecting import read_demonstrations
 from workbench.rollouts.launch import Launch, Outcome
 from workbench.rollouts.loop import Lockstep
 from workbench.store import Store, StoreHeader, StoreWriter
@@ -142,7 +143,8 @@ def test_it_reads_no_more_than_the_policy_does(root: Path, monkeypatch: pytest.M
     monkeypatch.setattr(Store, "_read_rows", noted)
     for words in ((), ("policy.observations=[place]",)):
         read.clear()
-        found = train.read_demonstrations(run_of(root, *words))
+        run = run_of(root, *words)
+        found = read_demonstrations(Store.open(run.demos), run.task, run.config["policy"]["observations"])
         assert read == {"steps/action", "steps/obs/place"}
         assert [set(each.observation) for each in found] == [{"place"}] * 7
     with pytest.raises(UnknownNameError, match=r"'obs/plaice'. Did you mean 'obs/place'"):
@@ -153,7 +155,8 @@ def test_it_reads_no_more_than_the_policy_does(root: Path, monkeypatch: pytest.M
 
 def test_demonstrations_of_another_task_are_refused(root: Path) -> None:
     with pytest.raises(StoreError, match=r"n-demos.zarr holds demonstrations of task 'toy', not 'other'; choose"):
-        train.read_demonstrations(run_of(root, task=ToyTask(name="other")))
+        run = run_of(root, task=ToyTask(name="other"))
+        read_demonstrations(Store.open(run.demos), run.task)
 
 
 def test_a_run_that_was_only_trained_has_a_report_and_a_line(root: Path) -> None:

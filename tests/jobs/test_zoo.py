@@ -11,14 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from workbench.config import ZOO, Run, build, compose, parts, resolve
+from workbench.config import ZOO, Run, build, compose, parts, resolve, weights_digest
 from workbench.errors import CheckpointError, ConfigError, UnknownNameError
 from workbench.jobs import quickstart
 from workbench.jobs import zoo as job
 from workbench.policies.learning import checkpoint
 from workbench.reporting import zoo
 from workbench.reporting.zoo import CARD, MOST_BYTES, MOST_BYTES_IN_ALL, card_text, cards, read_card
-from workbench.rollouts.worker import header, weights_digest
+from workbench.rollouts.setup import setup_of
 from workbench.store import Store
 
 ROOT = Path(__file__).parents[2]
@@ -185,7 +185,7 @@ def test_there_is_nothing_to_train(tmp_path):
 def test_a_card_is_no_part_of_the_weights(tmp_path):
     shutil.copytree(ZOO / "lift_flow", tmp_path / "a")
     before = weights_digest(tmp_path / "a")
-    assert before == header(Run(compose(["policy=zoo/lift_flow"]), tmp_path), "policy").config["weights"] != ""
+    assert before == setup_of(Run(compose(["policy=zoo/lift_flow"]), tmp_path)).header(0).config["weights"] != ""
     (tmp_path / "a" / CARD).write_text("other words")
     assert weights_digest(tmp_path / "a") == before
     (path,) = (tmp_path / "a").glob("*.safetensors")

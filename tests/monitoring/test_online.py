@@ -22,12 +22,12 @@ from workbench.detectors.scores.stac import StatisticalTemporalConsistency
 from workbench.detectors.scores.token_entropy import TokenEntropy
 from workbench.errors import ScoreError, UnknownNameError
 from workbench.jobs import rollout
-from workbench.jobs.rollout import launch
 from workbench.monitoring.monitor import FittedScore, Monitor, OnlineMonitor, calibrate, fit_score, offline
 from workbench.monitoring.window import Window
 from workbench.rollouts.launch import Launch
 from workbench.rollouts.loop import Lockstep
-from workbench.rollouts.worker import header
+from workbench.rollouts.rolling import drawn
+from workbench.rollouts.setup import setup_of
 from workbench.store import Store, StoreWriter
 from workbench.types import RECENT, Array, Episode, EpisodeCalls, PolicyCall, PolicyOutput, Stream, episode_index
 
@@ -144,7 +144,7 @@ LAUNCHES = [
 
 
 def rolled(path: Path, task: Any, policy: Any, listener: Any, **options: Any) -> Store:
-    head = dataclasses.replace(header(Run(compose(["policy=expert"])), "expert"), task=task.name)
+    head = dataclasses.replace(setup_of(Run(compose(["policy=expert"]))).header(0, policy="expert"), task=task.name)
     lockstep = Lockstep(task, policy, 4, subscribers=[listener] if listener else (), **options)
     with StoreWriter.open(path, head) as writer:
         for episode in lockstep.record(LAUNCHES):
@@ -258,10 +258,9 @@ def test_a_robot_under_faults_of_every_channel_is_seen_the_same_online_and_offli
     words = ["policy=zoo/lift_flow", f"perturbation=[{','.join(names)}]", "runner.workers=1"]
     run = Run(compose([*words, "rollout.signals=[denoising_loss,reconstruction]"]), tmp_path)
     specifications = [build(node) for node in run.config["perturbation"].values()]
-    launches = [
-        dataclasses.replace(launch(run, "test", number, [[], *([one] for one in specifications)][number]), deadline=32)
-        for number in range(1 + len(specifications))
-    ]
+    faults = [[], *([one] for one in specifications)]
+    drawn_ones = [drawn(run.task, faults[number], "test", number, run.seed) for number in range(len(faults))]
+    launches = [dataclasses.replace(each, deadline=32) for each in drawn_ones]
     needs = [
         "chunk", "samples", "embedding", "signals/denoising_loss", "signals/reconstruction",
         *(f"observation/{key}" for key in run.task.observation_sizes),
@@ -270,7 +269,7 @@ def test_a_robot_under_faults_of_every_channel_is_seen_the_same_online_and_offli
     lockstep = Lockstep(
         run.task, run.policy(), 4, samples=3, signals=run.config["rollout"]["signals"], subscribers=[listener]
     )
-    with StoreWriter.open(tmp_path / "l.zarr", header(run, "policy")) as writer:
+    with StoreWriter.open(tmp_path / "l.zarr", setup_of(run).header(0)) as writer:
         for episode in lockstep.record(launches):
             writer.append(episode)
     refuse_differences(listener, Store.open(tmp_path / "l.zarr"), digests(needs))

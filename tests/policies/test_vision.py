@@ -21,15 +21,15 @@ from workbench.errors import (
     StoreError,
     UnknownNameError,
 )
-from workbench.jobs.train import read_demonstrations
 from workbench.policies.flow import FlowPolicy
 from workbench.policies.learning.demonstrations import windows_of
 from workbench.policies.learning.training import TrainingState, train
 from workbench.policies.networks.layers import ChunkNetwork, StateEncoder
 from workbench.policies.networks.vision import ConvEncoder, SpatialSoftmax, centre_crops, random_crops
+from workbench.rollouts.collecting import read_demonstrations
 from workbench.rollouts.launch import Launch, Start
 from workbench.rollouts.loop import Lockstep
-from workbench.store import StoreHeader, StoreWriter
+from workbench.store import Store, StoreHeader, StoreWriter
 from workbench.types import Demonstration, Record, Stream
 
 try:
@@ -438,13 +438,14 @@ def test_demonstrations_without_the_cameras_are_refused_with_what_to_do(sighted:
         episode.record["success"] = True
         with StoreWriter.open(tmp_path / "datasets" / f"{name}.zarr", header) as writer:
             writer.append(episode)
-    seen, bare = (Run(compose(["task=lift", f"demos={name}"]), tmp_path) for name in ("seen", "bare"))
-    (found,) = read_demonstrations(seen, ["wrist"])
+    seen, bare = (Store.open(tmp_path / "datasets" / f"{name}.zarr") for name in ("seen", "bare"))
+    task = Run(compose(["task=lift"]), tmp_path).task
+    (found,) = read_demonstrations(seen, task, cameras=["wrist"])
     assert [key for key in found.observation if key.startswith("images/")] == ["images/wrist"]
     assert found.observation["images/wrist"].dtype == np.uint8
-    assert len(read_demonstrations(bare)) == 1
+    assert len(read_demonstrations(bare, task)) == 1
     with pytest.raises(StoreError, match=r"camera wrist; collect .*collect demos=NAME task.cameras=\{names:\[wrist\]"):
-        read_demonstrations(bare, ["wrist"])
+        read_demonstrations(bare, task, cameras=["wrist"])
 
 
 @draws

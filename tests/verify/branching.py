@@ -37,8 +37,8 @@ from workbench.execution.progress import console
 from workbench.policies.expert import Expert
 from workbench.rollouts.launch import Launch
 from workbench.rollouts.loop import Lockstep
+from workbench.rollouts.setup import versions
 from workbench.rollouts.stored import perturbations_of, snapshot_at, stream_of
-from workbench.rollouts.worker import versions
 from workbench.store import Store, StoreHeader, StoreWriter
 from workbench.types import Array, Episode, Record, Snapshot, Stream, episode_index
 

@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from tests.verify.claims import table, verdict
 from workbench.config import build
-from workbench.execution.processes import spread
+from workbench.execution.processes import Processes
 from workbench.execution.progress import console
 from workbench.policies.expert import Expert
 from workbench.rollouts.launch import Launch, Outcome
@@ -42,7 +42,7 @@ def main() -> int:
     parts = np.array_split(np.arange(options.episodes), 4)
     items = [(name, options.seed, part.tolist()) for name in names for part in parts if len(part)]
     found: dict[str, list[Outcome]] = defaultdict(list)
-    for name, outcomes in spread(roll, items, {"workers": options.workers}):
+    for name, outcomes in Processes(options.workers).map_unordered(roll, items):
         found[name] += outcomes
     shown = table("the scripted expert", "task", "successes", "95 %", "steps 50 %", "95 %", "largest", "deadline")
     short = []

@@ -22,7 +22,7 @@ from experts import task as task_of
 
 from workbench.config import build
 from workbench.errors import ConfigError
-from workbench.execution.processes import spread
+from workbench.execution.processes import Processes
 from workbench.execution.progress import console
 from workbench.policies.expert import Expert
 from workbench.rollouts.launch import Launch
@@ -46,7 +46,7 @@ def main() -> int:
     names = [name for name in faults() if not options.only or name in options.only]
     items = [(name, task, options.seed, options.episodes) for name in names for task in TASKS]
     found: dict[str, list[tuple[str, int, list[list[str]]]]] = defaultdict(list)
-    for name, task, failed in spread(roll, items, {"workers": options.workers}):
+    for name, task, failed in Processes(options.workers).map_unordered(roll, items):
         if failed is not None:
             found[name].append((task, len(failed), failed))
     shown = table("faults of the keyframes", "fault", "task", "n", "failed", "seen as", "most often")

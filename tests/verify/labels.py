@@ -37,10 +37,10 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from tests.verify.claims import command, parser, table, verdict
 from workbench.attribution.branching import THETA, drive, first_step, measure_value
 from workbench.attribution.decisive import call_at, take_detour
+from workbench.attribution.labels import SEARCHES, Settings, label_episodes, nominal_twins
 from workbench.config import Run, build, compose, digest
-from workbench.execution.processes import spread
+from workbench.execution.processes import Processes
 from workbench.execution.progress import console, progress
-from workbench.jobs.label import SEARCHES, Settings, label_episodes, nominal_twins
 from workbench.rollouts.launch import Launch
 from workbench.rollouts.loop import Lockstep
 from workbench.rollouts.stored import bare_start, perturbations_of, stream_of
@@ -117,7 +117,7 @@ def main() -> int:
         with progress(kind, len(cells)) as advance:
             advance(len(cells) - len(wanted))
             items = [(str(options.root), cell) for cell in wanted]
-            for name, rows in spread(function, items, {"workers": options.workers}):
+            for name, rows in Processes(options.workers).map_unordered(function, items):
                 (folder / name).write_text(json.dumps(rows), encoding="utf-8")
                 advance(1)
     rows = []

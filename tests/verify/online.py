@@ -21,11 +21,11 @@ from claims import NAME, finished_run, parser, table, verdict
 from workbench.config import Run, build
 from workbench.execution.progress import console
 from workbench.jobs.fit import load_monitors
-from workbench.jobs.rollout import launch
 from workbench.monitoring.monitor import AnyMonitor, OnlineMonitor, Reading, needs_of, offline
 from workbench.rollouts.launch import Launch
 from workbench.rollouts.loop import Lockstep
-from workbench.rollouts.worker import header
+from workbench.rollouts.rolling import drawn
+from workbench.rollouts.setup import setup_of
 from workbench.store import Store, StoreWriter
 from workbench.types import Array, Episode, PolicyCall, Stream
 
@@ -73,7 +73,7 @@ def main() -> int:
             until=run.config["rollout"]["until"],
             subscribers=[listener],
         )
-        with StoreWriter.open(path, header(run, "policy")) as writer:
+        with StoreWriter.open(path, setup_of(run).header(0)) as writer:
             for episode in lockstep.record(launches):
                 writer.append(episode)
         store = Store.open(path)
@@ -92,7 +92,7 @@ def draw(run: Run, count: int) -> list[Launch]:
     """Nominal and perturbed launches in turn, each with an index of its own."""
     specifications = [build(node) for node in run.config["perturbation"].values()]
     return [
-        launch(run, "test", number, [specifications[number // 2 % len(specifications)]] if number % 2 else [])
+        drawn(run.task, [specifications[number // 2 % len(specifications)]][: number % 2], "test", number, run.seed)
         for number in range(count)
     ]
 

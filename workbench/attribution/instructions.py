@@ -40,6 +40,11 @@ class Told:
     misled: bool
 
 
+def instructions_of(store: Store, task: Task) -> Record:
+    """Success by instruction, and which instruction was followed where a fault of the language told another."""
+    return summary(told(store, task))
+
+
 def told(store: Store, task: Task, split: str = "test") -> list[Told]:
     """The episodes of a split; none of a task that does not say which of its goals are fulfilled."""
     deeds = [f"{DEED}{goal}" for goal in task.goals]

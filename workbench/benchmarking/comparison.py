@@ -25,7 +25,6 @@ from workbench.benchmarking.figures import (
 )
 from workbench.config import Run, build, options_of, words_asked
 from workbench.errors import CalibrationError, ConfigError, ScoreError, StoreError, UnknownNameError
-from workbench.execution.processes import spread
 from workbench.execution.progress import progress
 from workbench.monitoring.monitor import WINDOW
 from workbench.stats.proportions import clopper_pearson
@@ -161,7 +160,7 @@ def each_of(function: Any, items: Sequence[Item], name: str, asked: Asked) -> li
     """Results of all items on workers, in their order."""
     found: dict[int, Record] = {}
     with progress(name, len(items)) as advance:
-        for place, record in spread(function, list(enumerate(items)), asked.run.config["runner"]):
+        for place, record in asked.run.runner.map_unordered(function, list(enumerate(items))):
             found[place] = record
             advance(1)
     return [found[place] for place in range(len(items))]
@@ -182,7 +181,7 @@ def fit_all(asked: Asked) -> list[Record]:
     refused: dict[str, Record] = {}
     with progress("scores", len(parts)) as advance:
         advance(len(parts) - len(todo))
-        for part, why in spread(score_part, todo, asked.run.config["runner"]):
+        for part, why in asked.run.runner.map_unordered(score_part, todo):
             if why:
                 refused.setdefault(
                     part.score, {"score": part.score, "store": asked.run.shown(part.store), "reason": why}

@@ -2,21 +2,21 @@
 
 from workbench.config.build import build, ctrl_c_held_back, parameters_of, resolve
 from workbench.config.compose import compose, options_of, plain, read_yaml, register_schema, words_asked
-from workbench.config.files import digest, hash_file, write_bytes, write_text
+from workbench.config.files import data_path, digest, hash_file, root_folder, shown, write_bytes, write_text
 from workbench.config.parts import ZOO, described, made, made_policy, origin_of, weights_digest
 from workbench.config.run import Run
-from workbench.config.schema import MonitorSchema, RolloutSchema, RunnerSchema, Schema
+from workbench.config.schema import MonitorSchema, RolloutSchema, Schema
 
 __all__ = [
     "ZOO",
     "MonitorSchema",
     "RolloutSchema",
     "Run",
-    "RunnerSchema",
     "Schema",
     "build",
     "compose",
     "ctrl_c_held_back",
+    "data_path",
     "described",
     "digest",
     "hash_file",
@@ -29,6 +29,8 @@ __all__ = [
     "read_yaml",
     "register_schema",
     "resolve",
+    "root_folder",
+    "shown",
     "weights_digest",
     "words_asked",
     "write_bytes",

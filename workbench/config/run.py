@@ -7,8 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from workbench.config.build import resolve
-from workbench.config.files import write_text
+from workbench.config.build import build, resolve
+from workbench.config.files import root_folder, write_text
 from workbench.config.parts import ZOO, made, made_policy
 from workbench.errors import CheckpointError, ConfigError, StoreError
 from workbench.types import Policy, Record, Task
@@ -25,7 +25,7 @@ class Run:
 
     def __init__(self, config: Record, root: Path | None = None) -> None:
         self.config = config
-        self.root = Path.cwd() if root is None else root
+        self.root = root_folder() if root is None else root
         self.name: str = config["name"]
         self.seed: int = config["seed"]
         self.overwrite: bool = config["overwrite"]
@@ -34,9 +34,7 @@ class Run:
                 raise ConfigError(f"{key}={config[key]!r} must be a plain name: it becomes a file name")
         if self.seed < 0:
             raise ConfigError(f"seed={self.seed} must be 0 or more")
-        for key, count in config["runner"].items():
-            if count < 1:
-                raise ConfigError(f"runner.{key}={count} must be at least 1")
+        self.runner: Any = build(config["runner"])  # where the work is done, see workbench.execution.executor.Executor
         if self.zoo and config["checkpoint"] is not None:
             raise ConfigError(
                 f"checkpoint={config['checkpoint']} and policy=zoo/{self.zoo} both name weights; leave one of them out"
@@ -79,6 +77,16 @@ class Run:
         """The task."""
         task: Task = made(self.config["task"])
         return task
+
+    @property
+    def perturbations(self) -> dict[str, Any]:
+        """The faults, by name."""
+        return {name: made(node) for name, node in self.config["perturbation"].items()}
+
+    @property
+    def rolling(self) -> Record:
+        """How episodes are rolled, as :func:`workbench.rollouts.rolling.rollout` takes it."""
+        return {**self.config["rollout"], "seed": self.seed, "runner": self.runner}
 
     def policy(self, trained: bool = True) -> Policy:
         """The policy, with its weights if it has any and ``trained`` is asked for."""

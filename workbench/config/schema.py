@@ -20,14 +20,6 @@ class RolloutSchema:
 
 
 @dataclasses.dataclass
-class RunnerSchema:
-    """Where episodes are rolled: worker processes, and scenes in lockstep in each."""
-
-    workers: int = 2
-    scenes: int = 25
-
-
-@dataclasses.dataclass
 class MonitorSchema:
     """How scores become monitors.
 
@@ -67,5 +59,5 @@ class Schema:
     protocol: Any = None
     monitor: MonitorSchema = dataclasses.field(default_factory=MonitorSchema)
     rollout: RolloutSchema = dataclasses.field(default_factory=RolloutSchema)
-    runner: RunnerSchema = dataclasses.field(default_factory=RunnerSchema)
+    runner: Any = None
     job: Any = None

@@ -1,18 +1,19 @@
-"""Worker processes: one call, ``spread``, that any other executor could answer as well."""
+"""Worker processes of this machine, one executor of those that could be."""
 
 from __future__ import annotations
 
 import atexit
+import dataclasses
 import functools
 import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures import wait as finished
 from multiprocessing.connection import wait
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from workbench.errors import ConfigError, PolicyServerError
 
@@ -31,36 +32,46 @@ def use_one_thread() -> None:
     os.environ.update(dict.fromkeys(_THREAD_VARIABLES, "1"))
 
 
-def spread(function: Callable[[Item], Result], items: Sequence[Item], runner: Mapping[str, Any]) -> Iterator[Result]:
-    """Results of ``function`` over ``items`` as they come, on ``runner.workers`` processes (1: in this one).
+@dataclasses.dataclass(frozen=True)
+class Processes:
+    """Worker processes of this machine; results do not depend on their number.
 
-    ``function`` and the items must be importable and plain.  Results do not depend on the number of workers.  Callers
-    hand over the whole ``runner`` group of the configuration and know nothing of where the work is done, so that
-    another executor is a matter of this file and that group alone.
+    Attributes
+    ----------
+    workers : processes; 1 for none but this one.
+    scenes : that step together in each.
     """
-    workers = int(runner["workers"])
-    if workers < 1:
-        raise ConfigError(f"runner.workers={workers} must be at least 1")
-    if workers == 1 or len(items) < 2:
-        yield from map(function, items)
-        return
-    pool = _pool(workers)
-    pending: list[Future[Result]] = []
-    try:
-        pending.extend(pool.submit(function, item) for item in items)
-        for future in as_completed(pending):
-            yield future.result()
-    except PolicyServerError:
-        # The other workers will meet the same dead server; each keeps what it has before it says so.
-        for future in pending:
-            future.cancel()
-        finished(pending)
-        raise
-    except BaseException:
-        for future in pending:
-            future.cancel()
-        _stop(pool)
-        raise
+
+    workers: int = 1
+    scenes: int = 25
+
+    def __post_init__(self) -> None:
+        for name, count in dataclasses.asdict(self).items():
+            if type(count) is not int or count < 1:
+                raise ConfigError(f"runner.{name}={count} must be a whole number of at least 1")
+
+    def map_unordered(self, function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
+        """Results as they come; ``function`` and the items must be importable and plain."""
+        if self.workers == 1 or len(items) < 2:
+            yield from map(function, items)
+            return
+        pool = _pool(self.workers)
+        pending: list[Future[Result]] = []
+        try:
+            pending.extend(pool.submit(function, item) for item in items)
+            for future in as_completed(pending):
+                yield future.result()
+        except PolicyServerError:
+            # The other workers will meet the same dead server; each keeps what it has before it says so.
+            for future in pending:
+                future.cancel()
+            finished(pending)
+            raise
+        except BaseException:
+            for future in pending:
+                future.cancel()
+            _stop(pool)
+            raise
 
 
 @functools.cache

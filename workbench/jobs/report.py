@@ -9,7 +9,7 @@ from workbench.config import Run, resolve
 from workbench.errors import StoreError
 from workbench.execution.progress import console
 from workbench.reporting.report import write_report
-from workbench.rollouts.worker import versions
+from workbench.rollouts.setup import versions
 from workbench.store import Store
 
 

@@ -6,9 +6,9 @@ import pytest
 from tests.synthetic import LOST, write_store
 from tests.toy import ToyExpert, ToyPolicy, ToyTask, broken
 from workbench.attribution.branching import Onset, PointOfNoReturn
-from workbench.config import Run, compose
-from workbench.errors import ConfigError, UnknownNameError
-from workbench.jobs.label import (
+from workbench.attribution.labels import (
+    SEARCHED,
+    VALUED,
     Settings,
     Values,
     forget_other_settings,
@@ -17,10 +17,12 @@ from workbench.jobs.label import (
     spread_calls,
     summary,
 )
+from workbench.errors import ConfigError, UnknownNameError
+from workbench.execution.ledger import Ledger
 from workbench.rollouts.launch import Launch
 from workbench.rollouts.loop import Lockstep
 from workbench.store import Store
-from workbench.types import EPISODE_COLUMNS, Stream
+from workbench.types import EPISODE_COLUMNS, Record, Stream
 
 BREAKS, ROTS = 5, 12
 
@@ -90,6 +92,13 @@ def test_values_are_measured_at_calls_from_all_over_the_episode():
     assert spread_calls(episode, 1000) == called
 
 
+def forget(store: Store, asked: Record, earlier: Record | None = None) -> None:
+    """What a call with these settings takes back first."""
+    settings = Settings(**{key: value for key, value in asked.items() if key != "values"})
+    ledger = Ledger(store.path.with_suffix(".labels.json"))
+    forget_other_settings(store, settings, Values(**asked["values"]), ledger, earlier)
+
+
 @pytest.mark.parametrize(
     ("changes", "stays"),
     [
@@ -103,25 +112,32 @@ def test_values_are_measured_at_calls_from_all_over_the_episode():
 )
 def test_only_what_other_settings_measured_is_forgotten(tmp_path, changes, stays):
     store = Store.open(write_store(tmp_path / "datasets" / "toy.zarr", counts={"fit": 4}))
-    run = Run(compose(["job=label", "name=labels", "store=toy"]), tmp_path)
     first = {"branches": [8], "stride": 5, "windows": [4], "pairs": 0, "values": {"calls": 3, "branches": 2}}
-    forget_other_settings(run, store, first)
-    forget_other_settings(run, store, first | changes)
+    forget(store, first)
+    forget(store, first | changes)
     rows = Store.open(store.path).episodes
     failed = ~rows["success"].astype(bool)
     assert set(rows["t_pnr"][failed]) == ({LOST} if "t_pnr" in stays else {-1})
     assert (set(rows["values"]) != {"[]"}) == ("values" in stays)
-    kept = first["values"] if not changes.get("values", first["values"])["calls"] else (first | changes)["values"]
-    assert run.metrics()["labels"]["settings"] == first | changes | {"values": kept}
+    asked = first | changes
+    searched, valued = (Ledger(store.path.with_suffix(".labels.json")).entry(name) for name in (SEARCHED, VALUED))
+    assert searched.made_with == {key: value for key, value in asked.items() if key != "values"}
+    kept = asked["values"] if asked["values"]["calls"] else first["values"]
+    assert valued.made_with == {"splits": ["fit", "select"], **kept}
 
 
 def test_labels_of_a_version_without_values_are_kept(tmp_path):
     store = Store.open(write_store(tmp_path / "datasets" / "toy.zarr", counts={"fit": 4}))
-    run = Run(compose(["job=label", "name=labels", "store=toy"]), tmp_path)
     first = {"branches": [8], "stride": 5, "windows": [4], "pairs": 0}
-    run.update_metrics(labels={"settings": first})
-    forget_other_settings(run, store, first | {"values": {"calls": 3, "branches": 2}})
+    forget(store, first | {"values": {"calls": 3, "branches": 2}}, earlier=first)
     assert LOST in Store.open(store.path).episodes["t_pnr"]
+
+
+def test_labels_that_an_earlier_version_measured_otherwise_are_forgotten(tmp_path):
+    store = Store.open(write_store(tmp_path / "datasets" / "toy.zarr", counts={"fit": 4}))
+    first = {"branches": [8], "stride": 5, "windows": [4], "pairs": 0}
+    forget(store, first | {"values": {"calls": 0, "branches": 2}}, earlier=first | {"stride": 20})
+    assert LOST not in Store.open(store.path).episodes["t_pnr"]
 
 
 def test_medians_are_of_what_was_measured():

@@ -1,0 +1,423 @@
+"""Effect, onset, point of no return and decisive step of every failed episode, measured by branching."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from workbench.attribution.branching import (
+    Onset,
+    PointOfNoReturn,
+    Replayed,
+    drive,
+    find_onset,
+    find_point_of_no_return,
+    measure_value,
+    replay,
+)
+from workbench.attribution.decisive import Decision, effect_step, find_decision
+from workbench.errors import ConfigError, UnknownNameError
+from workbench.execution.executor import Executor, batches
+from workbench.execution.ledger import Ledger, plain
+from workbench.execution.processes import Processes
+from workbench.execution.progress import progress
+from workbench.rollouts.launch import Launch
+from workbench.rollouts.loop import Lockstep
+from workbench.rollouts.setup import EXPERT, Recording, Setup
+from workbench.rollouts.stored import stream_of
+from workbench.store import Store
+from workbench.types import SPLITS, Array, Episode, Policy, Record, Task
+
+EPISODES_PER_BATCH = 10
+
+
+SEARCHES = ("onset", "point of no return", "decisive step")
+VALUES = "values"
+"""Name of the stream that chooses at which policy calls the value is measured."""
+UNKNOWN: Record = {
+    **dict.fromkeys(("t_eff", "t_on", "t_on_low", "t_on_high", "t_pnr", "t_pnr_low", "t_pnr_high"), -1),
+    **dict.fromkeys(("t_dec", "t_dec_end"), -1),
+    **dict.fromkeys(("responsibility", "responsibility_low", "responsibility_high"), 0.0),
+    **dict.fromkeys(("t_dec_by", "twin"), ""),
+    "outcome": "failure",
+}
+"""Labels of an episode that has none, but for its values."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How labels are measured.
+
+    Attributes
+    ----------
+    branches : rising numbers of branches at which a value is looked at, in search of the onset; empty searches none.
+    stride : control steps between the expert's first trials.
+    windows : rising numbers of control steps whose actions are replaced.
+    pairs : branches with and without a replacement, which say how much it gains; 0 searches no decisive step.
+    """
+
+    branches: Sequence[int] = (4, 8, 16)
+    stride: int = 20
+    windows: Sequence[int] = (4, 8, 16, 32)
+    pairs: int = 16
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "branches", tuple(self.branches))
+        object.__setattr__(self, "windows", tuple(self.windows))
+        if self.stride < 1 or self.pairs < 0:
+            raise ConfigError(f"job.stride={self.stride} must be at least 1, job.pairs={self.pairs} at least 0")
+        if self.pairs and not self.branches:
+            raise ConfigError(
+                "job.branches=[] leaves the onset out, without which there is no decisive step: job.pairs=0"
+            )
+        for name, rising in (("branches", self.branches or (1,)), ("windows", self.windows)):
+            if not rising or any(one < 1 for one in rising) or sorted(set(rising)) != list(rising):
+                raise ConfigError(f"job.{name}={list(rising)} must be rising numbers from 1 on, for example [4,8,16]")
+
+
+@dataclasses.dataclass(frozen=True)
+class Values:
+    """Where the value V(t) is measured, for scores that learn it: of all episodes of some splits, successes too.
+
+    Attributes
+    ----------
+    splits : of the episodes.
+    calls : policy calls of an episode, one from each of so many equal parts of it; 0 for none.
+    branches : from each of them.  For learning, many calls with few branches say more than few calls with many.
+    """
+
+    splits: Sequence[str] = ("fit", "select")
+    calls: int = 0
+    branches: int = 4
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "splits", tuple(self.splits))
+        if self.calls < 0 or self.branches < 1:
+            raise ConfigError(
+                f"job.values.calls={self.calls} must be at least 0, job.values.branches={self.branches} at least 1"
+            )
+        for split in self.splits:
+            if split not in SPLITS:
+                raise UnknownNameError("split of job.values", split, SPLITS)
+
+
+@dataclasses.dataclass(frozen=True)
+class ValueBatch:
+    """Episodes for one worker whose values are measured."""
+
+    setup: Setup
+    store: Path
+    values: Values
+    numbers: list[int]
+
+
+@dataclasses.dataclass(frozen=True)
+class Batch:
+    """Failed episodes for one worker."""
+
+    setup: Setup
+    store: Path
+    expert: Record
+    settings: Settings
+    numbers: list[int]
+
+
+@dataclasses.dataclass(frozen=True)
+class Label:
+    """What branching found of one episode.
+
+    Attributes
+    ----------
+    columns : values of the store's label columns.
+    steps : search -> control steps that were simulated for it.
+    """
+
+    uid: str
+    columns: Record
+    steps: dict[str, int]
+    replay_error: float
+
+
+def label(
+    store: Store,
+    task: Task,
+    policy: Policy,
+    *,
+    settings: Settings | None = None,
+    values: Values | None = None,
+    expert: Mapping[str, Any] = EXPERT,
+    runner: Executor | None = None,
+    until: str = "success",
+    earlier: Record | None = None,
+) -> Labelling:
+    """Measure effect, onset, point of no return and decisive step of every failed episode of a store, by branching.
+
+    Labels are written into the store batch by batch; those that were measured with these settings already are kept,
+    and those of other settings are taken back, so that a store never mixes the two.
+
+    Parameters
+    ----------
+    task, policy : those that the store was rolled with.
+    settings : how the searches are made; None for their defaults.
+    values : where the value V(t) is measured; None for nowhere.
+    expert : configuration of the reference, whose last success is the point of no return.
+    runner : where the branches are rolled; they depend on it in nothing.
+    earlier : settings of labels that an earlier version of the workbench wrote; None where there are none.
+    """
+    settings, values = settings or Settings(), values or Values()
+    setup = Setup(task, policy, Recording(until=until), runner or Processes())
+    ledger = Ledger(store.path.with_suffix(".labels.json"))
+    store = forget_other_settings(store, settings, values, ledger, earlier)
+    steps, error = _search(store, setup, dict(expert), settings, ledger)
+    measure_values(store.path, setup, values)
+    return Labelling(Store.open(store.path), steps, error)
+
+
+@dataclasses.dataclass(frozen=True)
+class Labelling:
+    """What measuring the labels of a store came to.
+
+    Attributes
+    ----------
+    store : with its labels.
+    simulated_steps : search -> control steps that were simulated for it.
+    replay_max_abs_error : largest difference between a stored state and its replay; 0.0 is bit for bit.
+    """
+
+    store: Store
+    simulated_steps: Mapping[str, int]
+    replay_max_abs_error: float
+
+    def record(self) -> Record:
+        """The section ``labels`` of ``metrics.json``."""
+        said = {"replay_max_abs_error": self.replay_max_abs_error, "simulated_steps": dict(self.simulated_steps)}
+        return {**said, **summary(self.store.episodes)}
+
+
+SEARCHED, VALUED = "searches", "values"
+"""Items of the ledger beside a store: labels that are searched for, and measured values, each with its settings."""
+
+
+def _search(
+    store: Store, setup: Setup, expert: Record, settings: Settings, ledger: Ledger
+) -> tuple[dict[str, int], float]:
+    """Label what is not labelled yet; returns steps and replay error of all batches, also of earlier calls."""
+    failed = failures(store.episodes)
+    wanted = [number for number in failed if store.episodes["t_pnr"][number] < 0]
+    entry = ledger.entry(SEARCHED)
+    known = (entry.record if entry else None) or {"steps": dict.fromkeys(SEARCHES, 0), "error": 0.0}
+    steps, error = dict(known["steps"]), float(known["error"])
+    with progress("labels", len(failed)) as advance:
+        advance(len(failed) - len(wanted))
+        items = [Batch(setup, store.path, expert, settings, part) for part in batches(wanted, EPISODES_PER_BATCH)]
+        for found in setup.runner.map_unordered(label_batch, items):
+            # Batch by batch, so that an interrupted job keeps what it has measured.
+            store.annotate_many({label.uid: label.columns for label in found})
+            error = max([error, *(label.replay_error for label in found)])
+            steps = {name: steps[name] + sum(label.steps[name] for label in found) for name in SEARCHES}
+            ledger.put(SEARCHED, dataclasses.asdict(settings), {"steps": steps, "error": error})
+            advance(len(found))
+    return steps, error
+
+
+def forget_other_settings(
+    store: Store, settings: Settings, values: Values, ledger: Ledger, earlier: Record | None = None
+) -> Store:
+    """Take back what was measured with other settings.
+
+    Values V(t) have settings of their own: they stay when those of the searches change or none are asked for, and the
+    other way round.
+    """
+    searched, valued = plain(dataclasses.asdict(settings)), plain(dataclasses.asdict(values))
+    before = {SEARCHED: ledger.entry(SEARCHED), VALUED: ledger.entry(VALUED)}
+    old = dict(earlier or {})
+    # Labels of earlier versions say nothing about values: they measured none.
+    old_values = old.pop("values", valued)
+    if values.calls and (before[VALUED].made_with if before[VALUED] else old_values) != valued:
+        store.annotate_many({uid: {"values": "[]"} for uid in store.uids})
+    if (before[SEARCHED].made_with if before[SEARCHED] else old or searched) != searched:
+        store.annotate_many({store.uids[number]: UNKNOWN for number in failures(store.episodes)})
+        ledger.forget(SEARCHED)
+    if SEARCHED not in ledger:
+        ledger.put(SEARCHED, searched)
+    if values.calls or (VALUED not in ledger and earlier):
+        ledger.put(VALUED, valued if values.calls else old_values)
+    return Store.open(store.path)
+
+
+def failures(episodes: Mapping[str, Array]) -> list[int]:
+    """Numbers of the failed episodes that can be replayed."""
+    return [
+        number
+        for number, success in enumerate(episodes["success"])
+        if not success and episodes["outcome"][number] != "diverged"
+    ]
+
+
+def label_batch(batch: Batch) -> list[Label]:
+    """Label one batch in this process."""
+    setup, store = batch.setup, Store.open(batch.store)
+    wanted = ("obs/*", "state", "action", "applied")
+    episodes = [store.episode(number, steps=wanted, calls=("step", "chunk")) for number in batch.numbers]
+    expert = setup.expert(batch.expert)
+    drivers = setup.lockstep("branches", setup.policy), setup.lockstep("expert", expert)
+    return label_episodes(episodes, setup.task, *drivers, batch.settings)
+
+
+def measure_values(path: Path, setup: Setup, values: Values) -> None:
+    """Measure V(t) where it is wanted and not yet known."""
+    if not values.calls:
+        return
+    rows = Store.open(path).episodes
+    wanted = [
+        number
+        for number, split in enumerate(rows["split"])
+        if split in values.splits and rows["outcome"][number] != "diverged"
+    ]
+    missing = [number for number in wanted if rows["values"][number] == "[]"]
+    with progress("values", len(wanted)) as advance:
+        advance(len(wanted) - len(missing))
+        items = [ValueBatch(setup, path, values, part) for part in batches(missing, EPISODES_PER_BATCH)]
+        for found in setup.runner.map_unordered(value_batch, items):
+            Store.open(path).annotate_many({uid: {"values": json.dumps(known)} for uid, known in found.items()})
+            advance(len(found))
+
+
+def value_batch(batch: ValueBatch) -> dict[str, list[list[int]]]:
+    """Values of one batch in this process: uid -> [control step, successes, branches] of each call."""
+    setup, store = batch.setup, Store.open(batch.store)
+    lockstep, scene = setup.lockstep("branches", setup.policy), setup.task.scene()
+    episodes = [
+        store.episode(number, steps=("obs/*", "state", "action"), calls=("step", "chunk")) for number in batch.numbers
+    ]
+    steps = {episode.record["uid"]: spread_calls(episode, batch.values.calls) for episode in episodes}
+    rounds = [batch.values.branches]
+    asked = [(episode, step) for episode in episodes for step in steps[episode.record["uid"]]]
+    found = drive([measure_value(episode, step, setup.policy, scene, rounds) for episode, step in asked], lockstep)
+    known: dict[str, list[list[int]]] = {uid: [] for uid in steps}
+    for (episode, step), (value, _) in zip(asked, found, strict=True):
+        known[episode.record["uid"]].append([step, value.successes, value.branches])
+    return known
+
+
+def spread_calls(episode: Episode, count: int) -> list[int]:
+    """Control steps of ``count`` policy calls of an episode, drawn from as many equal parts of it; each call once."""
+    called = episode.calls["step"]
+    drawn = stream_of(episode).child(VALUES).at().random(count)
+    return sorted({int(called[int(at)]) for at in (np.arange(count) + drawn) / count * len(called)})
+
+
+def label_episodes(
+    episodes: Sequence[Episode], task: Task, policy: Lockstep, expert: Lockstep, settings: Settings
+) -> list[Label]:
+    """Labels of failed episodes, which need ``obs``, ``state``, ``action``, ``applied`` and their policy calls."""
+    scene = task.scene()
+    rounds, driver, reference = settings.branches, policy.policy, expert.policy
+    twins = nominal_twins(episodes, policy)
+    onsets = [(Onset(-1, -1, -1), 0)] * len(episodes)
+    if rounds:
+        onsets = drive([find_onset(episode, driver, scene, rounds) for episode in episodes], policy)
+    points = drive([find_point_of_no_return(episode, settings.stride) for episode in episodes], expert)
+    decisions = [(Decision(), 0)] * len(episodes)
+    if settings.pairs:
+        searches = [
+            find_decision(episode, twin, onset.step, driver, reference, scene, settings.windows, settings.pairs)
+            for episode, twin, (onset, _) in zip(episodes, twins, onsets, strict=True)
+        ]
+        decisions = drive(searches, policy)
+    return [
+        label_of(episode, twin, onset, point, decision, replay(scene, episode, len(episode.steps["action"]) // 2))
+        for episode, twin, onset, point, decision in zip(episodes, twins, onsets, points, decisions, strict=True)
+    ]
+
+
+def nominal_twins(episodes: Sequence[Episode], policy: Lockstep) -> list[Episode | None]:
+    """The nominal twin of every perturbed episode, rolled again; None for nominal ones."""
+    perturbed = [place for place, episode in enumerate(episodes) if episode.record["perturbation"]]
+    launches = [Launch(stream_of(episodes[place])) for place in perturbed]
+    twins: list[Episode | None] = [None] * len(episodes)
+    for number, twin in policy.record_numbered(launches):
+        twins[perturbed[number]] = twin
+    return twins
+
+
+def label_of(
+    episode: Episode,
+    twin: Episode | None,
+    onset: tuple[Onset, int],
+    point: tuple[PointOfNoReturn, int],
+    decision: tuple[Decision, int],
+    replayed: Replayed,
+) -> Label:
+    """Put together what the searches found of one episode."""
+    (start, start_steps), (lost, lost_steps), (decisive, decisive_steps) = onset, point, decision
+    columns = {
+        "t_eff": -1 if twin is None else effect_step(episode, twin),
+        "t_on": start.step,
+        "t_on_low": start.low,
+        "t_on_high": start.high,
+        "t_pnr": lost.step,
+        "t_pnr_low": lost.low,
+        "t_pnr_high": lost.high,
+        "t_dec": decisive.step,
+        "t_dec_end": decisive.end,
+        "t_dec_by": decisive.by,
+        "responsibility": decisive.responsibility,
+        "responsibility_low": decisive.low,
+        "responsibility_high": decisive.high,
+        "twin": "" if twin is None else twin.record["uid"],
+        "outcome": kind_of_failure(start, lost),
+    }
+    rolled = decisive_steps + decisive.detour_steps + (0 if twin is None else int(twin.record["length"]))
+    steps = dict(zip(SEARCHES, (start_steps, lost_steps, rolled), strict=True))
+    return Label(episode.record["uid"], columns, steps, replayed.max_abs_error)
+
+
+def kind_of_failure(onset: Onset, point: PointOfNoReturn) -> str:
+    """Recoverable: when the policy had lost, the expert could still have won.  Without an onset there is no telling."""
+    if onset.step < 0:
+        return "failure"
+    return "recoverable failure" if point.step > onset.step else "catastrophic failure"
+
+
+def summary(episodes: Mapping[str, Array]) -> Record:
+    """Counts and medians over the labelled failures."""
+    failed = failures(episodes)
+    labelled = [number for number in failed if episodes["t_pnr"][number] >= 0]
+    with_onset = [number for number in labelled if episodes["t_on"][number] >= 0]
+    decided = [number for number in labelled if episodes["t_dec"][number] >= 0]
+
+    def column(name: str, numbers: Sequence[int] = labelled) -> list[int]:
+        return [int(episodes[name][number]) for number in numbers]
+
+    def median(values: Sequence[float]) -> float | None:
+        return float(np.median(values)) if len(values) else None
+
+    def width(name: str, numbers: Sequence[int]) -> float | None:
+        bounds = zip(column(f"{name}_low", numbers), column(f"{name}_high", numbers), strict=True)
+        return median([high - low for low, high in bounds])
+
+    effects = [step for step in column("t_eff") if step >= 0]
+    return {
+        "failed": len(failed),
+        "labelled": len(labelled),
+        "with_onset": len(with_onset),
+        "median_onset": median(column("t_on", with_onset)),
+        "median_onset_interval_steps": width("t_on", with_onset),
+        "median_pnr": median(column("t_pnr")),
+        "median_pnr_interval_steps": width("t_pnr", labelled),
+        "with_effect": len(effects),
+        "median_effect": median(effects),
+        "decided": len(decided),
+        "median_decisive": median(column("t_dec", decided)),
+        "median_window_steps": median([episodes["t_dec_end"][n] - episodes["t_dec"][n] for n in decided]),
+        "median_responsibility": median([float(episodes["responsibility"][number]) for number in decided]),
+        "recoverable": sum(episodes["outcome"][number] == "recoverable failure" for number in labelled),
+        "onsets": column("t_on", with_onset),
+        "points_of_no_return": column("t_pnr"),
+    }

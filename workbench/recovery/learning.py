@@ -1,0 +1,131 @@
+"""A recovery head: the policy, trained further on the expert's verified recoveries from its own failures."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from workbench.config import build, described, shown
+from workbench.errors import ConfigError, StoreError
+from workbench.execution.executor import Executor, batches
+from workbench.execution.processes import Processes
+from workbench.execution.progress import progress
+from workbench.recovery.paired import BRANCH_ARRAYS, EPISODES_PER_BATCH
+from workbench.rollouts.collecting import demonstration, read_demonstrations, seen_by
+from workbench.rollouts.launch import Launch
+from workbench.rollouts.setup import EXPERT, Recording, Setup
+from workbench.rollouts.stored import bare_start, perturbations_of, stream_of
+from workbench.rollouts.training import TRAINER, parameter
+from workbench.store import Store
+from workbench.types import Demonstration, Policy, Record, Task
+
+
+@dataclasses.dataclass(frozen=True)
+class Learnt:
+    """What a head learnt from: failed episodes, and recoveries from them that were carried out and succeeded."""
+
+    failed_episodes: int
+    verified_recoveries: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Batch:
+    """Episodes for one worker, each with the control steps from which the expert is to recover."""
+
+    setup: Setup
+    store: Path
+    expert: Record
+    allowance_steps: int
+    starts: Sequence[tuple[int, tuple[int, ...]]]
+
+
+def train_head(
+    store: Store,
+    demonstrations: Store,
+    task: Task,
+    policy: Policy,
+    *,
+    into: Path,
+    moments: int = 4,
+    allowance_steps: int = 100,
+    trainer: Mapping[str, Any] = TRAINER,
+    expert: Mapping[str, Any] = EXPERT,
+    seed: int = 0,
+    runner: Executor | None = None,
+    until: str = "success",
+) -> Learnt:
+    """Train the policy further on recoveries from failed episodes of the fit split, and on its demonstrations.
+
+    Parameters
+    ----------
+    into : folder of the head's weights.
+    policy : whose weights the head begins with; it is the head afterwards.
+    moments : from how many moments of each failed episode the expert is begun.
+    allowance_steps : control steps that it has from there on.
+    """
+    if moments < 1 or allowance_steps < 1:
+        raise ConfigError(f"job.moments={moments} and job.allowance_steps={allowance_steps} must be at least 1")
+    setup = Setup(task, policy, Recording(until=until), runner or Processes())
+    starts = recovery_starts(store, moments)
+    recoveries: list[Demonstration] = []
+    with progress("verified recoveries", len(starts)) as advance:
+        shared = setup, store.path, dict(expert), allowance_steps
+        items = [Batch(*shared, part) for part in batches(starts, EPISODES_PER_BATCH)]
+        found = dict(setup.runner.map_unordered(recovery_batch, list(enumerate(items))))
+        for place in range(len(items)):
+            recoveries += [recovery for each in found[place] for recovery in each]
+            advance(len(found[place]))
+    seen = described(policy).get("observations"), policy.cameras
+    with progress("training the head", int(parameter(trainer, "iterations"))) as advance:
+        build({**trainer, "_partial_": True})(
+            policy,
+            [*recoveries, *read_demonstrations(demonstrations, task, *seen)],
+            task=task.name,
+            groups=task.action_groups,
+            seed=seed,
+            progress=lambda iteration, loss: advance(1),
+        )
+    policy.save(into)
+    return Learnt(len(starts), len(recoveries))
+
+
+def recovery_starts(store: Store, moments: int) -> list[tuple[int, tuple[int, ...]]]:
+    """Failed episodes of the fit split, each with the control steps from which a recovery begins."""
+    rows = store.episodes
+    failed = [number for number in range(len(store)) if rows["split"][number] == "fit" and not rows["success"][number]]
+    if not failed:
+        raise StoreError(
+            f"{shown(store.path)} has no failed episode in the fit split to learn recoveries from; roll some with "
+            "perturbation=[...] job.episodes.fit=50"
+        )
+    return [(number, moments_of(int(rows["length"][number]), moments)) for number in failed]
+
+
+def moments_of(length: int, moments: int) -> tuple[int, ...]:
+    """Control steps spread evenly over an episode, neither its first nor its last."""
+    return tuple(int(step) for step in np.linspace(0, length, moments + 2)[1:-1])
+
+
+def recovery_batch(numbered: tuple[int, Batch]) -> tuple[int, list[list[Demonstration]]]:
+    """The expert's branches that succeed, as demonstrations, for each episode of a batch; with the batch's place."""
+    place, batch = numbered
+    setup, store = batch.setup, Store.open(batch.store)
+    launches, owner = [], []
+    for row, (number, steps) in enumerate(batch.starts):
+        episode = store.episode(number, steps=BRANCH_ARRAYS, calls=())
+        for step in steps:
+            start, deadline = bare_start(episode, step), step + batch.allowance_steps
+            launches.append(Launch(stream_of(episode), perturbations_of(episode), start, deadline=deadline))
+            owner.append(row)
+    found: list[list[Demonstration]] = [[] for _ in batch.starts]
+    cameras = setup.policy.cameras
+    lockstep = setup.lockstep("expert", setup.expert(batch.expert), images=bool(cameras))
+    seen = seen_by(described(setup.policy).get("observations"), cameras)
+    for number, episode in lockstep.record_numbered(launches):
+        if episode.record["success"] and len(episode.steps["action"]) > 1:
+            found[owner[number]].append(demonstration(episode, seen))
+    return place, found

@@ -1,0 +1,126 @@
+"""Episodes of a policy, nominal or with faults, rolled into a store."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from workbench.config.files import data_path
+from workbench.errors import ConfigError, UnknownNameError
+from workbench.execution.executor import Executor, batches
+from workbench.execution.processes import Processes
+from workbench.execution.progress import progress
+from workbench.rollouts.launch import Launch
+from workbench.rollouts.setup import (
+    Recording,
+    Setup,
+    known_uids,
+    telling_what_is_kept,
+    try_cameras,
+    write_episodes,
+)
+from workbench.store import Store, StoreHeader
+from workbench.types import SPLITS, Perturbation, Policy, Record, Split, Stream, Task, episode_index
+
+
+@dataclasses.dataclass(frozen=True)
+class Batch:
+    """Launches for one worker, and the store that they go into."""
+
+    setup: Setup
+    store: Path
+    header: StoreHeader
+    launches: Sequence[Launch]
+
+
+def rollout(
+    task: Task,
+    policy: Policy,
+    perturbations: Sequence[Perturbation] | Mapping[str, Perturbation] = (),
+    *,
+    episodes: int | Mapping[str, int],
+    into: str | Path,
+    one_each: bool = False,
+    seed: int = 0,
+    samples: int = 32,
+    signals: Sequence[str] = (),
+    images: bool = True,
+    until: str = "success",
+    runner: Executor | None = None,
+) -> Store:
+    """Roll episodes into a store; those that are there already are kept, so that the same call goes on.
+
+    Parameters
+    ----------
+    perturbations : faults, all of them in every episode; with ``one_each`` every one in episodes of its own.
+    episodes : how many of each split (train, fit, select, calibrate, test); a number alone is of ``test``.
+    into : name of a store in ``datasets/``, or its path.
+    seed : with the split and the number of an episode it decides every random draw.
+    samples : chunks that the policy draws beside the one that is run, for scores that need them.
+    signals : what else the policy is asked to say of every call.
+    images : whether the store keeps what the task's cameras see.
+    until : ``success`` stops an episode at success, ``deadline`` runs on.
+    runner : where they are rolled, such as ``Processes(workers=2)``; None for this process.  It changes no episode.
+
+    Raises
+    ------
+    OtherSettingsError
+        if the store was made by another policy, task or recording.
+    ConfigError
+        if a fault does not suit the task or the policy.
+    """
+    specifications = list(perturbations.values() if isinstance(perturbations, Mapping) else perturbations)
+    counts = {"test": episodes} if isinstance(episodes, int) else episodes
+    launches = planned(task, specifications, counts, one_each, seed)
+    for specification in specifications:
+        specification.suits(policy)
+    recording = Recording(until, samples, signals, images)
+    setup, path = Setup(task, policy, recording, runner or Processes()), data_path(into)
+    roll(setup, path, launches, seed=seed)
+    return Store.open(path)
+
+
+def roll(setup: Setup, path: Path, launches: Sequence[Launch], *, seed: int, demonstrations: bool = False) -> None:
+    """Roll what of some launches is not yet in a store; demonstrations' header names the expert alone."""
+    try_cameras(setup.task)
+    header = setup.header(seed, policy="expert" if demonstrations else None)
+    done = known_uids(path, header)
+    wanted = [launch for launch in launches if launch.uid not in done]
+    bar, size = ("demonstrations", 1) if demonstrations else ("episodes", 2)
+    with telling_what_is_kept(path), progress(bar, len(launches)) as advance:
+        advance(len(launches) - len(wanted))
+        items = [Batch(setup, path, header, part) for part in batches(wanted, size * setup.runner.scenes)]
+        for rows in setup.runner.map_unordered(roll_batch, items):
+            advance(len(rows))
+
+
+def roll_batch(batch: Batch) -> list[Record]:
+    """Roll one batch in this process."""
+    return write_episodes(batch.store, batch.header, batch.setup.recorder(), batch.launches)
+
+
+def planned(
+    task: Task, specifications: Sequence[Perturbation], episodes: Mapping[str, int], one_each: bool, seed: int
+) -> list[Launch]:
+    """What is to be rolled; with ``one_each`` every perturbation gets that many episodes of its own."""
+    if one_each and not specifications:
+        raise ConfigError("job.one_each=true needs perturbations, for example perturbation=[slip,object_shift]")
+    groups = [[one] for one in specifications] if one_each else [list(specifications)]
+    launches = []
+    for split, count in episodes.items():
+        if split not in SPLITS:
+            raise UnknownNameError("split", split, SPLITS)
+        if count < 0:
+            raise ConfigError(f"job.episodes.{split}={count} must be 0 or more")
+        for number in range(count * len(groups)):
+            launches.append(drawn(task, groups[number // count], split, number, seed))
+    return launches
+
+
+def drawn(
+    task: Task, specifications: Iterable[Perturbation], split: Split, number: int, seed: int, cell: str = ""
+) -> Launch:
+    """One episode, its perturbations drawn."""
+    stream = Stream(seed, episode_index(split, number))
+    return Launch(stream, tuple(one.draw(stream, task) for one in specifications), cell=cell)

@@ -1,0 +1,212 @@
+"""What rolls: a task, a policy, and how; the same in every worker process, where it is made again by name."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import json
+import multiprocessing
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from workbench.config import Run, build, described, made, made_policy, origin_of, shown, weights_digest
+from workbench.config.parts import travelling
+from workbench.errors import PolicyServerError
+from workbench.execution.executor import Executor
+from workbench.execution.ledger import refuse_other
+from workbench.execution.processes import Processes
+from workbench.rollouts.launch import Launch
+from workbench.rollouts.loop import Lockstep
+from workbench.store import Store, StoreHeader, StoreWriter
+from workbench.types import Episode, Policy, Record, Task
+
+EXPERT: Record = {"_target_": "workbench.policies.expert.Expert"}
+"""The reference: who collects demonstrations and says from where an episode could still be won."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Recording:
+    """What is asked of a policy and kept of an episode.
+
+    Attributes
+    ----------
+    until : ``success`` stops an episode at success, ``deadline`` runs on.
+    samples : B, chunks drawn beside the one that is run, for detectors.
+    signals : what else the policy is asked to say of every call.
+    images : whether what the task's cameras see is kept at every step.
+    """
+
+    until: str = "success"
+    samples: int = 32
+    signals: Sequence[str] = ()
+    images: bool = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "signals", list(self.signals))
+
+
+@dataclasses.dataclass(frozen=True)
+class Setup:
+    """A task and a policy, and how they are rolled.
+
+    It travels to worker processes by the configurations of its parts; one with a part that was made by hand stays in
+    its own process.
+
+    Attributes
+    ----------
+    runner : where it is rolled, and how many scenes step together there.
+    """
+
+    task: Task
+    policy: Policy
+    recording: Recording = dataclasses.field(default_factory=Recording)
+    runner: Executor = dataclasses.field(default_factory=Processes)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        task, policy = travelling(self.task, self.policy)
+        plain = {
+            "task": task.node,
+            "policy": policy.node,
+            "weights": str(policy.weights or ""),
+            "recording": dataclasses.asdict(self.recording),
+            "scenes": self.runner.scenes,
+        }
+        # The digest makes new weights another setup, for processes that keep the one before.
+        return _again, (json.dumps(plain, sort_keys=True), weights_digest(policy.weights))
+
+    def header(self, seed: int, licence: str = "CC-BY-4.0", policy: str | None = None) -> StoreHeader:
+        """Header of a store that this setup writes: what decides its episodes, and what made it.
+
+        ``policy`` stands in the place of the policy's configuration, for one that a job brings along.
+        """
+        origin = origin_of(self.policy)
+        return StoreHeader(
+            task=self.task.name,
+            control_hz=self.task.control_hz,
+            deadline=self.task.deadline,
+            config={
+                "policy": described(self.policy) if policy is None else policy,
+                "weights": weights_digest(origin.weights) if origin else "",
+                "task": described(self.task),
+                "rollout": dataclasses.asdict(self.recording),
+            },
+            versions=versions(),
+            seed=seed,
+            licence=licence,
+        )
+
+    def lockstep(
+        self, name: str, policy: Policy, samples: int = 0, images: bool = True, signals: Sequence[str] = ()
+    ) -> Lockstep:
+        """Scenes for one driver in this process, kept for the next batch under a name."""
+        kept = self._locksteps
+        if name not in kept:
+            kept[name] = Lockstep(
+                self.task,
+                policy,
+                self.runner.scenes,
+                samples=samples,
+                signals=signals,
+                images=images,
+                until=self.recording.until,
+            )
+        return kept[name]
+
+    @functools.cached_property
+    def _locksteps(self) -> dict[str, Lockstep]:
+        return {}
+
+    def recorder(self) -> Lockstep:
+        """Scenes that the policy drives, with everything that is to be recorded."""
+        asked = self.recording
+        return self.lockstep("policy", self.policy, asked.samples, asked.images, asked.signals)
+
+    def expert(self, node: Record) -> Policy:
+        """The reference expert that a job names."""
+        policy: Policy = build(node, task=self.task)
+        return policy
+
+
+def setup_of(run: Run) -> Setup:
+    """The setup that a run's configuration asks for."""
+    return Setup(run.task, run.policy(), Recording(**run.config["rollout"]), run.runner)
+
+
+@functools.lru_cache(maxsize=4)
+def _again(plain: str, weights: str) -> Setup:
+    """The same setup in another process, kept with its scenes from batch to batch."""
+    said = json.loads(plain)
+    task = made(said["task"])
+    policy = made_policy(said["policy"], task, Path(said["weights"]))
+    return Setup(task, policy, Recording(**said["recording"]), Processes(scenes=said["scenes"]))
+
+
+@functools.cache
+def versions() -> dict[str, str]:
+    """Versions of what decides results."""
+    from importlib.metadata import version
+
+    names = ("failure-workbench", "mujoco", "robosuite", "torch", "numpy", "mapie", "zarr")
+    return {name: version(name) for name in names}
+
+
+def known_uids(store: Path, header: StoreHeader) -> set[str]:
+    """Uids that a store holds already; OtherSettingsError for one that was made with other settings.
+
+    Everything that adds to a store asks here first.
+    """
+    if not store.exists():
+        return set()
+    found = Store.open(store)
+    refuse_other(
+        shown(store), found.header.config, header.config, "choose another one with store=NAME, or move it away"
+    )
+    return set(found.uids)
+
+
+def write_episodes(
+    store: Path,
+    header: StoreHeader,
+    lockstep: Lockstep,
+    launches: Sequence[Launch],
+    finish: Callable[[Episode], None] | None = None,
+) -> list[Record]:
+    """Roll launches into a part of the store that is this process's own; returns the rows of ``episodes/``.
+
+    ``finish`` completes an episode's record before it is written.
+    """
+    rows: list[Record] = []
+    # Named after the process of the pool: one part a worker, however many batches it rolls.
+    with StoreWriter.open(store, header, part=multiprocessing.current_process().name) as writer:
+        for episode in lockstep.record(launches):
+            if finish is not None:
+                finish(episode)
+            writer.append(episode)
+            rows.append(episode.record)
+    return rows
+
+
+@contextlib.contextmanager
+def telling_what_is_kept(path: Path) -> Iterator[None]:
+    """Where the policy's server is lost, say what the store holds by then, and how to go on."""
+    try:
+        yield
+    except PolicyServerError as error:
+        kept = "nothing was kept"
+        if path.exists():
+            store = Store.open(path)
+            kept = (
+                f"{len(store)} finished episodes are kept in {shown(path)}, and {store.aborted} that were "
+                "under way are marked aborted and count for nothing"
+            )
+        raise PolicyServerError(
+            f"{str(error).rstrip('.')}. {kept}. Once the server answers again, run the same command to go on"
+        ) from None
+
+
+def try_cameras(task: Task) -> None:
+    """Draw one image, where any are asked for, so that what is wrong with them is said before a store is made."""
+    if task.image_sizes:
+        task.scene().images()
