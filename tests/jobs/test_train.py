@@ -148,14 +148,14 @@ def test_it_reads_no_more_than_the_policy_does(root: Path, monkeypatch: pytest.M
         assert read == {"steps/action", "steps/obs/place"}
         assert [set(each.observation) for each in found] == [{"place"}] * 7
     with pytest.raises(UnknownNameError, match=r"'obs/plaice'. Did you mean 'obs/place'"):
-        train.read_demonstrations(run_of(root, "policy.observations=[plaice]"))
+        read_demonstrations(Store.open(run.demos), run.task, ["plaice"])
     with pytest.raises(StoreError, match="no images of camera wrist; collect some"):
-        train.read_demonstrations(run_of(root), cameras=["wrist"])
+        read_demonstrations(Store.open(run.demos), run.task, cameras=["wrist"])
 
 
 def test_demonstrations_of_another_task_are_refused(root: Path) -> None:
+    run = run_of(root, task=ToyTask(name="other"))
     with pytest.raises(StoreError, match=r"n-demos.zarr holds demonstrations of task 'toy', not 'other'; choose"):
-        run = run_of(root, task=ToyTask(name="other"))
         read_demonstrations(Store.open(run.demos), run.task)
 
 
