@@ -24,7 +24,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from workbench import store as store_module
 from workbench.errors import StoreError, UnknownNameError
 from workbench.store import Store, StoreHeader, StoreWriter
-from workbench.types import EPISODE_COLUMNS, Episode, episode_index
+from workbench.types import EPISODE_COLUMNS, LABELS, Episode, episode_index, new_record
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -52,15 +52,12 @@ def make_episode(number: int, **changes: Any) -> Episode:
         "samples": rng.normal(size=(calls, 5, 8, 7)).astype(np.float32),
         "seconds": rng.random(calls),
     }
-    record: dict[str, Any] = {
-        "uid": f"4:{number}:é{number:x}", "index": number, "seed": 4, "split": "train", "task": "lift", "model": "ab",
-        "instruction": "lift the cube\0", "policy": "flow", "perturbation": "slip" if number % 2 else "",
-        "perturbations": json.dumps([{"name": "slip", "force_n": number / 3}]), "cell": "", "execute": 4,
-        "length": length, "success": number % 2 == 0, "outcome": "", "failure_mode": "", "modes": "[]",
-        "t_inj": -1, "t_eff": -1, "t_on": -1, "t_on_low": -1, "t_on_high": -1, "t_pnr": -1, "t_pnr_low": -1,
-        "t_pnr_high": -1, "t_dec": -1, "t_dec_end": -1, "t_dec_by": "", "responsibility": 0.0,
-        "responsibility_low": 0.0, "responsibility_high": 0.0, "values": "[]", "twin": "",
-    }  # fmt: skip
+    record = new_record(
+        uid=f"4:{number}:é{number:x}", index=number, seed=4, split="train", task="lift", model="ab",
+        instruction="lift the cube\0", policy="flow", perturbation="slip" if number % 2 else "",
+        perturbations=json.dumps([{"name": "slip", "force_n": number / 3}]), cell="", execute=4,
+        length=length, success=number % 2 == 0, outcome="", modes="[]",
+    )  # fmt: skip
     values = rng.normal(size=(length, memory))
     return Episode(record | changes, steps, called if calls else {}, values)
 
@@ -682,7 +679,7 @@ def test_the_documented_schema_is_the_written_one(tmp_path: Path) -> None:
     assert columns.keys() == written.keys()
     for name, array in written.items():
         assert array.metadata.to_dict()["data_type"] == columns[name]["dtype"]
-    assert {name for name, column in columns.items() if column.get("label")} == set(store_module.LABELS)
+    assert {name for name, column in columns.items() if column.get("label")} == set(LABELS)
 
 
 def test_labels_of_a_death_outlive_the_next_labels(tmp_path: Path) -> None:

@@ -49,11 +49,14 @@ import numpy as np
 from workbench.errors import StoreError, UnknownNameError
 from workbench.types import (
     ABORTED,
+    COLUMNS,
     EPISODE_COLUMNS,
+    LABELS,
     OBSERVATION,
     RECENT,
     SIGNALS,
     Array,
+    Column,
     Episode,
     EpisodeCalls,
     EpisodeTruth,
@@ -68,14 +71,15 @@ BATCH_BYTES = 2**26
 """... or fewer, if their arrays are larger than this: images."""
 LOCK_WAIT_S = 2.0
 """How long to wait for a part that another process holds: annotating takes less, a writer more."""
-LABELS = (
-    "t_eff", "t_on", "t_on_low", "t_on_high", "t_pnr", "t_pnr_low", "t_pnr_high", "t_dec", "t_dec_end", "t_dec_by",
-    "responsibility", "responsibility_low", "responsibility_high", "values", "outcome", "failure_mode", "twin",
-)  # fmt: skip
-"""Columns that :meth:`Store.annotate` may rewrite."""
-
+OWN_COLUMNS = (
+    Column("step_end", int, "one past the episode's last row of steps/"),
+    Column("call_end", int, "one past its last row of calls/"),
+    Column("memory_end", int, "one past its last value of memory/values"),
+    Column("content", str, "digest of the episode's steps, calls (without seconds) and memory"),
+)
+"""What the store adds to the columns of an episode."""
 _ENDS = {"steps": "step_end", "calls": "call_end", "memory": "memory_end"}
-_COLUMNS: Mapping[str, type] = {**EPISODE_COLUMNS, **dict.fromkeys(_ENDS.values(), int), "content": str}
+_COLUMNS: Mapping[str, type] = {column.name: column.kind for column in (*COLUMNS, *OWN_COLUMNS)}
 _CHUNK_BYTES = 2**20
 _CHUNK_ROWS = {"steps": 8192, "calls": 8192, "memory": _CHUNK_BYTES // 8, "episodes": 512}
 _CACHED_CHUNKS = 512
