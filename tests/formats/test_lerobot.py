@@ -11,7 +11,7 @@ from PIL import Image
 
 from workbench.errors import StoreError
 from workbench.formats import lerobot
-from workbench.types import Episode, Record
+from workbench.types import Episode, new_record
 
 LENGTHS = (5, 7, 4)
 
@@ -29,14 +29,12 @@ def episode(number: int, length: int, *, cameras: bool = True, **record: object)
     }
     if cameras:
         steps["images/front"] = rng.integers(0, 255, (length, 6, 8, 3), dtype=np.uint8)
-    row: Record = {
-        "uid": f"0:{number}:x", "index": number, "seed": 0, "split": "test", "task": "lift", "model": "m",
-        "instruction": "stack" if number == 1 else "lift", "policy": "flow", "perturbation": "slip",
-        "perturbations": json.dumps([{"name": "slip"}]), "length": length, "success": False, "outcome": "partial",
-        "failure_mode": "slip", "modes": "[]", "t_inj": -1, "t_eff": -1, "t_on": -1, "t_on_low": -1, "t_on_high": -1,
-        "t_pnr": -1, "t_pnr_low": -1, "t_pnr_high": -1, "t_dec": -1, "t_dec_end": -1, "t_dec_by": "",
-        "responsibility": 0.0, "responsibility_low": 0.0, "responsibility_high": 0.0, "twin": "",
-    }  # fmt: skip
+    row = new_record(
+        uid=f"0:{number}:x", index=number, seed=0, split="test", task="lift", model="m",
+        instruction="stack" if number == 1 else "lift", policy="flow", perturbation="slip",
+        perturbations=json.dumps([{"name": "slip"}]), cell="", execute=4, length=length, success=False,
+        outcome="partial", failure_mode="slip", modes="[]",
+    )  # fmt: skip
     return Episode(row | record, steps, {}, np.zeros((length, 0)))
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from workbench.errors import StoreError
-from workbench.types import Array, Episode, Record
+from workbench.types import COLUMNS, Array, Episode, Record
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -30,12 +30,9 @@ FILES_PER_CHUNK = 1000
 DATA_PATH = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
 EPISODES_PATH = "meta/episodes/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
 QUANTILES = {"q01": 0.01, "q10": 0.10, "q50": 0.50, "q90": 0.90, "q99": 0.99}
-EPISODE_COLUMNS = (
-    "uid", "split", "success", "outcome", "failure_mode", "modes", "perturbation", "perturbations", "t_inj", "t_eff",
-    "t_on", "t_on_low", "t_on_high", "t_pnr", "t_pnr_low", "t_pnr_high", "t_dec", "t_dec_end", "t_dec_by",
-    "responsibility", "responsibility_low", "responsibility_high", "twin", "policy", "seed", "index",
-)  # fmt: skip
-"""Columns of the store's ``episodes/`` that go to ``meta/episodes`` as ``failure.<column>``."""
+EPISODE_COLUMNS = tuple(column.name for column in COLUMNS if column.name not in ("instruction", "length"))
+"""Columns of the store's ``episodes/`` that go to ``meta/episodes`` as ``failure.<column>``: but for what LeRobot has
+columns of its own for."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 
 from workbench.rollouts.launch import Launch, Outcome
 from workbench.rollouts.modes import as_json, failure_mode, modes_of
-from workbench.types import ABORTED, Array, Episode, Policy, Record, Scene, Task, split_of
+from workbench.types import ABORTED, Array, Episode, Policy, Record, Scene, Task, new_record, split_of
 
 
 class Recorder:
@@ -54,41 +54,26 @@ class Recorder:
         """The finished episode."""
         steps, calls, memory = self._arrays()
         seen = steps["modes"] = modes_of(steps, scene.task, outcome.diverged)
-        record: Record = {
-            "uid": launch.uid,
-            "index": launch.stream.episode,
-            "seed": launch.stream.seed,
-            "split": split_of(launch.stream.episode),
-            "task": task.name,
-            "model": scene.snapshot().model,
-            "instruction": instruction,
-            "policy": type(policy).__name__,
-            "perturbation": "+".join(record["name"] for record in launch.perturbations),
-            "perturbations": json.dumps(list(launch.perturbations)),
-            "cell": launch.cell,
-            "execute": policy.execute,
-            "length": len(steps["action"]),
-            "success": outcome.success,
-            "outcome": _word(launch, outcome),
-            "failure_mode": "" if outcome.success or outcome.aborted else failure_mode(seen),
-            "modes": as_json(seen),
-            "t_inj": scene.injected(),
-            "t_eff": -1,
-            "t_on": -1,
-            "t_on_low": -1,
-            "t_on_high": -1,
-            "t_pnr": -1,
-            "t_pnr_low": -1,
-            "t_pnr_high": -1,
-            "t_dec": -1,
-            "t_dec_end": -1,
-            "t_dec_by": "",
-            "responsibility": 0.0,
-            "responsibility_low": 0.0,
-            "responsibility_high": 0.0,
-            "values": "[]",
-            "twin": "",
-        }
+        record = new_record(
+            uid=launch.uid,
+            index=launch.stream.episode,
+            seed=launch.stream.seed,
+            split=split_of(launch.stream.episode),
+            task=task.name,
+            model=scene.snapshot().model,
+            instruction=instruction,
+            policy=type(policy).__name__,
+            perturbation="+".join(record["name"] for record in launch.perturbations),
+            perturbations=json.dumps(list(launch.perturbations)),
+            cell=launch.cell,
+            execute=policy.execute,
+            length=len(steps["action"]),
+            success=outcome.success,
+            outcome=_word(launch, outcome),
+            failure_mode="" if outcome.success or outcome.aborted else failure_mode(seen),
+            modes=as_json(seen),
+            t_inj=scene.injected(),
+        )
         return Episode(record, steps, calls, memory)
 
     def _arrays(self) -> tuple[dict[str, Array], dict[str, Array], Array]:

@@ -14,7 +14,18 @@ Time of one episode (deadline T, ``execute`` = 4 of a horizon of 8)::
 
 from workbench.types.data import Array, Observation, Record
 from workbench.types.detector import FURTHEST, AdaptiveThreshold, Calibrator, Score, Scorer, SupervisedScore, Threshold
-from workbench.types.episode import ABORTED, EPISODE_COLUMNS, Episode, EpisodeCalls, EpisodeTruth, Subscriber
+from workbench.types.episode import (
+    ABORTED,
+    COLUMNS,
+    EPISODE_COLUMNS,
+    LABELS,
+    Column,
+    Episode,
+    EpisodeCalls,
+    EpisodeTruth,
+    Subscriber,
+    new_record,
+)
 from workbench.types.policy import (
     OBSERVATION,
     RECENT,
@@ -31,9 +42,11 @@ from workbench.types.scene import ROLES, Keyframe, Perturbation, Scene, Shape, S
 
 __all__ = [
     "ABORTED",
+    "COLUMNS",
     "EPISODES_PER_SPLIT",
     "EPISODE_COLUMNS",
     "FURTHEST",
+    "LABELS",
     "OBSERVATION",
     "RECENT",
     "ROLES",
@@ -42,6 +55,7 @@ __all__ = [
     "AdaptiveThreshold",
     "Array",
     "Calibrator",
+    "Column",
     "Demonstration",
     "Episode",
     "EpisodeCalls",
@@ -68,5 +82,6 @@ __all__ = [
     "Threshold",
     "Truth",
     "episode_index",
+    "new_record",
     "split_of",
 ]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
+from workbench.errors import ConfigError, UnknownNameError
 from workbench.types.data import Array, Record
 from workbench.types.policy import PolicyCall
 from workbench.types.random import Split, Stream
@@ -89,41 +90,99 @@ class Episode:
 
 ABORTED = "aborted"
 """Outcome of an episode whose policy was lost on the way: it says nothing of the policy, and is rolled anew."""
-EPISODE_COLUMNS: Mapping[str, type] = {
-    "uid": str,  # "<seed>:<index>:<digest of the drawn perturbations>"
-    "index": int,
-    "seed": int,
-    "split": str,
-    "task": str,
-    "model": str,  # digest of the compiled model
-    "instruction": str,  # as heard at the start
-    "policy": str,
-    "perturbation": str,  # names as composed, joined by "+"; "" for a nominal episode
-    "perturbations": str,  # JSON list of records, as drawn
-    "cell": str,  # of a synthesized data set: perturbation, axis and the failure rate aimed at; "" elsewhere
-    "execute": int,  # actions of a chunk that are run before the next policy call
-    "length": int,  # control steps
-    "success": bool,
-    "outcome": str,
-    "failure_mode": str,  # the one mode by which a failed episode is called; "" for a success
-    "modes": str,  # JSON list of {"mode", "step"}: every beginning of a failure mode, in order
-    "t_inj": int,  # -1: never
-    "t_eff": int,  # -1: not measured or none; so are the next eight
-    "t_on": int,
-    "t_on_low": int,
-    "t_on_high": int,
-    "t_pnr": int,
-    "t_pnr_low": int,
-    "t_pnr_high": int,
-    "t_dec": int,  # first of the replaced control steps that turn failure into success
-    "t_dec_end": int,  # one past the last of them
-    "t_dec_by": str,  # "twin" or "expert": whose actions they were; "" where there is no decisive step
-    "responsibility": float,  # gain in value by that replacement; 0 where there is no decisive step
-    "responsibility_low": float,
-    "responsibility_high": float,
-    "values": str,  # JSON list of [control step of a policy call, successes, branches]: V(t) where it was measured
-    "twin": str,  # uid of the nominal twin, "" if there is none
-}
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """One column of a store's ``episodes/``.
+
+    Attributes
+    ----------
+    kind : ``str``, ``int``, ``float`` or ``bool``.
+    words : what it says.
+    default : value that says that nothing was measured, or that there is nothing; None where every episode has one.
+    label : whether it may be rewritten once the episode is stored.
+    unit : of a number; "" for none.
+    """
+
+    name: str
+    kind: type[str] | type[int] | type[float] | type[bool]
+    words: str
+    default: str | int | float | None = None
+    label: bool = False
+    unit: str = ""
+
+
+def _step(name: str, words: str, *, label: bool = True) -> Column:
+    """A column that names a control step, or -1."""
+    return Column(name, int, words, default=-1, label=label, unit="control steps")
+
+
+def _label(name: str, kind: type[str] | type[float], words: str) -> Column:
+    """A column of words or numbers that may be rewritten."""
+    return Column(name, kind, words, default=kind(), label=True)
+
+
+COLUMNS: tuple[Column, ...] = (
+    Column("uid", str, "<seed>:<index>:<digest of the drawn perturbations>"),
+    Column("index", int, "decides every random draw of the episode, and its split"),
+    Column("seed", int, "of the run"),
+    Column("split", str, "train, fit, select, calibrate or test"),
+    Column("task", str, "name of the task"),
+    Column("model", str, "digest of the compiled model"),
+    Column("instruction", str, "what the robot was told at the start"),
+    Column("policy", str, "class of the policy"),
+    Column("perturbation", str, "names of the perturbations as composed, joined by '+'; '' for a nominal episode"),
+    Column("perturbations", str, "JSON list of their records, as drawn"),
+    Column("cell", str, "of a synthesized data set: perturbation, axis and failure rate aimed at; '' elsewhere"),
+    Column("execute", int, "actions of a chunk that are run before the next policy call", unit="control steps"),
+    Column("length", int, "control steps done", unit="control steps"),
+    Column("success", bool, "whether the task was done"),
+    Column("outcome", str, "how it ended; readers leave out 'aborted', whose policy was lost on the way", label=True),
+    _label(
+        "failure_mode",
+        str,
+        "mode by which a failure is called, of workbench/rollouts/modes.py; '' for a success",
+    ),
+    Column("modes", str, "JSON list of {mode, step}: every beginning of a failure mode, in order"),
+    _step("t_inj", "first step at which a perturbation was active; -1: never", label=False),
+    _step("t_eff", "first step at which the state differs from the nominal twin's; -1: not measured, or none"),
+    _step("t_on", "onset: first step after which V(t) stays below one half; -1: not measured, or none"),
+    _step("t_on_low", "earliest onset that the branches leave open; -1: as t_on"),
+    _step("t_on_high", "latest onset that the branches leave open; -1: as t_on"),
+    _step("t_pnr", "point of no return: one past the last step from which the expert succeeds; -1: not measured"),
+    _step("t_pnr_low", "earliest point of no return that the trials leave open; -1: not measured"),
+    _step("t_pnr_high", "latest point of no return that the trials leave open; -1: not measured"),
+    _step("t_dec", "first of the replaced actions that turn failure into success; -1: not measured, or none"),
+    _step("t_dec_end", "one past the last of them; -1: as t_dec"),
+    _label("t_dec_by", str, "whose actions replaced them, 'twin' or 'expert'; '' where there are none"),
+    _label("responsibility", float, "gain in success rate by that replacement; 0 where there is none"),
+    _label("responsibility_low", float, "lower end of its 95 % interval"),
+    _label("responsibility_high", float, "upper end of its 95 % interval"),
+    Column(
+        "values", str, "JSON list of [step of a policy call, successes, branches]: the measured V(t)", "[]", label=True
+    ),
+    _label("twin", str, "uid of the nominal twin; '' if there is none"),
+)
+"""The columns of ``episodes/``, listed here and nowhere else: writers, readers, tables and exports follow."""
+EPISODE_COLUMNS: Mapping[str, type] = {column.name: column.kind for column in COLUMNS}
+"""Column -> type of its values."""
+LABELS: tuple[str, ...] = tuple(column.name for column in COLUMNS if column.label)
+"""Columns that may be rewritten once the episode is stored."""
+
+
+def new_record(**said: Any) -> Record:
+    """A row of ``episodes/`` in the order of its columns: what is said of the episode, and the rest's defaults.
+
+    Raises UnknownNameError for a column that there is not, and ConfigError where one without default is missing.
+    """
+    for name in said:
+        if name not in EPISODE_COLUMNS:
+            raise UnknownNameError("column of episodes/", name, EPISODE_COLUMNS)
+    missing = [column.name for column in COLUMNS if column.default is None and column.name not in said]
+    if missing:
+        raise ConfigError(f"an episode's record lacks {', '.join(missing)}; these have no default")
+    return {column.name: said.get(column.name, column.default) for column in COLUMNS}
 
 
 @runtime_checkable
