@@ -406,7 +406,7 @@ def describe(record: Record) -> str:
 
 def _kind(record: Record) -> type[Specification]:
     target = str(record.get("target", ""))
-    prefix = f"{__name__.rsplit('.', 1)[0]}.perturbations."
+    prefix = f"{__name__.rsplit('.', 2)[0]}.perturbations."
     if not target.startswith(prefix):
         raise ConfigError(f"a perturbation record must name a target below {prefix}, not {target!r}")
     module, _, name = target.rpartition(".")
