@@ -348,7 +348,11 @@ class TrainingState:
         self.clock.lap(evaluating=True)
 
     def update_average(self) -> None:
-        """Exponential moving average whose memory grows with the step, so that it forgets the first weights."""
+        """Exponential moving average whose memory grows with the step, so that it forgets the first weights.
+
+        By hand, as is the learning rate: a resumed training has both from the step alone, and ``AveragedModel`` and
+        ``SequentialLR`` would each bring a counter of their own to keep.
+        """
         decay = min(self.recipe["ema_decay"], self.step / (self.step + 10))
         with torch.no_grad():
             for average, latest in zip(self.average.parameters(), self.network.parameters(), strict=True):
