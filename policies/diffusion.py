@@ -18,7 +18,7 @@ import torch
 
 from workbench.policies.chunks.chunk_policy import ChunkPolicy
 from workbench.policies.chunks.process import Denoise
-from workbench.policies.chunks.steering import NormalisedSteering, uphill
+from workbench.policies.chunks.steering import NormalisedSteering, reward_gradient
 
 LEVELS = 100
 """Noise levels in training."""
@@ -72,7 +72,7 @@ class Diffusion:
         """
         if steering.reward is None:
             return self.predict(denoise, noisy, number)[0]
-        epsilon, gradient = uphill(lambda x: self.predict(denoise, x, number), noisy, steering)
+        epsilon, gradient = reward_gradient(lambda x: self.predict(denoise, x, number), noisy, steering)
         kept = training_schedule()[number]
         if not steering.through_network:
             gradient = kept.sqrt() * gradient  # by which the clean chunk of standard normal data follows the noisy one

@@ -14,7 +14,7 @@ import torch
 
 from workbench.policies.chunks.chunk_policy import ChunkPolicy
 from workbench.policies.chunks.process import Denoise
-from workbench.policies.chunks.steering import NormalisedSteering, uphill
+from workbench.policies.chunks.steering import NormalisedSteering, reward_gradient
 
 LOWEST_LEVEL = 1 / 11
 """Level below which a reward's gradient is taken as if there: the noise is ten times the chunk in it, and what the
@@ -53,23 +53,23 @@ class FlowMatching:
         that points to the noise; with ``level`` = 1 - t both turn round, and (1 - level) / level times it is added.
         """
         if steering.reward is None:
-            return denoise(noisy, same(level, noisy))
-        velocity, gradient = uphill(lambda x: self.predict(denoise, x, level), noisy, steering)
+            return denoise(noisy, constant_level(level, noisy))
+        velocity, gradient = reward_gradient(lambda x: self.predict(denoise, x, level), noisy, steering)
         if not steering.through_network:
             # The clean chunk of standard normal data follows the noisy one by level / (level^2 + (1 - level)^2).
             return velocity + (1.0 - level) / (level**2 + (1.0 - level) ** 2) * gradient
         if level < LOWEST_LEVEL:
             level = LOWEST_LEVEL
-            _, gradient = uphill(lambda x: self.predict(denoise, x, level), noisy, steering)
+            _, gradient = reward_gradient(lambda x: self.predict(denoise, x, level), noisy, steering)
         return velocity + (1.0 - level) / level * gradient
 
     def predict(self, denoise: Denoise, noisy: torch.Tensor, level: float) -> tuple[torch.Tensor, torch.Tensor]:
         """Velocity, and the clean chunk at the end of a straight line along it."""
-        velocity = denoise(noisy, same(level, noisy))
+        velocity = denoise(noisy, constant_level(level, noisy))
         return velocity, noisy + (1.0 - level) * velocity
 
 
-def same(level: float, chunk: torch.Tensor) -> torch.Tensor:
+def constant_level(level: float, chunk: torch.Tensor) -> torch.Tensor:
     """One level (1, 1) for all chunks (n, K, H, A)."""
     return chunk.new_full((1, 1), level)
 

@@ -17,12 +17,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Self
+from typing import Self, Unpack
 
 import torch
 from torch import nn
 
 from workbench.errors import CheckpointError, ConfigError, ObservationError, UnknownNameError
+from workbench.policies.chunks.settings import ChunkSettings
 from workbench.policies.flow import FlowPolicy
 from workbench.policies.networks.attention import HEADS, AttentionBlock
 from workbench.policies.networks.layers import Inputs
@@ -31,6 +32,8 @@ from workbench.policies.networks.vision import KEYPOINTS, STAGES, ConvEncoder, S
 from workbench.types import Demonstration, Observation
 
 TEXTS = ("compact", "sentence")
+DEFAULTS: ChunkSettings = {"denoiser": "transformer", "history": 1, "cameras": ("agentview", "wrist")}
+"""Where they are not those of other policies."""
 
 
 class LanguagePolicy(FlowPolicy):
@@ -58,46 +61,16 @@ class LanguagePolicy(FlowPolicy):
         text_weights: str = "",
         vocabulary: Sequence[str] | None = None,
         instruction_dropout: float = 0.0,
-        denoiser: str = "transformer",
-        hidden: int = 256,
-        blocks: int = 2,
-        embedding: int = 64,
-        horizon: int = 16,
-        execute: int = 8,
-        history: int = 1,
-        inference_steps: int = 5,
-        observations: Sequence[str] | None = None,
-        cameras: Sequence[str] = ("agentview", "wrist"),
-        crop_px: int | None = None,
-        relative_scales_m: Sequence[float] = (),
-        condition_dropout: float = 0.0,
-        guidance: float = 0.0,
-        self_guidance: float = 0.0,
+        **chunks: Unpack[ChunkSettings],
     ) -> None:
-        super().__init__(
-            denoiser=denoiser,
-            hidden=hidden,
-            blocks=blocks,
-            embedding=embedding,
-            horizon=horizon,
-            execute=execute,
-            history=history,
-            inference_steps=inference_steps,
-            observations=observations,
-            cameras=cameras,
-            crop_px=crop_px,
-            relative_scales_m=relative_scales_m,
-            condition_dropout=condition_dropout,
-            guidance=guidance,
-            self_guidance=self_guidance,
-        )
+        super().__init__(**(DEFAULTS | chunks))
         if text not in TEXTS:
             raise UnknownNameError("policy.text", text, TEXTS)
         if isinstance(instruction_dropout, bool) or not 0.0 <= instruction_dropout < 1.0:
             raise ConfigError(f"policy.instruction_dropout={instruction_dropout!r} must be in [0, 1)")
-        if not cameras:
+        if not self.cameras:
             raise ConfigError("policy.cameras is empty: a language policy finds what it is told to by its cameras")
-        if embedding % HEADS:
+        if (embedding := self.config["embedding"]) % HEADS:
             raise ConfigError(f"policy.embedding={embedding} must be a multiple of {HEADS}, its heads of attention")
         self.config |= {
             "text": text,

@@ -134,7 +134,7 @@ class PolicyServer:
         if type(samples) is not int or not 0 <= samples <= MOST_SAMPLES:
             raise ConfigError(f"sampling/n={samples!r} must be a whole number in 0..{MOST_SAMPLES}")
         sent = request.get("sampling/noise")
-        observation, told = self._observation(request), self._told(request) | self._signals(request)
+        observation, told = self._observation(request), self._instructions(request) | self._signals(request)
         with self._one_at_a_time:
             noise = self._noise.spawn(1)[0] if sent is None else noise_from(sent)
             began = time.perf_counter()
@@ -167,7 +167,7 @@ class PolicyServer:
                 )
         return observation
 
-    def _told(self, request: Mapping[str, Any]) -> Record:
+    def _instructions(self, request: Mapping[str, Any]) -> Record:
         if not self._policy.listens:
             return {}
         if not isinstance(request.get("prompt"), str):

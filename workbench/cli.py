@@ -10,12 +10,12 @@ import difflib
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from workbench.errors import ConfigError, WorkbenchError
+from workbench.errors import ConfigError, UnknownNameError, WorkbenchError
 from workbench.execution.processes import use_one_thread
 
 CONFIG = "workbench.conf"
@@ -79,40 +79,37 @@ def hydra_arguments(arguments: list[str]) -> list[str]:
 
 def explain_composition(error: Exception, arguments: list[str]) -> str:
     """One line out of Hydra's several, with the nearest right key or option where there is one."""
-    text = " ".join(str(error).split())
-    if match := re.search(r"Key '([^']+)' (?:is )?not in (?:struct|'\w+')(?:.*?full_key: (\S+))?", text):
-        full = match.group(2) or match.group(1)
-        return f"unknown key {full!r}.{near_key(full, arguments)}"
-    if match := re.search(r"Could not override '([^']+)'", text):
-        return f"unknown key {match.group(1)!r}.{near_key(match.group(1), arguments)}"
-    if match := re.search(r"Could not (?:find|load) '([^']+)/([^'/]+)'", text):
-        group, asked = match.groups()
-        from workbench.config import options_of
+    from hydra.errors import MissingConfigException
+    from omegaconf.errors import ConfigAttributeError, ConfigKeyError
 
-        known = options_of(group)
-        near = difflib.get_close_matches(asked, known, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        return f"unknown {group} {asked!r}.{hint} Known: {', '.join(known)}."
-    return text
+    link: BaseException | None = error
+    while link is not None:
+        if isinstance(link, MissingConfigException) and link.missing_cfg_file:
+            return unknown_option(link.missing_cfg_file, link.options or ())
+        if isinstance(link, (ConfigAttributeError, ConfigKeyError)) and link.full_key:
+            return f"unknown key {link.full_key!r}.{near_key(link.full_key, arguments)}"
+        link = link.__cause__ or link.__context__
+    return " ".join(str(error).split())
 
 
-CHOSEN = ("job", "policy", "perturbation", "score", "calibrator", "protocol", "+experiment")
-"""Words that choose groups, and with them which keys there are."""
+def unknown_option(path: str, options: Iterable[str]) -> str:
+    """What to say of a file that a group of the configuration does not have, ``group/name``."""
+    from workbench.config import options_of
+
+    group, _, asked = path.rpartition("/")
+    with contextlib.suppress(FileNotFoundError):  # there is no such group: Hydra's options are those of the one above
+        options = options_of(group)
+    return str(UnknownNameError(group, asked, options))
 
 
 def near_key(asked: str, arguments: list[str]) -> str:
     """A hint with the nearest keys of the composed configuration."""
     from workbench.config import compose
 
+    # Only words that choose groups: they decide which keys there are, and compose where others are wrong.
+    groups = {item.name for item in resources.files(CONFIG).iterdir() if item.is_dir()}
+    words = [word for word in arguments if word.partition("=")[0].lstrip("+") in groups]
     with contextlib.suppress(Exception):
-        # Only words that choose groups: they decide which keys there are.
-        words = [
-            word
-            for word in arguments
-            if word.startswith(
-                ("job=", "policy=", "perturbation=", "score=", "calibrator=", "protocol=", "+experiment=")
-            )
-        ]
         known = [key for key in keys_of(compose(words)) if not asked.startswith(f"{key}.")]
         asked_last = asked.rsplit(".", 1)[-1]
         near = difflib.get_close_matches(asked, known, n=1, cutoff=0.6) or [

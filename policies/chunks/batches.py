@@ -28,7 +28,7 @@ def gaussian(noise: Sequence[np.random.Generator], shape: tuple[int, ...]) -> to
     return torch.from_numpy(np.stack([rng.standard_normal(shape, dtype=np.float32) for rng in noise]))
 
 
-def moved(inputs: Inputs, device: torch.device) -> Inputs:
+def to_device(inputs: Inputs, device: torch.device) -> Inputs:
     """The same inputs on a device."""
     return {key: seen.to(device) for key, seen in inputs.items()}
 

@@ -29,7 +29,7 @@ import torch
 from torch import nn
 
 from workbench.errors import CheckpointError, ConfigError, UnknownNameError
-from workbench.policies.chunks.batches import BLOCK, SAMPLES, gaussian, moved, padded
+from workbench.policies.chunks.batches import BLOCK, SAMPLES, gaussian, padded, to_device
 from workbench.policies.chunks.normalisation import Normalisation
 from workbench.policies.chunks.observing import channels_first, images_in, vectors_in
 from workbench.policies.chunks.process import Process
@@ -258,7 +258,7 @@ class ChunkPolicy:
             if the start to steer from has another shape than the chunk.
         """
         count = len(noise)
-        inputs = moved(self.inputs(observation, count, instructions), self.device)
+        inputs = to_device(self.inputs(observation, count, instructions), self.device)
         drawn = self._draw(noise, samples).to(self.device)
         led = None if steering is None else self._normalised(steering, count)
         # Tensors of inference mode can never take part in a gradient, which a reward needs.
@@ -322,7 +322,7 @@ class ChunkPolicy:
         """
         check_whole("draws", draws)
         count = len(noise)
-        inputs = moved(self.inputs(observation, count, instructions), self.device)
+        inputs = to_device(self.inputs(observation, count, instructions), self.device)
         wanted = self._chunks(chunk, count).expand(-1, draws, -1, -1)
         drawn = gaussian(noise, (draws, *wanted.shape[2:])).to(self.device)
         # One level from each part: as precise as many more that are drawn at will.

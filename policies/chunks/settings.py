@@ -1,10 +1,32 @@
-"""Checks of numbers that people set."""
+"""What every policy of chunks can be set to, and checks of numbers that people set."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import TypedDict
 
 from workbench.errors import ConfigError
+
+
+class ChunkSettings(TypedDict, total=False):
+    """Parameters of :class:`workbench.policies.chunks.chunk_policy.ChunkPolicy`, for policies that have more."""
+
+    denoiser: str
+    hidden: int
+    blocks: int
+    embedding: int
+    horizon: int
+    execute: int
+    history: int
+    inference_steps: int
+    observations: Sequence[str] | None
+    cameras: Sequence[str]
+    crop_px: int | None
+    relative_scales_m: Sequence[float]
+    condition_dropout: float
+    guidance: float
+    self_guidance: float
 
 
 def check_whole(name: str, value: object) -> None:

@@ -53,7 +53,7 @@ def started(steering: NormalisedSteering | None, rows: slice, count: int) -> Nor
     return dataclasses.replace(steering, start=padded(steering.start[rows], count))
 
 
-def uphill(
+def reward_gradient(
     predict: Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]],
     noisy: torch.Tensor,
     steering: NormalisedSteering,

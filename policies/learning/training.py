@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from workbench.errors import CheckpointError, ConfigError, UnknownNameError
-from workbench.policies.chunks.batches import moved
+from workbench.policies.chunks.batches import to_device
 from workbench.policies.chunks.chunk_policy import ChunkPolicy
 from workbench.policies.chunks.normalisation import Normalisation
 from workbench.policies.learning import checkpoint
@@ -300,7 +300,7 @@ class TrainingState:
         ``hidden`` (n,) bool says which observations are kept from the denoiser.
         """
         chunk, noise, level = (values.to(self.device) for values in (chunk, noise, level))
-        tokens = network.encode(moved(inputs, self.device))
+        tokens = network.encode(to_device(inputs, self.device))
         if hidden is not None:
             tokens = network.hide(tokens, hidden.to(self.device))
         wanted = chunk[:, None].expand_as(noise)
@@ -348,7 +348,11 @@ class TrainingState:
         self.clock.lap(evaluating=True)
 
     def update_average(self) -> None:
-        """Exponential moving average whose memory grows with the step, so that it forgets the first weights."""
+        """Exponential moving average whose memory grows with the step, so that it forgets the first weights.
+
+        By hand, as is the learning rate: a resumed training has both from the step alone, and ``AveragedModel`` and
+        ``SequentialLR`` would each bring a counter of their own to keep.
+        """
         decay = min(self.recipe["ema_decay"], self.step / (self.step + 10))
         with torch.no_grad():
             for average, latest in zip(self.average.parameters(), self.network.parameters(), strict=True):

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from workbench.errors import ConfigError
-from workbench.policies.chunks.batches import moved
+from workbench.policies.chunks.batches import to_device
 from workbench.policies.chunks.chunk_policy import ChunkPolicy
 from workbench.types import Record
 
@@ -90,7 +90,7 @@ def errors_by_group(policy: ChunkPolicy, windows: Windows, groups: Mapping[str, 
     inputs, chunk = windows.batch(spread_windows(windows, DRAWN_WINDOWS))
     noise = torch.randn((len(chunk), 1, *chunk.shape[1:]), generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
-        conditions = policy.conditions(moved(inputs, policy.device))
+        conditions = policy.conditions(to_device(inputs, policy.device))
         drawn = policy.sample(conditions, noise.to(policy.device))[:, 0].cpu()
     scale = policy.normalisation
     error = np.abs(scale.physical_action(drawn.numpy()) - scale.demonstrated_action(chunk.numpy()))

@@ -1,4 +1,8 @@
-"""Attention among tokens (Vaswani et al., NeurIPS 2017), with the norm before each part (Xiong et al., ICML 2020)."""
+"""Attention among tokens (Vaswani et al., NeurIPS 2017), with the norm before each part (Xiong et al., ICML 2020).
+
+Not ``nn.TransformerEncoderLayer``: without gradients that takes a fused path with other last bits than with them, so
+that a call led by a reward would not be the call that is led nowhere; and its queries cannot have a width of their own.
+"""
 
 from __future__ import annotations
 

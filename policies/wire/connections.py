@@ -190,7 +190,7 @@ class WebsocketTransport:
                 + ("; see policy.api_key_env" if status in (401, 403) else "; is it openpi's?")
             ) from None
         except (OSError, EOFError, InvalidHandshake) as error:
-            raise UnreachableError(_told(error)) from None
+            raise UnreachableError(_reason(error)) from None
         metadata = self._receive(self._connect_timeout_s)
         if not isinstance(metadata, dict):
             raise PolicyServerError(f"the policy server at {self._url} says of itself {shortened(metadata)}, not a map")
@@ -213,7 +213,7 @@ class WebsocketTransport:
             self._refuse_oversized(error)
             with contextlib.suppress(UnreachableError):
                 return self._receive(CLOSE_S)
-            raise UnreachableError(_told(error)) from None
+            raise UnreachableError(_reason(error)) from None
         return self._receive(self._reply_timeout_s)
 
     def close(self) -> None:
@@ -230,7 +230,7 @@ class WebsocketTransport:
             raise UnreachableError(f"no answer within {timeout_s:g} s") from None
         except (ConnectionClosed, OSError, EOFError) as error:
             self._refuse_oversized(error)
-            raise UnreachableError(_told(error)) from None
+            raise UnreachableError(_reason(error)) from None
         if isinstance(frame, str):
             raise PolicyServerError(f"the policy server at {self._url} failed: {last_line(frame)}")
         try:
@@ -294,7 +294,7 @@ class HttpTransport:
             except TimeoutError:
                 raise UnreachableError(f"no answer within {self._reply_timeout_s:g} s") from None
             except (OSError, http.client.HTTPException) as error:
-                raise UnreachableError(_told(error)) from None
+                raise UnreachableError(_reason(error)) from None
         if missing:
             raise UnreachableError(f"its answer broke off {missing} bytes before the end")
         return self._understood(response.status, answer)
@@ -309,7 +309,7 @@ class HttpTransport:
             connection.connect()
         except OSError as error:
             connection.close()
-            raise UnreachableError(_told(error)) from None
+            raise UnreachableError(_reason(error)) from None
         connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return connection
 
@@ -349,5 +349,5 @@ def shortened(value: Any) -> str:
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
 
 
-def _told(error: BaseException) -> str:
+def _reason(error: BaseException) -> str:
     return shortened(str(error) or type(error).__name__)

@@ -1,12 +1,10 @@
 """Bytes on the way to a policy behind a server: msgpack frames (openpi) and arrays in JSON (OpenVLA).
 
-Only what the two protocols need, written from their specifications, and strict: a frame that is truncated, has bytes
-behind its end, nests too deeply or claims more than it holds is refused with one error before anything large is made.
-Nothing that is read can execute code.
+Strict: a frame that is truncated, has bytes behind its end, nests too deeply or claims more than it holds is refused
+with one error before anything large is made.  Nothing that is read can execute code.
 
-Sources: msgpack specification (S. Furuhashi, github.com/msgpack/msgpack, spec.md); the extension for numpy arrays is
-openpi's (Physical Intelligence, ``openpi_client/msgpack_numpy``), whose keys are bytes; arrays in JSON are
-``json_numpy``'s.
+Sources: msgpack by the library of that name; the extension for numpy arrays is openpi's (Physical Intelligence,
+``openpi_client/msgpack_numpy``), whose keys are bytes; arrays in JSON are ``json_numpy``'s.
 """
 
 from __future__ import annotations
@@ -15,17 +13,17 @@ import base64
 import binascii
 import json
 import math
-import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
+import msgpack
 import numpy as np
 
 from workbench.errors import WireError
 from workbench.types import Array
 
 DEPTH = 16
-"""How deeply arrays and maps may nest."""
+"""How deeply arrays and maps of a frame may nest."""
 ITEMS = 100_000
 """How many values a frame may hold; an ndarray counts as a few, whatever its size."""
 DIMENSIONS = 8
@@ -34,86 +32,50 @@ DIMENSIONS = 8
 NDARRAY, GENERIC, DATA, DTYPE, SHAPE = b"__ndarray__", b"__npgeneric__", b"data", b"dtype", b"shape"
 _REFUSED_KINDS = "VOc"
 """Kinds that openpi refuses, among them complex numbers: ``dtype.kind``."""
+_SEQUENCES, _MAPS = {*range(0x90, 0xA0), 0xDC, 0xDD}, {*range(0x80, 0x90), 0xDE, 0xDF}
+"""First bytes of arrays and of maps (msgpack specification, spec.md)."""
+_NO_TYPE = {0xC1, 0xC7, 0xC8, 0xC9, *range(0xD4, 0xD9)}
+"""The byte that begins no value, and those of extension types, of which neither protocol has any."""
 
 
 def encode(value: Any) -> bytes:
-    """Msgpack bytes of None, bool, int, float, str, bytes, list, tuple, dict, and numpy arrays and scalars.
+    """Msgpack bytes of None, bool, int, float, str, bytes, list, tuple, mappings, and numpy arrays and scalars.
 
     Raises
     ------
     WireError
-        For anything else, or an integer beyond 64 bits.
+        For anything else, an integer beyond 64 bits, or what nests in itself.
     """
-    out = bytearray()
-    _encode(value, out, 0)
-    return bytes(out)
+    try:
+        # Strict, or numpy's doubles, which are floats to Python, would lose their type.
+        frame: bytes = msgpack.packb(value, default=_packable, strict_types=True)
+    except WireError:
+        raise
+    except ValueError as error:
+        raise WireError(f"the value is larger, or nests deeper, than a frame can hold: {error}") from None
+    return frame
 
 
-def _encode(value: Any, out: bytearray, depth: int) -> None:
-    if depth > DEPTH:
-        raise WireError(f"a value nests deeper than {DEPTH} levels and is not sent")
-    if value is None:
-        out += b"\xc0"
-    elif isinstance(value, bool):
-        out += b"\xc3" if value else b"\xc2"
-    elif isinstance(value, np.ndarray):
-        _encode(_array_record(value), out, depth)
-    elif isinstance(value, np.generic):
+def _packable(value: Any) -> Any:
+    """What stands in a frame for a value that msgpack does not know."""
+    if isinstance(value, np.ndarray):
         _refuse_kind(value.dtype)
-        _encode({GENERIC: True, DATA: value.item(), DTYPE: value.dtype.str}, out, depth)
-    elif isinstance(value, int):
-        _encode_integer(value, out)
-    elif isinstance(value, float):
-        out += struct.pack(">Bd", 0xCB, value)
-    elif isinstance(value, str):
-        raw = value.encode()
-        out += _head(len(raw), 0xA0, 32, (0xD9, 0xDA, 0xDB)) + raw
-    elif isinstance(value, (bytes, bytearray)):
-        out += _head(len(value), 0, 0, (0xC4, 0xC5, 0xC6)) + value
-    elif isinstance(value, (list, tuple)):
-        out += _head(len(value), 0x90, 16, (None, 0xDC, 0xDD))
-        for item in value:
-            _encode(item, out, depth + 1)
-    elif isinstance(value, Mapping):
-        out += _head(len(value), 0x80, 16, (None, 0xDE, 0xDF))
-        for key, item in value.items():
-            _encode(key, out, depth + 1)
-            _encode(item, out, depth + 1)
-    else:
-        raise WireError(f"a {type(value).__name__} cannot be sent")
-
-
-def _array_record(array: Array) -> dict[bytes, Any]:
-    _refuse_kind(array.dtype)
-    return {NDARRAY: True, DATA: array.tobytes(), DTYPE: array.dtype.str, SHAPE: array.shape}
+        return {NDARRAY: True, DATA: value.tobytes(), DTYPE: value.dtype.str, SHAPE: value.shape}
+    if isinstance(value, np.generic):
+        _refuse_kind(value.dtype)
+        return {GENERIC: True, DATA: value.item(), DTYPE: value.dtype.str}
+    if isinstance(value, tuple):
+        return list(value)
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, int):
+        raise WireError(f"the integer {value} has more than 64 bits and cannot be sent")
+    raise WireError(f"a {type(value).__name__} cannot be sent")
 
 
 def _refuse_kind(dtype: np.dtype[Any]) -> None:
     if dtype.kind in _REFUSED_KINDS:
         raise WireError(f"numpy values of type {dtype} have no form on the wire; send numbers, strings or booleans")
-
-
-def _encode_integer(value: int, out: bytearray) -> None:
-    if -32 <= value < 128:
-        out += struct.pack(">b" if value < 0 else ">B", value)
-        return
-    unsigned = ((0xCC, "B", 8), (0xCD, "H", 16), (0xCE, "I", 32), (0xCF, "Q", 64))
-    signed = ((0xD0, "b", 7), (0xD1, "h", 15), (0xD2, "i", 31), (0xD3, "q", 63))
-    for code, letter, bits in unsigned if value >= 0 else signed:
-        if -(1 << bits) <= value < 1 << bits:
-            out += struct.pack(f">B{letter}", code, value)
-            return
-    raise WireError(f"the integer {value} has more than 64 bits and cannot be sent")
-
-
-def _head(length: int, small: int, below: int, codes: tuple[int | None, int, int]) -> bytes:
-    """Code and length of a string, binary, array or map; the first code is absent where the format has none."""
-    if length < below:
-        return bytes([small | length])
-    for code, letter, bits in zip(codes, "BHI", (8, 16, 32), strict=True):
-        if code is not None and length < 1 << bits:
-            return struct.pack(f">B{letter}", code, length)
-    raise WireError(f"{length} bytes or items are more than a frame can hold")
 
 
 def decode(frame: bytes) -> Any:
@@ -127,27 +89,27 @@ def decode(frame: bytes) -> Any:
     """
     reader = _Reader(frame)
     value = reader.value(0)
-    if reader.at != len(frame):
-        raise WireError(f"{len(frame) - reader.at} bytes follow the end of the message")
+    if (left := len(frame) - reader.at) > 0:
+        raise WireError(f"{left} bytes follow the end of the message")
     return value
 
 
 class _Reader:
-    """A place in a frame."""
+    """A place in a frame.
+
+    ``msgpack.unpackb`` makes a list of the length that a frame claims before it has seen its items, at up to 1024
+    levels, and has no limit to their number; so arrays and maps are walked here, and the library reads what is in them.
+    """
 
     def __init__(self, frame: bytes) -> None:
-        self.frame, self.at, self.items = memoryview(frame), 0, 0
+        self.frame, self.items = frame, 0
+        self.unpacker = msgpack.Unpacker(max_buffer_size=max(1, len(frame)))
+        self.unpacker.feed(frame)
 
-    def take(self, size: int) -> memoryview:
-        if size > len(self.frame) - self.at:
-            raise WireError(
-                f"the message is truncated: {size} bytes are to follow byte {self.at}, {len(self.frame) - self.at} do"
-            )
-        self.at += size
-        return self.frame[self.at - size : self.at]
-
-    def number(self, letter: str) -> Any:
-        return struct.unpack(f">{letter}", self.take(struct.calcsize(letter)))[0]
+    @property
+    def at(self) -> int:
+        """How many bytes were read."""
+        return int(self.unpacker.tell())
 
     def value(self, depth: int) -> Any:
         self.items += 1
@@ -155,34 +117,20 @@ class _Reader:
             raise WireError(f"the message nests deeper than {DEPTH} levels")
         if self.items > ITEMS:
             raise WireError(f"the message holds more than {ITEMS} values")
-        code = self.number("B")
-        if code < 0x80:
-            return code
-        if code >= 0xE0:
-            return code - 0x100
-        if code < 0x90:
-            return self.mapping(code & 0x0F, depth)
-        if code < 0xA0:
-            return self.sequence(code & 0x0F, depth)
-        if code < 0xC0:
-            return self.text(code & 0x1F)
-        if code in _CONSTANTS:
-            return _CONSTANTS[code]
-        if code in _NUMBERS:
-            return self.number(_NUMBERS[code])
-        if code in _SIZED:
-            letter, read = _SIZED[code]
-            return read(self, self.number(letter), depth)
-        raise WireError(f"byte {self.at - 1} of the message, 0x{code:02x}, is no type that is accepted")
-
-    def text(self, size: int, _: int = 0) -> str:
+        at = self.at
+        first = self.frame[at] if at < len(self.frame) else None
+        if first in _NO_TYPE:
+            raise WireError(f"byte {at} of the message, 0x{first:02x}, is no type that is accepted")
         try:
-            return str(self.take(size), "utf-8")
+            if first in _MAPS:
+                return self.mapping(self.unpacker.read_map_header(), depth)
+            if first in _SEQUENCES:
+                return self.sequence(self.unpacker.read_array_header(), depth)
+            return self.unpacker.unpack()
+        except msgpack.OutOfData:
+            raise WireError(f"the message is truncated: the value at byte {at} goes beyond its end") from None
         except UnicodeDecodeError as error:
             raise WireError(f"a string of the message is not UTF-8 ({error.reason})") from None
-
-    def binary(self, size: int, _: int = 0) -> bytes:
-        return bytes(self.take(size))
 
     def sequence(self, count: int, depth: int) -> list[Any]:
         self.refuse_count(count)
@@ -204,18 +152,6 @@ class _Reader:
         """A value takes a byte at least, so that a claimed count is checked before anything is made of it."""
         if count > len(self.frame) - self.at:
             raise WireError(f"the message is truncated: it claims {count} more values than it has bytes for")
-
-
-_CONSTANTS: Mapping[int, bool | None] = {0xC0: None, 0xC2: False, 0xC3: True}
-_NUMBERS: Mapping[int, str] = {
-    0xCA: "f", 0xCB: "d", 0xCC: "B", 0xCD: "H", 0xCE: "I", 0xCF: "Q", 0xD0: "b", 0xD1: "h", 0xD2: "i", 0xD3: "q",
-}  # fmt: skip
-_SIZED: Mapping[int, tuple[str, Callable[[_Reader, int, int], Any]]] = {
-    0xC4: ("B", _Reader.binary), 0xC5: ("H", _Reader.binary), 0xC6: ("I", _Reader.binary),
-    0xD9: ("B", _Reader.text), 0xDA: ("H", _Reader.text), 0xDB: ("I", _Reader.text),
-    0xDC: ("H", _Reader.sequence), 0xDD: ("I", _Reader.sequence),
-    0xDE: ("H", _Reader.mapping), 0xDF: ("I", _Reader.mapping),
-}  # fmt: skip
 
 
 def _from_record(record: dict[Any, Any]) -> Any:

@@ -141,7 +141,7 @@ def droid_gripper(observation: Mapping[str, Array]) -> Array:
     return np.array([1.0 - min(1.0, width_m / OPEN_M)])
 
 
-def same(actions: Array) -> Array:
+def unchanged(actions: Array) -> Array:
     """LIBERO's actions are robosuite's: fingers open below zero and close above."""
     return actions
 
@@ -166,7 +166,7 @@ LAYOUTS: Mapping[str, Layout] = {
         needs=_LIBERO_NEEDS,
         action_size=7,
         commands_pose=True,
-        to_action=same,
+        to_action=unchanged,
     ),
     "droid": Layout(
         images=("observation/exterior_image_1_left", "observation/wrist_image_left"),

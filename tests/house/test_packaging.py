@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.wheel import build_wheel
+
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
-    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), str(ROOT)]
-    subprocess.run(command, check=True, capture_output=True)
-    (wheel,) = folder.glob("failure_workbench-*.whl")
+    wheel = build_wheel(folder)
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(folder / "site")
     return folder / "site"
@@ -33,6 +33,8 @@ def test_every_part_and_every_yaml_travels(installed):
     for pattern in ("envs/**/*.py", "policies/**/*.py", "detectors/**/*.py", "conf/**/*.yaml", "policies/zoo/*/*"):
         for path in ROOT.glob(pattern):
             assert (installed / "workbench" / path.relative_to(ROOT)).is_file(), path
+    for path in (ROOT / "datasets" / "recipes").glob("*.yaml"):
+        assert (installed / "workbench" / "recipes" / path.name).is_file(), path
     assert (installed / "workbench" / "reporting" / "templates" / "report.html.j2").is_file()
 
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import sys
 import types
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
 import pytest
 import torch
 
 from workbench.errors import CheckpointError, ConfigError, ObservationError, UnknownNameError
+from workbench.policies.chunks.chunk_policy import ChunkPolicy
+from workbench.policies.chunks.settings import ChunkSettings
 from workbench.policies.language import LanguagePolicy
 from workbench.policies.learning.demonstrations import windows_of
 from workbench.policies.learning.training import train
@@ -94,6 +97,14 @@ def policy() -> LanguagePolicy:
 
 
 TOLD = np.arange(150) % 3
+
+
+def test_it_takes_every_setting_of_a_policy_of_chunks_and_refuses_others() -> None:
+    parameters = inspect.signature(ChunkPolicy.__init__, eval_str=True).parameters.values()
+    shared = {each.name: each.annotation for each in parameters if each.kind is inspect.Parameter.KEYWORD_ONLY}
+    assert get_type_hints(ChunkSettings) == shared
+    with pytest.raises(TypeError, match="unexpected keyword argument 'hiden'"):
+        LanguagePolicy(**TINY, hiden=32)
 
 
 def test_goes_where_it_is_told(able: LanguagePolicy) -> None:

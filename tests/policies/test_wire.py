@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import struct
+import tracemalloc
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -161,7 +163,7 @@ def array_of(**changes: Any) -> bytes:
         (b"\xd4\x01\x00", "0xd4"),  # an extension type
         (b"\xdd\xff\xff\xff\xff", "claims 4294967295"),
         (b"\xdf\xff\xff\xff\xff\x00", "claims"),
-        (b"\xc6\xff\xff\xff\xff\x00", "4294967295 bytes are to follow"),
+        (b"\xc6\xff\xff\xff\xff\x00", "truncated: the value at byte 0"),
         (b"\x91" * 5000 + b"\xc0", "deeper"),
         (b"\xdd\x00\x03\x0d\x40" + b"\xc0" * 200_000, "more than 100000 values"),
         (b"\x81\x01\x01", "key of a map is a int"),
@@ -195,6 +197,19 @@ def test_bad_frames_are_refused(frame: bytes, reason: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_claims_are_refused_before_memory_is_taken_for_them() -> None:
+    """Lists of 100,000 within one another, each claimed by five bytes: 800 kB a level for a reader that believes it."""
+    nested = b"\xdd\x00\x01\x86\xa0" * 10 + bytes(99_000)
+    tracemalloc.start()
+    try:
+        with pytest.raises(WireError):
+            wire.decode(nested)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 1_500_000
+
+
 @pytest.mark.parametrize(
     "value",
     [
@@ -212,6 +227,12 @@ def test_bad_frames_are_refused(frame: bytes, reason: str) -> None:
 def test_what_has_no_form_is_not_sent(value: Any) -> None:
     with pytest.raises(WireError):
         wire.encode(value)
+
+
+@pytest.mark.parametrize("value", [(1, (2,)), bytearray(b"ab"), MappingProxyType({"a": 1})], ids=repr)
+def test_other_containers_are_sent_as_the_plain_ones(value: Any) -> None:
+    plain = {tuple: lambda: [1, [2]], bytearray: lambda: b"ab"}.get(type(value), lambda: {"a": 1})()
+    assert wire.decode(wire.encode(value)) == plain
 
 
 def test_what_nests_in_itself_is_not_sent() -> None:

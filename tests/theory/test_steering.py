@@ -11,7 +11,7 @@ from torch import nn
 
 from workbench.errors import ConfigError
 from workbench.policies.chunks.normalisation import Normalisation
-from workbench.policies.chunks.steering import NormalisedSteering, uphill
+from workbench.policies.chunks.steering import NormalisedSteering, reward_gradient
 from workbench.policies.diffusion import HIGHEST, LEVELS, Diffusion, DiffusionPolicy, training_schedule
 from workbench.policies.flow import FlowMatching, FlowPolicy
 from workbench.types import Steering
@@ -100,13 +100,13 @@ class FlowWithWrongSign(FlowMatching):
 
 class FlowAtNoisyChunk(FlowMatching):
     def velocity(self, denoise, noisy, level, steering):
-        velocity, gradient = uphill(lambda x: (self.predict(denoise, x, level)[0], x), noisy, steering)
+        velocity, gradient = reward_gradient(lambda x: (self.predict(denoise, x, level)[0], x), noisy, steering)
         return velocity + gradient
 
 
 class FlowWithoutFactor(FlowMatching):
     def velocity(self, denoise, noisy, level, steering):
-        velocity, gradient = uphill(lambda x: self.predict(denoise, x, level), noisy, steering)
+        velocity, gradient = reward_gradient(lambda x: self.predict(denoise, x, level), noisy, steering)
         return velocity + gradient
 
 
@@ -117,13 +117,13 @@ class DiffusionWithWrongSign(Diffusion):
 
 class DiffusionAtNoisyChunk(Diffusion):
     def epsilon(self, denoise, noisy, number, steering):
-        epsilon, gradient = uphill(lambda x: (self.predict(denoise, x, number)[0], x), noisy, steering)
+        epsilon, gradient = reward_gradient(lambda x: (self.predict(denoise, x, number)[0], x), noisy, steering)
         return epsilon - (1 - training_schedule()[number]).sqrt() * gradient
 
 
 class DiffusionWithoutFactor(Diffusion):
     def epsilon(self, denoise, noisy, number, steering):
-        epsilon, gradient = uphill(lambda x: self.predict(denoise, x, number), noisy, steering)
+        epsilon, gradient = reward_gradient(lambda x: self.predict(denoise, x, number), noisy, steering)
         return epsilon - gradient
 
 

@@ -1,0 +1,98 @@
+"""Does the wheel work for somebody who has nothing else?  Built, installed with its dependencies, run elsewhere.
+
+A new virtual environment of the asked Python gets the wheel and what it needs, in the versions of constraints.txt, and
+nothing of this checkout.  In an empty folder it then answers, lists the zoo, rolls a policy of the zoo, goes through
+the whole chain and synthesizes from a shipped recipe, all small.
+
+Run: make verify WHAT=wheel ARGS="--python python3.12"     (some 3 GB below --folder, removed at the end)
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from rich.table import Table
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from tests.chain import SMALL
+from tests.verify.claims import table, verdict
+from tests.wheel import ROOT, build_wheel
+from workbench.execution.progress import console
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """One command of the installed package.
+
+    Attributes
+    ----------
+    words : what is said.
+    prints : what is then printed, among other things.
+    makes : what is then there.
+    """
+
+    words: list[str]
+    prints: str = ""
+    makes: str = "."
+
+
+STEPS = (
+    Step(["--help"], prints="usage: workbench JOB"),
+    Step(["zoo"], prints="lift_flow"),
+    Step(["rollout", "name=rolled", "policy=zoo/lift_flow", "job.episodes.test=2"], makes="datasets/rolled.zarr"),
+    Step(["quickstart", "policy=zoo/lift_flow", *SMALL], makes="runs/quickstart/report.html"),
+    Step(["synthesize", "job.recipe=failures-small", "job.tasks=[lift]"], makes="datasets/failures-small-lift.zarr"),
+)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--python", default=sys.executable, help="interpreter of the new environment")
+    parser.add_argument("--folder", type=Path, help="where environment and wheel are made; a temporary one otherwise")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=options.folder) as made:
+        folder = Path(made)
+        shown = table("the wheel, elsewhere", "command", "seconds", "exit", "as promised")
+        binaries = install(build_wheel(folder), folder / "venv", options.python)
+        empty = folder / "empty"
+        empty.mkdir()
+        held = [run(binaries, empty, step, shown) for step in STEPS]
+        version = subprocess.run([binaries / "python", "--version"], capture_output=True, text=True, check=True)
+        size_mb = sum(path.stat().st_size for path in (folder / "venv").rglob("*") if path.is_file()) / 1e6
+    console.print(shown)
+    return verdict(all(held), f"the wheel runs by itself with {version.stdout.strip()} ({size_mb:.0f} MB installed)")
+
+
+def install(wheel: Path, environment: Path, python: str) -> Path:
+    """A new virtual environment with the wheel and all that it needs; returns its folder of programs."""
+    subprocess.run([shutil.which(python) or python, "-m", "venv", environment], check=True)
+    binaries = environment / "bin"
+    pip = [binaries / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*pip, "--constraint", ROOT / "constraints.txt", wheel], check=True, cwd=environment)
+    return binaries
+
+
+def run(binaries: Path, folder: Path, step: Step, shown: Table) -> bool:
+    """Run one step as somebody would who has never seen this checkout."""
+    kept = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "VIRTUAL_ENV")}
+    began = time.monotonic()
+    done = subprocess.run([binaries / "workbench", *step.words], cwd=folder, env=kept, capture_output=True, text=True)
+    holds = done.returncode == 0 and step.prints in done.stdout and (folder / step.makes).exists()
+    if not holds:
+        print(done.stdout[-2000:], done.stderr[-4000:], sep="\n", file=sys.stderr)
+    seconds = f"{time.monotonic() - began:.1f}"
+    shown.add_row(" ".join(step.words[:3]), seconds, str(done.returncode), "yes" if holds else "no")
+    return holds
+
+
+if __name__ == "__main__":
+    sys.exit(main())
