@@ -21,8 +21,8 @@ from workbench.attribution.branching import (
     find_point_of_no_return,
     intervene,
     measure_value,
-    replay,
 )
+from workbench.attribution.replaying import replay
 from workbench.rollouts.launch import Launch
 from workbench.rollouts.loop import Lockstep
 from workbench.rollouts.stored import bare_start, snapshot_at, start_at, stream_of

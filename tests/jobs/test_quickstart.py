@@ -126,7 +126,7 @@ def test_every_episode_replays_from_its_seed(root):
 
 
 def test_a_changed_action_is_found_by_replay(root, metrics):
-    from workbench.attribution.branching import replay
+    from workbench.attribution.replaying import replay
     from workbench.config import Run, compose
     from workbench.store import Store
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.toy import GOAL, ToyPolicy, ToyScene, ToyTask, broken
-from workbench.attribution.branching import Replayed, replay
+from workbench.attribution.replaying import Replayed, replay
 from workbench.errors import ConfigError, DivergedError
 from workbench.rollouts.launch import Launch, uid_of
 from workbench.rollouts.loop import Lockstep

@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 from claims import finished_run, parser, table, verdict
 
-from workbench.attribution.branching import replay
+from workbench.attribution.replaying import replay
 from workbench.config import Run
 from workbench.execution.progress import console
 from workbench.store import Store

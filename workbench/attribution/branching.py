@@ -12,10 +12,9 @@ from typing import TypeVar
 
 import numpy as np
 
-from workbench.errors import DivergedError
 from workbench.rollouts.launch import Launch, Outcome, Start
 from workbench.rollouts.loop import Lockstep
-from workbench.rollouts.stored import bare, bare_start, perturbations_of, snapshot_at, start_at, stream_of
+from workbench.rollouts.stored import bare, bare_start, perturbations_of, start_at, stream_of
 from workbench.stats.proportions import clopper_pearson
 from workbench.types import Episode, Policy, Scene, Snapshot, Strategy, Stream, Task
 
@@ -322,42 +321,3 @@ def intervene(episode: Episode, step: int, strategy: Strategy, policy: Policy, a
         stream.child("intervention") if strategy.fresh_noise else None,
         step + allowance if strategy.extends else None,
     )
-
-
-@dataclasses.dataclass(frozen=True)
-class Replayed:
-    """How a replay compares with what is stored: 0.0 and -1 mean bit for bit."""
-
-    max_abs_error: float
-    first_difference: int
-
-
-def replay(scene: Scene, episode: Episode, first: int = 0, whole: bool = False) -> Replayed:
-    """Run the stored actions again, from the seed (``whole``) or from the snapshot at ``first``.
-
-    The physics has to diverge where it did; anywhere else that is an infinite error.
-    """
-    if whole:
-        scene.begin(stream_of(episode), perturbations_of(episode))
-    else:
-        scene.restore(snapshot_at(episode, first))
-    error, difference = 0.0, -1
-    for step in range(first, len(episode.steps["action"])):
-        snapshot = scene.snapshot()
-        pairs = (snapshot.state, episode.steps["state"][step]), (snapshot.memory, episode.memory[step])
-        # NaN fails every comparison and would pass for no difference.
-        now = max(float(np.nan_to_num(np.abs(have - want), nan=np.inf).max(initial=0.0)) for have, want in pairs)
-        if now > 0 and difference < 0:
-            difference = step
-        error = max(error, now)
-        if not np.isfinite(error):
-            break
-        diverges = episode.record["outcome"] == "diverged" and step == len(episode.steps["action"]) - 1
-        try:
-            scene.step(episode.steps["action"][step])
-            diverged = False
-        except DivergedError:
-            diverged = True
-        if diverged != diverges:
-            return Replayed(np.inf, step)
-    return Replayed(error, difference)

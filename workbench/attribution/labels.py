@@ -13,14 +13,13 @@ import numpy as np
 from workbench.attribution.branching import (
     Onset,
     PointOfNoReturn,
-    Replayed,
     drive,
     find_onset,
     find_point_of_no_return,
     measure_value,
-    replay,
 )
 from workbench.attribution.decisive import Decision, effect_step, find_decision
+from workbench.attribution.replaying import Replayed, replay
 from workbench.errors import ConfigError, UnknownNameError
 from workbench.execution.executor import Executor, batches
 from workbench.execution.ledger import Ledger, plain

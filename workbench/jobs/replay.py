@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from workbench.attribution.branching import replay
+from workbench.attribution.replaying import replay
 from workbench.config import Run
 from workbench.errors import StoreError, UnknownNameError
 from workbench.execution.progress import console, progress
