@@ -38,14 +38,12 @@ def origin_of(part: object) -> Origin | None:
 
 
 def described(part: object) -> Record:
-    """What a file says of a part: its configuration, or for one made by hand the class alone.
-
-    Two objects of one class made by hand look alike here; whoever stores what they did gives them separate stores.
-    """
+    """What a file says of a part: its configuration, or for one made by hand its class, and its name if it has one."""
     origin = origin_of(part)
     if origin is not None:
         return origin.node
-    return {"_target_": f"{type(part).__module__}.{type(part).__qualname__}", "by": "hand"}
+    kind = type(part)
+    return {"_target_": f"{kind.__module__}.{kind.__qualname__}", "by": "hand", "name": str(getattr(part, "name", ""))}
 
 
 def made(node: Mapping[str, Any], weights: Path | None = None, **extra: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from workbench.attribution.branching import intervene
 from workbench.config import build, parameters_of
+from workbench.config.named import nodes
 from workbench.config.parts import load_policy
 from workbench.errors import ConfigError
 from workbench.execution.executor import Executor, batches
@@ -82,7 +83,7 @@ class Batch:
 def recover(
     store: Store,
     monitor: AnyMonitor,
-    strategies: Mapping[str, Record],
+    strategies: Iterable[str] | Mapping[str, Record],
     task: Task,
     policy: Policy,
     *,
@@ -96,7 +97,7 @@ def recover(
 
     Parameters
     ----------
-    strategies : name -> configuration; ``continue`` and ``placebo`` are needed.
+    strategies : names, or name -> configuration; ``continue`` and ``placebo`` are needed.
     task, policy : those that the store was rolled with.
     allowance_steps : control steps that an intervention has from the alarm on; the placebo has them too.
     expert : configuration of the reference that some strategies hand over to.
@@ -109,19 +110,20 @@ def recover(
     """
     if allowance_steps < 1:
         raise ConfigError(f"job.allowance_steps={allowance_steps} must be at least 1")
+    chosen = nodes("strategy", strategies)
     for needed in (CONTINUE, PLACEBO):
-        if needed not in strategies:
+        if needed not in chosen:
             raise ConfigError(f"strategy must include {needed!r}: nothing can be judged without it")
     setup = Setup(task, policy, Recording(until=until), runner or Processes())
     alarms = first_alarms(store, monitor)
-    shared = setup, store.path, dict(strategies), dict(expert), head, allowance_steps
+    shared = setup, store.path, chosen, dict(expert), head, allowance_steps
     judged: list[dict[str, Outcome]] = []
     with progress("branches from alarms", len(alarms)) as advance:
         items = [Batch(*shared, part) for part in batches(alarms, EPISODES_PER_BATCH)]
         for found in setup.runner.map_unordered(judge_batch, items):
             judged += found
             advance(len(found))
-    return Recovery(monitor.name, compared(list(strategies), judged))
+    return Recovery(monitor.name, compared(list(chosen), judged))
 
 
 def first_alarms(store: Store, monitor: AnyMonitor) -> list[tuple[int, int]]:

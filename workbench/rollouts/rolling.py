@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from workbench.config.files import data_path
-from workbench.errors import ConfigError, UnknownNameError
+from workbench.config.files import data_path, shown
+from workbench.config.named import parts
+from workbench.errors import ConfigError, OtherSettingsError, UnknownNameError
 from workbench.execution.executor import Executor, batches
 from workbench.execution.processes import Processes
 from workbench.execution.progress import progress
@@ -37,7 +39,7 @@ class Batch:
 def rollout(
     task: Task,
     policy: Policy,
-    perturbations: Sequence[Perturbation] | Mapping[str, Perturbation] = (),
+    perturbations: Iterable[Perturbation | str] | Mapping[str, Perturbation] = (),
     *,
     episodes: int | Mapping[str, int],
     into: str | Path,
@@ -53,7 +55,7 @@ def rollout(
 
     Parameters
     ----------
-    perturbations : faults, all of them in every episode; with ``one_each`` every one in episodes of its own.
+    perturbations : faults or their names, all of them in every episode; with ``one_each`` each in episodes of its own.
     episodes : how many of each split (train, fit, select, calibrate, test); a number alone is of ``test``.
     into : name of a store in ``datasets/``, or its path.
     seed : with the split and the number of an episode it decides every random draw.
@@ -70,7 +72,7 @@ def rollout(
     ConfigError
         if a fault does not suit the task or the policy.
     """
-    specifications = list(perturbations.values() if isinstance(perturbations, Mapping) else perturbations)
+    specifications = list(parts("perturbation", perturbations).values())
     counts = {"test": episodes} if isinstance(episodes, int) else episodes
     launches = planned(task, specifications, counts, one_each, seed)
     for specification in specifications:
@@ -87,12 +89,22 @@ def roll(setup: Setup, path: Path, launches: Sequence[Launch], *, seed: int, dem
     header = setup.header(seed, policy="expert" if demonstrations else None)
     done = known_uids(path, header)
     wanted = [launch for launch in launches if launch.uid not in done]
+    if wanted and done and (unnamed := [part for part in ("policy", "task") if by_hand(header.config[part])]):
+        raise OtherSettingsError(
+            f"{shown(path)} holds episodes of a {unnamed[0]} that was made by hand, which cannot be told from another; "
+            f"give the {unnamed[0]} a name (name=...) and roll into a new store, or choose another one"
+        )
     bar, size = ("demonstrations", 1) if demonstrations else ("episodes", 2)
     with telling_what_is_kept(path), progress(bar, len(launches)) as advance:
         advance(len(launches) - len(wanted))
         items = [Batch(setup, path, header, part) for part in batches(wanted, size * setup.runner.scenes)]
         for rows in setup.runner.map_unordered(roll_batch, items):
             advance(len(rows))
+
+
+def by_hand(described: Any) -> bool:
+    """Whether a part was made by hand and has no name by which it could be told from another of its class."""
+    return isinstance(described, Mapping) and described.get("by") == "hand" and not described.get("name")
 
 
 def roll_batch(batch: Batch) -> list[Record]:

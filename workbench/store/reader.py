@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from workbench.config.files import data_path
 from workbench.errors import StoreError, UnknownNameError
 from workbench.store.arrays import StoredArray, column_array
 from workbench.store.labels import write_labels
@@ -48,10 +49,12 @@ from workbench.types import (
 if TYPE_CHECKING:
     import pandas as pd
 
-if TYPE_CHECKING:
-    pass
-
 _CACHED_CHUNKS = 512
+
+
+def open_store(store: str | Path) -> Store:
+    """A store by its name in ``datasets/``, or by its path; StoreError if there is none or it is damaged."""
+    return Store.open(data_path(store))
 
 
 class Store:
