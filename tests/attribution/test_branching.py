@@ -22,7 +22,7 @@ from workbench.attribution.branching import (
     intervene,
     measure_value,
 )
-from workbench.attribution.replaying import replay
+from workbench.attribution.replaying import replay_episode
 from workbench.rollouts.launch import Launch
 from workbench.rollouts.loop import Lockstep
 from workbench.rollouts.stored import bare_start, snapshot_at, start_at, stream_of
@@ -355,12 +355,12 @@ def test_interventions_are_paired_and_continue_is_the_factual_episode():
 def test_replay_says_where_it_differs():
     episode = failed(6, 0, lazy=0.3)
     scene = ToyTask().scene()
-    assert replay(scene, episode, whole=True).max_abs_error == 0.0
-    assert replay(scene, episode, first=17).first_difference == -1
+    assert replay_episode(scene, episode, whole=True).max_abs_error == 0.0
+    assert replay_episode(scene, episode, first=17).first_difference == -1
     episode.steps["action"] = episode.steps["action"].copy()
     episode.steps["action"][2] += 0.5 if episode.steps["action"][2] < 0.5 else -0.5
-    assert replay(scene, episode, whole=True).first_difference == 3
-    assert np.isfinite(replay(scene, episode, whole=True).max_abs_error)
+    assert replay_episode(scene, episode, whole=True).first_difference == 3
+    assert np.isfinite(replay_episode(scene, episode, whole=True).max_abs_error)
 
 
 def test_the_steps_beside_the_injection_are_tried_whatever_the_stride():

@@ -126,17 +126,17 @@ def test_every_episode_replays_from_its_seed(root):
 
 
 def test_a_changed_action_is_found_by_replay(root, metrics):
-    from workbench.attribution.replaying import replay
+    from workbench.attribution.replaying import replay_episode
     from workbench.config import Run, compose
     from workbench.store import Store
 
     run = Run(compose(["name=quickstart"]), root)
     episode = Store.open(run.store).episode(0)
     scene = run.task.scene()
-    assert replay(scene, episode, whole=True).max_abs_error == 0.0
+    assert replay_episode(scene, episode, whole=True).max_abs_error == 0.0
     episode.steps["action"] = episode.steps["action"].copy()
     episode.steps["action"][5] = math.pi / 10
-    assert replay(scene, episode, whole=True).first_difference == 6
+    assert replay_episode(scene, episode, whole=True).first_difference == 6
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.toy import GOAL, ToyPolicy, ToyScene, ToyTask, broken
-from workbench.attribution.replaying import Replayed, replay
+from workbench.attribution.replaying import Replayed, replay_episode
 from workbench.errors import ConfigError, DivergedError
 from workbench.rollouts.launch import Launch, uid_of
 from workbench.rollouts.loop import Lockstep
@@ -132,11 +132,11 @@ def test_a_divergence_ends_its_episode_can_be_replayed_and_the_run_goes_on():
     assert gone.steps["applied"][-1] == 0.5
     assert gone.steps["reward"][-1] == 0.0
     scene = FragileTask().scene()
-    assert replay(scene, gone, whole=True).max_abs_error == 0.0
-    assert replay(scene, gone, first=3).max_abs_error == 0.0
-    assert replay(ToyTask().scene(), gone, whole=True) == Replayed(np.inf, 6), "it has to diverge again"
+    assert replay_episode(scene, gone, whole=True).max_abs_error == 0.0
+    assert replay_episode(scene, gone, first=3).max_abs_error == 0.0
+    assert replay_episode(ToyTask().scene(), gone, whole=True) == Replayed(np.inf, 6), "it has to diverge again"
     early = dataclasses.replace(gone, record=gone.record | {"outcome": "failure"})
-    assert replay(scene, early, whole=True) == Replayed(np.inf, 6), "it must not diverge where it did not"
+    assert replay_episode(scene, early, whole=True) == Replayed(np.inf, 6), "it must not diverge where it did not"
 
 
 class Alterable(ToyPolicy):

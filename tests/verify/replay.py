@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 from claims import finished_run, parser, table, verdict
 
-from workbench.attribution.replaying import replay
+from workbench.attribution.replaying import replay_episode
 from workbench.config import Run
 from workbench.execution.progress import console
 from workbench.store import Store
@@ -80,8 +80,8 @@ def restore(run: Run, chosen: Sequence[tuple[int, int]]) -> list[Record]:
                 "perturbation": episode.record["perturbation"],
                 "struck": 0 <= episode.record["t_inj"] <= step,
                 "steps": episode.record["length"] - step,
-                "error": replay(scene, episode, step).max_abs_error,
-                "control": replay(scene, moved, step).max_abs_error,
+                "error": replay_episode(scene, episode, step).max_abs_error,
+                "control": replay_episode(scene, moved, step).max_abs_error,
             }
         )
     return rows

@@ -19,7 +19,7 @@ from workbench.attribution.branching import (
     measure_value,
 )
 from workbench.attribution.decisive import Decision, effect_step, find_decision
-from workbench.attribution.replaying import Replayed, replay
+from workbench.attribution.replaying import Replayed, replay_episode
 from workbench.errors import ConfigError, UnknownNameError
 from workbench.execution.executor import Executor, batches
 from workbench.execution.ledger import Ledger, plain
@@ -326,7 +326,9 @@ def label_episodes(
         ]
         decisions = drive(searches, policy)
     return [
-        label_of(episode, twin, onset, point, decision, replay(scene, episode, len(episode.steps["action"]) // 2))
+        label_of(
+            episode, twin, onset, point, decision, replay_episode(scene, episode, len(episode.steps["action"]) // 2)
+        )
         for episode, twin, onset, point, decision in zip(episodes, twins, onsets, points, decisions, strict=True)
     ]
 

@@ -22,7 +22,7 @@ class Replayed:
     first_difference: int
 
 
-def replay(scene: Scene, episode: Episode, first: int = 0, whole: bool = False) -> Replayed:
+def replay_episode(scene: Scene, episode: Episode, first: int = 0, whole: bool = False) -> Replayed:
     """Run the stored actions again, from the seed (``whole``) or from the snapshot at ``first``.
 
     The physics has to diverge where it did; anywhere else that is an infinite error.
@@ -72,7 +72,7 @@ class Replay:
         return not self.differing
 
 
-def replay_store(store: Store, task: Task, numbers: Sequence[int] | None = None) -> Replay:
+def replay(store: Store, task: Task, numbers: Sequence[int] | None = None) -> Replay:
     """Simulate stored episodes again, from their seed on; None for all of them.
 
     Raises
@@ -86,7 +86,7 @@ def replay_store(store: Store, task: Task, numbers: Sequence[int] | None = None)
     with progress("replay", len(chosen)) as advance:
         for number in chosen:
             stored = store.episode(number, steps=("obs/*", "state", "action"), calls=())
-            replayed = replay(scene, stored, whole=True)
+            replayed = replay_episode(scene, stored, whole=True)
             if replayed.max_abs_error > 0:
                 differing[str(stored.record["uid"])] = replayed
             advance(1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from workbench.attribution.replaying import replay
+from workbench.attribution.replaying import replay_episode
 from workbench.config import Run
 from workbench.errors import StoreError, UnknownNameError
 from workbench.execution.progress import console, progress
@@ -18,7 +18,7 @@ def run(run: Run, episode: str | int) -> None:
     with progress("replay", len(numbers)) as advance:
         for number in numbers:
             stored = store.episode(number, steps=("obs/*", "state", "action"), calls=())
-            replayed = replay(scene, stored, whole=True)
+            replayed = replay_episode(scene, stored, whole=True)
             if replayed.max_abs_error > 0:
                 differing.append((stored.record["uid"], replayed))
             advance(1)
