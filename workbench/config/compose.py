@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -66,3 +67,13 @@ def words_asked() -> list[str]:
     if not HydraConfig.initialized():
         return []
     return list(HydraConfig.get().overrides.task)
+
+
+def command_asked() -> dict[str, str]:
+    """The command line that Hydra was started with, by its job; empty where it was not started from there."""
+    words = words_asked()
+    job = next((word.removeprefix("job=") for word in words if word.startswith("job=")), "")
+    rest = [word for word in words if not word.startswith("job=")]
+    if rest and rest[0] == f"+experiment={job}":
+        rest = rest[1:]  # comes with the job of that name
+    return {job: shlex.join(["workbench", job, *rest])} if job else {}

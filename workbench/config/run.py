@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.config.build import build, resolve
+from workbench.config.compose import command_asked
 from workbench.config.files import root_folder, write_text
 from workbench.config.parts import ZOO, made, made_policy
 from workbench.errors import CheckpointError, ConfigError, StoreError
@@ -128,8 +129,13 @@ class Run:
 
     def update_metrics(self, **sections: Any) -> None:
         """Replace sections of ``metrics.json``, all or none of them."""
-        merged = {**self.metrics(), **sections}
+        before = self.metrics()
+        merged = {**before, **sections}
+        if command := command_asked():
+            # In the order in which they were given last: what comes later was made of what came before.
+            earlier = {job: said for job, said in before.get("commands", {}).items() if job not in command}
+            merged["commands"] = {**earlier, **command}
         for key in ("policy", "labels"):
             if isinstance(sections.get(key), dict):
-                merged[key] = {**self.metrics().get(key, {}), **sections[key]}
+                merged[key] = {**before.get(key, {}), **sections[key]}
         write_text(self.folder / "metrics.json", json.dumps(merged, indent=2))
