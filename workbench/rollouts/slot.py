@@ -39,6 +39,7 @@ class Slot:
 
     @property
     def needs_plan(self) -> bool:
+        """Whether all queued actions are run, so that the policy has to be asked."""
         return self.next_action >= len(self.queue)
 
     def current(self) -> Observation:
@@ -61,9 +62,11 @@ class Slot:
         return {f"images/{camera}": drawn[f"images/{camera}"] for camera in cameras}
 
     def noise(self) -> np.random.Generator:
+        """The generator of the next policy call."""
         return self.noise_stream.at(self.calls)
 
     def take(self, chunk: Array, kept: Mapping[str, Array], seconds: float) -> None:
+        """Queue what is run of a chunk (H, A); ``kept`` is what is recorded of the call that planned it."""
         self.queue = self.scene.queue(np.asarray(chunk, dtype=np.float64), self.policy.execute)
         self.next_action = 0
         self.calls += 1
@@ -71,6 +74,7 @@ class Slot:
             self.recorder.call(self.scene.step_index, kept, seconds)
 
     def step(self, until: str) -> None:
+        """Run the next queued action, or end at the deadline; ``until`` as of the lockstep."""
         if self.scene.step_index >= self.deadline:
             self.ended = True
             return
