@@ -2,20 +2,23 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+CLAIMS := $(filter-out claims,$(sort $(basename $(notdir $(wildcard tests/verify/*.py)))))
 
-.PHONY: help quickstart test lint format types benchmark verify clean
+.PHONY: help quickstart test test-quick lint format types benchmark verify clean
 
 help:
 	@echo "make quickstart   the whole chain on one task, from nothing to an alarm you can watch"
 	@echo "make test         every test (minutes)"
+	@echo "make test-quick   the tests that take no time, of every room (a minute and a half on two cores)"
 	@echo "make lint types   style, import contracts, strict types"
 	@echo "make format       rewrite files in the house style"
 	@echo "make benchmark    speed, as ratios in one interleaved run"
-	@echo "make verify WHAT=replay|branching|equality|experts|labels|online|audit|crash|inputs|keyframes|modes|policies   the claims that take longer than a test"
+	@echo "make verify WHAT=...   the claims that take longer than a test: $(CLAIMS)"
 	@echo "make clean        remove .venv and caches; runs/ and datasets/ stay"
 
 $(BIN)/workbench: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v < (3, 14) else "Python 3.11, 3.12 or 3.13 is needed, this is %d.%d; try: make PYTHON=python3.11" % v)'
+	@echo "installing the workbench and its libraries into $(VENV), once: 3 GB (more where torch comes with CUDA), some minutes"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
 	touch $@
@@ -29,6 +32,9 @@ quickstart: $(BIN)/workbench
 
 test: $(VENV)/dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -q
+
+test-quick: $(VENV)/dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -q -m "not slow"
 
 lint: $(VENV)/dev
 	$(BIN)/ruff check .
