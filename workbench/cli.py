@@ -200,9 +200,9 @@ def hydra_main() -> None:
     """Hand over to Hydra with the arguments in ``sys.argv``."""
     import hydra
 
-    from workbench.config import register_schema
+    from workbench.config import prepare_hydra
 
-    register_schema()
+    prepare_hydra()
     # Completion and multirun look for the folder of the calling program otherwise.
     sys.argv[0] = str(Path(sys.argv[0]).name)
     hydra.main(config_path=f"pkg://{CONFIG}", config_name="workbench", version_base="1.3")(run_job)()

@@ -26,7 +26,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import importlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypedDict
@@ -35,6 +34,7 @@ import numpy as np
 
 from workbench.errors import ConfigError, UnknownNameError
 from workbench.types import Array, Observation, Policy, Record, Stream, Task
+from workbench.types.trust import OURS, named
 
 if TYPE_CHECKING:
     import mujoco
@@ -405,18 +405,29 @@ def describe(record: Record) -> str:
 
 
 def _kind(record: Record) -> type[Specification]:
+    """The class that a record names: ours, one of an installed package of parts, or one that is loaded already."""
     target = str(record.get("target", ""))
     prefix = f"{__name__.rsplit('.', 2)[0]}.perturbations."
-    if not target.startswith(prefix):
+    if not target.startswith(f"{OURS}."):
+        kind = _loaded(target) or named(target)
+    elif target.startswith(prefix):
+        kind = named(target)
+    else:
         raise ConfigError(f"a perturbation record must name a target below {prefix}, not {target!r}")
-    module, _, name = target.rpartition(".")
-    try:
-        kind = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"there is no perturbation {target!r}: {error}") from None
     if not (isinstance(kind, type) and issubclass(kind, Specification)):
         raise ConfigError(f"{target!r} is not a perturbation")
     return kind
+
+
+def _loaded(target: str) -> type[Specification] | None:
+    """A class that somebody handed to us or defined, wherever; the latest of that name."""
+    waiting, found = [Specification], None
+    while waiting:
+        kind = waiting.pop(0)
+        waiting += kind.__subclasses__()
+        if f"{kind.__module__}.{kind.__qualname__}" == target:
+            found = kind
+    return found
 
 
 def uniform(rng: np.random.Generator, bounds: tuple[float, float]) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import subprocess
 import sys
+import types
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,7 @@ def test_a_run_travels_as_configuration_alone(tmp_path):
 
 SLOW = """
 import sys
+import types
 from pathlib import Path
 
 import workbench
@@ -164,7 +166,12 @@ def test_ctrl_c_stays_ignored_where_it_is(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("module", "today"), sorted(MOVED.items()))
 def test_a_target_that_has_moved_is_still_found(module, today):
-    name = next(name for name, value in vars(importlib.import_module(today)).items() if isinstance(value, type))
+    defined = [
+        name
+        for name, value in vars(importlib.import_module(today)).items()
+        if isinstance(value, type | types.FunctionType) and value.__module__ == today
+    ]
+    name = defined[0]
     assert resolve(f"{module}.{name}") is getattr(importlib.import_module(today), name)
 
 

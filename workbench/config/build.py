@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
+import copy
+import functools
 import inspect
 import re
 import signal
@@ -14,36 +15,40 @@ from typing import Any
 
 from workbench.config.moved import where_now
 from workbench.errors import ConfigError, UnknownNameError, WorkbenchError
+from workbench.types.trust import OURS, named
 
-ALLOWED_TARGETS = "workbench."
-"""Only what lies below this prefix is ever instantiated: a run folder from elsewhere cannot execute other code."""
+NO_PARTS = ("cli", "config", "errors", "stats", "store", "testing", "types")
+"""Rooms of ours that hold nothing which a configuration names."""
 
 
 def build(node: Mapping[str, Any], **extra: Any) -> Any:
-    """Instantiate a ``_target_`` node; the one place where Hydra's ``instantiate`` is called.
+    """Make what a ``_target_`` node describes; the one place where a configuration calls code.
+
+    A class is built from the node's other keys and ``extra``; ``_target_`` nodes among them stay as they are, and text
+    is text.  A function (a job, a trainer) is not called: the node must say ``_partial_: true``, and what is returned
+    takes the rest of its arguments.
 
     Raises
     ------
     ConfigError
-        if the target lies outside the allow-list, does not exist, or refuses its arguments.
+        if the target lies outside the allowed packages, does not exist, or refuses its arguments.
     """
-    from hydra.errors import InstantiationException
-    from hydra.utils import instantiate
-
-    target = where_now(str(node.get("_target_", "")))
-    if not target.startswith(ALLOWED_TARGETS):
-        raise ConfigError(f"target {target!r} is refused: only targets below {ALLOWED_TARGETS!r} are built")
-    with contextlib.suppress(ImportError), ctrl_c_held_back():
-        importlib.import_module(target.rpartition(".")[0])
+    target, kind = str(node.get("_target_", "")), resolve(node.get("_target_", ""))
+    special = {key: value for key, value in node.items() if str(key).startswith("_") and key != "_target_"}
+    if special != ({"_partial_": True} if inspect.isfunction(kind) else {}):
+        words = ", ".join(f"{key}={value}" for key, value in special.items()) or "no _partial_"
+        raise ConfigError(f"target {target!r} is refused with {words}: classes are built, functions are _partial_")
+    arguments = copy.deepcopy({key: value for key, value in node.items() if key not in ("_target_", *special)})
+    if inspect.isfunction(kind):
+        return functools.partial(kind, **arguments, **extra)
     try:
-        return instantiate({**node, "_target_": target, "_convert_": "all", "_recursive_": False}, **extra)
-    except InstantiationException as error:
-        cause = error.__cause__
-        if isinstance(cause, WorkbenchError):
-            raise cause from None
-        if match := re.search(r"unexpected keyword argument '(\w+)'", str(cause)):
+        return kind(**arguments, **extra)
+    except WorkbenchError:
+        raise
+    except Exception as error:
+        if match := re.search(r"unexpected keyword argument '(\w+)'", str(error)):
             raise UnknownNameError(f"parameter of {target}", match[1], parameters_of(target)) from None
-        raise ConfigError(f"{target} cannot be built: {' '.join(str(cause or error).split())}") from cause
+        raise ConfigError(f"{target} cannot be built: {' '.join(str(error).split())}") from error
 
 
 @contextlib.contextmanager
@@ -77,13 +82,10 @@ def parameters_of(target: str) -> list[str]:
 
 
 def resolve(target: str) -> Any:
-    """The class or function behind an allowed dotted path."""
-    target = where_now(target)
-    if not target.startswith(ALLOWED_TARGETS):
-        raise ConfigError(f"target {target!r} is refused: only targets below {ALLOWED_TARGETS!r} are used")
-    module, _, name = target.rpartition(".")
-    try:
-        with ctrl_c_held_back():
-            return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"there is no {target!r}: {error}") from None
+    """The class or function behind a dotted path that is allowed; see :mod:`workbench.types.trust`."""
+    path = where_now(target) if isinstance(target, str) else repr(target)
+    with ctrl_c_held_back():
+        found = named(path)
+    if found.__module__.startswith(tuple(f"{OURS}.{room}" for room in NO_PARTS)):
+        raise ConfigError(f"target {path!r} is refused: {found.__module__} holds nothing that a configuration may name")
+    return found

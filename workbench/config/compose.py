@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import shlex
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from workbench.config.plugins import conf_folders, refuse_strangers
 from workbench.config.schema import Schema
 from workbench.errors import ConfigError
 from workbench.types import Record
@@ -15,19 +17,48 @@ CONFIG = "workbench.conf"
 """Package of the yaml files."""
 
 
-def register_schema() -> None:
-    """Put the schema where Hydra's defaults list finds it."""
+def prepare_hydra() -> None:
+    """Tell Hydra of the schema, and in which folders beside ours yaml files lie.
+
+    Raises
+    ------
+    ConfigError
+        if a package of parts is named that is not there, or two have a yaml file of the same name.
+    """
     from hydra.core.config_store import ConfigStore
 
+    conf_folders()  # what is wrong there is said here, and not by Hydra
     ConfigStore.instance().store(name="schema", node=Schema)
+    _extend_search_path()
+
+
+@functools.cache
+def _extend_search_path() -> None:
+    from hydra.core.config_search_path import ConfigSearchPath
+    from hydra.core.plugins import Plugins
+    from hydra.plugins.search_path_plugin import SearchPathPlugin
+
+    class ConfFolders(SearchPathPlugin):
+        def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+            for owner, folder in conf_folders():
+                search_path.append(owner, f"file://{folder}")
+
+    Plugins.instance().register(ConfFolders)
 
 
 def plain(composed: Any) -> Record:
-    """A composed configuration as plain data, interpolations resolved."""
+    """A composed configuration as plain data, interpolations resolved.
+
+    Raises
+    ------
+    ConfigError
+        if it asks for plug-ins that are not the user's own; which there are is no part of what it returns.
+    """
     from omegaconf import OmegaConf
 
     container = OmegaConf.to_container(composed, resolve=True)
     assert isinstance(container, dict)
+    refuse_strangers(container.pop("plugins"))
     return {str(key): value for key, value in container.items()}
 
 
@@ -36,28 +67,32 @@ def compose(overrides: list[str]) -> Record:
     import hydra
     from hydra.core.global_hydra import GlobalHydra
 
-    register_schema()
+    prepare_hydra()
     if GlobalHydra.instance().is_initialized():
         return plain(hydra.compose("workbench", overrides=overrides))
-    with hydra.initialize_config_module(config_module="workbench.conf", version_base="1.3"):
+    with hydra.initialize_config_module(config_module=CONFIG, version_base="1.3"):
         return plain(hydra.compose("workbench", overrides=overrides))
 
 
 def read_yaml(path: Path) -> Record:
-    """A YAML file as plain data; ConfigError if it is no mapping."""
+    """A YAML file as plain data, with text as it stands; ConfigError if it is no mapping."""
     from omegaconf import OmegaConf
     from yaml import YAMLError
 
     try:
-        return plain(OmegaConf.load(path))
-    except (YAMLError, AssertionError) as error:
+        content = OmegaConf.to_container(OmegaConf.load(path))
+    except YAMLError as error:
         raise ConfigError(f"{path.name} is no YAML mapping: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path.name} is no YAML mapping, but a {type(content).__name__}")
+    return {str(key): value for key, value in content.items()}
 
 
 def options_of(group: str) -> list[str]:
-    """Names that a group of the configuration knows."""
-    files = (resources.files("workbench.conf") / group).iterdir()
-    return sorted(file.name.removesuffix(".yaml") for file in files if file.name.endswith(".yaml"))
+    """Names that a group of the configuration knows, those of installed packages of parts included."""
+    folders = [resources.files(CONFIG), *(folder for _, folder in conf_folders())]
+    found = [file.name for folder in folders if (folder / group).is_dir() for file in (folder / group).iterdir()]
+    return sorted({name.removesuffix(".yaml") for name in found if name.endswith(".yaml")})
 
 
 def words_asked() -> list[str]:

@@ -42,7 +42,10 @@ class MonitorSchema:
 
 @dataclasses.dataclass
 class Schema:
-    """Run-level keys; a misspelt one is refused with the right ones listed."""
+    """Run-level keys; a misspelt one is refused with the right ones listed.
+
+    ``plugins`` is for a yaml file of the user's own conf/local alone; see :mod:`workbench.config.plugins`.
+    """
 
     name: str = "default"
     seed: int = 0
@@ -61,3 +64,4 @@ class Schema:
     rollout: RolloutSchema = dataclasses.field(default_factory=RolloutSchema)
     runner: Any = None
     job: Any = None
+    plugins: list[str] = dataclasses.field(default_factory=list)

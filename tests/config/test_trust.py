@@ -1,0 +1,249 @@
+"""Which code a configuration or a file can name: the object that a path leads to decides, not the text."""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from workbench.config import build, compose, parameters_of, read_yaml, resolve
+from workbench.config.build import NO_PARTS
+from workbench.envs.faults.specification import describe, effect_of
+from workbench.envs.tasks.lift import Lift
+from workbench.errors import ConfigError, WorkbenchError
+from workbench.types import Stream
+from workbench.types.trust import named
+
+WINDOW = "workbench.monitoring.window.Window"
+STRANGERS = [
+    # other packages, whatever they look like
+    "os.system",
+    "subprocess.Popen",
+    "builtins.eval",
+    "importlib.import_module",
+    "workbenchevil.x",
+    "workbench_evil.X",
+    "mylab.fault.Fault",
+    # attributes that lead out of ours: modules, functions and classes that are merely imported
+    "workbench.cli.os.system",
+    "workbench.cli.os.path.join",
+    "workbench.cli.sys.exit",
+    "workbench.cli.sys.modules",
+    "workbench.cli.Path",
+    "workbench.cli.re.compile",
+    "workbench.config.build.importlib.import_module",
+    "workbench.config.build.functools.partial",
+    "workbench.config.build.copy.deepcopy",
+    "workbench.config.files.json.loads",
+    "workbench.config.files.Path",
+    "workbench.types.trust.importlib.import_module",
+    "workbench.types.np.load",
+    "workbench.types.dataclasses.make_dataclass",
+    "workbench.envs.perturbations.slip.np",
+    "workbench.envs.perturbations.slip.np.load",
+    "workbench.detectors.scores.rnd.torch.load",
+    "workbench.detectors.scores.rnd.torch.hub.load",
+    "workbench.detectors.scores.rnd.nn.Sequential",
+    "workbench.policies.server.threading.Thread",
+    # into objects, and around them
+    "workbench.monitoring.window.Window.__init__",
+    "workbench.monitoring.window.Window.__class__",
+    "workbench.monitoring.window.Window.__init__.__globals__",
+    "workbench.monitoring.window.Window.__subclasses__",
+    "workbench.monitoring.window.Window.mro",
+    "workbench.__main__.main",
+    "workbench.__builtins__.eval",
+    "workbench.monitoring.__builtins__.eval",
+    # what is neither a class nor a function
+    "workbench.__version__",
+    "workbench.monitoring.window",
+    "workbench.envs.perturbations",
+    "workbench.types.SPLITS",
+    # no path at all
+    "",
+    "workbench",
+    "workbench.",
+    ".workbench.monitoring.window.Window",
+    "workbench..monitoring.window.Window",
+    "workbench.monitoring.window.Window()",
+    "workbench.monitoring.window.Window\n",
+    "workbench.monitoring.window:Window",
+    "workbench/monitoring/window.Window",
+    "${oc.env:HOME}",
+    "workbench.${oc.env:HOME}",
+    "wörkbench.monitoring.window.Window",
+    "ｗorkbench.monitoring.window.Window",
+]
+
+
+@pytest.mark.parametrize("target", STRANGERS)
+def test_what_leads_out_of_ours_is_refused_by_us_in_one_line(target):
+    for how in (resolve, parameters_of, lambda path: build({"_target_": path})):
+        with pytest.raises(ConfigError) as refused:
+            how(target)
+        assert "\n" not in str(refused.value).replace(repr(target), "")
+        assert "refused" in str(refused.value) or "there is no" in str(refused.value)
+
+
+@pytest.mark.parametrize("target", STRANGERS)
+def test_a_stored_perturbation_leads_nowhere_else_either(target):
+    record = {"name": "slip", "target": target, "start_step": 0, "stage": None, "predicate": None, "duration_steps": 1}
+    with pytest.raises(ConfigError):
+        effect_of(record, Stream(0, 0))
+    with pytest.raises(ConfigError):
+        Lift().scene().begin(Stream(0, 0), [record])
+    with pytest.raises(ConfigError):
+        describe(record)
+
+
+@pytest.mark.parametrize("target", [None, 3, ["workbench.monitoring.window.Window"], {"a": 1}, b"workbench.x.Y", True])
+def test_a_target_that_is_no_text_is_refused(target):
+    with pytest.raises(ConfigError, match="refused"):
+        build({"_target_": target})
+
+
+@pytest.fixture
+def smuggler():
+    """A module of ours that holds what nobody may name, under harmless names."""
+
+    class Liar:
+        pass
+
+    module = ModuleType("workbench.smuggler")
+    module.anonymous = lambda **_: 1
+    module.anonymous.__module__ = "workbench.smuggler"
+    module.bound = functools.partial(print)
+    module.cached = functools.cache(lambda: 1)
+    module.instance = Liar()
+    Liar.__module__ = "workbench.smuggler"  # defined in a function, so it can be found again by nobody
+    module.Liar = Liar
+    module.Renamed = type("Other", (), {"__module__": "workbench.smuggler"})
+    module.Path = Path
+    module.print = print
+    sys.modules["workbench.smuggler"] = module
+    yield module
+    del sys.modules["workbench.smuggler"]
+
+
+@pytest.mark.parametrize("name", ["anonymous", "bound", "cached", "instance", "Liar", "Renamed", "Path", "print"])
+def test_lambdas_partials_instances_and_liars_are_refused(smuggler, name):
+    assert hasattr(smuggler, name)
+    with pytest.raises(ConfigError, match="refused"):
+        named(f"workbench.smuggler.{name}")
+
+
+def test_nobody_is_imported_before_the_package_is_trusted(tmp_path, monkeypatch):
+    (tmp_path / "bystander.py").write_text("raise SystemExit('imported')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    for target in ("bystander.X", "bystander.sub.X"):
+        with pytest.raises(ConfigError, match="bystander is no installed package of parts"):
+            build({"_target_": target})
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "workbench.config.plugins.installed_plugins",
+        "workbench.config.files.write_bytes",
+        "workbench.config.build.build",
+        "workbench.config.run.Run",
+        "workbench.types.trust.installed_by",
+        "workbench.types.trust.named",
+        "workbench.cli.main",
+        "workbench.store.Store",
+        "workbench.errors.ConfigError",
+        "workbench.jobs.fit.Run",  # the same, by way of a room that may be named
+        "workbench.jobs.report.Store",
+    ],
+)
+def test_what_is_no_part_is_refused_by_whatever_way(target):
+    assert any(f".{room}." in f"{named(target).__module__}." for room in NO_PARTS)
+    with pytest.raises(ConfigError, match="holds nothing that a configuration may name"):
+        resolve(target)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        {"_partial_": True},
+        {"_args_": ["mean", 2]},
+        {"_recursive_": True},
+        {"_recursive_": False},
+        {"_convert_": "object"},
+        {"_mode_": 1},
+        {"__class__": "x"},
+    ],
+)
+def test_words_of_hydra_beside_a_class_are_refused(words):
+    with pytest.raises(ConfigError, match="refused"):
+        build({"_target_": WINDOW, "kind": "mean", "width": 2, **words})
+
+
+@pytest.mark.parametrize("words", [{}, {"_partial_": False}, {"_partial_": True, "_args_": [1]}, {"_partial_": "yes"}])
+def test_a_function_is_never_called_by_a_file(words):
+    with pytest.raises(ConfigError, match="refused"):
+        build({"_target_": "workbench.jobs.export.run", "format": "lerobot", **words})
+    job = build({"_target_": "workbench.jobs.export.run", "format": "lerobot", "_partial_": True})
+    assert job.keywords == {"format": "lerobot"}
+
+
+def test_nested_targets_stay_what_they_are():
+    inner = {"_target_": "os.system", "command": "false", "deeper": [{"_target_": "builtins.eval"}]}
+    made = build({"_target_": "workbench.detectors.calibrators.mondrian.Mondrian", "changes": True, "groups": inner})
+    assert made.groups == inner
+    assert made.groups is not inner
+    with pytest.raises(ConfigError, match="refused"):
+        build(made.groups)
+
+
+def test_text_is_text(monkeypatch):
+    monkeypatch.setenv("SECRET", "mean")
+    for text in ("${oc.env:SECRET}", "${oc.decode:mean}", "${hydra:job.name}", "${width}", "???"):
+        with pytest.raises(WorkbenchError) as refused:
+            build({"_target_": WINDOW, "kind": text, "width": 2})
+        assert repr(text) in str(refused.value)
+
+
+def test_text_of_a_yaml_file_is_text(tmp_path, monkeypatch):
+    monkeypatch.setenv("SECRET", "told")
+    (tmp_path / "recipe.yaml").write_text("a: ${oc.env:SECRET}\nb: 1e-3\n")
+    assert read_yaml(tmp_path / "recipe.yaml") == {"a": "${oc.env:SECRET}", "b": 1e-3}
+    (tmp_path / "list.yaml").write_text("- 1\n")
+    with pytest.raises(ConfigError, match="list.yaml is no YAML mapping"):
+        read_yaml(tmp_path / "list.yaml")
+
+
+def test_arguments_are_the_parts_own():
+    node = {"_target_": "workbench.detectors.scores.entropy.ActionChunkEntropy", "dims": [0, 1]}
+    before = json.dumps(node)
+    build(node)
+    assert json.dumps(node) == before
+
+
+def test_a_fault_that_somebody_defined_here_replays_and_its_namesake_elsewhere_does_not():
+    """A class that is loaded already was handed over by a person; what is not loaded is not looked for."""
+    from workbench.envs.faults import Effect, Magnitude, Specification, uniform
+
+    class Nudge(Specification):
+        channel, effect, magnitude = "action", Effect, Magnitude("nudge_fraction", 0.1, 1.0)
+
+        def parameters(self, rng):
+            return {"nudge_fraction": uniform(rng, (0.1, 0.2))}
+
+    task = Lift()
+    record = Nudge().draw(Stream(0, 0), task)
+    task.scene().begin(Stream(0, 0), [json.loads(json.dumps(record))])
+    with pytest.raises(ConfigError, match="mylab is no installed package"):
+        task.scene().begin(Stream(0, 0), [record | {"target": "mylab.nudge.Nudge"}])
+
+
+@pytest.mark.parametrize("words", [["plugins=[os]"], ["plugins=[mylab]"], ["++plugins=[json]"]])
+def test_no_word_of_the_command_line_adds_a_plug_in(words):
+    with pytest.raises(ConfigError, match="refused here"):
+        compose(words)
+    with pytest.raises(ConfigError, match="no installed package"):
+        resolve("mylab.x.Y")

@@ -1,0 +1,147 @@
+"""Parts from packages that the user installed: the only ones, beside ours, whose code a configuration may name.
+
+Such a package says so itself, in its ``pyproject.toml``::
+
+    [project.entry-points."workbench.parts"]
+    mylab = "mylab"
+
+or its user does, in a yaml file of ``conf/local`` (of the checkout, or of the current folder)::
+
+    plugins: [mylab]
+
+Nothing else adds one: no run folder, store, checkpoint, experiment or word of the command line.  What stands in the
+package's ``conf/`` is composed like our own yaml files.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import importlib.util
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from importlib import metadata, resources
+from pathlib import Path
+from typing import Any
+
+from workbench.errors import ConfigError
+from workbench.types import trust
+
+GROUP = "workbench.parts"
+"""Entry point group."""
+LOCAL = "local"
+"""Group of the user's own yaml files."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Plugin:
+    """A package of parts.
+
+    Attributes
+    ----------
+    package : its name; targets below ``<package>.`` are allowed.
+    said_by : the distribution or the file that names it.
+    conf : folder of its yaml files; None if it has none.
+    """
+
+    package: str
+    said_by: str
+    conf: Path | None
+
+
+def installed_plugins() -> tuple[Plugin, ...]:
+    """Packages of parts that the user installed, in alphabetical order.
+
+    Raises
+    ------
+    ConfigError
+        if one that is named is not there, or can be none.
+    """
+    files = {file.resolve() for folder in (_ours(), Path("conf")) for file in folder.glob(f"{LOCAL}/*.yaml")}
+    return _plugins(tuple(sys.path), tuple((file, file.stat().st_mtime_ns) for file in sorted(files)))
+
+
+def conf_folders() -> tuple[tuple[str, Path], ...]:
+    """Who else has yaml files beside ours, and in which folder: packages of parts, then the current folder.
+
+    The current folder's ``conf/`` counts if there is a ``local/`` in it.
+
+    Raises
+    ------
+    ConfigError
+        if a package has a yaml file of the same name as ours or another's, which would be ignored in silence.
+    """
+    found = [(plugin.package, plugin.conf) for plugin in installed_plugins() if plugin.conf is not None]
+    taken = {file: trust.OURS for file in _yaml_files(_ours())} if found else {}
+    for owner, folder in found:
+        for file in _yaml_files(folder):
+            if file in taken or file.startswith(f"{LOCAL}/"):
+                whose = taken.get(file, "the user alone")
+                raise ConfigError(f"package {owner} has a conf/{file}, and so has {whose}: it must be renamed")
+            taken[file] = owner
+    here = Path("conf").resolve()
+    return (*found, ("conf", here)) if (here / LOCAL).is_dir() and here != _ours().resolve() else tuple(found)
+
+
+def refuse_strangers(asked: Sequence[Any]) -> None:
+    """Refuse plug-ins that a composed configuration asks for and the user's own conf/local does not."""
+    known = [plugin.package for plugin in installed_plugins()]
+    if unknown := [str(name) for name in asked if name not in known]:
+        raise ConfigError(
+            f"plugins={unknown} is refused here: a plug-in is a package that is installed with the entry point {GROUP}, "
+            f"or that a yaml file of conf/{LOCAL} names; known: {', '.join(known) or 'none'}"
+        )
+
+
+@functools.cache
+def _plugins(path: tuple[str, ...], files: tuple[tuple[Path, int], ...]) -> tuple[Plugin, ...]:
+    """Of a search path of Python's and of yaml files as they were last changed."""
+    found: dict[str, Plugin] = {}
+    for package, said_by in [*_of_distributions(), *_of_files(file for file, _ in files)]:
+        found.setdefault(package, _plugin(package, said_by))
+    return tuple(found[package] for package in sorted(found))
+
+
+def _of_distributions() -> Iterator[tuple[str, str]]:
+    for point in metadata.entry_points(group=GROUP):
+        yield point.value, f"the distribution {point.dist.name}" if point.dist else "an entry point"
+
+
+def _of_files(files: Iterable[Path]) -> Iterator[tuple[str, str]]:
+    for file in files:
+        asked = _mapping(file).get("plugins", [])
+        if not isinstance(asked, list):
+            raise ConfigError(f"{file}: plugins must be a list of packages, not {asked!r}")
+        for package in asked:
+            yield str(package), str(file)
+
+
+def _mapping(file: Path) -> dict[str, Any]:
+    from yaml import YAMLError, safe_load
+
+    try:
+        content = safe_load(file.read_text(encoding="utf-8"))
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file} is no YAML: {' '.join(str(error).split())}") from None
+    return content if isinstance(content, dict) else {}
+
+
+def _plugin(package: str, said_by: str) -> Plugin:
+    if not package.isidentifier() or package in {trust.OURS, *sys.stdlib_module_names}:
+        raise ConfigError(f"{said_by} names {package!r} as a package of parts, which it cannot be")
+    spec = importlib.util.find_spec(package)  # does not import it: that waits until one of its parts is wanted
+    if spec is None or spec.submodule_search_locations is None:
+        raise ConfigError(f"{said_by} names the package of parts {package!r}, which is not there: install it")
+    folders = [Path(location) / "conf" for location in spec.submodule_search_locations]
+    return Plugin(package, said_by, next((folder for folder in folders if folder.is_dir()), None))
+
+
+def _ours() -> Path:
+    return Path(str(resources.files("workbench.conf")))
+
+
+def _yaml_files(folder: Path) -> list[str]:
+    return [file.relative_to(folder).as_posix() for file in folder.rglob("*.yaml")]
+
+
+trust.installed_by(lambda: [plugin.package for plugin in installed_plugins()])
