@@ -1,13 +1,8 @@
 """From words on the command line to objects: the schema of a run, and the one place where targets are instantiated."""
 
 from workbench.config.build import build, ctrl_c_held_back, parameters_of, resolve
-<<<<<<< HEAD
-from workbench.config.compose import compose, options_of, plain, read_yaml, register_schema, words_asked
+from workbench.config.compose import command_asked, compose, options_of, plain, prepare_hydra, read_yaml, words_asked
 from workbench.config.files import data_path, digest, hash_file, root_folder, shown, write_bytes, write_text
-=======
-from workbench.config.compose import compose, options_of, plain, prepare_hydra, read_yaml, words_asked
-from workbench.config.files import digest, hash_file, write_bytes, write_text
->>>>>>> h-e
 from workbench.config.parts import ZOO, described, made, made_policy, origin_of, weights_digest
 from workbench.config.plugins import Plugin, installed_plugins
 from workbench.config.run import Run
@@ -21,6 +16,7 @@ __all__ = [
     "Run",
     "Schema",
     "build",
+    "command_asked",
     "compose",
     "ctrl_c_held_back",
     "data_path",
