@@ -88,8 +88,8 @@ def refuse_strangers(asked: Sequence[Any]) -> None:
     known = [plugin.package for plugin in installed_plugins()]
     if unknown := [str(name) for name in asked if name not in known]:
         raise ConfigError(
-            f"plugins={unknown} is refused here: a plug-in is a package that is installed with the entry point {GROUP}, "
-            f"or that a yaml file of conf/{LOCAL} names; known: {', '.join(known) or 'none'}"
+            f"plugins={unknown} is refused here: a plug-in is a package that is installed with the entry point "
+            f"{GROUP}, or that a yaml file of conf/{LOCAL} names; known: {', '.join(known) or 'none'}"
         )
 
 
