@@ -16,13 +16,11 @@ from workbench.rollouts.summary import diverged, summary
 def run(run: Run, episodes: Mapping[str, int], one_each: bool) -> None:
     """Roll episodes of each split into ``datasets/<store>.zarr``; those that are there already are kept."""
     run.refuse_other_store()
-    policy = run.policy()
+    faults, policy = run.perturbations, run.policy()  # what is refused is refused once, and not in every worker
     if said := same_server(policy, run.metrics().get("server"), run.store):
         run.update_metrics(server=said)
         console.print("server:", said, markup=False)
-    store = rollout(
-        run.task, policy, run.perturbations, episodes=episodes, into=run.store, one_each=one_each, **run.rolling
-    )
+    store = rollout(run.task, policy, faults, episodes=episodes, into=run.store, one_each=one_each, **run.rolling)
     run.update_metrics(**summary(store), **instructions_of(store, run.task), store=run.shown(run.store))
     console.print(*terminal_tables(run.metrics(), only=("policy", "instructions", "misled", "perturbed", "modes")))
     console.print(f"store: {run.shown(run.store)}")
