@@ -22,8 +22,9 @@ import gymnasium
 import mujoco
 import numpy as np
 
+from workbench.envs.faults.effect import Effect
 from workbench.envs.faults.props import unseen
-from workbench.envs.faults.specification import Effect, effect_of
+from workbench.envs.faults.specification import effect_of
 from workbench.envs.robots.robosuite import visual_shapes
 from workbench.envs.stepper import Controller, copy_model
 from workbench.errors import ActionError, ConfigError, DivergedError, SnapshotError

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from workbench.envs.faults.specification import Effect, object_seen_at, uniform, uniform_int
-from workbench.errors import UnknownNameError
+from workbench.envs.faults.draws import uniform, uniform_int
+from workbench.envs.faults.effect import Effect, object_seen_at
 from workbench.types import Array, Keyframe, Observation, Record, Stream
 
 if TYPE_CHECKING:
@@ -109,13 +109,6 @@ def open_fingers(scene: MujocoScene) -> Array:
     ranges = scene.model.jnt_range[finger_joints(scene)]
     furthest: Array = ranges[np.arange(len(ranges)), np.abs(ranges).argmax(axis=1)]
     return furthest
-
-
-def one_of(what: str, asked: str | None, known: Sequence[str]) -> str | None:
-    """A name that exists, or None for one that is to be drawn."""
-    if asked is not None and asked not in known:
-        raise UnknownNameError(what, asked, known)
-    return asked
 
 
 def drawn_along(

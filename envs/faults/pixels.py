@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, ClassVar, Unpack, cast
 
 import numpy as np
 
-from workbench.envs.faults.specification import Effect, Schedule, Specification, one_of
+from workbench.envs.faults.draws import one_of
+from workbench.envs.faults.effect import Effect
+from workbench.envs.faults.schedule import Schedule
+from workbench.envs.faults.specification import Specification
 from workbench.types import Array, Record, Stream, Task
 
 if TYPE_CHECKING:

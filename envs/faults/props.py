@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from workbench.envs.faults.specification import Effect
+from workbench.envs.faults.effect import Effect
 from workbench.types import Array, Record, Stream
 
 if TYPE_CHECKING:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
+from workbench.envs.faults.draws import Magnitude, direction, one_of, uniform, within
 from workbench.envs.faults.pixels import ImageEffect, ImageFault, of_cameras, turned
-from workbench.envs.faults.specification import Magnitude, Schedule, direction, one_of, uniform, within
+from workbench.envs.faults.schedule import Schedule
 from workbench.types import Array, Record
 
 if TYPE_CHECKING:

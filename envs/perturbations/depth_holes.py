@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Unpack, cast
 
 import numpy as np
 
+from workbench.envs.faults.draws import Magnitude, uniform
 from workbench.envs.faults.pixels import ImageEffect, ImageFault, of_cameras
-from workbench.envs.faults.specification import Magnitude, Schedule, uniform
+from workbench.envs.faults.schedule import Schedule
 from workbench.errors import ConfigError
 from workbench.types import Array, Record, Task
 

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Unpack, cast
 
 import numpy as np
 
+from workbench.envs.faults.draws import Magnitude, uniform_int
 from workbench.envs.faults.hand import OPEN, LateFingers, held
-from workbench.envs.faults.specification import Magnitude, Schedule, Specification, uniform_int
+from workbench.envs.faults.schedule import Schedule
+from workbench.envs.faults.specification import Specification
 from workbench.errors import ConfigError
 from workbench.types import Record, Task
 

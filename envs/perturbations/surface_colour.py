@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
+from workbench.envs.faults.draws import Magnitude, one_of, uniform
 from workbench.envs.faults.pixels import ImageEffect, ImageFault
-from workbench.envs.faults.specification import Magnitude, Schedule, one_of, uniform
+from workbench.envs.faults.schedule import Schedule
 from workbench.types import Array, Record, Stream
 
 if TYPE_CHECKING:

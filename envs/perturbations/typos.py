@@ -8,8 +8,10 @@ from typing import Unpack
 
 import numpy as np
 
+from workbench.envs.faults.draws import Magnitude, uniform_int
 from workbench.envs.faults.language import InstructionEffect
-from workbench.envs.faults.specification import Magnitude, Schedule, Specification, uniform_int
+from workbench.envs.faults.schedule import Schedule
+from workbench.envs.faults.specification import Specification
 from workbench.types import Record, Stream, Task
 
 

@@ -7,8 +7,8 @@ from typing import Unpack
 
 import numpy as np
 
+from workbench.envs.faults.schedule import Start
 from workbench.envs.faults.sequence import DetourEffect, SequenceFault
-from workbench.envs.faults.specification import Start
 from workbench.errors import ConfigError, UnknownNameError
 from workbench.types import Record, Task
 

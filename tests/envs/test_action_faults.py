@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import yaml
 
-from workbench.envs.faults.specification import FOREVER, describe, effect_of
+from workbench.envs.faults.schedule import FOREVER
+from workbench.envs.faults.specification import describe, effect_of
 from workbench.envs.perturbations.frame_offset import rotation
 from workbench.envs.tasks.lift import Lift
 from workbench.envs.tasks.push_t import PushT

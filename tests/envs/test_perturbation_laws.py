@@ -11,18 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbench.envs.faults.specification import (
-    FOREVER,
-    Effect,
-    Magnitude,
-    Specification,
-    effect_of,
-    horizontal,
-    uniform,
-    uniform_int,
-    within,
-    within_steps,
-)
+from workbench.envs.faults.draws import Magnitude, horizontal, uniform, uniform_int, within, within_steps
+from workbench.envs.faults.effect import Effect
+from workbench.envs.faults.schedule import FOREVER
+from workbench.envs.faults.specification import Specification, effect_of
 from workbench.envs.scene import MujocoScene
 from workbench.errors import ConfigError, UnknownNameError
 from workbench.types import Stream
