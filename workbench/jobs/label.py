@@ -18,7 +18,6 @@ from workbench.attribution.branching import (
     find_point_of_no_return,
     measure_value,
     replay,
-    stream_of,
 )
 from workbench.attribution.decisive import Decision, effect_step, find_decision
 from workbench.config import Run
@@ -26,7 +25,9 @@ from workbench.errors import ConfigError, UnknownNameError
 from workbench.execution.processes import spread
 from workbench.execution.progress import console, progress
 from workbench.reporting.report import terminal_tables
-from workbench.rollouts.loop import Launch, Lockstep
+from workbench.rollouts.launch import Launch
+from workbench.rollouts.loop import Lockstep
+from workbench.rollouts.stored import stream_of
 from workbench.rollouts.worker import batches, crew
 from workbench.store import Store
 from workbench.types import SPLITS, Array, Episode, Record, Task

@@ -50,7 +50,9 @@ from workbench.errors import StoreError, UnknownNameError
 from workbench.types import (
     ABORTED,
     EPISODE_COLUMNS,
+    OBSERVATION,
     RECENT,
+    SIGNALS,
     Array,
     Episode,
     EpisodeCalls,
@@ -72,8 +74,6 @@ LABELS = (
 )  # fmt: skip
 """Columns that :meth:`Store.annotate` may rewrite."""
 
-SIGNALS, OBSERVATION = "signals/", "observation/"
-"""What such needs of a score begin with."""
 _ENDS = {"steps": "step_end", "calls": "call_end", "memory": "memory_end"}
 _COLUMNS: Mapping[str, type] = {**EPISODE_COLUMNS, **dict.fromkeys(_ENDS.values(), int), "content": str}
 _CHUNK_BYTES = 2**20
