@@ -12,20 +12,21 @@ A privileged driver (the expert whose branches say what could still be won) is h
 and faults that are in the driver's head alone (``of_planning``, ``chunk()``, ``settings()``, ``instruction()``) do not
 reach it; everything else does.
 
-Of a scene, effects use ``task`` (with the names ``object_body``, ``object_joint``, ``object_geoms`` of the manipulated
-object, and ``finger_geoms``, what touches it), ``step_index``, ``truth()``, and MuJoCo's own ``model`` and ``data``.
+Of a scene, effects use ``task`` (with its ``robot``, and the names ``object_body``, ``object_joint``, ``object_geoms``
+of the manipulated object), ``step_index``, ``truth()``, and MuJoCo's own ``model`` and ``data``.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 
 from workbench.envs.faults.schedule import holds
-from workbench.types import Array, Observation, Record, Stream
+from workbench.types import Array, HasPlan, Keyframe, Observation, Record, Stream
+from workbench.types.abilities import stages_of
 
 if TYPE_CHECKING:
     import mujoco
@@ -78,7 +79,7 @@ class Effect:
         if stage is None and predicate is None:
             return scene.step_index == 0
         truth = scene.truth()
-        under_way = stage is None or truth.stage >= scene.task.stages.index(stage)
+        under_way = stage is None or truth.stage >= stages_of(scene.task).index(stage)
         return under_way and (predicate is None or holds(predicate, truth.predicates))
 
     def memory(self) -> Array:
@@ -172,6 +173,11 @@ class Effect:
 
     def remember(self, memory: Array) -> None:
         """The inverse of :meth:`recall`."""
+
+
+def plan_of(scene: MujocoScene, observation: Observation) -> Sequence[Keyframe]:
+    """The plan of the scene's task, which a fault of the plan is refused without."""
+    return cast(HasPlan, scene.task).plan(observation)
 
 
 def object_seen_at(scene: MujocoScene, observation: dict[str, Array], offset_m: Sequence[float]) -> Observation:

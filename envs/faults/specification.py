@@ -20,8 +20,10 @@ import numpy as np
 from workbench.envs.faults.draws import Magnitude, uniform_int, within_steps
 from workbench.envs.faults.effect import Effect
 from workbench.envs.faults.schedule import FOREVER, comparison, when
+from workbench.envs.task import HasModel
 from workbench.errors import ConfigError, UnknownNameError
 from workbench.types import Policy, Record, Stream, Task
+from workbench.types.abilities import HasPlan, commands_pose, finger_channels, image_sizes_of, robot_of, stages_of
 
 RECORDED = "workbench.envs.perturbations."
 """What the targets of stored records begin with; nothing else is imported for one."""
@@ -58,6 +60,8 @@ class Specification:
     """Whether it is a fault of the gripper's pose, which an action must then command."""
     needs_arm: ClassVar[bool] = False
     """Whether it is a fault of an arm's joints or motors, which the robot must then have."""
+    needs_plan: ClassVar[bool] = False
+    """Whether it follows from the task's plan of keyframes, which the task must then have."""
     alters: ClassVar[tuple[str, ...]] = ()
     """Parameters that are settings of the policy."""
 
@@ -94,26 +98,30 @@ class Specification:
             "stage": self.stage,
             "predicate": self.predicate,
             "duration_steps": uniform_int(rng, self.duration_steps),
-            **self.parameters(rng),
+            **self.parameters_on(task, rng),
         }
 
     def check(self, task: Task) -> None:
         """Raise a ConfigError or UnknownNameError if the task cannot have this fault."""
+        robot = robot_of(task)
         needs = {
-            "is a fault of the fingers, and task {} has none": self.needs_gripper and not task.gripper,
+            "acts on MuJoCo's model or state, and the scene of task {} has none": not isinstance(task, HasModel)
+            and (self.needs_free_object or changes_mujoco(self.effect)),
+            "is a fault of the fingers, and task {} has none": self.needs_gripper and not finger_channels(task),
             "needs an object that can go anywhere, and that of task {} hangs on a hinge": self.needs_free_object
-            and not task.object_is_free,
-            "needs images, and task {} takes none (task.cameras)": self.needs_cameras and task.cameras is None,
+            and not (isinstance(task, HasModel) and task.object_is_free),
+            "needs images, and task {} takes none (task.cameras)": self.needs_cameras and not image_sizes_of(task),
             "is a fault of the gripper's pose, which actions of task {} do not command": self.needs_pose_control
-            and not task.commands_pose,
+            and not commands_pose(task),
             "is a fault of an arm's joints, and the robot of task {} has none": self.needs_arm
-            and not hasattr(getattr(task, "cell", None), "arm_joints"),
+            and (robot is None or robot.arm is None),
+            "needs a plan of keyframes, and task {} has none": self.needs_plan and not isinstance(task, HasPlan),
         }
         for why, lacking in needs.items():
             if lacking:
                 raise ConfigError(f"perturbation {self.name} {why.format(task.name)}: leave it out")
-        if self.stage is not None and self.stage not in task.stages:
-            raise UnknownNameError(f"stage of task {task.name}", self.stage, task.stages)
+        if self.stage is not None and self.stage not in stages_of(task):
+            raise UnknownNameError(f"stage of task {task.name}", self.stage, stages_of(task))
         if self.predicate is not None and comparison(self.predicate)[0] not in task.predicate_names:
             raise UnknownNameError(f"predicate of task {task.name}", self.predicate, task.predicate_names)
 
@@ -139,10 +147,26 @@ class Specification:
         """The drawn parameters, SI units in their names."""
         raise NotImplementedError
 
+    def parameters_on(self, task: Task, rng: np.random.Generator) -> Record:
+        """The same for a task; a fault whose parameters depend on the robot overrides this instead."""
+        return self.parameters(rng)
+
     @classmethod
     def phrase(cls, record: Record) -> str:
         """What was drawn, in a few words for people; the schedule is told by :func:`describe`."""
         raise NotImplementedError
+
+
+def changes_mujoco(effect: type[Effect]) -> bool:
+    """Whether a kind of effect changes a model, a state or what is drawn, which MuJoCo's scenes alone have."""
+    return any(getattr(effect, name) is not getattr(Effect, name) for name in ("edit", "strike", "push", "look"))
+
+
+def joints_of(task: Task) -> int:
+    """Number of the joints of a task's arm, which a fault of them is refused without."""
+    robot = robot_of(task)
+    assert robot is not None
+    return len(robot.joints)
 
 
 def effect_of(record: Record, stream: Stream) -> Effect:

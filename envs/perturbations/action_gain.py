@@ -13,6 +13,7 @@ from workbench.envs.faults.schedule import Schedule
 from workbench.envs.faults.specification import Specification
 from workbench.errors import ConfigError, UnknownNameError
 from workbench.types import Array, Record, Task
+from workbench.types.abilities import finger_channels
 
 if TYPE_CHECKING:
     from workbench.envs.scene import MujocoScene
@@ -29,7 +30,7 @@ class ActionGainEffect(Effect):
         if not self.active(scene.step_index):
             return action
         gains, axis = np.ones(len(action)), self.record["axis"]
-        arm = slice(len(action) - int(scene.task.gripper)) if axis is None else AXES.index(axis)
+        arm = slice(len(action) - finger_channels(scene.task)) if axis is None else AXES.index(axis)
         gains[arm] = self.record["gain_scale"]
         return action * gains
 

@@ -26,7 +26,7 @@ class CameraFovEffect(ImageEffect):
     def look(self, scene: MujocoScene, model: mujoco.MjModel) -> None:
         """Scale the vertical field of view."""
         scale = self.record["fovy_scale"] if self.record["axis"] == "wider" else 1.0 / self.record["fovy_scale"]
-        for camera in self.camera_ids(model):
+        for camera in self.camera_ids(scene, model):
             self.change(model, "cam_fovy", camera, min(model.cam_fovy[camera] * scale, WIDEST_DEG))
 
 

@@ -28,7 +28,7 @@ class CameraPoseEffect(ImageEffect):
         import mujoco
 
         offset_m = np.array(self.record["offset_m"])
-        for camera in self.camera_ids(model):
+        for camera in self.camera_ids(scene, model):
             rotation = np.empty(9)
             mujoco.mju_quat2Mat(rotation, model.cam_quat[camera])
             quaternion = turned(model.cam_quat[camera], np.array(self.record["rotation_rad"]))

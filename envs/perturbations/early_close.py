@@ -49,6 +49,7 @@ class EarlyClose(Specification):
     effect = EarlyCloseEffect
     magnitude = Magnitude("distance_m", 0.005, 0.3)
     needs_gripper = True
+    needs_plan = True
     seen_as = ("missed grasp", "stall", "timeout")
 
     def __init__(

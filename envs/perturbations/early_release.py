@@ -46,6 +46,7 @@ class EarlyRelease(Specification):
     effect = EarlyReleaseEffect
     magnitude = Magnitude("distance_m", 0.005, 0.5)
     needs_gripper = True
+    needs_plan = True
     seen_as = ("drop", "misplacement", "slip", "knocked")
 
     def __init__(

@@ -28,7 +28,7 @@ class FrictionEffect(Effect):
 
 
 def _geoms(scene: MujocoScene) -> list[int]:
-    return [scene.model.geom(name).id for name in (*scene.task.object_geoms, *scene.task.finger_geoms)]
+    return [scene.model.geom(name).id for name in (*scene.task.object_geoms, *scene.task.robot.contact_geoms)]
 
 
 class Friction(Specification):

@@ -35,9 +35,9 @@ class SupportHeightEffect(Effect):
 
 def _furniture(scene: MujocoScene) -> Array:
     """Bodies that are fixed to the world, without the robot and the props."""
-    model, task = scene.model, scene.task
+    model, hand = scene.model, scene.model.body(scene.task.robot.hand_body).id
     fixed = (model.body_parentid == 0) & (model.body_weldid == 0)
-    fixed[[0, model.body_rootid[model.body(task.trails[0]).id], *(model.body(name).id for name in PROPS)]] = False
+    fixed[[0, model.body_rootid[hand], *(model.body(name).id for name in PROPS)]] = False
     return np.flatnonzero(fixed)
 
 

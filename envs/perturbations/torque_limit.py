@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Unpack, cast
+from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
@@ -14,7 +14,6 @@ from workbench.envs.faults.specification import Specification
 from workbench.types import Record
 
 if TYPE_CHECKING:
-    from workbench.envs.robots.robosuite import RobotCell
     from workbench.envs.scene import MujocoScene
 
 
@@ -23,8 +22,7 @@ class TorqueLimitEffect(Effect):
 
     def edit(self, scene: MujocoScene) -> None:
         """Scale the ranges of the motors' controls, which are torques, and by which the controller is limited."""
-        cell = cast("RobotCell", scene.task.cell)
-        motors = [scene.model.actuator(name).id for name in cell.arm_actuators]
+        motors = [scene.model.actuator(name).id for name in scene.task.robot.actuators]
         scaled = scene.model.actuator_ctrlrange[motors] * float(self.record["torque_scale"])
         self.change(scene.model, "actuator_ctrlrange", motors, scaled)
 
