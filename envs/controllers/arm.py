@@ -34,7 +34,8 @@ class ArmController:
         self._owners = (model, data)
         self._pointers = np.array([model._address, data._address], dtype=np.int64)
         self._dof, self._joint = int(dofs[0]), int(positions[0])
-        self._arm = np.array([model.actuator(name).id for name in robot.actuators], dtype=np.int64)
+        # a tuple, since numba knows its length when it compiles: loops over the joints are as quick as over a constant
+        self._arm = tuple(int(model.actuator(name).id) for name in robot.actuators)
         self._fingers = np.array([model.actuator(name).id for name in cell.fingers.actuators], dtype=np.int64)
         # views are taken once: making them costs more than passing them
         self._model_views = (model.actuator_ctrlrange, model.dof_Madr)
@@ -59,16 +60,16 @@ def command_fingers(gripper: Array, fingers: Array, ctrl_range: Array, ctrl: Arr
 
 
 @compiled
-def command_arm(torque: Array, arm: Array, ctrl_range: Array, ctrl: Array) -> None:
+def command_arm(torque: Array, arm: tuple[int, ...], ctrl_range: Array, ctrl: Array) -> None:
     """Write the joint torques (J,) into the controls, within the actuators' ranges."""
     for i in range(len(arm)):
         ctrl[arm[i]] = min(max(torque[i], ctrl_range[arm[i], 0]), ctrl_range[arm[i], 1])
 
 
 @compiled
-def arm_inertia(mass: Array, mass_address: Array, inertia: Array) -> None:
+def arm_inertia(mass: Array, mass_address: Array, arm: tuple[int, ...], inertia: Array) -> None:
     """The arm's mass matrix (J, J); row i of MuJoCo's sparse qM runs from degree of freedom i back to the base."""
-    for i in range(len(inertia)):
+    for i in range(len(arm)):
         for j in range(i + 1):
             inertia[i, j] = inertia[j, i] = mass[mass_address[i] + i - j]
 

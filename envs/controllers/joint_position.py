@@ -69,7 +69,7 @@ def _control_step(
     functions: Array,
     pointers: Array,
     ids: Array,
-    arm: Array,
+    arm: tuple[int, ...],
     fingers: Array,
     gains: Array,
     scale: Array,
@@ -92,7 +92,7 @@ def _control_step(
         call(functions[0], pointers[0], pointers[1])
         _arm_torque(
             goal_rad, gains, qpos[joint : joint + joints], qvel[dof : dof + joints], bias[dof : dof + joints],
-            mass, mass_address[dof : dof + joints], torque,
+            mass, mass_address[dof : dof + joints], arm, torque,
         )  # fmt: skip
         command_arm(torque, arm, ctrl_range, ctrl)
         command_fingers(gripper, fingers, ctrl_range, ctrl)
@@ -114,12 +114,13 @@ def _arm_torque(
     bias: Array,
     mass: Array,
     mass_address: Array,
+    arm: tuple[int, ...],
     torque: Array,
 ) -> None:
     """Joint torques (J,) in N m, gravity compensation included."""
-    joints = len(torque)
+    joints = len(arm)
     inertia = np.empty((joints, joints))
-    arm_inertia(mass, mass_address, inertia)
+    arm_inertia(mass, mass_address, arm, inertia)
     for i in range(joints):
         torque[i] = bias[i]
         for j in range(joints):

@@ -87,7 +87,7 @@ def _control_step(
     functions: Array,
     pointers: Array,
     ids: Array,
-    arm: Array,
+    arm: tuple[int, ...],
     fingers: Array,
     gains: Array,
     action_scale: Array,
@@ -117,7 +117,7 @@ def _control_step(
         _arm_torque(
             goal_position, goal_rotation, position, rotation, gains, posture_rad,
             qpos[joint : joint + joints], qvel[dof : dof + joints], bias[dof : dof + joints],
-            cdof[dof : dof + joints], subtree_com[root], mass, mass_address[dof : dof + joints], torque,
+            cdof[dof : dof + joints], subtree_com[root], mass, mass_address[dof : dof + joints], arm, torque,
         )  # fmt: skip
         command_arm(torque, arm, ctrl_range, ctrl)
         command_fingers(gripper, fingers, ctrl_range, ctrl)
@@ -208,16 +208,17 @@ def _arm_torque(
     subtree_com: Array,
     mass: Array,
     mass_address: Array,
+    arm: tuple[int, ...],
     torque: Array,
 ) -> None:
     """Joint torques (J,) in N m, gravity compensation included; the formula stands at the top of this file."""
-    joints = len(torque)
+    joints = len(arm)
     jacobian = np.empty((6, joints))
-    _site_jacobian(cdof, subtree_com, position, jacobian)
+    _site_jacobian(cdof, subtree_com, position, arm, jacobian)
     inertia = np.empty((joints, joints))
-    arm_inertia(mass, mass_address, inertia)
+    arm_inertia(mass, mass_address, arm, inertia)
     wrench = np.empty(6)
-    _wrench(goal_position, goal_rotation, position, rotation, jacobian, qvel, gains, wrench)
+    _wrench(goal_position, goal_rotation, position, rotation, jacobian, qvel, gains, arm, wrench)
     acceleration = np.empty(joints)
     for i in range(joints):
         acceleration[i] = POSTURE_KP * (posture_rad[i] - qpos[i]) - 2.0 * np.sqrt(POSTURE_KP) * qvel[i]
@@ -226,17 +227,17 @@ def _arm_torque(
         for j in range(joints):
             torque[i] += inertia[i, j] * acceleration[j]
     force = np.empty(6)
-    _task_force(inertia, jacobian, wrench, acceleration, force)
+    _task_force(inertia, jacobian, wrench, acceleration, arm, force)
     for i in range(joints):
         for k in range(6):
             torque[i] += jacobian[k, i] * force[k]
 
 
 @compiled
-def _site_jacobian(cdof: Array, subtree_com: Array, position: Array, jacobian: Array) -> None:
+def _site_jacobian(cdof: Array, subtree_com: Array, position: Array, arm: tuple[int, ...], jacobian: Array) -> None:
     """Jacobian (6, J) of a point from the motion axes, which MuJoCo gives about the centre of mass of the tree."""
     x, y, z = position[0] - subtree_com[0], position[1] - subtree_com[1], position[2] - subtree_com[2]
-    for i in range(len(cdof)):
+    for i in range(len(arm)):
         a, b, c = cdof[i, 0], cdof[i, 1], cdof[i, 2]
         jacobian[0, i] = cdof[i, 3] + b * z - c * y
         jacobian[1, i] = cdof[i, 4] + c * x - a * z
@@ -253,12 +254,13 @@ def _wrench(
     jacobian: Array,
     qvel: Array,
     gains: Array,
+    arm: tuple[int, ...],
     wrench: Array,
 ) -> None:
     """Desired force and torque (6,) before they are weighted with the task-space inertia."""
     for k in range(6):
         velocity = 0.0
-        for i in range(len(qvel)):
+        for i in range(len(arm)):
             velocity += jacobian[k, i] * qvel[i]
         wrench[k] = -gains[1, k] * velocity
     for k in range(3):
@@ -271,13 +273,15 @@ def _wrench(
 
 
 @compiled
-def _task_force(inertia: Array, jacobian: Array, wrench: Array, acceleration: Array, force: Array) -> None:
+def _task_force(
+    inertia: Array, jacobian: Array, wrench: Array, acceleration: Array, arm: tuple[int, ...], force: Array
+) -> None:
     """The six forces that J' maps to torques: uncoupled control less the posture's share; overwrites the inertia.
 
     With L L' = M and Y = L^-1 J', the task-space inertia is the inverse of Y'Y; the Cholesky factor of its leading 3x3
     block is the leading block of its factor, so the position's needs no factorisation of its own.
     """
-    joints = len(acceleration)
+    joints = len(arm)
     _cholesky(inertia, joints)
     half = np.empty((joints, 6))
     for k in range(6):

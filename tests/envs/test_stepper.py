@@ -68,7 +68,7 @@ def test_a_singular_arm_gets_finite_torques():
     uncoupled = np.zeros((6, 6))
     uncoupled[:3, :3], uncoupled[3:, 3:] = np.linalg.pinv(mobility[:3, :3]), np.linalg.pinv(mobility[3:, 3:])
     expected = uncoupled @ wrench - np.linalg.pinv(mobility) @ jacobian @ acceleration
-    operational_space._task_force(inertia, jacobian, wrench, acceleration, force)
+    operational_space._task_force(inertia, jacobian, wrench, acceleration, tuple(range(7)), force)
     assert np.allclose(force, expected, rtol=1e-9, atol=1e-9)
 
 
