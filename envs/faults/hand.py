@@ -22,6 +22,7 @@ import numpy as np
 
 from workbench.envs.faults.draws import uniform, uniform_int
 from workbench.envs.faults.effect import Effect, object_seen_at, plan_of
+from workbench.envs.task import PLACE
 from workbench.types import Array, Fingers, Keyframe, Observation, Record, Stream
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def rotated(vector: Array, quaternion: Array) -> Array:
 
 def position_name(observation: Observation) -> str:
     """Name of the vector that says where the hand is: a gripper in space, or a disc in the plane."""
-    return "eef_pos" if "eef_pos" in observation else "pusher_pos"
+    return next(name for name in PLACE if name in observation)
 
 
 def hand_position(scene: MujocoScene) -> Array:

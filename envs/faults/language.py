@@ -56,9 +56,9 @@ class InstructionFault(Specification):
 
     def draw(self, stream: Stream, task: Task) -> Record:
         """Add the drawn text."""
+        record, rng = super().draw(stream, task), stream.child("perturbation", self.name, "text").at()
         texts = self.texts(cast(SceneTask, task).of_episode(stream))
-        rng = stream.child("perturbation", self.name, "text").at()
-        return super().draw(stream, task) | {"text": texts[int(rng.integers(len(texts)))]}
+        return record | {"text": texts[int(rng.integers(len(texts)))]}
 
     def parameters(self, rng: np.random.Generator) -> Record:
         """Nothing beyond the duration and the text."""

@@ -20,11 +20,13 @@ import numpy as np
 from workbench.envs.faults.draws import Magnitude, uniform_int, within_steps
 from workbench.envs.faults.effect import Effect
 from workbench.envs.faults.schedule import FOREVER, comparison, when
-from workbench.envs.task import HasModel
+from workbench.envs.task import PLACE, HasModel
 from workbench.errors import ConfigError, UnknownNameError
 from workbench.types import Policy, Record, Stream, Task
 from workbench.types.abilities import HasPlan, commands_pose, finger_channels, image_sizes_of, robot_of, stages_of
 
+CHANGING = ("edit", "strike", "push", "look")
+"""Methods of an effect that change MuJoCo's model or state, or what is drawn of them."""
 RECORDED = "workbench.envs.perturbations."
 """What the targets of stored records begin with; nothing else is imported for one."""
 
@@ -60,6 +62,10 @@ class Specification:
     """Whether it is a fault of the gripper's pose, which an action must then command."""
     needs_arm: ClassVar[bool] = False
     """Whether it is a fault of an arm's joints or motors, which the robot must then have."""
+    needs_hand: ClassVar[bool] = False
+    """Whether it shows the hand elsewhere, whose place the task must then observe."""
+    needs_object: ClassVar[bool] = False
+    """Whether it shows the object elsewhere, which MuJoCo's state must then hold."""
     needs_plan: ClassVar[bool] = False
     """Whether it follows from the task's plan of keyframes, which the task must then have."""
     alters: ClassVar[tuple[str, ...]] = ()
@@ -105,8 +111,10 @@ class Specification:
         """Raise a ConfigError or UnknownNameError if the task cannot have this fault."""
         robot = robot_of(task)
         needs = {
-            "acts on MuJoCo's model or state, and the scene of task {} has none": not isinstance(task, HasModel)
-            and (self.needs_free_object or changes_mujoco(self.effect)),
+            "needs a scene of MuJoCo's, and that of task {} is none": self._needs_model()
+            and not isinstance(task, HasModel),
+            "is a fault of the hand's place, which task {} does not observe": self.needs_hand
+            and not any(key in task.observation_sizes for key in PLACE),
             "is a fault of the fingers, and task {} has none": self.needs_gripper and not finger_channels(task),
             "needs an object that can go anywhere, and that of task {} hangs on a hinge": self.needs_free_object
             and not (isinstance(task, HasModel) and task.object_is_free),
@@ -124,6 +132,11 @@ class Specification:
             raise UnknownNameError(f"stage of task {task.name}", self.stage, stages_of(task))
         if self.predicate is not None and comparison(self.predicate)[0] not in task.predicate_names:
             raise UnknownNameError(f"predicate of task {task.name}", self.predicate, task.predicate_names)
+
+    def _needs_model(self) -> bool:
+        """Whether it reads or changes what MuJoCo's scenes alone have."""
+        changes = [getattr(self.effect, name) is not getattr(Effect, name) for name in CHANGING]
+        return self.needs_free_object or self.needs_object or self.needs_hand or any(changes)
 
     def suits(self, policy: Policy) -> None:
         """Raise a ConfigError if the policy cannot have this fault; asked once, before anything is rolled."""
@@ -155,11 +168,6 @@ class Specification:
     def phrase(cls, record: Record) -> str:
         """What was drawn, in a few words for people; the schedule is told by :func:`describe`."""
         raise NotImplementedError
-
-
-def changes_mujoco(effect: type[Effect]) -> bool:
-    """Whether a kind of effect changes a model, a state or what is drawn, which MuJoCo's scenes alone have."""
-    return any(getattr(effect, name) is not getattr(Effect, name) for name in ("edit", "strike", "push", "look"))
 
 
 def joints_of(task: Task) -> int:

@@ -13,7 +13,7 @@ from workbench.envs.faults.schedule import Schedule
 from workbench.envs.faults.specification import Specification
 from workbench.errors import ConfigError, UnknownNameError
 from workbench.types import Array, Record, Task
-from workbench.types.abilities import finger_channels
+from workbench.types.abilities import commands_pose, finger_channels
 
 if TYPE_CHECKING:
     from workbench.envs.scene import MujocoScene
@@ -66,7 +66,7 @@ class ActionGain(Specification):
     def check(self, task: Task) -> None:
         """Refuse an axis that actions do not have."""
         super().check(task)
-        known = self.axes if task.commands_pose else self.axes[:2] if task.action_size == 2 else ()
+        known = self.axes if commands_pose(task) else self.axes[:2] if task.action_size == 2 else ()
         if self.axis is not None and self.axis not in known:
             raise ConfigError(
                 f"perturbation.{self.name}.axis={self.axis} is impossible: actions of task {task.name} have channels "

@@ -43,6 +43,7 @@ class LiftHeight(Specification):
     channel = "keyframe"
     effect = LiftHeightEffect
     magnitude = Magnitude("offset_m", 0.005, 0.3)
+    needs_hand = True
     needs_gripper = True
     seen_as = ("collision", "drop", "misplacement", "slip", "jam", "stall")
 

@@ -39,6 +39,7 @@ class ObjectPoseBias(Specification):
     channel = "observation"
     effect = ObjectPoseBiasEffect
     magnitude = Magnitude("offset_m", 0.001, 0.2)
+    needs_object = True
 
     def __init__(
         self,

@@ -40,6 +40,7 @@ class ObjectPoseNoise(Specification):
     channel = "observation"
     effect = ObjectPoseNoiseEffect
     magnitude = Magnitude("std_m", 0.001, 0.5)
+    needs_object = True
 
     def __init__(
         self,

@@ -39,6 +39,7 @@ class Overshoot(Specification):
     channel = "keyframe"
     effect = OvershootEffect
     magnitude = Magnitude("beyond_m", 0.002, 0.2)
+    needs_hand = True
     seen_as = ("overshoot", "collision", "jam", "knocked", "missed grasp")
 
     def __init__(

@@ -39,6 +39,7 @@ class StopShort(Specification):
     channel = "keyframe"
     effect = StopShortEffect
     magnitude = Magnitude("remaining_fraction", 0.02, 0.8)
+    needs_hand = True
     seen_as = ("missed grasp", "stall")
 
     def __init__(

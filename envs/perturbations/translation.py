@@ -51,6 +51,7 @@ class Translation(Specification):
     channel = "keyframe"
     effect = TranslationEffect
     magnitude = Magnitude("offset_m", 0.002, 0.2)
+    needs_hand = True
     axes = AXES
     seen_as = ("missed grasp", "misplacement", "collision", "jam", "knocked")
 

@@ -22,6 +22,7 @@ from typing import Any
 from workbench.config.moved import where_now
 from workbench.errors import CheckpointError, ConfigError, StoreError, UnknownNameError, WorkbenchError
 from workbench.types import Policy, Record, Task
+from workbench.types.abilities import image_sizes_of
 
 ALLOWED_TARGETS = "workbench."
 """Only what lies below this prefix is ever instantiated: a run folder from elsewhere cannot execute other code."""
@@ -285,7 +286,7 @@ class Run:
             folder,
             task=self.task.name,
             observation_sizes=self.task.observation_sizes,
-            image_sizes=self.task.image_sizes,
+            image_sizes=image_sizes_of(self.task),
         )
         return policy
 

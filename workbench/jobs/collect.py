@@ -15,6 +15,7 @@ from workbench.rollouts.launch import Launch
 from workbench.rollouts.worker import advance_all, batches, crew, header, try_cameras, write_episodes
 from workbench.store import Store
 from workbench.types import Record, Stream, Task, episode_index
+from workbench.types.abilities import demonstration_noise_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +54,7 @@ def with_strength(noise: Record, task: Task) -> Record:
     """The noise's specification, as strong as the task bears unless it says how strong."""
     if noise.get("std_fraction", 0) is not None:
         return noise
-    return noise | {"std_fraction": list(task.demonstration_noise)}
+    return noise | {"std_fraction": list(demonstration_noise_of(task))}
 
 
 def collect_batch(batch: Batch) -> list[Record]:

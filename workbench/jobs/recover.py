@@ -23,6 +23,7 @@ from workbench.rollouts.worker import advance_all, batches, crew
 from workbench.stats.proportions import paired_test
 from workbench.store import Store
 from workbench.types import Demonstration, Policy, Record, Strategy
+from workbench.types.abilities import action_groups_of
 
 PLACEBO, CONTINUE = "placebo", "continue"
 EPISODES_PER_BATCH = 15
@@ -104,7 +105,7 @@ def train_head(run: Run, store: Store, expert: Record, allowance_steps: int, mom
             policy,
             [*recoveries, *read_demonstrations(run, policy.cameras)],
             task=run.task.name,
-            groups=run.task.action_groups,
+            groups=action_groups_of(run.task),
             seed=run.seed,
             progress=lambda iteration, loss: advance(1),
         )

@@ -15,6 +15,7 @@ from workbench.rollouts.launch import Launch
 from workbench.rollouts.loop import Lockstep
 from workbench.store import Store
 from workbench.types import Demonstration, Episode, Policy, Record, Stream, episode_index
+from workbench.types.abilities import action_groups_of
 
 
 def run(run: Run, seed: int, evaluation: Mapping[str, int], trainer: Record) -> None:
@@ -51,7 +52,7 @@ def run(run: Run, seed: int, evaluation: Mapping[str, int], trainer: Record) -> 
             policy,
             demonstrations,
             task=run.task.name,
-            groups=run.task.action_groups,
+            groups=action_groups_of(run.task),
             seed=seed,
             evaluate=evaluate,
             evaluate_every=evaluation["every"],

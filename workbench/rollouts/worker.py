@@ -19,6 +19,7 @@ from workbench.rollouts.launch import Launch
 from workbench.rollouts.loop import Lockstep
 from workbench.store import Store, StoreHeader, StoreWriter
 from workbench.types import Episode, Policy, Record
+from workbench.types.abilities import HasImages, ability
 
 Item = TypeVar("Item")
 
@@ -96,7 +97,7 @@ def batches(items: Sequence[Item], size: int) -> list[list[Item]]:
 def try_cameras(run: Run) -> None:
     """Draw one image, where any are asked for, so that what is wrong with them is said before a store is made."""
     if run.config["task"].get("cameras"):
-        run.task.scene().images()
+        ability(run.task.scene(), HasImages, "task.cameras").images()
 
 
 def header(run: Run, policy: str, licence: str = "CC-BY-4.0") -> StoreHeader:
