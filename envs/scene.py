@@ -22,12 +22,27 @@ import gymnasium
 import mujoco
 import numpy as np
 
+from workbench.envs.faults.effect import Effect
 from workbench.envs.faults.props import unseen
-from workbench.envs.faults.specification import Effect, effect_of
+from workbench.envs.faults.specification import effect_of
 from workbench.envs.robots.robosuite import visual_shapes
 from workbench.envs.stepper import Controller, copy_model
+from workbench.envs.task import HasModel
 from workbench.errors import ActionError, ConfigError, DivergedError, SnapshotError
-from workbench.types import Array, Observation, Record, Shape, Snapshot, Stream, Task, Truth
+from workbench.types import (
+    Array,
+    HasCameras,
+    HasGoals,
+    HasRobot,
+    HasStages,
+    Observation,
+    Record,
+    Shape,
+    Snapshot,
+    Stream,
+    Task,
+    Truth,
+)
 
 if TYPE_CHECKING:
     from workbench.envs.sensors.cameras import Cameras
@@ -56,15 +71,13 @@ class Cell(Protocol):
         ...
 
 
-class MujocoTask(Task, Protocol):
+class MujocoTask(Task, HasStages, HasGoals, HasCameras, HasRobot, HasModel, Protocol):
     """A task as its scene needs it."""
 
     def of_episode(self, stream: Stream) -> MujocoTask:
         """The task as one episode has it; all share the compiled model."""
         ...
 
-    @property
-    def cell(self) -> Cell: ...
     @property
     def cameras(self) -> Cameras | None: ...
     @property
@@ -81,11 +94,6 @@ class MujocoTask(Task, Protocol):
     def object_joint(self) -> str: ...
     @property
     def object_geoms(self) -> Sequence[str]: ...
-    @property
-    def finger_geoms(self) -> Sequence[str]:
-        """Geometries of the robot that touch the object."""
-        ...
-
     @property
     def support_m(self) -> float:
         """Height of what the object stands on."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -19,8 +19,25 @@ if TYPE_CHECKING:
     from workbench.envs.scene import Cell, MujocoScene
     from workbench.envs.sensors.cameras import Cameras
     from workbench.envs.words.wordings import Wording
+    from workbench.types.robot import Robot
 
 OUT_OF_RANGE = ("clip", "error")
+PLACE = ("eef_pos", "pusher_pos")
+"""Keys of an observation that say where the robot's hand is."""
+PROPRIOCEPTION = (*PLACE, "eef_quat", "gripper_qpos")
+"""Keys that follow from the robot's joints alone."""
+
+
+@runtime_checkable
+class HasModel(Protocol):
+    """A task whose scenes are MuJoCo's, with an object to manipulate."""
+
+    @property
+    def cell(self) -> Cell: ...
+    @property
+    def object_is_free(self) -> bool:
+        """Whether the manipulated object hangs on nothing but a free joint."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,11 +66,10 @@ class SceneTask:
 
     Attributes
     ----------
-    gripper : whether the last number of an action commands fingers, above zero to close.
+    robot : what moves in it.
     commands_pose : whether its first six command the gripper's translation and rotation in space.
     object_is_free : whether the manipulated object hangs on nothing but a free joint.
-    demonstration_noise : standard deviations, as fractions of the action's range, of the noise under which the expert
-        shows how to come back and still succeeds.
+    stages : in their order; none if nothing comes before the end.
     goals_of_another_object : those of its goals that handle another object than ``object_body``; the others lead that
         object to another target.
     wording : how people say what is to be done; None if nobody has written it down.
@@ -63,10 +79,11 @@ class SceneTask:
 
     name: str
     instruction: str
-    gripper = True
+    robot: Robot
+    object_body: str
     commands_pose = False
     object_is_free = True
-    demonstration_noise = (0.05, 0.2)
+    stages: tuple[str, ...] = ()
     goals_of_another_object: frozenset[str] = frozenset()
     wording: Wording | None = None
     support_m = 0.0
@@ -88,6 +105,11 @@ class SceneTask:
         if self.cameras is None:
             return {}
         return dict.fromkeys(self.cameras.names, (self.cameras.height_px, self.cameras.width_px))
+
+    @property
+    def trails(self) -> Sequence[str]:
+        """Bodies whose paths are worth drawing: the hand's and the manipulated object's."""
+        return (self.robot.hand_body, self.object_body)
 
     @property
     def cell(self) -> Cell:
@@ -134,6 +156,13 @@ class SceneTask:
     def whereabouts(self, observation: Observation) -> Mapping[str, str]:
         """What fills the blanks of the wording's references by place, for things that do not always lie alike."""
         return {}
+
+    def edit(self, model: mujoco.MjModel, rng: np.random.Generator) -> None:
+        """Draw what varies in the model: nothing here."""
+
+    def reached(self, predicates: Mapping[str, float]) -> int:
+        """How many stages the state has reached by itself."""
+        return 0
 
     def rise_m(self, data: mujoco.MjData) -> float:
         """By how much what the object stands on is higher than it should be; nothing moves it here."""

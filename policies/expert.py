@@ -12,24 +12,24 @@ import numpy as np
 
 from workbench.errors import ConfigError, ObservationError
 from workbench.policies.learning import planar_expert
-from workbench.types import Array, Keyframe, Observation, PolicyOutput, Task
+from workbench.types import (
+    Array,
+    Fingers,
+    HasGoals,
+    HasPlan,
+    HasRobot,
+    Keyframe,
+    Observation,
+    PolicyOutput,
+    Task,
+    ability,
+)
 
 ACTION_SIZE = 7
-ACTION_M = 0.05
-"""Metres that an action of one asks for, along each axis."""
-ACTION_RAD = 0.5
-"""Radians that an action of one asks for, around each axis."""
 GAIN = 1.5
 """Part of the remaining way that one action asks for; above one, since the controller lags behind what it is asked."""
 ALIGNED_RAD = 0.2
 """Angle to a keyframe's rotation below which the gripper counts as aligned."""
-OPEN_M = 0.075
-"""Distance between the fingers from which they count as open (a Panda's reach 0.08 m)."""
-STOPPED_M = 0.001
-"""Change of that distance in one control step below which the fingers count as stopped: a Panda's, while they close,
-come 0.007 m nearer.  Fingers that are not open and have stopped are closed on something, however wide it is."""
-SHUT_M = 0.008
-"""Distance below which they are shut, with nothing between them: what they push may jolt them, but not open them."""
 HELD_TOLERANCE = 2.5
 """How many times the tolerance of its grasp an object may have moved in closed fingers and still counts as held."""
 
@@ -44,20 +44,21 @@ class Expert:
     at the keyframe at which they closed.  Off every way, it starts over at the first keyframe.  The one observation
     before the present one only tells whether the fingers have stopped.
 
-    The action space is the operational-space one of size 7: translation (1 = 0.05 m) and rotation vector (1 = 0.5 rad)
-    in the world frame, then the gripper (-1 opens, 1 closes).  A disc in the plane, whose action space is of size 2, is
-    driven by :mod:`workbench.policies.learning.planar_expert` instead.
+    The action space is the operational-space one of size 7: translation and rotation vector in the world frame, as far
+    as the task's robot goes for an action of one, then the gripper (-1 opens, 1 closes).  A disc in the plane, whose
+    action space is of size 2, is driven by :mod:`workbench.policies.learning.planar_expert` instead.
 
     Parameters
     ----------
-    task : gives the plan; its observations hold ``eef_pos`` (3,) in metres, ``eef_quat`` (4,) as (x, y, z, w), both of
-        the grip site in the world frame, and ``gripper_qpos`` (2,) in metres; a disc's hold ``pusher_pos`` (2,).
+    task : gives the plan and the robot; its observations hold ``eef_pos`` (3,) in metres, ``eef_quat`` (4,) as
+        (x, y, z, w), both of the grip site in the world frame, and ``gripper_qpos`` (2,) in metres; a disc's hold
+        ``pusher_pos`` (2,).
     listens : whether it pursues the goal that it is told, and holds still while it is told none that it understands.
 
     Raises
     ------
     ConfigError
-        If the task's actions are of another size.
+        If the task has no plan or no robot, or its actions are of another size.
     """
 
     history: int = 2
@@ -67,12 +68,16 @@ class Expert:
     signals: tuple[str, ...] = ()
 
     def __init__(self, task: Task, privileged: bool = True, listens: bool = False) -> None:
-        if task.action_size not in (ACTION_SIZE, planar_expert.ACTION_SIZE):
+        robot = ability(task, HasRobot, "the scripted expert").robot
+        planar = task.action_size == planar_expert.ACTION_SIZE
+        if not planar and (task.action_size != ACTION_SIZE or robot.arm is None or robot.fingers is None):
             raise ConfigError(
                 f"the expert cannot drive task {task.name} by actions of size {task.action_size}: it moves a gripper "
                 f"by {ACTION_SIZE} numbers (task.controller=osc_pose) or a disc by {planar_expert.ACTION_SIZE}"
             )
-        self.task = task
+        self.task, self._plan = task, ability(task, HasPlan, "the scripted expert").plan
+        self.robot = robot
+        self._goals = task if isinstance(task, HasGoals) else None
         self.privileged = privileged
         self.listens = listens
 
@@ -101,23 +106,32 @@ class Expert:
         return PolicyOutput(np.stack(actions)[:, None])
 
     def obey(self, observation: Observation, instruction: str) -> Array:
-        """Action (A,) towards the goal that an instruction means; zeros, which move nothing, if it means none."""
-        goal = self.task.ground(instruction)
-        if goal is None:
-            return np.zeros(self.task.action_size)
-        return self.action(self.task.as_if(goal, observation))
+        """Action (A,) towards the goal that an instruction means; zeros, which move nothing, if it means none.
+
+        Of a task without goals, its own instruction alone means what its plan leads to.
+        """
+        if self._goals is None:
+            return self.action(observation) if instruction == self.task.instruction else self._held_still()
+        goal = self._goals.ground(instruction)
+        return self._held_still() if goal is None else self.action(self._goals.as_if(goal, observation))
+
+    def _held_still(self) -> Array:
+        return np.zeros(self.task.action_size)
 
     def action(self, observation: Observation) -> Array:
         """Action (A,) for the true observations (2, size) of one scene."""
         now = {key: values[-1] for key, values in observation.items()}
         if self.task.action_size == planar_expert.ACTION_SIZE:
-            return planar_expert.follow(self.task.plan(now), now)
-        hand = Hand.of(now, observation["gripper_qpos"])
-        keyframes = self.task.plan(now)
+            return planar_expert.follow(self._plan(now), now, self.robot.action_m)
+        arm, fingers = self.robot.arm, self.robot.fingers
+        assert arm is not None
+        assert fingers is not None
+        hand = Hand.of(now, observation["gripper_qpos"], fingers)
+        keyframes = self._plan(now)
         target = keyframes[choose(keyframes, hand)]
         way = via(keyframes[0], hand.position_m) if target is keyframes[0] else target.position_m
-        move = np.clip(GAIN * (way - hand.position_m) / ACTION_M, -1, 1)
-        turn = np.clip(GAIN * rotation_vector(target.rotation @ hand.rotation.T) / ACTION_RAD, -1, 1)
+        move = np.clip(GAIN * (way - hand.position_m) / self.robot.action_m, -1, 1)
+        turn = np.clip(GAIN * rotation_vector(target.rotation @ hand.rotation.T) / arm.action_rad, -1, 1)
         return np.concatenate([move, turn, [1.0 if target.closed else -1.0]])
 
     def save(self, folder: Path) -> None:
@@ -133,7 +147,8 @@ class Hand:
     Attributes
     ----------
     position_m, rotation : (3,) and (3, 3), grip site in the world frame.
-    opened, closed : whether the fingers are open; whether they have stopped before they were, or are shut.
+    opened, closed : whether the fingers are open; whether they have stopped before they were, or are shut: they are
+        closed on something then, however wide it is.
     """
 
     position_m: Array
@@ -142,11 +157,11 @@ class Hand:
     closed: bool
 
     @classmethod
-    def of(cls, observation: Observation, fingers_m: Array) -> Hand:
+    def of(cls, observation: Observation, fingers_m: Array, fingers: Fingers) -> Hand:
         """Hand from the present observation and the finger joints (2, 2) of two control steps."""
         before_m, width_m = np.ptp(fingers_m, axis=1)
-        opened = bool(width_m > OPEN_M)
-        stopped = abs(width_m - before_m) < STOPPED_M or width_m < SHUT_M
+        opened = bool(width_m > fingers.opened_m)
+        stopped = abs(width_m - before_m) < fingers.still_m or width_m < fingers.shut_m
         return cls(
             observation["eef_pos"], rotation_matrix(observation["eef_quat"]), opened, bool(stopped and not opened)
         )

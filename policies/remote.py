@@ -39,6 +39,7 @@ from workbench.policies.wire.connections import (
 )
 from workbench.policies.wire.payloads import LAYOUTS, noise_record
 from workbench.types import Array, Observation, PolicyOutput, Record, Task
+from workbench.types.abilities import fingers_for, image_sizes_of
 
 OURS = "ours"
 PROTOCOLS: Mapping[str, tuple[str, ...]] = {
@@ -247,10 +248,9 @@ class RemotePolicy:
                 f"the server's {said['policy']} gives actions of size {said['action_size']}; the task takes "
                 f"{self.task.action_size} (task.controller)"
             )
-        taken = self.task.cameras
-        there = [getattr(taken, "height_px", None), getattr(taken, "width_px", None)]
+        taken = image_sizes_of(self.task)
         for camera, size in said["cameras"].items():
-            if camera not in getattr(taken, "names", ()) or size != there:
+            if camera not in taken or size != list(taken[camera]):
                 raise ConfigError(
                     f"the server's {said['policy']} sees camera {camera!r} at {size} pixels; add 'task.cameras="
                     f"{{names: [{','.join(said['cameras'])}], height_px: {size[0]}, width_px: {size[1]}}}'"
@@ -263,7 +263,8 @@ class RemotePolicy:
             pictures = {f"images/{camera}": image for camera, image in images.items()}
             return {**vectors, **pictures, "prompt": instruction}
         present = {key: values[-1] for key, values in seen.items() if not key.startswith("images/")}
-        return LAYOUTS[self.layout].request(present, list(images.values()), instruction) | self._extra
+        fingers = fingers_for(self.task, f"layout {self.layout}")
+        return LAYOUTS[self.layout].request(present, list(images.values()), instruction, fingers) | self._extra
 
     def _as_record(self, answer: Any) -> Record:
         """An answer as a map with actions: a stock server by HTTP answers with the actions alone."""

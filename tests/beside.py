@@ -40,7 +40,9 @@ class Beside:
     """One of robosuite's environments and a scene of ours."""
 
     def __init__(self, task: Tabletop, arm_controller: str = "OSC_POSE") -> None:
-        self.environment = make_environment(task.environment, "Panda", int(task.control_hz), arm_controller)
+        self.environment = make_environment(
+            task.environment, task.robot.robosuite, int(task.control_hz), arm_controller
+        )
         self.scene = task.scene()
 
     @property
@@ -65,7 +67,7 @@ class Beside:
         self.synchronise()
         self.scene._controller.reset()
         self.scene._judge()
-        self.theirs.joint(self.scene.task.cell.arm_joints[0]).qpos += nudge_rad
+        self.theirs.joint(self.scene.task.robot.joints[0]).qpos += nudge_rad
 
     def synchronise(self) -> None:
         """Bring ours to robosuite's state, its gripper's command included."""

@@ -14,37 +14,42 @@ from pathlib import Path
 
 import numpy as np
 
-from workbench.types import Array, Keyframe, Observation, PolicyOutput, Record, Shape, Snapshot, Stream, Truth
+from workbench.types import Array, Observation, PolicyOutput, Record, Snapshot, Stream, Truth
+from workbench.types.abilities import stages_of
 
 GOAL = 20
 MEND = 5.0
 
 
 @dataclasses.dataclass
-class ToyTask:
+class BareTask:
+    """What a task must have, and no ability."""
+
     name: str = "toy"
     instruction: str = "count to twenty"
-    stages: tuple[str, ...] = ("half", "done")
     deadline: int = 40
     control_hz: float = 10.0
     action_size: int = 1
     observation_sizes: Mapping[str, int] = dataclasses.field(default_factory=lambda: {"place": 1})
-    trails: tuple[str, ...] = ()
-    commands_pose: bool = False
-    action_groups: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=lambda: {"place": (0, 1)})
+    predicate_names: tuple[str, ...] = ("broken", "success")
     roles: Mapping[str, str] = dataclasses.field(default_factory=lambda: {"success": "success"})
-
-    def plan(self, observation: Observation) -> Sequence[Keyframe]:
-        return ()
 
     def scene(self) -> ToyScene:
         return ToyScene(self)
 
 
+@dataclasses.dataclass
+class ToyTask(BareTask):
+    """The same with stages, and a name for the numbers of its actions."""
+
+    stages: tuple[str, ...] = ("half", "done")
+    action_groups: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=lambda: {"place": (0, 1)})
+
+
 class ToyScene:
     privileged = False
 
-    def __init__(self, task: ToyTask) -> None:
+    def __init__(self, task: BareTask) -> None:
         self.task = task
         self.begin(Stream(0, 0))
 
@@ -80,9 +85,6 @@ class ToyScene:
     def observe(self) -> Observation:
         return {"place": np.array([self._place])}
 
-    def images(self) -> Mapping[str, Array]:
-        return {}
-
     def instruction(self) -> str:
         return self.task.instruction
 
@@ -96,7 +98,7 @@ class ToyScene:
         success = self._place >= GOAL
         stage = int(self._place >= GOAL / 2) + int(success)
         predicates = {"broken": float(self._broken), "success": float(success)}
-        return Truth(self.observe(), predicates, stage, success)
+        return Truth(self.observe(), predicates, min(stage, len(stages_of(self.task))), success)
 
     def injected(self) -> int:
         return min((int(r["breaks"]) for r in self._records if r["breaks"] <= self._step), default=-1)
@@ -113,12 +115,6 @@ class ToyScene:
     def without_pending(self, snapshot: Snapshot) -> Snapshot:
         struck = tuple(record for record in snapshot.perturbations if record["breaks"] <= snapshot.step)
         return dataclasses.replace(snapshot, perturbations=struck)
-
-    def shapes(self) -> Sequence[Shape]:
-        return ()
-
-    def body_poses(self) -> Mapping[str, tuple[Array, Array]]:
-        return {}
 
 
 @dataclasses.dataclass

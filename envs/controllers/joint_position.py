@@ -1,4 +1,4 @@
-"""Joint-position control of a Panda, compiled; equal to robosuite's JOINT_POSITION with its default gains.
+"""Joint-position control of an arm, compiled; equal to robosuite's JOINT_POSITION with its default gains.
 
 In every physics step, with M the arm's mass matrix (robosuite 1.5.1, ``controllers/parts/generic/joint_pos.py``)::
 
@@ -12,8 +12,8 @@ from __future__ import annotations
 import mujoco
 import numpy as np
 
-from workbench.envs.controllers.panda import (
-    PandaController,
+from workbench.envs.controllers.arm import (
+    ArmController,
     arm_inertia,
     average,
     command_arm,
@@ -25,12 +25,10 @@ from workbench.envs.stepper import addresses, bounded, call, compiled
 from workbench.types import Array
 
 KP = 50.0
-ACTION_RAD = 0.05
-"""Radians that an action of one asks a joint to turn."""
 
 
-class JointPosition(PandaController):
-    """Turns the joints by an action (8,): seven joints, each in -1..1 of 0.05 rad, then the gripper.
+class JointPosition(ArmController):
+    """Turns the joints by an action (J + 1,): J joints, each in -1..1 of the robot's largest turn, then the gripper.
 
     Attributes
     ----------
@@ -41,14 +39,14 @@ class JointPosition(PandaController):
         super().__init__(model, data, cell)
         self._ids = np.array([self._dof, self._joint, cell.substeps], dtype=np.int64)
         self.gains = np.array([KP, 2 * np.sqrt(KP)])
-        self._scale = np.array([ACTION_RAD, cell.gripper_speed])
+        self._scale = np.array([cell.arm.joint_action_rad, cell.fingers.speed])
 
     def reset(self) -> None:
         """Forget the gripper's command."""
         self.memory[:] = 0.0
 
     def step(self, action: Array) -> bool:
-        """Apply one action (8,) in -1..1 for one control step; False if the physics diverged on the way."""
+        """Apply one action (J + 1,) in -1..1 for one control step; False if the physics diverged on the way."""
         return bool(
             _control_step(
                 addresses(),
@@ -71,7 +69,7 @@ def _control_step(
     functions: Array,
     pointers: Array,
     ids: Array,
-    arm: Array,
+    arm: tuple[int, ...],
     fingers: Array,
     gains: Array,
     scale: Array,
@@ -83,17 +81,18 @@ def _control_step(
     ctrl_range, mass_address = model_views
     qpos, qvel, qacc, ctrl, mass, bias, sensors, kept = data_views
     dof, joint, substeps = ids
-    goal_rad = np.empty(7)
-    torque = np.empty(7)
-    for i in range(7):
+    joints = len(arm)
+    goal_rad = np.empty(joints)
+    torque = np.empty(joints)
+    for i in range(joints):
         goal_rad[i] = qpos[joint + i] + action[i] * scale[0]
-    move_gripper(action[7], scale[1], gripper)
+    move_gripper(action[joints], scale[1], gripper)
     kept[:] = 0.0
     for _ in range(substeps):
         call(functions[0], pointers[0], pointers[1])
         _arm_torque(
-            goal_rad, gains, qpos[joint : joint + 7], qvel[dof : dof + 7], bias[dof : dof + 7],
-            mass, mass_address[dof : dof + 7], torque,
+            goal_rad, gains, qpos[joint : joint + joints], qvel[dof : dof + joints], bias[dof : dof + joints],
+            mass, mass_address[dof : dof + joints], arm, torque,
         )  # fmt: skip
         command_arm(torque, arm, ctrl_range, ctrl)
         command_fingers(gripper, fingers, ctrl_range, ctrl)
@@ -115,12 +114,14 @@ def _arm_torque(
     bias: Array,
     mass: Array,
     mass_address: Array,
+    arm: tuple[int, ...],
     torque: Array,
 ) -> None:
-    """Joint torques (7,) in N m, gravity compensation included."""
-    inertia = np.empty((7, 7))
-    arm_inertia(mass, mass_address, inertia)
-    for i in range(7):
+    """Joint torques (J,) in N m, gravity compensation included."""
+    joints = len(arm)
+    inertia = np.empty((joints, joints))
+    arm_inertia(mass, mass_address, arm, inertia)
+    for i in range(joints):
         torque[i] = bias[i]
-        for j in range(7):
+        for j in range(joints):
             torque[i] += inertia[i, j] * (gains[0] * (goal_rad[j] - qpos[j]) - gains[1] * qvel[j])

@@ -1,4 +1,4 @@
-"""Operational-space control of a Panda, equal to robosuite's own step: robosuite's OSC_POSE, compiled.
+"""Operational-space control of an arm, equal to robosuite's own step: robosuite's OSC_POSE, compiled.
 
 Every control step is 25 physics steps.  Each of them calls MuJoCo's ``mj_step1``, computes the torques, and calls
 ``mj_step2``.
@@ -19,8 +19,8 @@ from __future__ import annotations
 import mujoco
 import numpy as np
 
-from workbench.envs.controllers.panda import (
-    PandaController,
+from workbench.envs.controllers.arm import (
+    ArmController,
     arm_inertia,
     average,
     command_arm,
@@ -35,30 +35,31 @@ POSTURE_KP = 10.0
 """Gain that pulls the null space to the posture (robosuite's ``nullspace_torques``)."""
 
 
-class OperationalSpace(PandaController):
+class OperationalSpace(ArmController):
     """Moves the grip site by an action (7,): translation and rotation vector in the base's frame, then the gripper.
 
     Attributes
     ----------
-    posture_rad : (7,) joint positions to which the null space is pulled: those at reset, noise included.
+    posture_rad : (J,) joint positions to which the null space is pulled: those at reset, noise included.
     gains : (2, 6) kp in 1/s^2 and kd in 1/s, per axis.
     """
 
     def __init__(self, model: mujoco.MjModel, data: mujoco.MjData, cell: RobotCell) -> None:
         super().__init__(model, data, cell)
-        self.posture_rad = np.array(cell.arm_qpos_rad)
-        site, base = model.site(cell.grip_site).id, model.site(cell.base_site).id
+        self.posture_rad = np.array(cell.arm.home_rad)
+        site, base = model.site(cell.arm.grip_site).id, model.site(cell.arm.base_site).id
         root = model.body_rootid[model.site_bodyid[site]]
         self._ids = np.array([site, base, root, self._dof, self._joint, cell.substeps], dtype=np.int64)
         kp = np.array(cell.kp)
         self.gains = np.stack([kp, 2 * np.sqrt(kp) * cell.damping_ratio])
-        self._action_scale = np.array([*cell.action_scale, cell.gripper_speed])
+        scale = [cell.robot.action_m] * 3 + [cell.arm.action_rad] * 3
+        self._action_scale = np.array([*scale, cell.fingers.speed])
         names = ("cdof", "subtree_com", "site_xpos", "site_xmat")
         self._data_views = (*self._common_views, *(getattr(data, name) for name in names))
 
     def reset(self) -> None:
         """Take the arm's present joints as its posture and forget the gripper's command."""
-        self.posture_rad[:] = self._data_views[0][self._joint : self._joint + 7]
+        self.posture_rad[:] = self._data_views[0][self._joint : self._joint + len(self._arm)]
         self.memory[:] = 0.0
 
     def step(self, action: Array) -> bool:
@@ -86,7 +87,7 @@ def _control_step(
     functions: Array,
     pointers: Array,
     ids: Array,
-    arm: Array,
+    arm: tuple[int, ...],
     fingers: Array,
     gains: Array,
     action_scale: Array,
@@ -100,7 +101,8 @@ def _control_step(
     qpos, qvel, qacc, ctrl, mass, bias, sensors, kept, cdof, subtree_com, site_position, site_rotation = data_views
     kept[:] = 0.0
     site, base, root, dof, joint, substeps = ids
-    torque = np.empty(7)
+    joints = len(arm)
+    torque = np.empty(joints)
     goal_position = np.empty(3)
     goal_rotation = np.empty((3, 3))
     for substep in range(substeps):
@@ -114,8 +116,8 @@ def _control_step(
             move_gripper(action[6], action_scale[6], gripper)
         _arm_torque(
             goal_position, goal_rotation, position, rotation, gains, posture_rad,
-            qpos[joint : joint + 7], qvel[dof : dof + 7], bias[dof : dof + 7], cdof[dof : dof + 7], subtree_com[root],
-            mass, mass_address[dof : dof + 7], torque,
+            qpos[joint : joint + joints], qvel[dof : dof + joints], bias[dof : dof + joints],
+            cdof[dof : dof + joints], subtree_com[root], mass, mass_address[dof : dof + joints], arm, torque,
         )  # fmt: skip
         command_arm(torque, arm, ctrl_range, ctrl)
         command_fingers(gripper, fingers, ctrl_range, ctrl)
@@ -206,34 +208,36 @@ def _arm_torque(
     subtree_com: Array,
     mass: Array,
     mass_address: Array,
+    arm: tuple[int, ...],
     torque: Array,
 ) -> None:
-    """Joint torques (7,) in N m, gravity compensation included; the formula stands at the top of this file."""
-    jacobian = np.empty((6, 7))
-    _site_jacobian(cdof, subtree_com, position, jacobian)
-    inertia = np.empty((7, 7))
-    arm_inertia(mass, mass_address, inertia)
+    """Joint torques (J,) in N m, gravity compensation included; the formula stands at the top of this file."""
+    joints = len(arm)
+    jacobian = np.empty((6, joints))
+    _site_jacobian(cdof, subtree_com, position, arm, jacobian)
+    inertia = np.empty((joints, joints))
+    arm_inertia(mass, mass_address, arm, inertia)
     wrench = np.empty(6)
-    _wrench(goal_position, goal_rotation, position, rotation, jacobian, qvel, gains, wrench)
-    acceleration = np.empty(7)
-    for i in range(7):
+    _wrench(goal_position, goal_rotation, position, rotation, jacobian, qvel, gains, arm, wrench)
+    acceleration = np.empty(joints)
+    for i in range(joints):
         acceleration[i] = POSTURE_KP * (posture_rad[i] - qpos[i]) - 2.0 * np.sqrt(POSTURE_KP) * qvel[i]
-    for i in range(7):
+    for i in range(joints):
         torque[i] = bias[i]
-        for j in range(7):
+        for j in range(joints):
             torque[i] += inertia[i, j] * acceleration[j]
     force = np.empty(6)
-    _task_force(inertia, jacobian, wrench, acceleration, force)
-    for i in range(7):
+    _task_force(inertia, jacobian, wrench, acceleration, arm, force)
+    for i in range(joints):
         for k in range(6):
             torque[i] += jacobian[k, i] * force[k]
 
 
 @compiled
-def _site_jacobian(cdof: Array, subtree_com: Array, position: Array, jacobian: Array) -> None:
-    """Jacobian (6, 7) of a point from the motion axes, which MuJoCo gives about the centre of mass of the tree."""
+def _site_jacobian(cdof: Array, subtree_com: Array, position: Array, arm: tuple[int, ...], jacobian: Array) -> None:
+    """Jacobian (6, J) of a point from the motion axes, which MuJoCo gives about the centre of mass of the tree."""
     x, y, z = position[0] - subtree_com[0], position[1] - subtree_com[1], position[2] - subtree_com[2]
-    for i in range(7):
+    for i in range(len(arm)):
         a, b, c = cdof[i, 0], cdof[i, 1], cdof[i, 2]
         jacobian[0, i] = cdof[i, 3] + b * z - c * y
         jacobian[1, i] = cdof[i, 4] + c * x - a * z
@@ -250,12 +254,13 @@ def _wrench(
     jacobian: Array,
     qvel: Array,
     gains: Array,
+    arm: tuple[int, ...],
     wrench: Array,
 ) -> None:
     """Desired force and torque (6,) before they are weighted with the task-space inertia."""
     for k in range(6):
         velocity = 0.0
-        for i in range(7):
+        for i in range(len(arm)):
             velocity += jacobian[k, i] * qvel[i]
         wrench[k] = -gains[1, k] * velocity
     for k in range(3):
@@ -268,16 +273,19 @@ def _wrench(
 
 
 @compiled
-def _task_force(inertia: Array, jacobian: Array, wrench: Array, acceleration: Array, force: Array) -> None:
+def _task_force(
+    inertia: Array, jacobian: Array, wrench: Array, acceleration: Array, arm: tuple[int, ...], force: Array
+) -> None:
     """The six forces that J' maps to torques: uncoupled control less the posture's share; overwrites the inertia.
 
     With L L' = M and Y = L^-1 J', the task-space inertia is the inverse of Y'Y; the Cholesky factor of its leading 3x3
     block is the leading block of its factor, so the position's needs no factorisation of its own.
     """
-    _cholesky(inertia, 7)
-    half = np.empty((7, 6))
+    joints = len(arm)
+    _cholesky(inertia, joints)
+    half = np.empty((joints, 6))
     for k in range(6):
-        for i in range(7):
+        for i in range(joints):
             value = jacobian[k, i]
             for j in range(i):
                 value -= inertia[i, j] * half[j, k]
@@ -287,7 +295,7 @@ def _task_force(inertia: Array, jacobian: Array, wrench: Array, acceleration: Ar
     for k in range(6):
         for m in range(k + 1):
             value = 0.0
-            for i in range(7):
+            for i in range(joints):
                 value += half[i, k] * half[i, m]
             mobility[k, m] = value
             if m >= 3:
@@ -296,7 +304,7 @@ def _task_force(inertia: Array, jacobian: Array, wrench: Array, acceleration: Ar
     _cholesky(turning, 3)
     for k in range(6):
         value = 0.0
-        for i in range(7):
+        for i in range(joints):
             value += jacobian[k, i] * acceleration[i]
         force[k] = value
     _solve(mobility, 6, force)

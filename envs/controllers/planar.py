@@ -12,25 +12,23 @@ to the next.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import mujoco
 import numpy as np
 
 from workbench.envs.stepper import addresses, bounded, call, compiled
 from workbench.types import Array
+from workbench.types.robot import Robot
 
 NATURAL_HZ = 80.0 / (2 * np.pi)
 """Natural frequency of the critically damped control: it forgets a disturbance within half a control step of 0.1 s."""
 
 
 class Planar:
-    """Moves a disc by an action (2,): its displacement along x and y in one control step, each in -1..1 of ``step_m``.
+    """Moves a disc by an action (2,): its displacement along x and y in one control step, 1 as far as the robot can.
 
     Parameters
     ----------
-    joints, actuators : names of the two sliding joints along the world's x and y, and of their motors.
-    step_m : displacement that an action of one asks for, in metres.
+    robot : with two sliding joints, along the world's x and y, and a motor for each.
     substeps : physics steps in one control step.
 
     Attributes
@@ -43,17 +41,15 @@ class Planar:
         self,
         model: mujoco.MjModel,
         data: mujoco.MjData,
-        joints: Sequence[str],
-        actuators: Sequence[str],
-        step_m: float,
+        robot: Robot,
         substeps: int,
     ) -> None:
         self.memory = np.zeros(0)
         # the compiled function reads raw addresses: keep alive what they belong to
         self._owners = (model, data)
         self._pointers = np.array([model._address, data._address], dtype=np.int64)
-        names = [model.joint(name) for name in joints]
-        motors = [model.actuator(name).id for name in actuators]
+        names = [model.joint(name) for name in robot.joints]
+        motors = [model.actuator(name).id for name in robot.actuators]
         self._places = np.array(
             [[joint.qposadr[0] for joint in names], [joint.dofadr[0] for joint in names], motors], dtype=np.int64
         )
@@ -61,7 +57,7 @@ class Planar:
         rate = 2 * np.pi * NATURAL_HZ
         force_n = float(model.actuator_ctrlrange[motors[0], 1])
         period_s = substeps * model.opt.timestep
-        self._numbers = np.array([mass_kg * rate**2, 2 * mass_kg * rate, force_n, step_m / period_s])
+        self._numbers = np.array([mass_kg * rate**2, 2 * mass_kg * rate, force_n, robot.action_m / period_s])
         self.gains = self._numbers[:2]
         self._timing = (substeps, float(model.opt.timestep))
         self._views = (data.qpos, data.qvel, data.qacc, data.ctrl)

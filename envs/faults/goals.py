@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING, ClassVar, Unpack, cast
 
 import numpy as np
 
-from workbench.envs.faults.specification import Effect, Magnitude, Specification, Start
+from workbench.envs.faults.draws import Magnitude
+from workbench.envs.faults.effect import Effect
+from workbench.envs.faults.schedule import Start
+from workbench.envs.faults.specification import Specification
+from workbench.envs.task import SceneTask
 from workbench.errors import ConfigError, UnknownNameError
 from workbench.types import Array, Observation, Record, Stream, Task
 
 if TYPE_CHECKING:
     from workbench.envs.scene import MujocoScene
-    from workbench.envs.task import SceneTask
 
 
 class GoalEffect(Effect):
@@ -54,7 +57,8 @@ class GoalFault(Specification):
     def check(self, task: Task) -> None:
         """Refuse a task that has no such goal."""
         super().check(task)
-        every, what = cast("SceneTask", task).variants, "object" if self.another_object else "target"
+        every = task.variants if isinstance(task, SceneTask) else ()
+        what = "object" if self.another_object else "target"
         goals = list(dict.fromkeys(goal for variant in every for goal in self.alternatives(variant)))
         if not goals:
             raise ConfigError(
@@ -66,7 +70,7 @@ class GoalFault(Specification):
     def draw(self, stream: Stream, task: Task) -> Record:
         """Add the drawn goal."""
         record, rng = super().draw(stream, task), stream.child("perturbation", self.name, "goal").at()
-        goals = self.alternatives(cast("SceneTask", task.of_episode(stream)))
+        goals = self.alternatives(cast(SceneTask, task).of_episode(stream))
         drawn = goals[int(rng.integers(len(goals)))]
         return record | {"goal": self.goal if self.goal in goals else drawn}
 

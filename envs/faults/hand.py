@@ -20,18 +20,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from workbench.envs.faults.specification import Effect, object_seen_at, uniform, uniform_int
-from workbench.errors import UnknownNameError
-from workbench.types import Array, Keyframe, Observation, Record, Stream
+from workbench.envs.faults.draws import uniform, uniform_int
+from workbench.envs.faults.effect import Effect, object_seen_at, plan_of
+from workbench.envs.task import PLACE
+from workbench.types import Array, Fingers, Keyframe, Observation, Record, Stream
 
 if TYPE_CHECKING:
     from workbench.envs.scene import MujocoScene
 
 OPEN, CLOSED = -1.0, 1.0
 """Commands of the fingers' channel, the last one of an action; above zero they close."""
-LETTING_GO_STEPS = 10
-"""Control steps for which fingers that let go are commanded open: a Panda's need them from closed to open, and about
-six of them until they leave an object of 0.04 m."""
 FRAMES = ("world", "tool")
 AXES = ("x", "y", "z")
 
@@ -59,7 +57,7 @@ def rotated(vector: Array, quaternion: Array) -> Array:
 
 def position_name(observation: Observation) -> str:
     """Name of the vector that says where the hand is: a gripper in space, or a disc in the plane."""
-    return "eef_pos" if "eef_pos" in observation else "pusher_pos"
+    return next(name for name in PLACE if name in observation)
 
 
 def hand_position(scene: MujocoScene) -> Array:
@@ -90,7 +88,7 @@ def seen_turned(quaternion: Array, rotation_vector: Sequence[float], frame: str)
 
 def closed_keyframes(scene: MujocoScene) -> list[Keyframe]:
     """Keyframes, from where things truly are, at which the fingers are closed: grasp first, place last."""
-    return [keyframe for keyframe in scene.task.plan(scene.truth().observation) if keyframe.closed]
+    return [keyframe for keyframe in plan_of(scene, scene.truth().observation) if keyframe.closed]
 
 
 def with_fingers(action: Array, command: float) -> Array:
@@ -98,10 +96,16 @@ def with_fingers(action: Array, command: float) -> Array:
     return np.append(action[:-1], command)
 
 
+def fingers_of(scene: MujocoScene) -> Fingers:
+    """The fingers of the robot, which a fault of them is refused without."""
+    fingers = scene.task.robot.fingers
+    assert fingers is not None
+    return fingers
+
+
 def finger_joints(scene: MujocoScene) -> Array:
     """Indices (2,) of the fingers' joints in the model."""
-    bodies = [scene.model.geom_bodyid[scene.model.geom(name).id] for name in scene.task.finger_geoms]
-    return np.flatnonzero(np.isin(scene.model.jnt_bodyid, bodies))
+    return np.array([scene.model.joint(name).id for name in fingers_of(scene).joints])
 
 
 def open_fingers(scene: MujocoScene) -> Array:
@@ -109,13 +113,6 @@ def open_fingers(scene: MujocoScene) -> Array:
     ranges = scene.model.jnt_range[finger_joints(scene)]
     furthest: Array = ranges[np.arange(len(ranges)), np.abs(ranges).argmax(axis=1)]
     return furthest
-
-
-def one_of(what: str, asked: str | None, known: Sequence[str]) -> str | None:
-    """A name that exists, or None for one that is to be drawn."""
-    if asked is not None and asked not in known:
-        raise UnknownNameError(what, asked, known)
-    return asked
 
 
 def drawn_along(
@@ -179,7 +176,10 @@ class Waiting(Effect):
 
 
 class LettingGo(Waiting):
-    """Opens the fingers for a moment, whatever is asked, each time that :meth:`lets_go` says so."""
+    """Opens the fingers for a moment, whatever is asked, each time that :meth:`lets_go` says so.
+
+    The moment is as long as their command takes from one end to the other.
+    """
 
     memory_size = 1
 
@@ -196,7 +196,7 @@ class LettingGo(Waiting):
         step = scene.step_index
         if step >= self.until and self.ready(scene) and held(scene) and self.lets_go(scene):
             self.begin(scene)
-            self.until = step + LETTING_GO_STEPS
+            self.until = step + fingers_of(scene).stroke_steps
         return with_fingers(action, OPEN) if step < self.until and self.active(step) else action
 
     def recall(self) -> Array:

@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING, Unpack, cast
 
 import numpy as np
 
-from workbench.envs.faults.specification import Effect, Magnitude, Specification, Start
+from workbench.envs.faults.draws import Magnitude
+from workbench.envs.faults.effect import Effect
+from workbench.envs.faults.schedule import Start
+from workbench.envs.faults.specification import Specification
+from workbench.envs.task import SceneTask
 from workbench.errors import ConfigError
 from workbench.types import Record, Stream, Task
 
 if TYPE_CHECKING:
     from workbench.envs.scene import MujocoScene
-    from workbench.envs.task import SceneTask
     from workbench.envs.words.wordings import Wording
 
 
@@ -48,14 +51,14 @@ class InstructionFault(Specification):
     def check(self, task: Task) -> None:
         """Refuse a task for which there is nothing to tell instead."""
         super().check(task)
-        if not self.texts(cast("SceneTask", task)):
+        if not (isinstance(task, SceneTask) and self.texts(task)):
             raise ConfigError(f"perturbation {self.name} has no words for task {task.name}: leave it out")
 
     def draw(self, stream: Stream, task: Task) -> Record:
         """Add the drawn text."""
-        texts = self.texts(cast("SceneTask", task.of_episode(stream)))
-        rng = stream.child("perturbation", self.name, "text").at()
-        return super().draw(stream, task) | {"text": texts[int(rng.integers(len(texts)))]}
+        record, rng = super().draw(stream, task), stream.child("perturbation", self.name, "text").at()
+        texts = self.texts(cast(SceneTask, task).of_episode(stream))
+        return record | {"text": texts[int(rng.integers(len(texts)))]}
 
     def parameters(self, rng: np.random.Generator) -> Record:
         """Nothing beyond the duration and the text."""

@@ -11,14 +11,17 @@ from typing import TYPE_CHECKING, ClassVar, Unpack, cast
 
 import numpy as np
 
-from workbench.envs.faults.specification import Effect, Schedule, Specification, one_of
+from workbench.envs.faults.draws import one_of
+from workbench.envs.faults.effect import Effect
+from workbench.envs.faults.schedule import Schedule
+from workbench.envs.faults.specification import Specification
 from workbench.types import Array, Record, Stream, Task
+from workbench.types.abilities import image_sizes_of
 
 if TYPE_CHECKING:
     import mujoco
 
     from workbench.envs.scene import MujocoScene
-    from workbench.envs.sensors.cameras import Cameras
     from workbench.envs.task import SceneTask
 
 KINDS = ("images", "depth", "segmentation")
@@ -32,11 +35,12 @@ class ImageEffect(Effect):
         pairs = [(camera, f"{kind}/{camera}") for camera in self.record["cameras"] for kind in kinds]
         return [(camera, key) for camera, key in pairs if key in images]
 
-    def camera_ids(self, model: mujoco.MjModel) -> list[int]:
+    def camera_ids(self, scene: MujocoScene, model: mujoco.MjModel) -> list[int]:
         """Indices of its cameras in the model that is drawn, none twice."""
-        from workbench.envs.sensors.cameras import ALIASES
+        from workbench.envs.sensors.cameras import aliases
 
-        ids = {int(model.camera(ALIASES.get(name, name)).id) for name in self.record["cameras"]}
+        known = aliases(scene.task)
+        ids = {int(model.camera(known.get(name, name)).id) for name in self.record["cameras"]}
         return sorted(ids)
 
 
@@ -107,7 +111,7 @@ class ImageFault(Specification):
 
 def names_of(task: Task) -> tuple[str, ...]:
     """Names of a task's cameras."""
-    return cast("Cameras", task.cameras).names
+    return tuple(image_sizes_of(task))
 
 
 def of_cameras(record: Record) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from workbench.envs.faults.specification import Effect
+from workbench.envs.faults.effect import Effect
 from workbench.types import Array, Record, Stream
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def lowest_m(model: mujoco.MjModel, data: mujoco.MjData, geoms: Sequence[str]) -
 
 def hand_body(scene: MujocoScene) -> int:
     """Index of the body of the robot's hand, the gripper's or the disc that pushes."""
-    return int(scene.model.body(scene.task.trails[0]).id)
+    return int(scene.model.body(scene.task.robot.hand_body).id)
 
 
 def radius_m(scene: MujocoScene) -> float:

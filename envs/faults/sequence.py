@@ -14,20 +14,21 @@ from typing import TYPE_CHECKING, ClassVar, Unpack
 
 import numpy as np
 
-from workbench.envs.faults.specification import Effect, Magnitude, Specification, Start
+from workbench.envs.faults.draws import Magnitude
+from workbench.envs.faults.effect import Effect, plan_of
+from workbench.envs.faults.hand import fingers_of
+from workbench.envs.faults.schedule import Start
+from workbench.envs.faults.specification import Specification
 from workbench.types import Array, Keyframe, Observation, Record, Stream, Task
+from workbench.types.abilities import stages_of
 
 if TYPE_CHECKING:
     from workbench.envs.scene import MujocoScene
 
-ACTION_M, ACTION_RAD = 0.05, 0.5
-"""What an action of one asks for, along and around each axis."""
 GAIN = 1.5
 """Part of the remaining way that one action asks for, as the scripted expert's."""
 ALIGNED_RAD = 0.2
 """Angle to a keyframe's rotation below which the gripper counts as aligned."""
-STOPPED_M = 0.001
-"""Change of the distance between the fingers in one control step below which they count as stopped."""
 WAYPOINT_STEPS = 25
 """Control steps after which a waypoint is given up that has not been reached."""
 FINGERS_STEPS = 2
@@ -74,7 +75,7 @@ class DetourEffect(Effect):
         """Until it starts, keep the last state from which the plan has all the stages: some are dropped once done."""
         if self.started < 0:
             truth = scene.truth().observation
-            if {keyframe.stage for keyframe in scene.task.plan(truth)}.issuperset(self.record["route"]):
+            if {keyframe.stage for keyframe in plan_of(scene, truth)}.issuperset(self.record["route"]):
                 self.seen = {name: np.array(truth[name], np.float64) for name in self.seen}
         super().advance(scene)
 
@@ -83,14 +84,16 @@ class DetourEffect(Effect):
         if not self.active(scene.step_index):
             self.fingers = float(np.sign(action[-1]))
             return action
-        plan = waypoints(scene.task.plan(self.seen))
+        plan = waypoints(plan_of(scene, self.seen))
         route = [waypoint for stage in self.record["route"] for waypoint in plan if waypoint.keyframe.stage == stage]
-        return self._drive(route, scene.truth().observation)
+        return self._drive(scene, route)
 
-    def _drive(self, route: Sequence[Waypoint], observation: Observation) -> Array:
+    def _drive(self, scene: MujocoScene, route: Sequence[Waypoint]) -> Array:
         """One action (7,); first on to the next waypoint, if this one is reached or takes too long."""
+        observation, robot = scene.truth().observation, scene.task.robot
         width_m = float(np.ptp(observation["gripper_qpos"]))
-        stopped = self.spent_steps >= FINGERS_STEPS and abs(width_m - self.width_m) < STOPPED_M
+        still = abs(width_m - self.width_m) < fingers_of(scene).still_m
+        stopped = self.spent_steps >= FINGERS_STEPS and still
         here = route[self.place]
         reached = stopped if here.fingers else near(here.keyframe, observation)
         if reached or self.spent_steps >= WAYPOINT_STEPS:
@@ -101,7 +104,8 @@ class DetourEffect(Effect):
         self.width_m = width_m
         self.fingers = route[self.place].fingers or self.fingers
         move, turn = way(route[self.place].keyframe, observation)
-        reach = (np.clip(GAIN * move / ACTION_M, -1, 1), np.clip(GAIN * turn / ACTION_RAD, -1, 1))
+        assert robot.arm is not None
+        reach = (np.clip(GAIN * move / robot.action_m, -1, 1), np.clip(GAIN * turn / robot.arm.action_rad, -1, 1))
         return np.concatenate([*reach, [self.fingers]])
 
     def recall(self) -> Array:
@@ -129,6 +133,7 @@ class SequenceFault(Specification):
     magnitude = Magnitude("duration_steps", 1, 1000, whole=True)
     needs_gripper = True
     needs_pose_control = True
+    needs_plan = True
 
     def __init__(self, duration_steps: int | Sequence[int], **start: Unpack[Start]) -> None:
         super().__init__(duration_steps=self.magnitude.steps(duration_steps), **start)
@@ -136,7 +141,7 @@ class SequenceFault(Specification):
     def draw(self, stream: Stream, task: Task) -> Record:
         """Add stages and route; the start is counted from when the first of them is due, unless said otherwise."""
         record, rng = super().draw(stream, task), stream.child("perturbation", self.name, "stages").at()
-        due, details = self.itinerary(task.stages, rng)
+        due, details = self.itinerary(stages_of(task), rng)
         if record["stage"] is None and record["predicate"] is None:
             record["stage"] = due
         return record | details | {"observation_sizes": dict(task.observation_sizes)}

@@ -7,16 +7,12 @@ from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
-from workbench.envs.faults.specification import (
-    Effect,
-    Magnitude,
-    Schedule,
-    Specification,
-    uniform,
-    uniform_int,
-    within_steps,
-)
+from workbench.envs.faults.draws import Magnitude, uniform, uniform_int, within_steps
+from workbench.envs.faults.effect import Effect
+from workbench.envs.faults.schedule import Schedule
+from workbench.envs.faults.specification import Specification
 from workbench.types import Array, Record, Stream, Task
+from workbench.types.abilities import finger_channels
 
 if TYPE_CHECKING:
     from workbench.envs.scene import MujocoScene
@@ -80,7 +76,7 @@ class ActionDrift(Specification):
 
     def draw(self, stream: Stream, task: Task) -> Record:
         """Add the number of the arm's channels, so that the record alone says how much is remembered."""
-        return super().draw(stream, task) | {"arm_size": task.action_size - int(task.gripper)}
+        return super().draw(stream, task) | {"arm_size": task.action_size - finger_channels(task)}
 
     def parameters(self, rng: np.random.Generator) -> Record:
         """The drawn standard deviation and correlation time."""

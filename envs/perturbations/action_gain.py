@@ -7,9 +7,13 @@ from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
-from workbench.envs.faults.specification import Effect, Magnitude, Schedule, Specification, uniform
+from workbench.envs.faults.draws import Magnitude, uniform
+from workbench.envs.faults.effect import Effect
+from workbench.envs.faults.schedule import Schedule
+from workbench.envs.faults.specification import Specification
 from workbench.errors import ConfigError, UnknownNameError
 from workbench.types import Array, Record, Task
+from workbench.types.abilities import commands_pose, finger_channels
 
 if TYPE_CHECKING:
     from workbench.envs.scene import MujocoScene
@@ -26,7 +30,7 @@ class ActionGainEffect(Effect):
         if not self.active(scene.step_index):
             return action
         gains, axis = np.ones(len(action)), self.record["axis"]
-        arm = slice(len(action) - int(scene.task.gripper)) if axis is None else AXES.index(axis)
+        arm = slice(len(action) - finger_channels(scene.task)) if axis is None else AXES.index(axis)
         gains[arm] = self.record["gain_scale"]
         return action * gains
 
@@ -62,7 +66,7 @@ class ActionGain(Specification):
     def check(self, task: Task) -> None:
         """Refuse an axis that actions do not have."""
         super().check(task)
-        known = self.axes if task.commands_pose else self.axes[:2] if task.action_size == 2 else ()
+        known = self.axes if commands_pose(task) else self.axes[:2] if task.action_size == 2 else ()
         if self.axis is not None and self.axis not in known:
             raise ConfigError(
                 f"perturbation.{self.name}.axis={self.axis} is impossible: actions of task {task.name} have channels "

@@ -7,8 +7,12 @@ from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
-from workbench.envs.faults.specification import Effect, Magnitude, Schedule, Specification, uniform
+from workbench.envs.faults.draws import Magnitude, uniform
+from workbench.envs.faults.effect import Effect
+from workbench.envs.faults.schedule import Schedule
+from workbench.envs.faults.specification import Specification
 from workbench.types import Array, Record
+from workbench.types.abilities import finger_channels
 
 if TYPE_CHECKING:
     from workbench.envs.scene import MujocoScene
@@ -21,7 +25,7 @@ class ActionNoiseEffect(Effect):
         """The asked action with noise on all channels but the fingers'; the scene clips it."""
         if not self.active(scene.step_index):
             return action
-        fingers = int(scene.task.gripper)
+        fingers = finger_channels(scene.task)
         noise = self.noise.at(scene.step_index).normal(0.0, float(self.record["std_fraction"]), len(action) - fingers)
         noisy: Array = action + np.append(noise, np.zeros(fingers))
         return noisy

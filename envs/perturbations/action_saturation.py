@@ -7,8 +7,12 @@ from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
-from workbench.envs.faults.specification import Effect, Magnitude, Schedule, Specification, uniform
+from workbench.envs.faults.draws import Magnitude, uniform
+from workbench.envs.faults.effect import Effect
+from workbench.envs.faults.schedule import Schedule
+from workbench.envs.faults.specification import Specification
 from workbench.types import Array, Record
+from workbench.types.abilities import finger_channels
 
 if TYPE_CHECKING:
     from workbench.envs.scene import MujocoScene
@@ -21,7 +25,7 @@ class ActionSaturationEffect(Effect):
         """The asked action cut off; the fingers' channel as it is."""
         if not self.active(scene.step_index):
             return action
-        limit, arm = float(self.record["limit_fraction"]), len(action) - int(scene.task.gripper)
+        limit, arm = float(self.record["limit_fraction"]), len(action) - finger_channels(scene.task)
         return np.concatenate([action[:arm].clip(-limit, limit), action[arm:]])
 
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
+from workbench.envs.faults.draws import Magnitude, one_of, uniform
 from workbench.envs.faults.pixels import ImageEffect, ImageFault, of_cameras
-from workbench.envs.faults.specification import Magnitude, Schedule, one_of, uniform
+from workbench.envs.faults.schedule import Schedule
 from workbench.types import Record
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ class CameraFovEffect(ImageEffect):
     def look(self, scene: MujocoScene, model: mujoco.MjModel) -> None:
         """Scale the vertical field of view."""
         scale = self.record["fovy_scale"] if self.record["axis"] == "wider" else 1.0 / self.record["fovy_scale"]
-        for camera in self.camera_ids(model):
+        for camera in self.camera_ids(scene, model):
             self.change(model, "cam_fovy", camera, min(model.cam_fovy[camera] * scale, WIDEST_DEG))
 
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
+from workbench.envs.faults.draws import Magnitude, uniform_int
 from workbench.envs.faults.pixels import ImageFault, PastEffect, of_cameras
-from workbench.envs.faults.specification import Magnitude, Schedule, uniform_int
+from workbench.envs.faults.schedule import Schedule
 from workbench.types import Array, Observation, Record, Stream
 
 if TYPE_CHECKING:

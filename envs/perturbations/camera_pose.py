@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
+from workbench.envs.faults.draws import Magnitude, direction, one_of, uniform, within
 from workbench.envs.faults.pixels import ImageEffect, ImageFault, of_cameras, turned
-from workbench.envs.faults.specification import Magnitude, Schedule, direction, one_of, uniform, within
+from workbench.envs.faults.schedule import Schedule
 from workbench.types import Array, Record
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ class CameraPoseEffect(ImageEffect):
         import mujoco
 
         offset_m = np.array(self.record["offset_m"])
-        for camera in self.camera_ids(model):
+        for camera in self.camera_ids(scene, model):
             rotation = np.empty(9)
             mujoco.mju_quat2Mat(rotation, model.cam_quat[camera])
             quaternion = turned(model.cam_quat[camera], np.array(self.record["rotation_rad"]))

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
+from workbench.envs.faults.draws import Magnitude
 from workbench.envs.faults.pixels import KINDS, ImageEffect, ImageFault, names_of, of_cameras
-from workbench.envs.faults.specification import Magnitude, Start
+from workbench.envs.faults.schedule import Start
 from workbench.errors import ConfigError
 from workbench.types import Array, Record, Stream, Task
 

@@ -7,16 +7,12 @@ from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
-from workbench.envs.faults.specification import (
-    Effect,
-    Magnitude,
-    Schedule,
-    Specification,
-    uniform,
-    uniform_int,
-    within_steps,
-)
+from workbench.envs.faults.draws import Magnitude, uniform, uniform_int, within_steps
+from workbench.envs.faults.effect import Effect
+from workbench.envs.faults.schedule import Schedule
+from workbench.envs.faults.specification import Specification
 from workbench.types import Array, Record
+from workbench.types.abilities import finger_channels
 
 if TYPE_CHECKING:
     from workbench.envs.scene import MujocoScene
@@ -27,7 +23,7 @@ class ChunkJumpEffect(Effect):
 
     def chunk(self, scene: MujocoScene, chunk: Array) -> Array:
         """The chunk with the offset on the arm's channels of its first actions, cut off at the largest action."""
-        steps, arm = int(self.record["jump_steps"]), chunk.shape[1] - int(scene.task.gripper)
+        steps, arm = int(self.record["jump_steps"]), chunk.shape[1] - finger_channels(scene.task)
         direction = self.noise.at(scene.step_index).normal(size=arm)
         offset = self.record["offset_fraction"] * direction / np.linalg.norm(direction)
         jumped = chunk.copy()

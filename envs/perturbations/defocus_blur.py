@@ -7,8 +7,9 @@ from typing import Unpack
 
 import numpy as np
 
+from workbench.envs.faults.draws import Magnitude, uniform
 from workbench.envs.faults.pixels import ImageFault, PixelEffect, as_bytes, of_cameras
-from workbench.envs.faults.specification import Magnitude, Schedule, uniform
+from workbench.envs.faults.schedule import Schedule
 from workbench.types import Array, Record
 
 LEAST_PX = 0.5

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Unpack, cast
 
 import numpy as np
 
+from workbench.envs.faults.draws import Magnitude, uniform
 from workbench.envs.faults.pixels import ImageEffect, ImageFault, of_cameras
-from workbench.envs.faults.specification import Magnitude, Schedule, uniform
+from workbench.envs.faults.schedule import Schedule
 from workbench.errors import ConfigError
 from workbench.types import Array, Record, Task
 
 if TYPE_CHECKING:
     from workbench.envs.scene import MujocoScene
-    from workbench.envs.sensors.cameras import Cameras
+    from workbench.envs.task import SceneTask
 
 GRAIN_FRACTION = 0.02
 """Size of the holes, as a fraction of the image's height: the smoothing of the noise whose peaks they are."""
@@ -67,7 +68,8 @@ class DepthHoles(ImageFault):
     def check(self, task: Task) -> None:
         """Refuse cameras without depth."""
         super().check(task)
-        if not cast("Cameras", task.cameras).depth:
+        cameras = cast("SceneTask", task).cameras
+        if cameras is None or not cameras.depth:
             raise ConfigError(
                 f"perturbation {self.name} needs depth, and the cameras of task {task.name} measure none: "
                 "set task.cameras.depth=true, or leave it out"

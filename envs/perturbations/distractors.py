@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
+from workbench.envs.faults.draws import Magnitude, uniform_int
 from workbench.envs.faults.props import COLOURS, DISTRACTORS, PropEffect, around, tries
-from workbench.envs.faults.specification import Magnitude, Schedule, Specification, uniform_int
+from workbench.envs.faults.schedule import Schedule
+from workbench.envs.faults.specification import Specification
 from workbench.types import Array, Record
 
 if TYPE_CHECKING:

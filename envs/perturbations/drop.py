@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
+from workbench.envs.faults.draws import Magnitude, uniform, within_steps
 from workbench.envs.faults.hand import LettingGo, held
-from workbench.envs.faults.specification import Magnitude, Specification, Start, uniform, within_steps
+from workbench.envs.faults.schedule import Start
+from workbench.envs.faults.specification import Specification
 from workbench.types import Array, Record, Stream
 
 if TYPE_CHECKING:

@@ -7,8 +7,12 @@ from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
-from workbench.envs.faults.specification import Effect, Magnitude, Schedule, Specification, uniform
+from workbench.envs.faults.draws import Magnitude, uniform
+from workbench.envs.faults.effect import Effect
+from workbench.envs.faults.schedule import Schedule
+from workbench.envs.faults.specification import Specification
 from workbench.types import Array, Record, Stream
+from workbench.types.abilities import finger_channels
 
 if TYPE_CHECKING:
     from workbench.envs.scene import MujocoScene
@@ -25,7 +29,7 @@ class DroppedPacketsEffect(Effect):
 
     def action(self, scene: MujocoScene, action: Array) -> Array:
         """The asked action, or a hold; whether it is lost depends on the step's number alone."""
-        step, fingers = scene.step_index, int(scene.task.gripper)
+        step, fingers = scene.step_index, finger_channels(scene.task)
         if self.active(step) and self.noise.at(step).random() < self.record["loss_fraction"]:
             return np.append(np.zeros(len(action) - fingers), [self.fingers] * fingers)
         self.fingers = float(action[-1])

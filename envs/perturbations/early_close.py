@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
+from workbench.envs.faults.draws import Magnitude, uniform, within_steps
 from workbench.envs.faults.hand import CLOSED, Waiting, closed_keyframes, hand_position, held, with_fingers
-from workbench.envs.faults.specification import Magnitude, Specification, Start, uniform, within_steps
+from workbench.envs.faults.schedule import Start
+from workbench.envs.faults.specification import Specification
 from workbench.types import Array, Record
 
 if TYPE_CHECKING:
@@ -47,6 +49,7 @@ class EarlyClose(Specification):
     effect = EarlyCloseEffect
     magnitude = Magnitude("distance_m", 0.005, 0.3)
     needs_gripper = True
+    needs_plan = True
     seen_as = ("missed grasp", "stall", "timeout")
 
     def __init__(

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
+from workbench.envs.faults.draws import Magnitude, uniform, within_steps
 from workbench.envs.faults.hand import LettingGo, closed_keyframes, hand_position
-from workbench.envs.faults.specification import Magnitude, Specification, Start, uniform, within_steps
+from workbench.envs.faults.schedule import Start
+from workbench.envs.faults.specification import Specification
 from workbench.types import Record
 
 if TYPE_CHECKING:
@@ -44,6 +46,7 @@ class EarlyRelease(Specification):
     effect = EarlyReleaseEffect
     magnitude = Magnitude("distance_m", 0.005, 0.5)
     needs_gripper = True
+    needs_plan = True
     seen_as = ("drop", "misplacement", "slip", "knocked")
 
     def __init__(

@@ -7,16 +7,10 @@ from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
-from workbench.envs.faults.specification import (
-    Effect,
-    Magnitude,
-    Schedule,
-    Specification,
-    direction,
-    one_of,
-    uniform,
-    within,
-)
+from workbench.envs.faults.draws import Magnitude, direction, one_of, uniform, within
+from workbench.envs.faults.effect import Effect
+from workbench.envs.faults.schedule import Schedule
+from workbench.envs.faults.specification import Specification
 from workbench.errors import ConfigError
 from workbench.types import Array, Observation, Record, Task
 

@@ -7,9 +7,13 @@ from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
-from workbench.envs.faults.specification import Effect, Magnitude, Schedule, Specification, uniform
+from workbench.envs.faults.draws import Magnitude, uniform
+from workbench.envs.faults.effect import Effect
+from workbench.envs.faults.schedule import Schedule
+from workbench.envs.faults.specification import Specification
 from workbench.errors import ConfigError, UnknownNameError
 from workbench.types import Array, Record, Stream, Task
+from workbench.types.abilities import commands_pose
 
 if TYPE_CHECKING:
     from workbench.envs.scene import MujocoScene
@@ -69,7 +73,7 @@ class FrameOffset(Specification):
     def check(self, task: Task) -> None:
         """Refuse actions that are no motion in space or in the plane."""
         super().check(task)
-        if not (task.commands_pose or (task.action_size == 2 and self.axis in (None, "z"))):
+        if not (commands_pose(task) or (task.action_size == 2 and self.axis in (None, "z"))):
             raise ConfigError(
                 f"perturbation {self.name} turns motions in space, and in the plane about z; actions of task "
                 f"{task.name} are none about {self.axis or 'any axis'}: leave it out"

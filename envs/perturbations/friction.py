@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
-from workbench.envs.faults.specification import Effect, Magnitude, Schedule, Specification, uniform
+from workbench.envs.faults.draws import Magnitude, uniform
+from workbench.envs.faults.effect import Effect
+from workbench.envs.faults.schedule import Schedule
+from workbench.envs.faults.specification import Specification
 from workbench.types import Record
 
 if TYPE_CHECKING:
@@ -25,7 +28,7 @@ class FrictionEffect(Effect):
 
 
 def _geoms(scene: MujocoScene) -> list[int]:
-    return [scene.model.geom(name).id for name in (*scene.task.object_geoms, *scene.task.finger_geoms)]
+    return [scene.model.geom(name).id for name in (*scene.task.object_geoms, *scene.task.robot.contact_geoms)]
 
 
 class Friction(Specification):

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
-from workbench.envs.faults.specification import Effect, Magnitude, Specification, Start
+from workbench.envs.faults.draws import Magnitude
+from workbench.envs.faults.effect import Effect
+from workbench.envs.faults.hand import OPEN, with_fingers
+from workbench.envs.faults.schedule import Start
+from workbench.envs.faults.specification import Specification
 from workbench.types import Array, Record
 
 if TYPE_CHECKING:
     from workbench.envs.scene import MujocoScene
-
-OPEN = -1.0
-"""Command of the fingers' channel, the last one of an action; above zero they close."""
 
 
 class GraspOmittedEffect(Effect):
@@ -28,7 +29,7 @@ class GraspOmittedEffect(Effect):
         """The asked action with the fingers' channel replaced."""
         if self.started < 0 and action[-1] > 0 and self.due(scene):
             self.started = scene.step_index
-        return np.append(action[:-1], OPEN) if self.active(scene.step_index) else action
+        return with_fingers(action, OPEN) if self.active(scene.step_index) else action
 
 
 class GraspOmitted(Specification):

@@ -7,7 +7,11 @@ from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
-from workbench.envs.faults.specification import Effect, Magnitude, Schedule, Specification, uniform_int
+from workbench.envs.faults.draws import Magnitude, uniform_int
+from workbench.envs.faults.effect import Effect
+from workbench.envs.faults.hand import with_fingers
+from workbench.envs.faults.schedule import Schedule
+from workbench.envs.faults.specification import Specification
 from workbench.types import Array, Record, Stream
 
 if TYPE_CHECKING:
@@ -29,7 +33,7 @@ class GripperDelayEffect(Effect):
             return action
         late = self.queue[0]
         self.queue = np.append(self.queue[1:], action[-1])
-        return np.append(action[:-1], late)
+        return with_fingers(action, late)
 
     def recall(self) -> Array:
         """The queue, oldest command first."""

@@ -7,7 +7,11 @@ from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
-from workbench.envs.faults.specification import Effect, Magnitude, Specification, Start
+from workbench.envs.faults.draws import Magnitude
+from workbench.envs.faults.effect import Effect
+from workbench.envs.faults.hand import with_fingers
+from workbench.envs.faults.schedule import Start
+from workbench.envs.faults.specification import Specification
 from workbench.types import Array, Record
 
 if TYPE_CHECKING:
@@ -19,7 +23,7 @@ class GripperInvertedEffect(Effect):
 
     def action(self, scene: MujocoScene, action: Array) -> Array:
         """The asked action with the fingers' channel negated."""
-        return np.append(action[:-1], -action[-1]) if self.active(scene.step_index) else action
+        return with_fingers(action, -action[-1]) if self.active(scene.step_index) else action
 
 
 class GripperInverted(Specification):

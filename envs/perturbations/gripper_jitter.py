@@ -7,7 +7,11 @@ from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
-from workbench.envs.faults.specification import Effect, Magnitude, Schedule, Specification, uniform
+from workbench.envs.faults.draws import Magnitude, uniform
+from workbench.envs.faults.effect import Effect
+from workbench.envs.faults.hand import with_fingers
+from workbench.envs.faults.schedule import Schedule
+from workbench.envs.faults.specification import Specification
 from workbench.types import Array, Record
 
 if TYPE_CHECKING:
@@ -21,7 +25,7 @@ class GripperJitterEffect(Effect):
         """The asked action, its fingers' channel negated or not."""
         step = scene.step_index
         flipped = self.active(step) and self.noise.at(step).random() < self.record["flip_fraction"]
-        return np.append(action[:-1], -action[-1]) if flipped else action
+        return with_fingers(action, -action[-1]) if flipped else action
 
 
 class GripperJitter(Specification):

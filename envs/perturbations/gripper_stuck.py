@@ -7,7 +7,11 @@ from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
-from workbench.envs.faults.specification import Effect, Magnitude, Specification, Start
+from workbench.envs.faults.draws import Magnitude
+from workbench.envs.faults.effect import Effect
+from workbench.envs.faults.hand import with_fingers
+from workbench.envs.faults.schedule import Start
+from workbench.envs.faults.specification import Specification
 from workbench.types import Array, Record, Stream
 
 if TYPE_CHECKING:
@@ -27,7 +31,7 @@ class GripperStuckEffect(Effect):
         """The asked action with the fingers' channel replaced."""
         if scene.step_index == self.started:
             self.kept = float(action[-1])
-        return np.append(action[:-1], self.kept) if self.active(scene.step_index) else action
+        return with_fingers(action, self.kept) if self.active(scene.step_index) else action
 
     def recall(self) -> Array:
         """The kept command."""

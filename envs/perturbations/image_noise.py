@@ -7,8 +7,9 @@ from typing import Unpack
 
 import numpy as np
 
+from workbench.envs.faults.draws import Magnitude, uniform, within
 from workbench.envs.faults.pixels import ImageFault, PixelEffect, as_bytes, of_cameras
-from workbench.envs.faults.specification import Magnitude, Schedule, uniform, within
+from workbench.envs.faults.schedule import Schedule
 from workbench.types import Array, Record
 
 SHOT_FRACTION = (0.005, 1.0)

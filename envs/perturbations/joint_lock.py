@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Unpack, cast
+from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
-from workbench.envs.faults.specification import Effect, Magnitude, Specification, Start, uniform_int, within_steps
-from workbench.types import Record
+from workbench.envs.faults.draws import Magnitude, uniform_int, within_steps
+from workbench.envs.faults.effect import Effect
+from workbench.envs.faults.schedule import Start
+from workbench.envs.faults.specification import Specification, joints_of
+from workbench.errors import ConfigError
+from workbench.types import Record, Task
 
 if TYPE_CHECKING:
-    from workbench.envs.robots.robosuite import RobotCell
     from workbench.envs.scene import MujocoScene
 
 
+MOST_JOINTS = 7
+"""No arm here has more."""
 DAMPING_NMS_RAD = 1e7
 """Under it a motor's 87 N m turn a joint by less than 1e-5 rad per second."""
 
@@ -32,8 +37,7 @@ class JointLockEffect(Effect):
             scene.data.qvel[self._dof(scene)] = 0.0
 
     def _dof(self, scene: MujocoScene) -> int:
-        cell = cast("RobotCell", scene.task.cell)
-        return int(scene.model.joint(cell.arm_joints[self.record["joint"] - 1]).dofadr[0])
+        return int(scene.model.joint(scene.task.robot.joints[self.record["joint"] - 1]).dofadr[0])
 
 
 class JointLock(Specification):
@@ -43,7 +47,7 @@ class JointLock(Specification):
     Parameters
     ----------
     duration_steps : for how many control steps it is locked.
-    joint : number of the joint, from 1 at the base to 7, or bounds; None for any.
+    joint : number of the joint, from 1 at the base, or bounds; None for any.
     start : when; see :class:`Specification`.
     """
 
@@ -60,11 +64,18 @@ class JointLock(Specification):
         **start: Unpack[Start],
     ) -> None:
         super().__init__(duration_steps=self.magnitude.steps(duration_steps), **start)
-        self.joint = within_steps("joint", (1, 7) if joint is None else joint, 1, 7)
+        self.joint = None if joint is None else within_steps("joint", joint, 1, MOST_JOINTS)
 
-    def parameters(self, rng: np.random.Generator) -> Record:
+    def check(self, task: Task) -> None:
+        """Refuse joints that the arm does not have."""
+        super().check(task)
+        joints = joints_of(task)
+        if self.joint is not None and self.joint[1] > joints:
+            raise ConfigError(f"joint={self.joint[1]} is impossible: the arm of task {task.name} has {joints} joints")
+
+    def parameters_on(self, task: Task, rng: np.random.Generator) -> Record:
         """The drawn joint, beside the duration."""
-        return {"joint": uniform_int(rng, self.joint)}
+        return {"joint": uniform_int(rng, self.joint or (1, joints_of(task)))}
 
     @classmethod
     def phrase(cls, record: Record) -> str:

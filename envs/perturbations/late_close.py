@@ -7,8 +7,10 @@ from typing import Unpack
 
 import numpy as np
 
+from workbench.envs.faults.draws import Magnitude, uniform_int, within_steps
 from workbench.envs.faults.hand import CLOSED, LateFingers
-from workbench.envs.faults.specification import Magnitude, Specification, Start, uniform_int, within_steps
+from workbench.envs.faults.schedule import Start
+from workbench.envs.faults.specification import Specification
 from workbench.types import Record
 
 

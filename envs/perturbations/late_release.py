@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING, Unpack, cast
 
 import numpy as np
 
+from workbench.envs.faults.draws import Magnitude, uniform_int
 from workbench.envs.faults.hand import OPEN, LateFingers, held
-from workbench.envs.faults.specification import Magnitude, Schedule, Specification, uniform_int
+from workbench.envs.faults.schedule import Schedule
+from workbench.envs.faults.specification import Specification
+from workbench.envs.task import SceneTask
 from workbench.errors import ConfigError
-from workbench.types import Record, Task
+from workbench.types import HasPlan, Record, Task
 
 if TYPE_CHECKING:
     from workbench.envs.scene import MujocoScene
-    from workbench.envs.task import SceneTask
 
 
 class LateReleaseEffect(LateFingers):
@@ -43,6 +45,7 @@ class LateRelease(Specification):
     effect = LateReleaseEffect
     magnitude = Magnitude("delay_steps", 1, 200, whole=True)
     needs_gripper = True
+    needs_plan = True
     seen_as = ("stall", "timeout", "misplacement", "drop", "collision")
 
     def __init__(self, delay_steps: int | Sequence[int], **schedule: Unpack[Schedule]) -> None:
@@ -70,6 +73,8 @@ class LateRelease(Specification):
 def _lets_go(task: Task) -> bool:
     """Whether the fingers open after they have closed, in the task's first episode, whatever goal it may have."""
     observation = task.scene().truth().observation
-    asked = [next(iter(variant.goals)) for variant in cast("SceneTask", task).variants]
-    plans = [[keyframe.closed for keyframe in task.plan(task.as_if(goal, observation))] for goal in asked]
+    seen = [observation]
+    if isinstance(task, SceneTask):
+        seen = [task.as_if(next(iter(variant.goals)), observation) for variant in task.variants]
+    plans = [[keyframe.closed for keyframe in cast(HasPlan, task).plan(each)] for each in seen]
     return all(True in closed and not closed[-1] for closed in plans)

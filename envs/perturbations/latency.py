@@ -7,8 +7,12 @@ from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
-from workbench.envs.faults.specification import Effect, Magnitude, Schedule, Specification, uniform_int
+from workbench.envs.faults.draws import Magnitude, uniform_int
+from workbench.envs.faults.effect import Effect
+from workbench.envs.faults.schedule import Schedule
+from workbench.envs.faults.specification import Specification
 from workbench.types import Array, Record, Stream, Task
+from workbench.types.abilities import finger_channels
 
 if TYPE_CHECKING:
     from workbench.envs.scene import MujocoScene
@@ -30,7 +34,7 @@ class LatencyEffect(Effect):
             return late
         # Holding still is a zero motion of the arm; the fingers keep their last command.
         self.queue[:] = 0.0
-        if scene.task.gripper:
+        if finger_channels(scene.task):
             self.queue[:, -1] = action[-1]
         return action
 

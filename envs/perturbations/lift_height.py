@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
-from workbench.envs.faults.hand import hand_seen_at, held, one_of
-from workbench.envs.faults.specification import Effect, Magnitude, Schedule, Specification, uniform, uniform_int
+from workbench.envs.faults.draws import Magnitude, one_of, uniform, uniform_int
+from workbench.envs.faults.effect import Effect
+from workbench.envs.faults.hand import hand_seen_at, held
+from workbench.envs.faults.schedule import Schedule
+from workbench.envs.faults.specification import Specification
 from workbench.types import Array, Observation, Record
 
 if TYPE_CHECKING:
@@ -40,6 +43,7 @@ class LiftHeight(Specification):
     channel = "keyframe"
     effect = LiftHeightEffect
     magnitude = Magnitude("offset_m", 0.005, 0.3)
+    needs_hand = True
     needs_gripper = True
     seen_as = ("collision", "drop", "misplacement", "slip", "jam", "stall")
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
+from workbench.envs.faults.draws import Magnitude, uniform, within
 from workbench.envs.faults.pixels import ImageEffect, ImageFault, turned
-from workbench.envs.faults.specification import Magnitude, Schedule, uniform, within
+from workbench.envs.faults.schedule import Schedule
 from workbench.types import Array, Record
 
 if TYPE_CHECKING:

@@ -7,8 +7,9 @@ from typing import Unpack
 
 import numpy as np
 
+from workbench.envs.faults.draws import Magnitude, one_of, uniform
 from workbench.envs.faults.pixels import ImageFault, PixelEffect, as_bytes, of_cameras
-from workbench.envs.faults.specification import Magnitude, Schedule, one_of, uniform
+from workbench.envs.faults.schedule import Schedule
 from workbench.types import Array, Record
 
 POINTS_PER_PX = 4

@@ -7,8 +7,12 @@ from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
-from workbench.envs.faults.specification import Effect, Magnitude, Specification, Start
+from workbench.envs.faults.draws import Magnitude
+from workbench.envs.faults.effect import Effect
+from workbench.envs.faults.schedule import Start
+from workbench.envs.faults.specification import Specification
 from workbench.types import Array, Record, Stream
+from workbench.types.abilities import finger_channels
 
 if TYPE_CHECKING:
     from workbench.envs.scene import MujocoScene
@@ -29,7 +33,7 @@ class NoOpEffect(Effect):
             self.fingers = float(action[-1])
             return action
         still = np.zeros_like(action)
-        if scene.task.gripper:
+        if finger_channels(scene.task):
             still[-1] = self.fingers
         return still
 

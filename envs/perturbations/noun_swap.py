@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Unpack
 
 from workbench.envs.faults.language import InstructionFault, wording_of
-from workbench.envs.faults.specification import Start
+from workbench.envs.faults.schedule import Start
 
 if TYPE_CHECKING:
     from workbench.envs.task import SceneTask

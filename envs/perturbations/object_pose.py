@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
-from workbench.envs.faults.specification import Effect, Magnitude, Specification, Start, horizontal, uniform, within
+from workbench.envs.faults.draws import Magnitude, horizontal, uniform, within
+from workbench.envs.faults.effect import Effect
+from workbench.envs.faults.schedule import Start
+from workbench.envs.faults.specification import Specification
 from workbench.types import Record
 
 if TYPE_CHECKING:

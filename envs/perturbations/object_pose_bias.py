@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
-from workbench.envs.faults.specification import Effect, Magnitude, Schedule, Specification, horizontal, object_seen_at
+from workbench.envs.faults.draws import Magnitude, horizontal
+from workbench.envs.faults.effect import Effect, object_seen_at
+from workbench.envs.faults.schedule import Schedule
+from workbench.envs.faults.specification import Specification
 from workbench.types import Array, Observation, Record
 
 if TYPE_CHECKING:
@@ -36,6 +39,7 @@ class ObjectPoseBias(Specification):
     channel = "observation"
     effect = ObjectPoseBiasEffect
     magnitude = Magnitude("offset_m", 0.001, 0.2)
+    needs_object = True
 
     def __init__(
         self,

@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
-from workbench.envs.faults.specification import Effect, Magnitude, Schedule, Specification, object_seen_at, uniform
+from workbench.envs.faults.draws import Magnitude, uniform
+from workbench.envs.faults.effect import Effect, object_seen_at
+from workbench.envs.faults.schedule import Schedule
+from workbench.envs.faults.specification import Specification
 from workbench.types import Array, Observation, Record
 
 if TYPE_CHECKING:
@@ -37,6 +40,7 @@ class ObjectPoseNoise(Specification):
     channel = "observation"
     effect = ObjectPoseNoiseEffect
     magnitude = Magnitude("std_m", 0.001, 0.5)
+    needs_object = True
 
     def __init__(
         self,

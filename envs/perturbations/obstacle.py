@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
+from workbench.envs.faults.draws import Magnitude, uniform
 from workbench.envs.faults.props import OBSTACLE, PropEffect, around, hand_body, lowest_m, tries
-from workbench.envs.faults.specification import Magnitude, Schedule, Specification, uniform
+from workbench.envs.faults.schedule import Schedule
+from workbench.envs.faults.specification import Specification
 from workbench.types import Array, Record
 
 if TYPE_CHECKING:

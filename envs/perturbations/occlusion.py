@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
+from workbench.envs.faults.draws import Magnitude, uniform
 from workbench.envs.faults.pixels import KINDS, ImageEffect, ImageFault, of_cameras
-from workbench.envs.faults.specification import Magnitude, Schedule, uniform
+from workbench.envs.faults.schedule import Schedule
 from workbench.types import Array, Record
 
 if TYPE_CHECKING:

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
+from workbench.envs.faults.draws import Magnitude, uniform
 from workbench.envs.faults.props import OCCUPANT, PropEffect, half_height_m
-from workbench.envs.faults.specification import Magnitude, Schedule, Specification, uniform
+from workbench.envs.faults.schedule import Schedule
+from workbench.envs.faults.specification import Specification
 from workbench.errors import ConfigError
 from workbench.types import Array, Record, Stream, Task
 

@@ -7,8 +7,10 @@ from typing import Unpack
 
 import numpy as np
 
+from workbench.envs.faults.draws import Magnitude, uniform, within_steps
 from workbench.envs.faults.hand import WayEffect
-from workbench.envs.faults.specification import Magnitude, Specification, Start, uniform, within_steps
+from workbench.envs.faults.schedule import Start
+from workbench.envs.faults.specification import Specification
 from workbench.types import Array, Record
 
 
@@ -37,6 +39,7 @@ class Overshoot(Specification):
     channel = "keyframe"
     effect = OvershootEffect
     magnitude = Magnitude("beyond_m", 0.002, 0.2)
+    needs_hand = True
     seen_as = ("overshoot", "collision", "jam", "knocked", "missed grasp")
 
     def __init__(

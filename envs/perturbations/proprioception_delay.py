@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
-from workbench.envs.faults.specification import Effect, Magnitude, Schedule, Specification, uniform_int
-from workbench.envs.sensors.observations import PROPRIOCEPTION
+from workbench.envs.faults.draws import Magnitude, uniform_int
+from workbench.envs.faults.effect import Effect
+from workbench.envs.faults.schedule import Schedule
+from workbench.envs.faults.specification import Specification
+from workbench.envs.task import PROPRIOCEPTION
 from workbench.errors import ConfigError
 from workbench.types import Array, Observation, Record, Stream, Task
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
-from workbench.envs.faults.specification import Effect, Magnitude, Specification, Start, uniform
-from workbench.errors import ConfigError
+from workbench.envs.faults.draws import Magnitude, uniform
+from workbench.envs.faults.effect import Effect
+from workbench.envs.faults.schedule import Start
+from workbench.envs.faults.specification import Specification, joints_of
 from workbench.types import Record, Task
 
 if TYPE_CHECKING:
     from workbench.envs.scene import MujocoScene
-
-ARM_JOINTS = 7
 
 
 class RobotStartEffect(Effect):
@@ -26,8 +26,7 @@ class RobotStartEffect(Effect):
 
     def strike(self, scene: MujocoScene) -> None:
         """Move the joints, within their limits, and zero their velocities."""
-        cell: Any = scene.task.cell
-        for name, angle in zip(cell.arm_joints, self.record["angle_rad"], strict=True):
+        for name, angle in zip(scene.task.robot.joints, self.record["angle_rad"], strict=True):
             joint, limits = scene.data.joint(name), scene.model.joint(name).range
             joint.qpos[0] = np.clip(joint.qpos[0] + angle, *limits)
             joint.qvel[0] = 0.0
@@ -38,7 +37,7 @@ class RobotStart(Specification):
 
     Parameters
     ----------
-    angle_rad : length of the vector of the seven joints' displacements, whose direction is drawn uniformly on the
+    angle_rad : length of the vector of the joints' displacements, whose direction is drawn uniformly on the
         sphere; the nominal draw has 0.05 rad in the mean.  At most 0.5 rad, at which the hand is still off the table.
     start : when, by default before anything has moved; see :class:`Specification`.
     """
@@ -46,23 +45,16 @@ class RobotStart(Specification):
     channel = "physics"
     effect = RobotStartEffect
     magnitude = Magnitude("angle_rad", 0.05, 0.5)
+    needs_arm = True
     seen_as = ("missed grasp", "out of reach", "timeout")
 
     def __init__(self, angle_rad: float | Sequence[float], **start: Unpack[Start]) -> None:
         super().__init__(duration_steps=1, **start)
         self.angle_rad = self.magnitude.within(angle_rad)
 
-    def check(self, task: Task) -> None:
-        """Refuse what has no arm."""
-        super().check(task)
-        if not task.gripper:
-            raise ConfigError(
-                f"perturbation {self.name} moves an arm's joints, and task {task.name} has none: leave it out"
-            )
-
-    def parameters(self, rng: np.random.Generator) -> Record:
-        """The drawn displacements (7) of the joints, base first."""
-        length, direction = uniform(rng, self.angle_rad), rng.standard_normal(ARM_JOINTS)
+    def parameters_on(self, task: Task, rng: np.random.Generator) -> Record:
+        """The drawn displacements (J) of the joints, base first."""
+        length, direction = uniform(rng, self.angle_rad), rng.standard_normal(joints_of(task))
         return {"angle_rad": (length * direction / np.linalg.norm(direction)).tolist()}
 
     @classmethod

@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
-from workbench.envs.faults.hand import AXES, FRAMES, drawn_along, one_of, seen_turned
-from workbench.envs.faults.specification import Effect, Magnitude, Specification, Start, within_steps
+from workbench.envs.faults.draws import Magnitude, one_of, within_steps
+from workbench.envs.faults.effect import Effect
+from workbench.envs.faults.hand import AXES, FRAMES, drawn_along, seen_turned
+from workbench.envs.faults.schedule import Start
+from workbench.envs.faults.specification import Specification
 from workbench.types import Array, Observation, Record
 
 if TYPE_CHECKING:

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
-from workbench.envs.faults.specification import Effect, Magnitude, Specification, Start
+from workbench.envs.faults.draws import Magnitude
+from workbench.envs.faults.effect import Effect
+from workbench.envs.faults.hand import OPEN, with_fingers
+from workbench.envs.faults.schedule import Start
+from workbench.envs.faults.specification import Specification
 from workbench.types import Array, Record
 
 if TYPE_CHECKING:
     from workbench.envs.scene import MujocoScene
-
-OPEN = -1.0
-"""Command of the fingers' channel, the last one of an action."""
 
 
 class SlipEffect(Effect):
@@ -22,7 +23,7 @@ class SlipEffect(Effect):
 
     def action(self, scene: MujocoScene, action: Array) -> Array:
         """The asked action with the fingers' channel replaced."""
-        return np.append(action[:-1], OPEN) if self.active(scene.step_index) else action
+        return with_fingers(action, OPEN) if self.active(scene.step_index) else action
 
 
 class Slip(Specification):

@@ -25,6 +25,6 @@ class SpatialReference(InstructionFault):
         """Fill the blanks with where things lie at the start of the episode."""
         record = super().draw(stream, task)
         if "{" in record["text"]:
-            places = cast("SceneTask", task.of_episode(stream)).whereabouts(task.scene().begin(stream))
+            places = cast("SceneTask", task).of_episode(stream).whereabouts(task.scene().begin(stream))
             record["text"] = record["text"].format(**places)
         return record

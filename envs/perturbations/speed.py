@@ -7,9 +7,13 @@ from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
-from workbench.envs.faults.specification import Effect, Magnitude, Schedule, Specification, uniform
+from workbench.envs.faults.draws import Magnitude, uniform
+from workbench.envs.faults.effect import Effect
+from workbench.envs.faults.schedule import Schedule
+from workbench.envs.faults.specification import Specification
 from workbench.errors import ConfigError
 from workbench.types import Array, Record
+from workbench.types.abilities import finger_channels
 
 if TYPE_CHECKING:
     from workbench.envs.scene import MujocoScene
@@ -26,7 +30,7 @@ class SpeedEffect(Effect):
         if not self.active(scene.step_index):
             return action
         scaled: Array = action * self.record["speed_scale"]
-        if scene.task.gripper:
+        if finger_channels(scene.task):
             scaled[-1] = action[-1]
         return scaled
 

@@ -7,10 +7,11 @@ from typing import Unpack
 
 import numpy as np
 
+from workbench.envs.faults.schedule import Start
 from workbench.envs.faults.sequence import DetourEffect, SequenceFault
-from workbench.envs.faults.specification import Start
 from workbench.errors import UnknownNameError
 from workbench.types import Record, Task
+from workbench.types.abilities import stages_of
 
 
 class StepDuplicatedEffect(DetourEffect):
@@ -43,8 +44,8 @@ class StepDuplicated(SequenceFault):
     def check(self, task: Task) -> None:
         """Refuse a stage that the task does not have, and the last."""
         super().check(task)
-        if self.repeated is not None and self.repeated not in task.stages[:-1]:
-            raise UnknownNameError(f"stage of task {task.name} to be repeated", self.repeated, task.stages[:-1])
+        if self.repeated is not None and self.repeated not in stages_of(task)[:-1]:
+            raise UnknownNameError(f"stage of task {task.name} to be repeated", self.repeated, stages_of(task)[:-1])
 
     def itinerary(self, stages: Sequence[str], rng: np.random.Generator) -> tuple[str, Record]:
         """The stage itself, once the next one is due."""

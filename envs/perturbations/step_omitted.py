@@ -7,10 +7,11 @@ from typing import Unpack
 
 import numpy as np
 
+from workbench.envs.faults.schedule import Start
 from workbench.envs.faults.sequence import DetourEffect, SequenceFault
-from workbench.envs.faults.specification import Start
 from workbench.errors import UnknownNameError
 from workbench.types import Record, Task
+from workbench.types.abilities import stages_of
 
 
 class StepOmitted(SequenceFault):
@@ -35,8 +36,8 @@ class StepOmitted(SequenceFault):
     def check(self, task: Task) -> None:
         """Refuse a stage that the task does not have, and the last, after which there is nothing to go on to."""
         super().check(task)
-        if self.omitted is not None and self.omitted not in task.stages[:-1]:
-            raise UnknownNameError(f"stage of task {task.name} to be left out", self.omitted, task.stages[:-1])
+        if self.omitted is not None and self.omitted not in stages_of(task)[:-1]:
+            raise UnknownNameError(f"stage of task {task.name} to be left out", self.omitted, stages_of(task)[:-1])
 
     def itinerary(self, stages: Sequence[str], rng: np.random.Generator) -> tuple[str, Record]:
         """The stages after the one that is left out."""

@@ -7,8 +7,10 @@ from typing import Unpack
 
 import numpy as np
 
+from workbench.envs.faults.draws import Magnitude, uniform, within_steps
 from workbench.envs.faults.hand import WayEffect
-from workbench.envs.faults.specification import Magnitude, Specification, Start, uniform, within_steps
+from workbench.envs.faults.schedule import Start
+from workbench.envs.faults.specification import Specification
 from workbench.types import Array, Record
 
 
@@ -37,6 +39,7 @@ class StopShort(Specification):
     channel = "keyframe"
     effect = StopShortEffect
     magnitude = Magnitude("remaining_fraction", 0.02, 0.8)
+    needs_hand = True
     seen_as = ("missed grasp", "stall")
 
     def __init__(

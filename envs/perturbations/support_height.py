@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
+from workbench.envs.faults.draws import Magnitude, uniform
+from workbench.envs.faults.effect import Effect
 from workbench.envs.faults.props import PROPS
-from workbench.envs.faults.specification import Effect, Magnitude, Schedule, Specification, uniform
+from workbench.envs.faults.schedule import Schedule
+from workbench.envs.faults.specification import Specification
 from workbench.errors import ConfigError
 from workbench.types import Array, Record, Task
 
@@ -32,9 +35,9 @@ class SupportHeightEffect(Effect):
 
 def _furniture(scene: MujocoScene) -> Array:
     """Bodies that are fixed to the world, without the robot and the props."""
-    model, task = scene.model, scene.task
+    model, hand = scene.model, scene.model.body(scene.task.robot.hand_body).id
     fixed = (model.body_parentid == 0) & (model.body_weldid == 0)
-    fixed[[0, model.body_rootid[model.body(task.trails[0]).id], *(model.body(name).id for name in PROPS)]] = False
+    fixed[[0, model.body_rootid[hand], *(model.body(name).id for name in PROPS)]] = False
     return np.flatnonzero(fixed)
 
 

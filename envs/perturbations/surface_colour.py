@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
+from workbench.envs.faults.draws import Magnitude, one_of, uniform
 from workbench.envs.faults.pixels import ImageEffect, ImageFault
-from workbench.envs.faults.specification import Magnitude, Schedule, one_of, uniform
+from workbench.envs.faults.schedule import Schedule
 from workbench.types import Array, Record, Stream
 
 if TYPE_CHECKING:
@@ -79,8 +80,8 @@ def _geoms(scene: MujocoScene, model: mujoco.MjModel, part: str) -> list[int]:
         below = _with_children(model, int(model.body(scene.task.object_body).id))
         wanted = below[model.geom_bodyid].tolist()
     else:
-        finger = scene.model.geom_bodyid[scene.model.geom(scene.task.finger_geoms[0]).id]
-        root = model.body_rootid[model.body(scene.model.body(finger).name).id]
+        hand = model.body(scene.task.robot.hand_body).id
+        root = model.body_rootid[hand]
         wanted = (model.body_rootid[model.geom_bodyid] == root).tolist()
     return [geom for geom in range(model.ngeom) if wanted[geom] and model.geom_group[geom] == SEEN_GROUP]
 

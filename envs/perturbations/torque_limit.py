@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Unpack, cast
+from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
-from workbench.envs.faults.specification import Effect, Magnitude, Schedule, Specification, uniform
+from workbench.envs.faults.draws import Magnitude, uniform
+from workbench.envs.faults.effect import Effect
+from workbench.envs.faults.schedule import Schedule
+from workbench.envs.faults.specification import Specification
 from workbench.types import Record
 
 if TYPE_CHECKING:
-    from workbench.envs.robots.robosuite import RobotCell
     from workbench.envs.scene import MujocoScene
 
 
@@ -20,8 +22,7 @@ class TorqueLimitEffect(Effect):
 
     def edit(self, scene: MujocoScene) -> None:
         """Scale the ranges of the motors' controls, which are torques, and by which the controller is limited."""
-        cell = cast("RobotCell", scene.task.cell)
-        motors = [scene.model.actuator(name).id for name in cell.arm_actuators]
+        motors = [scene.model.actuator(name).id for name in scene.task.robot.actuators]
         scaled = scene.model.actuator_ctrlrange[motors] * float(self.record["torque_scale"])
         self.change(scene.model, "actuator_ctrlrange", motors, scaled)
 

@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
-from workbench.envs.faults.hand import AXES, FRAMES, drawn_along, hand_seen_at, one_of, rotated
-from workbench.envs.faults.specification import Effect, Magnitude, Specification, Start, within_steps
+from workbench.envs.faults.draws import Magnitude, one_of, within_steps
+from workbench.envs.faults.effect import Effect
+from workbench.envs.faults.hand import AXES, FRAMES, drawn_along, hand_seen_at, rotated
+from workbench.envs.faults.schedule import Start
+from workbench.envs.faults.specification import Specification
 from workbench.errors import ConfigError
 from workbench.types import Array, Observation, Record, Stream, Task
 
@@ -48,6 +51,7 @@ class Translation(Specification):
     channel = "keyframe"
     effect = TranslationEffect
     magnitude = Magnitude("offset_m", 0.002, 0.2)
+    needs_hand = True
     axes = AXES
     seen_as = ("missed grasp", "misplacement", "collision", "jam", "knocked")
 

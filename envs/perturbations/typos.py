@@ -8,9 +8,12 @@ from typing import Unpack
 
 import numpy as np
 
+from workbench.envs.faults.draws import Magnitude, uniform_int
 from workbench.envs.faults.language import InstructionEffect
-from workbench.envs.faults.specification import Magnitude, Schedule, Specification, uniform_int
+from workbench.envs.faults.schedule import Schedule
+from workbench.envs.faults.specification import Specification
 from workbench.types import Record, Stream, Task
+from workbench.types.abilities import of_episode
 
 
 class Typos(Specification):
@@ -35,7 +38,7 @@ class Typos(Specification):
         """Add the misspelt instruction."""
         record = super().draw(stream, task)
         rng = stream.child("perturbation", self.name, "text").at()
-        return record | {"text": misspelt(task.of_episode(stream).instruction, record["typo_count"], rng)}
+        return record | {"text": misspelt(of_episode(task, stream).instruction, record["typo_count"], rng)}
 
     def parameters(self, rng: np.random.Generator) -> Record:
         """How many typos."""

@@ -7,10 +7,11 @@ from typing import Unpack
 
 import numpy as np
 
+from workbench.envs.faults.schedule import Start
 from workbench.envs.faults.sequence import DetourEffect, SequenceFault
-from workbench.envs.faults.specification import Start
 from workbench.errors import ConfigError, UnknownNameError
 from workbench.types import Record, Task
+from workbench.types.abilities import stages_of
 
 
 class WrongOrder(SequenceFault):
@@ -41,8 +42,8 @@ class WrongOrder(SequenceFault):
         """Refuse stages that the task does not have."""
         super().check(task)
         for stage in self.swapped or ():
-            if stage not in task.stages:
-                raise UnknownNameError(f"stage of task {task.name} to be swapped", stage, task.stages)
+            if stage not in stages_of(task):
+                raise UnknownNameError(f"stage of task {task.name} to be swapped", stage, stages_of(task))
 
     def itinerary(self, stages: Sequence[str], rng: np.random.Generator) -> tuple[str, Record]:
         """The plan from the first of the two stages on, with the two exchanged."""

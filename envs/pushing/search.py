@@ -17,7 +17,8 @@ from __future__ import annotations
 import numpy as np
 
 from workbench.envs.pushing.coverage import coverage, in_frame, in_world, nearest
-from workbench.envs.pushing.tee import ARENA_M, CENTRE_M, DISC_M, GYRATION_M, OUTLINE_M, RECTANGLES_M
+from workbench.envs.pushing.tee import ARENA_M, CENTRE_M, GYRATION_M, OUTLINE_M, RECTANGLES_M
+from workbench.envs.robots.disc import DISC_M
 from workbench.envs.stepper import compiled
 from workbench.types import Array
 

@@ -1,4 +1,4 @@
-"""What PushT consists of, in numbers: the arena, the disc and the T.
+"""What PushT consists of, in numbers: the arena and the T.
 
 Lengths are in metres; a T's pose is (x, y, yaw) of the middle of its bar's outer edge.  Seen from there the bar lies
 across and the stem runs along +y, as in the task's first form (Florence et al., CoRL 2021; Chi et al., RSS 2023), of
@@ -20,8 +20,6 @@ import numpy as np
 
 ARENA_M = 0.512
 """Side of the square arena, whose corner is the world's origin."""
-DISC_M = 0.015
-"""Radius of the disc that pushes."""
 GOAL = np.array([0.256, 0.256, np.pi / 4])
 """Pose that the T is to take."""
 RECTANGLES_M = np.array([[0.0, 0.015, 0.060, 0.015], [0.0, 0.075, 0.015, 0.045]])

@@ -30,9 +30,11 @@ import mujoco
 import numpy as np
 
 from workbench.envs.faults.props import parked, with_props
+from workbench.errors import ConfigError
 from workbench.types import Array, Shape
+from workbench.types.robot import Arm, Fingers, Robot
 
-FORMAT = 1
+FORMAT = 2
 """Raise it when what is cached changes, so that older caches are left alone."""
 SIDE_CAMERA = {"name": "sideview", "pos": "0.1 1.5 1.7", "xyaxes": "-1 0 0 0 -0.5 0.86"}
 """Looks at the workspace from the robot's left; robosuite has one at its tables, but not at its bins."""
@@ -46,36 +48,31 @@ class RobotCell:
 
     Attributes
     ----------
+    robot : whose names and scales are those of the model.
     xml : MJCF of what moves, touches or has mass; mesh files relative to :func:`assets_folder`.
     visual_xml : the complete MJCF, for viewers.
-    arm_joints, arm_actuators, gripper_joints, gripper_actuators : names in the model.
-    grip_site, base_site : the site that is controlled, and the one in whose frame actions are given.
-    left_pads, right_pads : geometries of the two finger pads; ``finger_geoms`` are all of both fingers.
-    arm_qpos_rad, gripper_qpos_m : joint positions at reset, before noise.
     kp, damping_ratio : of the operational-space controller, per axis (x, y, z, rotation x, y, z).
-    action_scale : (6,) metres and radians that an action of one asks for.
-    gripper_speed : change of the gripper's command per control step.
     substeps : physics steps per control step.
     """
 
+    robot: Robot
     xml: str
     visual_xml: str
-    arm_joints: tuple[str, ...]
-    arm_actuators: tuple[str, ...]
-    gripper_joints: tuple[str, ...]
-    gripper_actuators: tuple[str, ...]
-    grip_site: str
-    base_site: str
-    left_pads: tuple[str, ...]
-    right_pads: tuple[str, ...]
-    finger_geoms: tuple[str, ...]
-    arm_qpos_rad: tuple[float, ...]
-    gripper_qpos_m: tuple[float, ...]
     kp: tuple[float, ...]
     damping_ratio: float
-    action_scale: tuple[float, ...]
-    gripper_speed: float
     substeps: int
+
+    @property
+    def arm(self) -> Arm:
+        """That of its robot; a robot without one has no cell."""
+        assert self.robot.arm is not None
+        return self.robot.arm
+
+    @property
+    def fingers(self) -> Fingers:
+        """Those of its robot; a robot without any has no cell."""
+        assert self.robot.fingers is not None
+        return self.robot.fingers
 
     @functools.cached_property
     def digest(self) -> str:
@@ -107,22 +104,32 @@ def assets_folder() -> Path:
 
 
 @functools.cache
-def robot_cell(environment: str, robot: str, control_hz: int, without: tuple[str, ...] = ()) -> RobotCell:
-    """The robot cell of one of robosuite's environments, such as ``Lift`` with a ``Panda``; cached where possible.
+def robot_cell(environment: str, robot: Robot, control_hz: int, without: tuple[str, ...] = ()) -> RobotCell:
+    """The robot cell of one of robosuite's environments, such as ``Lift`` with a Panda; cached where possible.
 
     ``without`` names bodies of the world that are left out: what robosuite itself only clears away at reset.
+
+    Raises
+    ------
+    ConfigError
+        If the robot has no arm or no fingers, or robosuite has other names or scales for it than its record.
     """
+    if not robot.robosuite or robot.arm is None or robot.fingers is None:
+        raise ConfigError(f"robot {robot.name} is no arm with fingers of robosuite's, so it has no cell there")
     version = importlib.metadata.version("robosuite")
     less = "".join(f"-no{body}" for body in without)
-    path = cache_folder() / f"{environment}-{robot}-{control_hz}hz{less}-robosuite{version}-format{FORMAT}.json"
+    path = (
+        cache_folder() / f"{environment}-{robot.robosuite}-{control_hz}hz{less}-robosuite{version}-format{FORMAT}.json"
+    )
     try:
         stored: dict[str, Any] = json.loads(path.read_text())
     except (OSError, ValueError):
         cell = _build(environment, robot, control_hz, without)
-        _write_atomically(path, json.dumps(dataclasses.asdict(cell)))
+        fields = dataclasses.asdict(cell)
+        del fields["robot"]
+        _write_atomically(path, json.dumps(fields))
         return cell
-    fields: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in stored.items()}
-    return RobotCell(**fields)
+    return RobotCell(robot, **(stored | {"kp": tuple(stored["kp"])}))
 
 
 def cache_folder() -> Path:
@@ -260,37 +267,52 @@ def _same_draws() -> Iterator[None]:
         np.random.set_state(before)  # noqa: NPY002
 
 
-def _build(environment: str, robot: str, control_hz: int, without: tuple[str, ...]) -> RobotCell:
+def _build(environment: str, robot: Robot, control_hz: int, without: tuple[str, ...]) -> RobotCell:
     with _same_draws():
-        env = make_environment(environment, robot, control_hz)
-    panda = env.robots[0]
-    arm, gripper = panda.part_controllers["right"], panda.gripper["right"]
+        env = make_environment(environment, robot.robosuite, control_hz)
+    arm = env.robots[0].part_controllers["right"]
     if arm.name != "OSC_POSE" or arm.impedance_mode != "fixed" or not arm.uncoupling or arm.input_ref_frame != "base":
         raise NotImplementedError(f"only robosuite's default OSC_POSE controller is supported, not {arm.name}")
-    geoms = gripper.important_geoms
     xml = _without_bodies(env.model.get_xml(), without)
     cell = RobotCell(
+        robot,
         xml=_physics_only(xml),
         visual_xml=_relative_files(xml),
-        arm_joints=tuple(panda.robot_model.arm_joints),
-        arm_actuators=tuple(panda.robot_model.arm_actuators),
-        gripper_joints=tuple(gripper.joints),
-        gripper_actuators=tuple(gripper.actuators),
-        grip_site=str(arm.ref_name),
-        base_site=f"{arm.naming_prefix}{arm.part_name}_center",
-        left_pads=tuple(geoms["left_fingerpad"]),
-        right_pads=tuple(geoms["right_fingerpad"]),
-        finger_geoms=(*geoms["left_finger"], *geoms["right_finger"]),
-        arm_qpos_rad=tuple(map(float, panda.init_qpos)),
-        gripper_qpos_m=tuple(map(float, gripper.init_qpos)),
         kp=tuple(map(float, arm.kp)),
         damping_ratio=float(arm.kd[0] / (2 * arm.kp[0] ** 0.5)),
-        action_scale=tuple(map(float, (arm.output_max - arm.output_min) / (arm.input_max - arm.input_min))),
-        gripper_speed=float(gripper.speed),
         substeps=int(env.control_timestep / env.model_timestep),
     )
+    _compare(cell, env.robots[0])
     env.close()
     return cell
+
+
+def _compare(cell: RobotCell, theirs: Any) -> None:
+    """Refuse a record that says otherwise than robosuite's own robot."""
+    robot, arm, fingers = cell.robot, cell.arm, cell.fingers
+    controller, gripper = theirs.part_controllers["right"], theirs.gripper["right"]
+    geoms = gripper.important_geoms
+    scale = (controller.output_max - controller.output_min) / (controller.input_max - controller.input_min)
+    pairs: dict[str, tuple[Any, Any]] = {
+        "joints": (robot.joints, tuple(theirs.robot_model.arm_joints)),
+        "actuators": (robot.actuators, tuple(theirs.robot_model.arm_actuators)),
+        "contact_geoms": (robot.contact_geoms, (*geoms["left_finger"], *geoms["right_finger"])),
+        "action_m and action_rad": ((robot.action_m,) * 3 + (arm.action_rad,) * 3, tuple(map(float, scale))),
+        "home_rad": (arm.home_rad, tuple(map(float, theirs.init_qpos))),
+        "grip_site": (arm.grip_site, str(controller.ref_name)),
+        "base_site": (arm.base_site, f"{controller.naming_prefix}{controller.part_name}_center"),
+        "fingers.joints": (fingers.joints, tuple(gripper.joints)),
+        "fingers.actuators": (fingers.actuators, tuple(gripper.actuators)),
+        "fingers.left_pads": (fingers.left_pads, tuple(geoms["left_fingerpad"])),
+        "fingers.right_pads": (fingers.right_pads, tuple(geoms["right_fingerpad"])),
+        "fingers.start_m": (fingers.start_m, tuple(map(float, gripper.init_qpos))),
+        "fingers.speed": (fingers.speed, float(gripper.speed)),
+    }
+    if other := [f"{name}={ours} but {has}" for name, (ours, has) in pairs.items() if ours != has]:
+        raise ConfigError(
+            f"the record of robot {robot.name} does not agree with robosuite's {robot.robosuite}: {'; '.join(other)}; "
+            f"put robosuite's own into envs/robots/{robot.name}.py"
+        )
 
 
 def _with_assets(xml: str) -> str:

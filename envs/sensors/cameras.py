@@ -29,7 +29,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from workbench.errors import ConfigError, RenderError, UnknownNameError
-from workbench.types import Array, Stream
+from workbench.types import Array, Stream, Task
+from workbench.types.abilities import robot_of
 
 if TYPE_CHECKING:
     import mujoco
@@ -37,8 +38,6 @@ if TYPE_CHECKING:
     from workbench.envs.scene import Cell, MujocoTask
 
 PROFILES = ("fast", "full")
-ALIASES: Mapping[str, str] = {"wrist": "robot0_eye_in_hand", "side": "sideview"}
-"""Our names of cameras -> robosuite's; any other name is the model's own."""
 LARGEST_PX = 4096
 THINNED_M = 0.01
 """Edge of the cubes to which the fast profile thins large meshes ..."""
@@ -139,6 +138,7 @@ class Renderer:
         self._as_compiled = {name: getattr(visual, name).copy() for name in (*_POSES, *_LOOKS)}
         self._as_edited = self._as_compiled
         self._episode: tuple[MujocoTask, Stream] | None = None
+        self._aliases: Mapping[str, str] = {}
         self._bodies = _pairs(_names(small, "body"), _names(visual, "body"))
         self._geoms = _same_geoms(small, visual)
         self._mocap = self._bodies[:, (small.body_mocapid[self._bodies[0]] >= 0)]
@@ -209,14 +209,14 @@ class Renderer:
             getattr(self._model, name)[:] = values
         task.edit(self._model, stream.child("scene").at())
         self._as_edited = {name: getattr(self._model, name).copy() for name in self._as_compiled}
-        self._episode = (task, stream)
+        self._episode, self._aliases = (task, stream), aliases(task)
 
     def _camera(self, name: str) -> int:
         """Index of a camera of the model."""
         known = _names(self._model, "camera")
-        own = ALIASES.get(name, name)
+        own = self._aliases.get(name, name)
         if own not in known:
-            ours = [alias for alias, meant in ALIASES.items() if meant in known]
+            ours = [alias for alias, meant in self._aliases.items() if meant in known]
             raise UnknownNameError("camera of this task", name, [*known, *ours])
         return known[own]
 
@@ -258,6 +258,13 @@ class Renderer:
         depth = near * far / (near + buffer.astype(np.float64) * (far - near))
         depth[number == 0] = np.inf
         return depth.astype(np.float32), bodies[number]
+
+
+def aliases(task: Task) -> Mapping[str, str]:
+    """Our names of cameras -> those in a task's model; any other name is the model's own."""
+    robot = robot_of(task)
+    arm = None if robot is None else robot.arm
+    return {"side": "sideview"} if arm is None else {"wrist": arm.wrist_camera, "side": "sideview"}
 
 
 @functools.cache

@@ -15,11 +15,6 @@ from workbench.types import Array
 GRIPPER_DOWN = np.array([0.5**0.5, 0.5**0.5, 0.0, 0.0])
 """(x, y, z, w) of the grip site when it points straight down with the fingers closing along the world's y axis."""
 
-PLACE = ("eef_pos", "pusher_pos")
-"""Keys of an observation that say where the robot's hand is."""
-PROPRIOCEPTION = (*PLACE, "eef_quat", "gripper_qpos")
-"""Keys that follow from the robot's joints alone."""
-
 
 @compiled
 def quaternion(rotation: Array, reference: Array) -> Array:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import mujoco
 
     from workbench.envs.robots.robosuite import RobotCell
+    from workbench.types.robot import Robot
 
 COLOURS: Mapping[str, str] = {"red": "0.85 0.05 0.05 1", "green": "0.05 0.6 0.1 1", "blue": "0.05 0.15 0.85 1"}
 """Cube -> how it is painted; their order is that of the observation."""
@@ -145,7 +146,6 @@ class Blocks(Tabletop):
         cube = self.asked.cube
         self.object_body, self.object_joint, self.object_geoms = body_of(cube), joint_of(cube), (geom_of(cube),)
         self.other_geoms = tuple(geom_of(colour) for colour in COLOURS if colour != cube)
-        self.trails = ("gripper0_right_eef", self.object_body)
         self.goals_of_another_object = frozenset(name for name, goal in GOALS.items() if goal.cube != cube)
         if self.asked.onto:
             self.receptacle = Receptacle(body_of(self.asked.onto), (0.0, 0.0, HALF_M), HALF_M)
@@ -188,10 +188,7 @@ class Blocks(Tabletop):
     @property
     def cell(self) -> RobotCell:
         """Lift's cell with three cubes in place of its one."""
-        return _cell(int(self.control_hz))
-
-    def edit(self, model: mujoco.MjModel, rng: np.random.Generator) -> None:
-        """Nothing: the sizes do not vary."""
+        return _cell(self.robot, int(self.control_hz))
 
     def place(self, model: mujoco.MjModel, qpos: Array, rng: np.random.Generator) -> None:
         """Draw the joint positions (nq,) at reset; where things are does not depend on the goal."""
@@ -310,12 +307,12 @@ class Blocks(Tabletop):
     @functools.cached_property
     def _finger_marks(self) -> Array:
         """(geometries,) 1 for any part of the fingers, 2 for this goal's cube."""
-        return self.marks_of(self.cell.finger_geoms, self.object_geoms)
+        return self.marks_of(self.robot.contact_geoms, self.object_geoms)
 
     @functools.cached_property
     def _red_marks(self) -> Array:
         """(geometries,) 1 and 2 for the pads of the two fingers, 3 for the red cube."""
-        return self.marks_of(self.cell.left_pads, self.cell.right_pads, [geom_of("red")])
+        return self.marks_of(self.cell.fingers.left_pads, self.cell.fingers.right_pads, [geom_of("red")])
 
 
 def body_of(colour: str) -> str:
@@ -424,10 +421,10 @@ def _let_go(position_m: Array, rotation: Array) -> tuple[Keyframe, Keyframe]:
 
 
 @functools.cache
-def _cell(control_hz: int) -> RobotCell:
+def _cell(robot: Robot, control_hz: int) -> RobotCell:
     from workbench.envs.robots.robosuite import robot_cell
 
-    lift = robot_cell("Lift", "Panda", control_hz)
+    lift = robot_cell("Lift", robot, control_hz)
     return dataclasses.replace(lift, xml=_with_cubes(lift.xml), visual_xml=_with_cubes(lift.visual_xml, visual=True))
 
 

@@ -82,7 +82,6 @@ class Door(Tabletop):
     object_joint = "Door_latch_joint"
     object_geoms = ("Door_handle", "Door_handle_base")
     object_is_free = False
-    trails = ("gripper0_right_eef", object_body)
     roles: Mapping[str, str] = {**Tabletop.roles, "hand_object_distance": "gripper_handle_distance_m"}
 
     def edit(self, model: mujoco.MjModel, rng: np.random.Generator) -> None:

@@ -54,7 +54,6 @@ class Lift(Tabletop):
     """Body that is manipulated, for perturbations; with its joint and geometries."""
     object_joint = "cube_joint0"
     object_geoms = ("cube_g0",)
-    trails = ("gripper0_right_eef", object_body)
     roles: Mapping[str, str] = {
         **Tabletop.roles,
         "height": "cube_height_m",

@@ -111,7 +111,6 @@ class NutAssemblySquare(Tabletop):
     object_geoms = tuple(f"SquareNut_g{number}" for number in range(5))
     support_m = TABLE_M
     receptacle = Receptacle("peg1", (0.0, 0.0, 0.1), 0.035)
-    trails = ("gripper0_right_eef", object_body)
     roles: Mapping[str, str] = {
         **Tabletop.roles,
         "height": "nut_height_m",
@@ -122,9 +121,6 @@ class NutAssemblySquare(Tabletop):
         "at_target": "on_peg",
         "target_distance": "nut_peg_distance_m",
     }
-
-    def edit(self, model: mujoco.MjModel, rng: np.random.Generator) -> None:
-        """Nothing varies in the model: robosuite's nut has one size."""
 
     def place(self, model: mujoco.MjModel, qpos: Array, rng: np.random.Generator) -> None:
         """Draw the joint positions (nq,) at reset."""

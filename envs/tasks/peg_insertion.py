@@ -78,7 +78,6 @@ INSIST, INSIST_M = 3.0, 0.002
 friction in the arm's joints stops it 1 mm short of a goal that lies no further."""
 LOWERING_M = 0.012
 """How far below the present height the goal is while the peg is let down."""
-WRIST_SITE = "gripper0_right_ft_frame"
 
 
 class PegInsertion(Tabletop):
@@ -133,7 +132,6 @@ class PegInsertion(Tabletop):
     board_geoms = ("board_g0", "board_g1", "board_g2", "board_g3")
     receptacle = Receptacle(board_body, (0.0, 0.0, HOLE_DEPTH_M), 0.02)
     other_geoms = board_geoms
-    trails = ("gripper0_right_eef", object_body)
     roles: Mapping[str, str] = {
         **Tabletop.roles,
         "height": "peg_height_m",
@@ -162,7 +160,7 @@ class PegInsertion(Tabletop):
         lift = super().cell
         return dataclasses.replace(
             lift,
-            xml=_with_sensors(_with_peg_and_board(lift.xml, self.clearance_m)),
+            xml=_with_sensors(_with_peg_and_board(lift.xml, self.clearance_m), lift.arm.wrist_site),
             visual_xml=_with_peg_and_board(lift.visual_xml, self.clearance_m, visual=True),
         )
 
@@ -440,12 +438,12 @@ def walls(clearance_m: float) -> list[tuple[Array, Array]]:
     ]
 
 
-def _with_sensors(xml: str) -> str:
+def _with_sensors(xml: str, wrist_site: str) -> str:
     """Force and torque in the wrist, then the board's force on the peg; the controller keeps their means."""
     root = ET.fromstring(xml)
     sensors = ET.SubElement(root, "sensor")
-    ET.SubElement(sensors, "force", name="wrist_force", site=WRIST_SITE)
-    ET.SubElement(sensors, "torque", name="wrist_torque", site=WRIST_SITE)
+    ET.SubElement(sensors, "force", name="wrist_force", site=wrist_site)
+    ET.SubElement(sensors, "torque", name="wrist_torque", site=wrist_site)
     bodies = {"body1": PegInsertion.board_body, "body2": PegInsertion.object_body}
     ET.SubElement(sensors, "contact", bodies, name="board_force", data="force", reduce="netforce")
     _child(root, "size").set("nuserdata", "9")

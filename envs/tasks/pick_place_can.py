@@ -97,7 +97,6 @@ class PickPlaceCan(Tabletop):
     support_bodies = ("bin1", "bin2")
     support_m = FLOOR_M
     receptacle = Receptacle("bin2", (0.05, 0.06, FLOOR_M - 0.8), 0.03)
-    trails = ("gripper0_right_eef", object_body)
     roles: Mapping[str, str] = {
         **Tabletop.roles,
         "height": "can_height_m",
@@ -106,9 +105,6 @@ class PickPlaceCan(Tabletop):
         "at_target": "in_bin",
         "target_distance": "can_target_distance_m",
     }
-
-    def edit(self, model: mujoco.MjModel, rng: np.random.Generator) -> None:
-        """Nothing varies in the model: robosuite's can has one size."""
 
     def place(self, model: mujoco.MjModel, qpos: Array, rng: np.random.Generator) -> None:
         """Draw the joint positions (nq,) at reset."""

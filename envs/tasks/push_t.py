@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from workbench.envs.faults.props import parked, with_props
-from workbench.envs.pushing.tee import ARENA_M, DISC_M, GOAL, RECTANGLES_M
+from workbench.envs.pushing.tee import ARENA_M, GOAL, RECTANGLES_M
+from workbench.envs.robots.disc import DISC, DISC_M, FORCE_N, MASS_KG
 from workbench.envs.task import SceneTask
 from workbench.envs.words import wordings
 from workbench.errors import ConfigError
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 
 HALF_HEIGHT_M = 0.015
 """Of everything on the table."""
-STEP_M = 0.025
-"""Metres that an action of one asks for along each axis."""
 PUSHER_SPREAD_M = (0.05, 0.45)
 BLOCK_SPREAD_M = (0.1, 0.4)
 REST_M = 1.5e-5
@@ -69,15 +68,13 @@ class PushT(SceneTask):
     control_hz = 10.0
     action_size = 2
     action_groups: Mapping[str, tuple[int, int]] = {"position": (0, 2)}
-    gripper = False
+    robot = DISC
     observation_sizes: Mapping[str, int] = {"pusher_pos": 2, "block_pos": 2, "block_yaw": 2}
 
     object_body = "block"
     """Body that is manipulated, for perturbations; with its joint and geometries."""
     object_joint = "block"
     object_geoms = ("bar", "stem")
-    finger_geoms = ("pusher",)
-    trails = ("pusher", object_body)
     roles: Mapping[str, str] = {
         "success": "success",
         "hand_x": "pusher_x_m",
@@ -107,11 +104,7 @@ class PushT(SceneTask):
         """A new controller for one scene."""
         from workbench.envs.controllers.planar import Planar
 
-        names = ("pusher_x", "pusher_y")
-        return Planar(model, data, names, names, STEP_M, SUBSTEPS)
-
-    def edit(self, model: mujoco.MjModel, rng: np.random.Generator) -> None:
-        """Nothing: the model does not vary."""
+        return Planar(model, data, self.robot, SUBSTEPS)
 
     def place(self, model: mujoco.MjModel, qpos: Array, rng: np.random.Generator) -> None:
         """Draw the joint positions (nq,) at reset."""
@@ -206,7 +199,7 @@ class PushT(SceneTask):
 
     @functools.cached_property
     def _pusher_qpos(self) -> Array:
-        return self.qpos_of(("pusher_x", "pusher_y"))
+        return self.qpos_of(self.robot.joints)
 
     @functools.cached_property
     def _block_qpos(self) -> int:
@@ -215,12 +208,12 @@ class PushT(SceneTask):
     @functools.cached_property
     def _bodies(self) -> tuple[int, int]:
         """Indices of the bodies of pusher and T."""
-        return int(self.model.body("pusher").id), int(self.model.body(self.object_body).id)
+        return int(self.model.body(self.robot.hand_body).id), int(self.model.body(self.object_body).id)
 
     @functools.cached_property
     def _marks(self) -> Array:
         """(geometries,) which of them are the pusher and the T; of the rest, it touches the walls alone."""
-        return self.marks_of(self.finger_geoms, self.object_geoms)
+        return self.marks_of(self.robot.contact_geoms, self.object_geoms)
 
 
 def apart(pose: Array, pusher_m: Array) -> bool:
@@ -312,7 +305,7 @@ def _arena() -> str:
     <default class="block">
       <geom contype="3" conaffinity="3" density="450" friction="0.8" rgba="0.47 0.53 0.60 1"/>
     </default>
-    <default class="motor"><motor ctrlrange="-15 15"/></default>
+    <default class="motor"><motor ctrlrange="-{FORCE_N:g} {FORCE_N:g}"/></default>
   </default>
   <worldbody>
     <light pos="{middle} {middle} 1.5" dir="0 0 -1" diffuse="0.25 0.25 0.25" castshadow="false"/>
@@ -332,7 +325,7 @@ def _arena() -> str:
       <geom name="stem" class="block" {t[1]}/>
     </body>
     <body name="pusher" pos="0 0 {height}">
-      <inertial pos="0 0 0" mass="1" diaginertia="1e-4 1e-4 1e-4"/>
+      <inertial pos="0 0 0" mass="{MASS_KG:g}" diaginertia="1e-4 1e-4 1e-4"/>
       <joint name="pusher_x" type="slide" axis="1 0 0"/>
       <joint name="pusher_y" type="slide" axis="0 1 0"/>
       <geom name="pusher" type="sphere" size="{DISC_M}" group="3" contype="2" conaffinity="2" priority="1"

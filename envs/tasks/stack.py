@@ -68,7 +68,6 @@ class Stack(Tabletop):
     object_geoms = ("cubeA_g0",)
     receptacle = Receptacle("cubeB_main", (0.0, 0.0, HALF_B_M), 0.02)
     other_geoms = ("cubeB_g0",)
-    trails = ("gripper0_right_eef", object_body)
     roles: Mapping[str, str] = {
         **Tabletop.roles,
         "height": "cube_a_height_m",
@@ -78,9 +77,6 @@ class Stack(Tabletop):
         "at_target": "on_b",
         "target_distance": "cubes_horizontal_distance_m",
     }
-
-    def edit(self, model: mujoco.MjModel, rng: np.random.Generator) -> None:
-        """Nothing: robosuite's sizes do not vary here."""
 
     def place(self, model: mujoco.MjModel, qpos: Array, rng: np.random.Generator) -> None:
         """Draw the joint positions (nq,) at reset."""

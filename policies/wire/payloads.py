@@ -17,11 +17,10 @@ from typing import Any
 import numpy as np
 
 from workbench.errors import ConfigError
-from workbench.types import Array, Record, Task
+from workbench.types import Array, Fingers, Record, Task
+from workbench.types.abilities import commands_pose, fingers_for, image_sizes_of
 
 IMAGE_PX = 224
-OPEN_M = 0.08
-"""Distance between a Panda's fingers when they are open."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +32,7 @@ class Layout:
     images : keys of the images, the outer camera's first, then the one at the wrist.
     as_libero : whether images are turned as LIBERO's are, see :func:`libero_image`.
     prompt : key of the instruction.
-    vectors : key -> function of one scene's present observation.
+    vectors : key -> function of one scene's present observation and the robot's fingers.
     needs : observation -> length, what those functions read.
     action_size : numbers in an action.
     commands_pose : whether an action is a change of the gripper's pose, as robosuite's controller takes it.
@@ -43,7 +42,7 @@ class Layout:
     images: tuple[str, ...]
     as_libero: bool
     prompt: str
-    vectors: Mapping[str, Callable[[Mapping[str, Array]], Array]]
+    vectors: Mapping[str, Callable[[Mapping[str, Array], Fingers], Array]]
     needs: Mapping[str, int]
     action_size: int
     commands_pose: bool
@@ -55,7 +54,7 @@ class Layout:
             raise ConfigError(
                 f"policy.cameras={list(cameras)} must name {len(self.images)}, for {_listed(self.images)}"
             )
-        seen = tuple(getattr(task.cameras, "names", ()))
+        seen = tuple(image_sizes_of(task))
         if missing := [camera for camera in cameras if camera not in seen]:
             names = f"[{','.join(dict.fromkeys((*seen, *cameras)))}]"
             raise ConfigError(
@@ -68,18 +67,21 @@ class Layout:
                     f"layout {name} needs observation {key!r} of length {size}, but task {task.name} has "
                     f"{dict(task.observation_sizes)}: choose another layout or task"
                 )
-        if (task.action_size, task.commands_pose) != (self.action_size, self.commands_pose):
+        if (task.action_size, commands_pose(task)) != (self.action_size, self.commands_pose):
             kind = "pose" if self.commands_pose else "joint"
             raise ConfigError(
                 f"layout {name} gives {kind} actions of size {self.action_size}, which task {task.name} does not take "
                 f"(size {task.action_size}): choose another layout, task or task.controller"
             )
+        fingers_for(task, f"layout {name}")
 
-    def request(self, observation: Mapping[str, Array], images: Sequence[Array], instruction: str) -> Record:
+    def request(
+        self, observation: Mapping[str, Array], images: Sequence[Array], instruction: str, fingers: Fingers
+    ) -> Record:
         """One scene's request, from its present observation and images (H, W, 3)."""
         turned = [libero_image(image) if self.as_libero else image for image in images]
         pictures = {key: resized_with_padding(image, IMAGE_PX) for key, image in zip(self.images, turned, strict=True)}
-        vectors = {key: vector(observation) for key, vector in self.vectors.items()}
+        vectors = {key: vector(observation, fingers) for key, vector in self.vectors.items()}
         return {**pictures, **vectors, self.prompt: instruction}
 
 
@@ -129,16 +131,21 @@ def hand_rotation_vector(site_quaternion: Array) -> Array:
     return np.asarray(hand[:3] / sine * 2.0 * math.acos(min(1.0, max(-1.0, float(hand[3])))))
 
 
-def libero_state(observation: Mapping[str, Array]) -> Array:
+def libero_state(observation: Mapping[str, Array], fingers: Fingers) -> Array:
     """(8,): the gripper's position in metres, its rotation vector in rad, the finger joints in metres."""
     rotation = hand_rotation_vector(observation["eef_quat"])
     return np.concatenate([observation["eef_pos"], rotation, observation["gripper_qpos"]])
 
 
-def droid_gripper(observation: Mapping[str, Array]) -> Array:
+def joint_position(observation: Mapping[str, Array], fingers: Fingers) -> Array:
+    """(7,): the arm's joints in rad."""
+    return observation["joint_pos"]
+
+
+def droid_gripper(observation: Mapping[str, Array], fingers: Fingers) -> Array:
     """(1,): 0 for open fingers, 1 for closed ones."""
     width_m = float(np.ptp(observation["gripper_qpos"]))
-    return np.array([1.0 - min(1.0, width_m / OPEN_M)])
+    return np.array([1.0 - min(1.0, width_m / fingers.open_m)])
 
 
 def unchanged(actions: Array) -> Array:
@@ -173,7 +180,7 @@ LAYOUTS: Mapping[str, Layout] = {
         as_libero=False,
         prompt="prompt",
         vectors={
-            "observation/joint_position": lambda seen: seen["joint_pos"],
+            "observation/joint_position": joint_position,
             "observation/gripper_position": droid_gripper,
         },
         needs={"joint_pos": 7, "gripper_qpos": 2},

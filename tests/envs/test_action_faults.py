@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import yaml
 
-from workbench.envs.faults.specification import FOREVER, describe, effect_of
+from workbench.envs.faults.schedule import FOREVER
+from workbench.envs.faults.specification import describe, effect_of
 from workbench.envs.perturbations.frame_offset import rotation
 from workbench.envs.tasks.lift import Lift
 from workbench.envs.tasks.push_t import PushT
@@ -48,7 +49,7 @@ def plane():
 def asked(scene, steps: int = END) -> np.ndarray:
     """Actions whose fingers change at every step; small, so that no fault is hidden by the clipping."""
     actions = np.random.default_rng(0).uniform(-0.3, 0.3, (steps, scene.task.action_size))
-    if scene.task.gripper:
+    if scene.task.robot.fingers:
         actions[:, -1] = np.random.default_rng(1).choice([-1.0, 1.0], steps)
     return actions
 
@@ -358,7 +359,7 @@ def test_faults_of_joints_need_an_arm(name, plane):
 @pytest.mark.parametrize("controller", ["osc_pose", "joint_position"])
 def test_torques_stay_below_their_limit(controller):
     scene = Lift(controller=controller).scene()
-    motors = [scene.model.actuator(name).id for name in scene.task.cell.arm_actuators]
+    motors = [scene.model.actuator(name).id for name in scene.task.robot.actuators]
     largest = scene.model.actuator_ctrlrange[motors, 1].copy()
     action = np.append(np.full(scene.task.action_size - 1, 1.0), -1.0)
     records = {scale: [drawn("torque_limit", scene.task, start_step=0, torque_scale=scale)] for scale in (0.1, 0.3)}

@@ -14,7 +14,9 @@ import numpy as np
 import pytest
 import yaml
 
-from workbench.envs.faults.specification import Effect, Magnitude, describe, effect_of
+from workbench.envs.faults.draws import Magnitude
+from workbench.envs.faults.effect import Effect
+from workbench.envs.faults.specification import describe, effect_of
 from workbench.envs.scene import MujocoScene
 from workbench.envs.tasks.door import Door
 from workbench.envs.tasks.lift import Lift

@@ -12,6 +12,7 @@ import yaml
 
 from workbench.envs.faults import hand
 from workbench.envs.faults.specification import describe
+from workbench.envs.robots.panda import PANDA
 from workbench.envs.sensors.observations import rotation_matrix
 from workbench.envs.tasks.blocks import Blocks
 from workbench.envs.tasks.door import Door
@@ -305,8 +306,8 @@ def test_early_release_opens_before_the_place_each_time(stack):
         return np.linalg.norm(row.true["cube_a_pos"] - on_b)
 
     assert away_m(rows[opened[0]]) < distance_m < away_m(rows[opened[0] - 1])
-    assert all(row.applied[-1] < 0 for row in rows[opened[0] : opened[0] + hand.LETTING_GO_STEPS])
-    assert not any(row.held for row in rows[opened[0] + hand.LETTING_GO_STEPS : opened[0] + 10])
+    assert all(row.applied[-1] < 0 for row in rows[opened[0] : opened[0] + PANDA.fingers.stroke_steps])
+    assert not any(row.held for row in rows[opened[0] + PANDA.fingers.stroke_steps : opened[0] + 10])
 
 
 def test_drop_lets_go_at_a_height_each_time(stack):
@@ -317,9 +318,9 @@ def test_drop_lets_go_at_a_height_each_time(stack):
     assert rises[opened[0] - 1] < height_m + 5e-4
     assert rises[opened[0]] > height_m - 5e-4
     assert rows[opened[0]].held
-    assert not any(row.held for row in rows[opened[0] + hand.LETTING_GO_STEPS : opened[0] + 10])
+    assert not any(row.held for row in rows[opened[0] + PANDA.fingers.stroke_steps : opened[0] + 10])
     assert rises.max() < 0.11  # the fingers take six steps to let go, and the arm makes 0.013 m in each
-    again = [step for step in opened if step > opened[0] + hand.LETTING_GO_STEPS]
+    again = [step for step in opened if step > opened[0] + PANDA.fingers.stroke_steps]
     assert again
     assert rises[again[0]] > height_m - 5e-4
 

@@ -68,7 +68,7 @@ def test_draws_are_robosuites(lift, scene):
         places.append(observation["cube_pos"].copy())
         quaternion_wxyz = scene.data.joint("cube_joint0").qpos[3:]
         yaws.append(2 * np.arctan2(quaternion_wxyz[3], quaternion_wxyz[0]) % (2 * np.pi))
-        arms.append(scene.data.qpos[:7] - lift.cell.arm_qpos_rad)
+        arms.append(scene.data.qpos[:7] - lift.cell.arm.home_rad)
         assert observation["cube_pos"][2] == pytest.approx(0.8 + 0.01 + sizes[-1][2], abs=1e-12)
     sizes, places, arms = np.array(sizes), np.array(places), np.array(arms)
     for values, low, high in ((sizes, 0.020, 0.022), (places[:, :2], -0.03, 0.03), (np.array(yaws), 0, 2 * np.pi)):

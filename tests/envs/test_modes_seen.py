@@ -62,7 +62,7 @@ def test_roles_are_predicates_and_the_table_knows_them(name):
     assert set(task.roles) <= set(ROLES)
     assert set(task.roles.values()) <= set(task.predicate_names)
     assert "success" in task.roles
-    assert ("held" in task.roles) == task.gripper
+    assert ("held" in task.roles) == (task.robot.fingers is not None)
 
 
 @pytest.mark.parametrize(("role", "predicate"), [("hold", "grasped"), ("held", "gripped")])
@@ -193,7 +193,7 @@ def test_collision_is_seen_where_contacts_are():
     task = PickPlaceCan()
     scene, model = task.scene(), task.model
     scene.begin(Stream(3, 1))
-    rng, allowed, both = np.random.default_rng(0), set(task.finger_geoms), set()
+    rng, allowed, both = np.random.default_rng(0), set(task.robot.contact_geoms), set()
     floors = {int(model.body(body).geomadr[0]) for body in task.support_bodies}
     moving = (*(f"robot0_link{number}" for number in range(1, 8)), "gripper0")
     scene.step(np.zeros(7))

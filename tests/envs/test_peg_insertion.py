@@ -91,7 +91,7 @@ def pressed(clearance_m: float, force_n, at_m, peg_half_m: float = 0.01) -> tupl
     data.joint(task.object_joint).qpos[:3] = at_m
     deepest = 0.0
     for step in range(500):
-        data.qpos[task.arm_qpos], data.qvel[:9] = task.cell.arm_qpos_rad, 0.0
+        data.qpos[task.arm_qpos], data.qvel[:9] = task.cell.arm.home_rad, 0.0
         data.body(task.object_body).xfrc_applied[:3] = force_n
         mujoco.mj_step(model, data)
         if step > 250:  # after the impact

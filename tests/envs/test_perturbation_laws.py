@@ -11,18 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbench.envs.faults.specification import (
-    FOREVER,
-    Effect,
-    Magnitude,
-    Specification,
-    effect_of,
-    horizontal,
-    uniform,
-    uniform_int,
-    within,
-    within_steps,
-)
+from workbench.envs.faults.draws import Magnitude, horizontal, uniform, uniform_int, within, within_steps
+from workbench.envs.faults.effect import Effect
+from workbench.envs.faults.schedule import FOREVER
+from workbench.envs.faults.specification import Specification, effect_of
+from workbench.envs.robots.panda import PANDA
 from workbench.envs.scene import MujocoScene
 from workbench.errors import ConfigError, UnknownNameError
 from workbench.types import Stream
@@ -69,10 +62,10 @@ class FakeScene(MujocoScene):
             name="fake",
             stages=STAGES,
             predicate_names=("height_m", "held"),
-            gripper=True,
+            robot=PANDA,
             commands_pose=True,
             object_is_free=True,
-            cameras=None,
+            cell=None,
         )
         self.model, self.data = mujoco.MjModel.from_xml_string("<mujoco/>"), None
         self.data = mujoco.MjData(self.model)

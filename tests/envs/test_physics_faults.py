@@ -213,7 +213,7 @@ def test_the_hand_runs_into_an_obstacle():
         for _ in range(50):
             way = goal - scene.truth().observation["eef_pos"]
             scene.step(np.r_[np.clip(way / 0.05, -1, 1), 0, 0, 0, 1.0])
-            touched |= touching(scene, OBSTACLE, scene.task.finger_geoms)
+            touched |= touching(scene, OBSTACLE, scene.task.robot.contact_geoms)
         assert touched == bool(records)
         left.append(np.linalg.norm(way))
     assert left[0] < 0.01

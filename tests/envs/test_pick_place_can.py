@@ -86,7 +86,7 @@ def test_success_is_robosuites(environment, scene):
         hand = can + offset / np.linalg.norm(offset) * AWAY_M * rng.uniform(0.9, 1.4)
         theirs.body_xpos[body], theirs.site_xpos[grip] = can, hand
         scene.data.xpos[scene.model.body("Can_main").id] = can
-        scene.data.site_xpos[scene.model.site(scene.task.cell.grip_site).id] = hand
+        scene.data.site_xpos[scene.model.site(scene.task.cell.arm.grip_site).id] = hand
         ours = bool(scene.task.predicates(scene.data)["success"])
         assert ours == bool(environment._check_success())
         counts[ours] += 1

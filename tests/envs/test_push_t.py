@@ -15,13 +15,14 @@ from hypothesis import strategies as st
 from workbench.envs.controllers.planar import Planar
 from workbench.envs.pushing.coverage import corners, coverage, in_frame, in_world, nearest, outside
 from workbench.envs.pushing.search import PLACES, ROUNDABOUTS_M, search, shove
-from workbench.envs.pushing.tee import AREA_M2, ARENA_M, CENTRE_M, DISC_M, GOAL, GYRATION_M, RECTANGLES_M
+from workbench.envs.pushing.tee import AREA_M2, ARENA_M, CENTRE_M, GOAL, GYRATION_M, RECTANGLES_M
+from workbench.envs.robots.disc import DISC, DISC_M
 from workbench.envs.tasks.lift import Lift
-from workbench.envs.tasks.push_t import STEP_M, PushT, apart
+from workbench.envs.tasks.push_t import PushT, apart
 from workbench.errors import ConfigError
 from workbench.policies.expert import Expert
 from workbench.policies.learning import planar_expert
-from workbench.types import Stream
+from workbench.types import Keyframe, Stream
 
 ROOT = Path(__file__).parents[2]
 PARTS = {path.stem: yaml.safe_load(path.read_text()) for path in sorted((ROOT / "conf/perturbation").glob("*.yaml"))}
@@ -182,7 +183,7 @@ def test_repeated_actions_move_the_disc_at_a_steady_pace(scene):
     places = []
     for _ in range(12):
         places.append(scene.step(np.array([0.5, 1.0]))[0]["pusher_pos"])
-    assert np.allclose(np.diff(places, axis=0)[2:], [0.5 * STEP_M, STEP_M], atol=2e-5)
+    assert np.allclose(np.diff(places, axis=0)[2:], [0.5 * DISC.action_m, DISC.action_m], atol=2e-5)
     for _ in range(4):
         seen = scene.step(np.zeros(2))[0]["pusher_pos"]
     assert np.abs(scene.step(np.zeros(2))[0]["pusher_pos"] - seen).max() < 1e-6
@@ -551,8 +552,14 @@ def test_expert_rests_once_the_goal_is_covered(task, scene):
 
 
 def test_expert_and_controller_agree_on_the_scale(task, scene):
-    assert planar_expert.ACTION_M == STEP_M
     assert task.action_size == planar_expert.ACTION_SIZE
+    put(scene, GOAL, [0.1, 0.1])
+    ahead = [Keyframe("push", np.array([0.1, 0.11, 0.0]), np.eye(3), closed=False, tolerance_m=0.001)]
+    action = planar_expert.follow(ahead, scene.truth().observation, task.robot.action_m)
+    for _ in range(3):
+        before = scene.truth().observation["pusher_pos"]
+        scene.step(action)
+    assert np.allclose(scene.truth().observation["pusher_pos"] - before, [0.0, 0.01], atol=2e-5)
     assert isinstance(scene._controller, Planar)
     assert scene._controller.memory.shape == (0,)
 

@@ -14,7 +14,7 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 import workbench.envs.scene as scene_module
-from workbench.envs.faults.specification import Effect
+from workbench.envs.faults.effect import Effect
 from workbench.envs.tasks.lift import Lift
 from workbench.errors import ActionError, DivergedError, SnapshotError, UnknownNameError
 from workbench.types import Snapshot, Stream

@@ -8,6 +8,7 @@ import pytest
 from workbench.envs.controllers import operational_space
 from workbench.envs.faults.props import PROPS
 from workbench.envs.robots import robosuite as robosuite_model
+from workbench.envs.robots.panda import PANDA
 from workbench.envs.tasks.lift import Lift
 
 
@@ -67,7 +68,7 @@ def test_a_singular_arm_gets_finite_torques():
     uncoupled = np.zeros((6, 6))
     uncoupled[:3, :3], uncoupled[3:, 3:] = np.linalg.pinv(mobility[:3, :3]), np.linalg.pinv(mobility[3:, 3:])
     expected = uncoupled @ wrench - np.linalg.pinv(mobility) @ jacobian @ acceleration
-    operational_space._task_force(inertia, jacobian, wrench, acceleration, force)
+    operational_space._task_force(inertia, jacobian, wrench, acceleration, tuple(range(7)), force)
     assert np.allclose(force, expected, rtol=1e-9, atol=1e-9)
 
 
@@ -75,11 +76,11 @@ def test_the_cell_is_cached_whole(tmp_path, monkeypatch, lift):
     """A second process reads what the first one wrote, and building again gives the same model."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     robosuite_model.robot_cell.cache_clear()
-    built = robosuite_model.robot_cell("Lift", "Panda", 20)
+    built = robosuite_model.robot_cell("Lift", PANDA, 20)
     robosuite_model.robot_cell.cache_clear()
     with monkeypatch.context() as patch:
         patch.setattr(robosuite_model, "_build", lambda *_: pytest.fail("built again"))
-        read = robosuite_model.robot_cell("Lift", "Panda", 20)
+        read = robosuite_model.robot_cell("Lift", PANDA, 20)
     assert read == built == lift.cell
     assert read.digest == lift.cell.digest
     assert len(list((tmp_path / "failure-workbench").iterdir())) == 1

@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from workbench.rollouts.stored import perturbations_of, stream_of
 from workbench.store import Store
 from workbench.types import Episode, Record, Task
+from workbench.types.abilities import goal_meant, goals_of, of_episode
 
 DEED = "did_"
 """What the name of a predicate begins with that says whether a goal is fulfilled."""
@@ -47,7 +48,7 @@ def instructions_of(store: Store, task: Task) -> Record:
 
 def told(store: Store, task: Task, split: str = "test") -> list[Told]:
     """The episodes of a split; none of a task that does not say which of its goals are fulfilled."""
-    deeds = [f"{DEED}{goal}" for goal in task.goals]
+    deeds = [f"{DEED}{goal}" for goal in goals_of(task)]
     if not set(deeds) <= set(task.predicate_names):
         return []
     arrays = [f"predicates/{name}" for name in deeds]
@@ -56,12 +57,13 @@ def told(store: Store, task: Task, split: str = "test") -> list[Told]:
 
 
 def _told(episode: Episode, every: Task) -> Told:
-    task, records = every.of_episode(stream_of(episode)), perturbations_of(episode)
-    asked = next(iter(task.goals))
-    instead = {task.ground(record["text"]) for record in records if "text" in record} - {asked, None}
-    done = [goal for goal in task.goals if (episode.steps[f"predicates/{DEED}{goal}"] > 0).any()]
+    task, records = of_episode(every, stream_of(episode)), perturbations_of(episode)
+    goals = goals_of(task)
+    asked = next(iter(goals))
+    instead = {goal_meant(task, record["text"]) for record in records if "text" in record} - {asked, None}
+    done = [goal for goal in goals if (episode.steps[f"predicates/{DEED}{goal}"] > 0).any()]
     return Told(
-        asked=task.goals[asked],
+        asked=goals[asked],
         followed=followed(asked, instead, done),
         success=bool(episode.record["success"]),
         perturbation=str(episode.record["perturbation"]),

@@ -11,6 +11,7 @@ from workbench.config.build import build, resolve
 from workbench.config.files import digest, hash_file
 from workbench.errors import CheckpointError, ConfigError
 from workbench.types import Policy, Record, Task
+from workbench.types.abilities import image_sizes_of
 
 ZOO = Path(__file__).parents[1] / "policies" / "zoo"
 """Where the trained policies lie that come with the package; only publishing a new one writes there."""
@@ -85,7 +86,7 @@ def load_policy(kind: Any, folder: Path, task: Task) -> Policy:
     if not folder.exists():
         raise CheckpointError(f"there is no checkpoint at {folder}; train one with: workbench train")
     policy: Policy = kind.load(
-        folder, task=task.name, observation_sizes=task.observation_sizes, image_sizes=task.image_sizes
+        folder, task=task.name, observation_sizes=task.observation_sizes, image_sizes=image_sizes_of(task)
     )
     return policy
 

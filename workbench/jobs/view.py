@@ -16,6 +16,7 @@ from workbench.monitoring.monitor import AnyMonitor, Reading, needs_of, offline
 from workbench.rollouts.stored import snapshot_at
 from workbench.store import Store
 from workbench.types import Array, Episode, EpisodeCalls, Record, Scene
+from workbench.types.abilities import HasShapes, ability, stages_of, trails_of
 from workbench.viewing.episode import MonitorTrace, record_episode
 
 UNITS = ("_fraction", "_scale", "_m", "_rad", "_n", "_s", "_steps")
@@ -38,16 +39,16 @@ def run(run: Run, episode: str | int, monitors: Sequence[str]) -> None:
     record_episode(
         path,
         title=title_of(chosen.record),
-        shapes=scene.shapes(),
+        shapes=ability(scene, HasShapes, "workbench view").shapes(),
         poses=poses,
         steps=len(chosen.steps["action"]),
         control_hz=store.header.control_hz,
-        stages=run.task.stages,
+        stages=stages_of(run.task),
         stage=chosen.steps["stage"],
         monitors={name: trace(calls, reading) for name, reading in readings.items()},
         events=events_of(chosen.record),
         actions=chosen.steps["applied"],
-        trails=run.task.trails,
+        trails=trails_of(run.task),
         images={
             key.removeprefix("images/"): pixels for key, pixels in chosen.steps.items() if key.startswith("images/")
         },
@@ -126,11 +127,12 @@ def trace(calls: EpisodeCalls, reading: Reading) -> MonitorTrace:
 
 def body_poses(scene: Scene, episode: Episode) -> Mapping[str, tuple[Array, Array]]:
     """World poses of every body at every stored step, from the stored snapshots."""
+    shown = ability(scene, HasShapes, "workbench view")
     rows: list[Mapping[str, tuple[Array, Array]]] = []
     with progress("poses", len(episode.steps["action"])) as advance:
         for step in range(len(episode.steps["action"])):
             scene.restore(snapshot_at(episode, step))
-            rows.append(scene.body_poses())
+            rows.append(shown.body_poses())
             advance(1)
     return {
         body: (np.stack([row[body][0] for row in rows]), np.stack([row[body][1] for row in rows])) for body in rows[0]

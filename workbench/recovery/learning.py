@@ -22,6 +22,7 @@ from workbench.rollouts.stored import bare_start, perturbations_of, stream_of
 from workbench.rollouts.training import TRAINER, parameter
 from workbench.store import Store
 from workbench.types import Demonstration, Policy, Record, Task
+from workbench.types.abilities import action_groups_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,7 +86,7 @@ def train_head(
             policy,
             [*recoveries, *read_demonstrations(demonstrations, task, *seen)],
             task=task.name,
-            groups=task.action_groups,
+            groups=action_groups_of(task),
             seed=seed,
             progress=lambda iteration, loss: advance(1),
         )

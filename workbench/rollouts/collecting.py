@@ -19,6 +19,7 @@ from workbench.rollouts.rolling import drawn, roll
 from workbench.rollouts.setup import EXPERT, Recording, Setup
 from workbench.store import Store
 from workbench.types import Demonstration, Episode, Record, Task
+from workbench.types.abilities import demonstration_noise_of
 
 NOISE: Record = {"_target_": "workbench.envs.perturbations.action_noise.ActionNoise", "std_fraction": None}
 """Noise on the executed action; as strong as the task bears unless it says how strong."""
@@ -63,7 +64,7 @@ def with_strength(noise: Mapping[str, Any], task: Task) -> Record:
     """The noise's specification, as strong as the task bears unless it says how strong."""
     if noise.get("std_fraction", 0) is not None:
         return dict(noise)
-    return {**noise, "std_fraction": list(task.demonstration_noise)}
+    return {**noise, "std_fraction": list(demonstration_noise_of(task))}
 
 
 def read_demonstrations(

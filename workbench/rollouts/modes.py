@@ -17,7 +17,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from workbench.types import Array, Task
+from workbench.types import Array, Fingers, Task
+from workbench.types.abilities import commands_pose, fingers_of
 
 MODES: tuple[str, ...] = (
     "missed grasp",
@@ -36,10 +37,6 @@ MODES: tuple[str, ...] = (
 )
 """Mode i is bit i of the steps column ``modes``; new ones go to the end, so that stored bits keep their meaning."""
 
-NEAR_M = 0.1
-"""Distance from the hand within which an object could have been grasped: a Panda's open fingers are 0.08 m apart."""
-FINGERS_M = 0.001
-"""Change of the gap between the fingers in a control step below which they have stopped; closing, it is 0.007 m."""
 STOPPED_S = 0.15
 """How long the fingers must have been told to close: long enough that they have begun to move."""
 SECURE_S = 0.15
@@ -61,7 +58,7 @@ STILL_M_S = 0.02
 RESTING_S = 0.25
 """How long an object must not move until it rests."""
 COMMANDED = 0.2
-"""Part of an action's range from which it commands motion: 0.01 m a step for a Panda."""
+"""Part of an action's range from which it commands motion."""
 JAM_S = 0.5
 """How long motion must be commanded in vain; a hand that starts moving needs 0.1 s."""
 STALL_S, STALL_M = 1.0, 0.003
@@ -84,7 +81,8 @@ def modes_of(steps: Mapping[str, Array], task: Task, diverged: bool = False) -> 
     Parameters
     ----------
     steps : of an episode, from its first step on: ``action`` (T, A) as asked and ``predicates/<name>`` (T,).
-    task : whose ``roles``, ``control_hz``, ``deadline`` and ``commands_pose`` are read.
+    task : whose ``roles``, ``control_hz`` and ``deadline`` are read, and where it has a robot, whether it commands a
+        pose and the numbers of its fingers; without fingers, no mode of a grasp is seen.
     diverged : whether the physics diverged in the last step.
 
     Returns
@@ -97,9 +95,10 @@ def modes_of(steps: Mapping[str, Array], task: Task, diverged: bool = False) -> 
         read = {role: np.asarray(steps[f"predicates/{name}"], np.float64) for role, name in task.roles.items()}
         clock = _Clock(task.control_hz)
         action = np.asarray(steps["action"], np.float64)
-        seen |= _of_motion(read, action[:, :3] if task.commands_pose else action, clock)
-        if "held" in read:
-            seen |= _of_grasp(read, action[:, -1] > 0, clock)
+        fingers = fingers_of(task)
+        seen |= _of_motion(read, action[:, :3] if commands_pose(task) else action, fingers, clock)
+        if "held" in read and fingers is not None:
+            seen |= _of_grasp(read, action[:, -1] > 0, fingers, clock)
             seen["knocked"] = _knocked(read)
         ran_out = length >= task.deadline and not read["success"].any() and not any(map(np.any, seen.values()))
         seen["timeout"] = _last(length, ran_out and not diverged)
@@ -149,13 +148,13 @@ class _Clock:
         return max(math.ceil(seconds * self.hz - 1e-9), 1)
 
 
-def _of_grasp(read: Read, closing: Array, clock: _Clock) -> Read:
+def _of_grasp(read: Read, closing: Array, fingers: Fingers, clock: _Clock) -> Read:
     """Modes of a hand with fingers; ``closing`` (T,): they are told to close."""
     held = read["held"] > 0
     secure = lasting(held, clock.steps(SECURE_S))
     lost = ~held & ~_before(held) & _before(_before(secure))  # the edge of a pad may lose touch for one step
     measured = "hand_object_distance" in read
-    seen = {"missed grasp": _missed(read, closing, held, clock) if measured else np.zeros_like(held)}
+    seen = {"missed grasp": _missed(read, closing, held, fingers, clock) if measured else np.zeros_like(held)}
     seen["drop"] = _dropped(read, closing, held, lost, clock)
     slides = _slides(read, held, clock) if measured else np.zeros_like(held)
     slipped = lost & _before(closing)
@@ -166,15 +165,15 @@ def _of_grasp(read: Read, closing: Array, clock: _Clock) -> Read:
     return seen
 
 
-def _missed(read: Read, closing: Array, held: Array, clock: _Clock) -> Array:
+def _missed(read: Read, closing: Array, held: Array, fingers: Fingers, clock: _Clock) -> Array:
     """Missed grasp: told to close, the fingers have stopped near the object and not both of them touch it.
 
     It stands until they are told to open or hold the object.  An object that these closed fingers held is no missed
     grasp but a slip.
     """
-    still = lasting(np.abs(_change(read["finger_gap"])) < FINGERS_M, 2)
+    still = lasting(np.abs(_change(read["finger_gap"])) < fingers.still_m, 2)
     stopped = lasting(closing, clock.steps(STOPPED_S) + 1) & still
-    near = read["hand_object_distance"] < NEAR_M
+    near = read["hand_object_distance"] < fingers.near_m
     begins = stopped & near & ~held & ~latched(held, ~closing)
     return latched(begins, held | ~closing)
 
@@ -234,7 +233,7 @@ def _knocked(read: Read) -> Array:
     return knocked
 
 
-def _of_motion(read: Read, command: Array, clock: _Clock) -> Read:
+def _of_motion(read: Read, command: Array, fingers: Fingers | None, clock: _Clock) -> Read:
     """Modes of any robot; ``command`` (T, n) is the part of its actions that asks the hand to move, 1 the most.
 
     Collision: as the task's predicate says.  Jam: motion is commanded, the hand does not move, and it or what it holds
@@ -251,8 +250,9 @@ def _of_motion(read: Read, command: Array, clock: _Clock) -> Read:
     if "hand_x" in read:
         held_up = still & pushes & (read["obstructed"] > 0)
         seen["jam"] = lasting(held_up, clock.steps(JAM_S))
-        fingers = np.abs(_change(_of(read, "finger_gap", length))) < FINGERS_M
-        nothing = still & (thing < STILL_M_S / clock.hz) & fingers
+        nothing = still & (thing < STILL_M_S / clock.hz)
+        if fingers is not None:
+            nothing &= np.abs(_change(_of(read, "finger_gap", length))) < fingers.still_m
         window = clock.steps(STALL_S)
         crept = np.maximum(_step_m(read, "hand", window), _step_m(read, "object", window))
         unfinished = np.maximum.accumulate(read["success"]) == 0

@@ -10,6 +10,7 @@ import numpy as np
 from workbench.rollouts.launch import Launch, Outcome
 from workbench.rollouts.modes import as_json, failure_mode, modes_of
 from workbench.types import ABORTED, Array, Episode, Policy, Record, Scene, Task, new_record, split_of
+from workbench.types.abilities import images_of
 
 
 class Recorder:
@@ -26,7 +27,7 @@ class Recorder:
         snapshot = scene.snapshot()
         for key, value in scene.observe().items():
             self._step(f"obs/{key}", value)
-        for key, value in scene.images().items() if self.images else ():
+        for key, value in images_of(scene).items() if self.images else ():
             self._step(key, value)
         self._step("action", action)
         self._step("state", snapshot.state)

@@ -21,6 +21,7 @@ from workbench.rollouts.launch import Launch
 from workbench.rollouts.loop import Lockstep
 from workbench.store import Store, StoreHeader, StoreWriter
 from workbench.types import Episode, Policy, Record, Task
+from workbench.types.abilities import HasImages, ability, image_sizes_of
 
 EXPERT: Record = {"_target_": "workbench.policies.expert.Expert"}
 """The reference: who collects demonstrations and says from where an episode could still be won."""
@@ -208,5 +209,5 @@ def telling_what_is_kept(path: Path) -> Iterator[None]:
 
 def try_cameras(task: Task) -> None:
     """Draw one image, where any are asked for, so that what is wrong with them is said before a store is made."""
-    if task.image_sizes:
-        task.scene().images()
+    if image_sizes_of(task):
+        ability(task.scene(), HasImages, "task.cameras").images()

@@ -11,6 +11,7 @@ from workbench.errors import DivergedError
 from workbench.rollouts.launch import Launch, Outcome
 from workbench.rollouts.recorder import Recorder
 from workbench.types import RECENT, Array, Episode, Observation, Policy, Scene, Task
+from workbench.types.abilities import HasImages, ability
 
 
 class Slot:
@@ -58,7 +59,7 @@ class Slot:
 
     def images(self, cameras: Sequence[str]) -> dict[str, Array]:
         """The present images of some cameras."""
-        drawn = self.scene.images()
+        drawn = ability(self.scene, HasImages, f"policy {type(self.policy).__name__}").images()
         return {f"images/{camera}": drawn[f"images/{camera}"] for camera in cameras}
 
     def noise(self) -> np.random.Generator:

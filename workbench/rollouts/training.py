@@ -18,6 +18,7 @@ from workbench.rollouts.launch import Launch
 from workbench.rollouts.loop import Lockstep
 from workbench.store import Store
 from workbench.types import Demonstration, Policy, Record, Stream, Task, episode_index
+from workbench.types.abilities import action_groups_of
 
 TRAINER: Record = {"_target_": "workbench.policies.learning.training.train"}
 """What trains, with its own settings."""
@@ -72,7 +73,7 @@ def train(
             policy,
             demonstrations,
             task=task.name,
-            groups=task.action_groups,
+            groups=action_groups_of(task),
             seed=seed,
             evaluate=evaluate,
             evaluate_every=counts["every"],

@@ -10,6 +10,7 @@ import numpy as np
 
 from workbench.errors import WorkbenchError
 from workbench.types import ROLES, Array, Observation, Scene, Stream, Task
+from workbench.types.abilities import HasPlan, action_groups_of, stages_of
 
 STEPS = 20
 """Random actions that are played per seed; a snapshot is taken halfway."""
@@ -22,9 +23,10 @@ class TaskCheckError(WorkbenchError, AssertionError):
 def check_task(task: Task, seeds: Sequence[int] = (0, 1)) -> None:
     """Raise at the first part of the contract that a task breaks.
 
-    Checked: what the task declares, gymnasium's own ``check_env``, byte-equal episodes from the same stream, restoring
-    (replay error 0.0, twice, and in another scene), ``without_pending``, stages that never fall, finite predicates with
-    the same keys at every step, observations as declared, and a feasible plan.
+    Checked: what the task declares, gymnasium's own ``check_env`` where its scene is one of its environments, byte-equal
+    episodes from the same stream, restoring (replay error 0.0, twice, and in another scene), ``without_pending``,
+    stages that never fall, finite predicates with the same keys at every step, observations as declared, and a feasible
+    plan where there is one.
 
     Raises
     ------
@@ -49,26 +51,31 @@ def _require(holds: bool, task: Task, what: str) -> None:
 def _check_declaration(task: Task) -> None:
     _require(task.deadline > 0, task, f"its deadline is {task.deadline} control steps; it must be positive")
     _require(bool(task.instruction.strip()), task, "it has no instruction; say in one sentence what is to be done")
-    distinct = len(task.stages) > 0 and len(set(task.stages)) == len(task.stages)
-    _require(distinct, task, f"its stages are {task.stages}; there must be some, each named once, in order")
+    stages = stages_of(task)
+    _require(len(set(stages)) == len(stages), task, f"its stages are {stages}; each must be named once, in order")
     _require("success" in task.roles, task, "its roles lack 'success'; say which predicate tells it")
-    columns = [column for first, end in task.action_groups.values() for column in range(first, end)]
+    groups = action_groups_of(task)
+    columns = [column for first, end in groups.values() for column in range(first, end)]
     _require(
         sorted(columns) == list(range(task.action_size)),
         task,
-        f"its action_groups {dict(task.action_groups)} must hold each of the {task.action_size} columns once",
+        f"its action_groups {dict(groups)} must hold each of the {task.action_size} columns once",
     )
     wrong = [part for part, name in task.roles.items() if part not in ROLES or name not in task.predicate_names]
     _require(not wrong, task, f"its roles {wrong} are unknown or name no predicate; roles: {', '.join(ROLES)}")
 
 
 def _check_gymnasium(task: Task) -> None:
+    import gymnasium
     from gymnasium.utils.env_checker import check_env
 
+    scene = task.scene()
+    if not isinstance(scene, gymnasium.Env):
+        return
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it also warns about what is only unusual, such as unbounded observations
         try:
-            check_env(cast(Any, task.scene()), skip_render_check=True)
+            check_env(cast(Any, scene), skip_render_check=True)
         except Exception as error:
             raise TaskCheckError(f"task {task.name!r}: gymnasium's check_env refuses its scene: {error}") from error
 
@@ -97,22 +104,24 @@ def _check_episode(task: Task, stream: Stream) -> None:
         broken = [name for name, value in truth.predicates.items() if not np.isfinite(value)]
         _require(not broken, task, f"{at} the predicates {broken} are not finite; is something divided by zero?")
         _require(
-            stage <= truth.stage <= len(task.stages),
+            stage <= truth.stage <= len(stages_of(task)),
             task,
-            f"{at} the stage goes from {stage} to {truth.stage} of {len(task.stages)}; "
+            f"{at} the stage goes from {stage} to {truth.stage} of {len(stages_of(task))}; "
             "a stage once reached stays reached, so keep the highest",
         )
         stage = truth.stage
 
 
 def _check_plan(task: Task, stream: Stream) -> None:
-    task_scene = task.scene()
+    if not isinstance(task, HasPlan):
+        return
+    task_scene, stages = task.scene(), stages_of(task)
     task_scene.begin(stream)
     keyframes = task.plan(task_scene.truth().observation)
     _require(len(keyframes) > 0, task, "its plan is empty at the start of an episode")
-    unknown = sorted({frame.stage for frame in keyframes} - set(task.stages))
-    _require(not unknown, task, f"its plan names the stages {unknown}; the task has {task.stages}")
-    order = [task.stages.index(frame.stage) for frame in keyframes]
+    unknown = sorted({frame.stage for frame in keyframes} - set(stages))
+    _require(not unknown, task, f"its plan names the stages {unknown}; the task has {stages}")
+    order = [stages.index(frame.stage) for frame in keyframes]
     _require(order == sorted(order), task, f"its plan visits the stages {[f.stage for f in keyframes]} out of order")
     for number, frame in enumerate(keyframes):
         pose = np.concatenate([np.ravel(frame.position_m), np.ravel(frame.rotation)])

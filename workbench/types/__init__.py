@@ -12,6 +12,19 @@ Time of one episode (deadline T, ``execute`` = 4 of a horizon of 8)::
     row t of the store: observation and state *before* action t; reward, stage and predicates *after* it
 """
 
+from workbench.types.abilities import (
+    HasActionGroups,
+    HasCameras,
+    HasDemonstrationNoise,
+    HasGoals,
+    HasImages,
+    HasPlan,
+    HasRobot,
+    HasShapes,
+    HasStages,
+    HasTrails,
+    ability,
+)
 from workbench.types.data import Array, Observation, Record
 from workbench.types.detector import FURTHEST, AdaptiveThreshold, Calibrator, Score, Scorer, SupervisedScore, Threshold
 from workbench.types.episode import (
@@ -38,6 +51,7 @@ from workbench.types.policy import (
 )
 from workbench.types.random import EPISODES_PER_SPLIT, SPLITS, Split, Stream, episode_index, split_of
 from workbench.types.recovery import Strategy
+from workbench.types.robot import Arm, Fingers, Robot
 from workbench.types.scene import ROLES, Keyframe, Perturbation, Scene, Shape, Snapshot, Task, Truth
 
 __all__ = [
@@ -53,6 +67,7 @@ __all__ = [
     "SIGNALS",
     "SPLITS",
     "AdaptiveThreshold",
+    "Arm",
     "Array",
     "Calibrator",
     "Column",
@@ -60,6 +75,17 @@ __all__ = [
     "Episode",
     "EpisodeCalls",
     "EpisodeTruth",
+    "Fingers",
+    "HasActionGroups",
+    "HasCameras",
+    "HasDemonstrationNoise",
+    "HasGoals",
+    "HasImages",
+    "HasPlan",
+    "HasRobot",
+    "HasShapes",
+    "HasStages",
+    "HasTrails",
     "Keyframe",
     "Observation",
     "Perturbation",
@@ -67,6 +93,7 @@ __all__ = [
     "PolicyCall",
     "PolicyOutput",
     "Record",
+    "Robot",
     "Scene",
     "Score",
     "Scorer",
@@ -81,6 +108,7 @@ __all__ = [
     "Task",
     "Threshold",
     "Truth",
+    "ability",
     "episode_index",
     "new_record",
     "split_of",

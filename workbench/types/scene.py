@@ -39,7 +39,8 @@ class Truth:
     ----------
     observation : the observation without any perturbation of the observation channel.
     predicates : what the simulator knows, name -> number (0 or 1 for yes-or-no ones; metres and so on otherwise).
-    stage : index into the task's stages of the first stage not yet reached; ``len(stages)`` once all are.
+    stage : index into the task's stages of the first stage not yet reached; ``len(stages)`` once all are, and so 0 of a
+        task without stages.
     success : whether the task's success predicate holds.
     """
 
@@ -125,21 +126,19 @@ ROLES: Mapping[str, str] = {
 
 
 class Task(Protocol):
-    """A scene with a success predicate, ordered stages, a deadline and a plan of keyframes."""
+    """What every task has, nine members; what it may also offer stands in :mod:`workbench.types.abilities`."""
 
     @property
     def name(self) -> str: ...
     @property
     def instruction(self) -> str: ...
     @property
-    def stages(self) -> tuple[str, ...]: ...
+    def control_hz(self) -> float: ...
     @property
     def deadline(self) -> int:
         """Control steps after which the task counts as failed."""
         ...
 
-    @property
-    def control_hz(self) -> float: ...
     @property
     def observation_sizes(self) -> Mapping[str, int]:
         """Name -> length of each observation vector."""
@@ -147,34 +146,6 @@ class Task(Protocol):
 
     @property
     def action_size(self) -> int: ...
-    @property
-    def gripper(self) -> bool:
-        """Whether the last number of an action commands fingers, above zero to close."""
-        ...
-
-    @property
-    def commands_pose(self) -> bool:
-        """Whether an action's first six numbers command the gripper's translation and rotation in space."""
-        ...
-
-    @property
-    def action_groups(self) -> Mapping[str, tuple[int, int]]:
-        """What kinds of numbers an action is made of, name -> first column and one past the last; together all.
-
-        Their errors are told apart, since a mean over all of them hides the one that fails.
-        """
-        ...
-
-    @property
-    def cameras(self) -> object | None:
-        """Settings of its cameras; None if it takes no images."""
-        ...
-
-    @property
-    def image_sizes(self) -> Mapping[str, tuple[int, int]]:
-        """Camera -> (height, width) of its images in pixels; empty if it takes none."""
-        ...
-
     @property
     def predicate_names(self) -> Sequence[str]: ...
     @property
@@ -185,49 +156,16 @@ class Task(Protocol):
         """
         ...
 
-    @property
-    def object_is_free(self) -> bool:
-        """Whether the manipulated object hangs on nothing but a free joint."""
-        ...
-
-    @property
-    def demonstration_noise(self) -> tuple[float, float]:
-        """Bounds of the noise on demonstrations, standard deviation as a fraction of the action's range."""
-        ...
-
-    @property
-    def trails(self) -> Sequence[str]:
-        """Bodies whose paths are worth drawing: the gripper's, the manipulated object's."""
-        ...
-
-    @property
-    def goals(self) -> Mapping[str, str]:
-        """What can be asked for in its scene, name -> instruction; the first is the task's own."""
-        ...
-
-    def of_episode(self, stream: Stream) -> Task:
-        """The task as one episode has it: where the goal is drawn, with that goal; its scene's own ``task``."""
-        ...
-
-    def as_if(self, goal: str, observation: Observation) -> Observation:
-        """The observation relabelled so that :meth:`plan` pursues one of the goals."""
-        ...
-
-    def ground(self, instruction: str) -> str | None:
-        """The goal that an instruction means; None if it means none of them, or it cannot be decided which."""
-        ...
-
-    def plan(self, observation: Observation) -> Sequence[Keyframe]:
-        """Keyframes from a (true) observation."""
-        ...
-
     def scene(self) -> Scene:
         """Make a new scene of this task; the compiled model is shared by all scenes of the process."""
         ...
 
 
 class Scene(Protocol):
-    """One MuJoCo scene behind gymnasium's interface, that can be stopped, copied and changed."""
+    """One scene behind gymnasium's interface, that can be stopped, copied and changed.
+
+    Images, shapes and poses of bodies are abilities; see :mod:`workbench.types.abilities`.
+    """
 
     privileged: bool
     """Whether a privileged driver drives, whom faults of planning do not reach; begin and restore set it to False."""
@@ -263,15 +201,6 @@ class Scene(Protocol):
         """What perturbations change about the policy that is asked now, for the policy's ``altered``."""
         ...
 
-    def images(self) -> Mapping[str, Array]:
-        """What the task's cameras see now, drawn when this is called; empty if the task has none.
-
-        ``images/<camera>`` (H, W, 3) uint8 RGB; where asked for, ``depth/<camera>`` (H, W) float32 metres along the
-        camera's axis, and ``segmentation/<camera>`` (H, W) int32, index into ``list(body_poses())`` or -1.  The origin
-        is at the top left.
-        """
-        ...
-
     def truth(self) -> Truth: ...
     def injected(self) -> int:
         """First step at which any perturbation was active, or -1."""
@@ -281,14 +210,6 @@ class Scene(Protocol):
     def restore(self, snapshot: Snapshot) -> Observation: ...
     def without_pending(self, snapshot: Snapshot) -> Snapshot:
         """The same moment without the perturbations that have not struck yet."""
-        ...
-
-    def shapes(self) -> Sequence[Shape]:
-        """Visual geometry, for viewers."""
-        ...
-
-    def body_poses(self) -> Mapping[str, tuple[Array, Array]]:
-        """Body name -> world position (3,) in metres and quaternion (w, x, y, z)."""
         ...
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from workbench.envs.robots.panda import PANDA
 from workbench.envs.task import SceneTask
 from workbench.errors import UnknownNameError
 from workbench.types import Array
@@ -23,21 +24,17 @@ TABLE_M = 0.8
 DROP_M = 0.01
 """How far above the table robosuite lets go of objects at reset."""
 ARM_NOISE_RAD = 0.02
-ACTION_GROUPS: Mapping[str, Mapping[str, tuple[int, int]]] = {
-    "osc_pose": {"position": (0, 3), "rotation": (3, 6), "gripper": (6, 7)},
-    "joint_position": {"joints": (0, 7), "gripper": (7, 8)},
-}
-"""Controllers and what their actions are made of: name -> first column and one past the last."""
+CONTROLLERS = ("osc_pose", "joint_position")
 
 
 class Tabletop(SceneTask):
-    """A Panda at robosuite's table; tasks inherit where things are, and say themselves what is to be done.
+    """An arm at robosuite's table; tasks inherit where things are, and say themselves what is to be done.
 
     Parameters
     ----------
-    controller : what an action means, each of its numbers in -1 .. 1.  ``osc_pose`` (7,): translation (1 = 0.05 m) and
-        rotation vector (1 = 0.5 rad per axis) of the grip site in the robot base's frame, then the gripper (negative
-        opens, positive closes).  ``joint_position`` (8,): the seven joints (1 = 0.05 rad), then the gripper.
+    controller : what an action means, each of its numbers in -1 .. 1.  ``osc_pose`` (7,): translation and rotation
+        vector of the grip site in the robot base's frame (1 = 0.05 m, 0.5 rad per axis with a Panda), then the gripper
+        (negative opens, positive closes).  ``joint_position`` (J + 1,): the joints (1 = 0.05 rad), then the gripper.
     out_of_range, cameras : see :class:`workbench.envs.task.SceneTask`.
 
     Attributes
@@ -48,6 +45,7 @@ class Tabletop(SceneTask):
     support_bodies : tables and bins, first the one on which the object stands; the first geometry of each is its board.
     """
 
+    robot = PANDA
     environment: str
     cleared: tuple[str, ...] = ()
     support_m = TABLE_M
@@ -75,24 +73,22 @@ class Tabletop(SceneTask):
         out_of_range: str = "clip",
         cameras: Mapping[str, Any] | None = None,
     ) -> None:
-        if controller not in ACTION_GROUPS:
-            raise UnknownNameError("task.controller", controller, tuple(ACTION_GROUPS))
+        if controller not in CONTROLLERS:
+            raise UnknownNameError("task.controller", controller, CONTROLLERS)
         super().__init__(out_of_range, cameras)
-        self.action_meaning, self.action_groups = controller, ACTION_GROUPS[controller]
-        self.action_size = self.action_groups["gripper"][1]
+        self.action_meaning = controller
         self.commands_pose = controller == "osc_pose"
+        size = 6 if self.commands_pose else len(self.robot.joints)
+        moving = {"position": (0, 3), "rotation": (3, 6)} if self.commands_pose else {"joints": (0, size)}
+        self.action_groups: Mapping[str, tuple[int, int]] = {**moving, "gripper": (size, size + 1)}
+        self.action_size = size + 1
 
     @functools.cached_property
     def cell(self) -> RobotCell:
         """The robot, its controller's numbers and the names of its fingers, joints and actuators."""
         from workbench.envs.robots.robosuite import robot_cell
 
-        return robot_cell(self.environment, "Panda", int(self.control_hz), without=self.cleared)
-
-    @property
-    def finger_geoms(self) -> Sequence[str]:
-        """Geometries of both fingers."""
-        return self.cell.finger_geoms
+        return robot_cell(self.environment, self.robot, int(self.control_hz), without=self.cleared)
 
     def rise_m(self, data: mujoco.MjData) -> float:
         """By how much the support is higher than robosuite has it: heights of things are counted from it."""
@@ -165,9 +161,9 @@ class Tabletop(SceneTask):
         robot = model.body_rootid[bodies] == model.body_rootid[model.site_bodyid[self.grip_site]]
         marks = np.where(robot & (model.body_weldid[bodies] != 0), ROBOT, OBSTACLE)
         named = {
-            FINGER: self.cell.finger_geoms,
-            LEFT_PAD: self.cell.left_pads,
-            RIGHT_PAD: self.cell.right_pads,
+            FINGER: self.robot.contact_geoms,
+            LEFT_PAD: self.cell.fingers.left_pads,
+            RIGHT_PAD: self.cell.fingers.right_pads,
             OBJECT: self.object_geoms,
             OTHER: self.other_geoms,
         }
@@ -183,23 +179,23 @@ class Tabletop(SceneTask):
 
     def place_arm(self, qpos: Array, rng: np.random.Generator) -> None:
         """Draw the arm's joints at reset (normal, 0.02 rad) and put the fingers where they start."""
-        qpos[self.arm_qpos] = self.cell.arm_qpos_rad + ARM_NOISE_RAD * rng.standard_normal(len(self.arm_qpos))
-        qpos[self.finger_qpos] = self.cell.gripper_qpos_m
+        qpos[self.arm_qpos] = self.cell.arm.home_rad + ARM_NOISE_RAD * rng.standard_normal(len(self.arm_qpos))
+        qpos[self.finger_qpos] = self.cell.fingers.start_m
 
     @functools.cached_property
     def arm_qpos(self) -> Array:
-        """(7,) addresses of the arm's joints in qpos."""
-        return self.qpos_of(self.cell.arm_joints)
+        """(J,) addresses of the arm's joints in qpos."""
+        return self.qpos_of(self.robot.joints)
 
     @functools.cached_property
     def finger_qpos(self) -> Array:
         """(2,) addresses of the fingers' joints in qpos."""
-        return self.qpos_of(self.cell.gripper_joints)
+        return self.qpos_of(self.cell.fingers.joints)
 
     @functools.cached_property
     def grip_site(self) -> int:
         """Index of the site that is controlled."""
-        return int(self.model.site(self.cell.grip_site).id)
+        return int(self.model.site(self.cell.arm.grip_site).id)
 
 
 def dropped(x: float, y: float, half_height_m: float, yaw_rad: float) -> list[float]:
