@@ -76,7 +76,7 @@ STRANGERS = [
     "${oc.env:HOME}",
     "workbench.${oc.env:HOME}",
     "wörkbench.monitoring.window.Window",
-    "ｗorkbench.monitoring.window.Window",
+    "\uff57orkbench.monitoring.window.Window",
 ]
 
 
@@ -213,7 +213,7 @@ def test_text_of_a_yaml_file_is_text(tmp_path, monkeypatch):
     (tmp_path / "recipe.yaml").write_text("a: ${oc.env:SECRET}\nb: 1e-3\n")
     assert read_yaml(tmp_path / "recipe.yaml") == {"a": "${oc.env:SECRET}", "b": 1e-3}
     (tmp_path / "list.yaml").write_text("- 1\n")
-    with pytest.raises(ConfigError, match="list.yaml is no YAML mapping"):
+    with pytest.raises(ConfigError, match=r"list\.yaml is no YAML mapping"):
         read_yaml(tmp_path / "list.yaml")
 
 
