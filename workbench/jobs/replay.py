@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from workbench.attribution.branching import replay
 from workbench.config import Run
-from workbench.errors import StoreError, UnknownNameError
+from workbench.errors import StoreError
 from workbench.execution.progress import console, progress
 from workbench.store import Store
 
@@ -12,7 +12,7 @@ from workbench.store import Store
 def run(run: Run, episode: str | int) -> None:
     """Say "bit for bit", or name the first step that differs and exit non-zero."""
     store = Store.open(run.store, aborted=True)
-    numbers = range(len(store)) if episode == "all" else [find(store, episode)]
+    numbers = range(len(store)) if episode == "all" else [store.number_of(episode)]
     scene = run.task.scene()
     differing = []
     with progress("replay", len(numbers)) as advance:
@@ -30,13 +30,3 @@ def run(run: Run, episode: str | int) -> None:
             f"The store says {store.header.versions}"
         )
     console.print(f"bit for bit: {len(numbers)} of {len(numbers)} episodes replay with error 0.0")
-
-
-def find(store: Store, episode: str | int) -> int:
-    """Number of an episode by number or uid."""
-    text = str(episode)
-    if text.isdigit() and int(text) < len(store):
-        return int(text)
-    if text in store.uids:
-        return store.uids.index(text)
-    raise UnknownNameError(f"episode (or number in 0..{len(store) - 1})", text, store.uids[:5])

@@ -18,6 +18,7 @@ from workbench.reporting.metrics import AIM, CELLS, METRICS, head_of
 from workbench.reporting.page import MARK
 from workbench.reporting.table import BASELINE, Cell, Column, Row, Table, numbers
 from workbench.reporting.words import DASH, NONE, between, count, in_unit, p_value, percent, seconds
+from workbench.stats.multiple import holm
 from workbench.types import Record
 
 KINDS = ("failure-free", "supervised", "combination", BASELINE)
@@ -218,14 +219,15 @@ def pair_table(leaderboard: Record) -> Table:
     bounds = [abs(pair["difference"][end]) for pair in pairs if whole(pair["difference"]) for end in ("low", "high")]
     reach = math.ceil(20 * max([0.05, *bounds])) / 20
     rows = []
-    for pair, holm in zip(pairs, _holm(pairs), strict=True):
+    corrected = holm([pair["p_value"] for pair in pairs], [pair["metric"] for pair in pairs])
+    for pair, p_holm in zip(pairs, corrected, strict=True):
         name, difference = f"{pair['first']} {DASH} {pair['second']}", figure_cell(pair["difference"], "signed")
         drawn = Cell(NONE)
         if whole(pair["difference"]):
             apart = pair["difference"]["low"] > 0 or pair["difference"]["high"] < 0
             words, colour = f"{name}: {difference.plain}", "s0" if apart else "quiet"
             drawn = _strip(pair["difference"], (-reach, reach), words, colour, 0.0)
-        tests = [Cell(p_value(p), p) for p in (pair["p_value"], holm)]
+        tests = [Cell(p_value(p), p) for p in (pair["p_value"], p_holm)]
         rows.append(Row.of(name, head_of(pair["metric"]), drawn, difference, *tests))
     axis = Column("", drawing=charts.strip_axis((-reach, reach), [-reach, 0.0, reach]))
     columns = [Column("pair"), Column("metric"), axis, *numbers("difference", "p", "p, Holm")]
@@ -386,18 +388,3 @@ def _by(entries: Sequence[Record], key: str) -> dict[str, list[Record]]:
 def _no_promise(guarantee: str) -> str:
     reason = guarantee.removeprefix("none").removeprefix(": ")
     return f"nothing: {reason}" if reason else "nothing"
-
-
-def _holm(pairs: Sequence[Record]) -> list[float | None]:
-    """P-values that stay below a level by chance with that probability for all pairs of one metric together.
-
-    Holm ("A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 1979).
-    """
-    adjusted: list[float | None] = [None] * len(pairs)
-    for metric in {pair["metric"] for pair in pairs}:
-        tested = [i for i, pair in enumerate(pairs) if pair["metric"] == metric and pair["p_value"] is not None]
-        highest = 0.0
-        for rank, index in enumerate(sorted(tested, key=lambda i: float(pairs[i]["p_value"]))):
-            highest = max(highest, (len(tested) - rank) * pairs[index]["p_value"])
-            adjusted[index] = min(1.0, highest)
-    return adjusted
