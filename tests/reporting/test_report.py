@@ -1,9 +1,11 @@
 # ruff: noqa: RUF001
 import copy
 import io
+import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from rich.console import Console
 from workbench.monitoring.example import Example
 from workbench.reporting import charts
 from workbench.reporting.promises import audit, chance_of_a_mark, marks
-from workbench.reporting.report import report, terminal_tables
+from workbench.reporting.report import fault_words, report, terminal_tables
 from workbench.reporting.sections import SECTIONS, fault_table, mode_table, tables
 from workbench.reporting.summaries import headlines
 from workbench.reporting.table import Table
@@ -263,6 +265,13 @@ def test_the_decisive_step_is_told_and_the_terminal_lists_every_label(tmp_path: 
 def test_a_fault_is_told_in_words(tmp_path: Path) -> None:
     _, parsed = page(tmp_path, METRICS | {"fault_words": {"push": "Something pushes."}})
     assert "push Something pushes." in parsed.text
+
+
+def test_the_words_of_a_fault_are_those_of_the_file_that_makes_it() -> None:
+    drawn = [{"name": "slip", "target": "workbench.envs.perturbations.slip.Slip"}]
+    store = SimpleNamespace(episodes={"perturbations": np.array(["[]", json.dumps(drawn)], object)})
+    first = (Path(__file__).parents[2] / "envs/perturbations/slip.py").read_text(encoding="utf-8").splitlines()[0]
+    assert fault_words(store) == {"slip": first.strip('"')}
 
 
 def test_the_best_of_several_says_so() -> None:

@@ -74,10 +74,11 @@ def shown_episode(
 ) -> ShownEpisode:
     """What is shown of a stored episode."""
     scene, steps = task.scene(), stored.steps
+    poses = body_poses(scene, stored)
     return ShownEpisode(
         title=title_of(stored.record),
-        shapes=scene.shapes(),
-        poses=body_poses(scene, stored),
+        shapes=scene.shapes(),  # after the poses: sizes are the episode's own once it has been restored
+        poses=poses,
         control_hz=control_hz,
         stages=task.stages,
         stage=steps["stage"],
