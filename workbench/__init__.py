@@ -36,7 +36,7 @@ _NAMES = {
     "tolerance": "synthesis.searching",
     "likely_failure": "synthesis.searching",
     "synthesize": "synthesis.fill",
-    "view": "viewing.episode",
+    "view": "viewing.recording",
     "export": "formats.exporting",
     "report": "reporting.report",
     "serve": "rollouts.serving",

@@ -35,7 +35,7 @@ from workbench.synthesis.searching import likely_failure as likely_failure
 from workbench.synthesis.searching import tolerance as tolerance
 from workbench.testing.new import new_part as new_part
 from workbench.types import Stream as Stream
-from workbench.viewing.episode import view as view
+from workbench.viewing.recording import view as view
 
 __version__: str
 _NAMES: dict[str, str]

@@ -19,7 +19,8 @@ from workbench.attribution import instructions as followed
 from workbench.envs.tasks.blocks import APART_M, COLOURS, GOALS, LEFT_M, Blocks, joint_of
 from workbench.errors import ConfigError, UnknownNameError
 from workbench.policies.expert import Expert
-from workbench.reporting.report import instruction_rows, misled_rows, terminal_tables, write_report
+from workbench.reporting.report import report, terminal_tables
+from workbench.reporting.sections import instruction_table, misled_table
 from workbench.rollouts.launch import Launch
 from workbench.rollouts.loop import Lockstep
 from workbench.rollouts.modes import MODES, modes_of
@@ -385,11 +386,11 @@ def test_instructions_are_counted_from_a_store(store, task, tmp_path):
         {"perturbation": "empty_instruction", "episodes": 1, "asked": 0, "told": 0, "another": 0, "none": 1},
         {"perturbation": "wrong_instruction", "episodes": 2, "asked": 0, "told": 2, "another": 0, "none": 0},
     ]
-    page = write_report(tmp_path / "report.html", counted, title="told", curves={}).read_text()
+    page = report(tmp_path / "report.html", counted, title="told").read_text()
     assert "What was told, and what was done" in page
     assert nominal[0] in page
-    assert misled_rows(counted)[1] == ["wrong_instruction", "2", "0", "2", "0", "0"]
-    assert instruction_rows(counted)[0]["count"] in ("1/1", "2/2")
+    assert [cell.text for cell in misled_table(counted).rows[1].cells] == ["wrong_instruction", "2", "0", "2", "0", "0"]
+    assert instruction_table(counted).column("episodes")[0].text in ("1/1", "2/2")
     assert len(terminal_tables(counted, only=("instructions", "misled"))) == 2
 
 

@@ -14,7 +14,8 @@ from tests.limits import HANG_S
 from workbench.config import Run, compose
 from workbench.errors import StoreError
 from workbench.jobs.search import Ledger, Settings, roll_points
-from workbench.reporting.report import joint_rows, terminal_tables, write_report
+from workbench.reporting.report import report, terminal_tables
+from workbench.reporting.sections import joint_table
 from workbench.synthesis.axis import dials
 from workbench.types import Record, Stream
 
@@ -155,7 +156,8 @@ def test_a_joint_search_runs_and_judges(tmp_path):
     assert found["combination"]["mass"]["magnitude"] < 200
     assert found["failures"] >= found["fresh_episodes"] / 2 > 0
     assert max(found["episodes"], drawn["episodes"]) <= 320
-    assert joint_rows({"joint": [found, drawn]})[0][:2] == ["mass", "mass_scale"]
+    row = joint_table({"joint": [found, drawn]}).rows[0]
+    assert [cell.text for cell in row.cells[:2]] == ["mass", "mass_scale"]
 
 
 def test_tables_and_the_page_show_the_rows(root, tmp_path):
@@ -169,9 +171,10 @@ def test_tables_and_the_page_show_the_rows(root, tmp_path):
     }  # fmt: skip
     nothing = {**found, "name": "uniform sampling", "combination": None, "distance": None}
     metrics["joint"] = [found, nothing]
-    assert joint_rows(metrics)[0] == ["mass", "mass_scale", "12.2 (severity 0.30)", "—"]
-    text = write_report(tmp_path / "page.html", metrics, title="t", curves={}).read_text()
+    cells = joint_table(metrics).rows[0].cells
+    assert [cell.text for cell in cells] == ["mass", "mass_scale", "12.2 (severity 0.30)", "—"]
+    text = report(tmp_path / "page.html", metrics, title="t").read_text()
     for words in ("How much it bears", "mass_scale", "not monotone ▲", "never fails", "uniform sampling", "41/60"):
         assert words in text
     assert len(terminal_tables(metrics, only=("tolerance", "joint"))) == 2
-    assert "How much it bears" not in write_report(tmp_path / "other.html", {}, title="t", curves={}).read_text()
+    assert "How much it bears" not in report(tmp_path / "other.html", {}, title="t").read_text()

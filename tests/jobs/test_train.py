@@ -18,7 +18,7 @@ from workbench.errors import ConfigError, StoreError, UnknownNameError
 from workbench.jobs import train
 from workbench.policies.flow import FlowPolicy
 from workbench.policies.learning.training import TrainingState
-from workbench.reporting.report import terminal_tables, write_report
+from workbench.reporting.report import report, terminal_tables
 from workbench.rollouts.collecting import read_demonstrations
 from workbench.rollouts.launch import Launch, Outcome
 from workbench.rollouts.loop import Lockstep
@@ -172,7 +172,7 @@ def test_a_run_that_was_only_trained_has_a_report_and_a_line(root: Path) -> None
         assert part in line
     assert warning == "warning: place is learnt far worse"
     assert policy.startswith("policy: 83 %")
-    page = write_report(root / "report.html", metrics, title="n", curves={}).read_text()
+    page = report(root / "report.html", metrics, title="n").read_text()
     for words in ("Loss over 20", "Learning rate over", "Error of each group", "Success in simulation: "):
         assert f'aria-label="{words}' in page
     assert page.count('class="whisker"') >= 3

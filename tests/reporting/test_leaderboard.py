@@ -17,19 +17,16 @@ from rich.console import Console
 
 from workbench.errors import ConfigError, UnknownNameError
 from workbench.reporting import charts
-from workbench.reporting.leaderboard import (
-    AIM,
-    CELLS,
-    KEYS,
-    METRICS,
-    audit_sheet,
-    headlines,
-    heat_sheet,
-    pair_sheet,
+from workbench.reporting.leaderboard import KEYS, headlines, terminal, tidy, write
+from workbench.reporting.metrics import AIM, CELLS, METRICS
+from workbench.reporting.standings import (
+    audit_table,
+    cost_table,
+    pair_table,
+    place_table,
     standing,
-    terminal,
-    tidy,
-    write,
+    standing_table,
+    tables,
 )
 from workbench.stats.proportions import clopper_pearson
 from workbench.types import Record
@@ -277,7 +274,7 @@ class Page(HTMLParser):
         self.tags: list[tuple[str, dict[str, str | None]]] = []
         self.words: list[str] = []
         self.tables: list[list[list[str]]] = []
-        self.feed(text)
+        self.feed(text.replace("<wbr>", ""))
         assert not self.open
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -468,6 +465,39 @@ def test_json_and_csv_hold_every_figure(board: Record, folder: Path) -> None:
     assert empty["value"] == "", "a missing value is empty, not zero"
 
 
+def test_markdown_and_latex_hold_the_tables_of_the_page(board: Record, folder: Path, tmp_path: Path) -> None:
+    made = {name: table for name, table in tables(board).items() if name != "ranking"}
+    assert all(table.rows for table in made.values())
+    text, tex = ((folder / f"leaderboard.{kind}").read_text(encoding="utf-8") for kind in ("md", "tex"))
+    for table in made.values():
+        assert table.markdown("##") in text
+        assert table.latex() in tex
+    assert text.startswith("# Monitors, unseen_family\n\nOne channel of faults")
+    assert board["command"] in text
+    write(board | {"drift": [], "about": "<script>"}, tmp_path)
+    assert "After deployment" not in (tmp_path / "leaderboard.md").read_text(encoding="utf-8")
+    assert "\\<script>" in (tmp_path / "leaderboard.md").read_text(encoding="utf-8")
+
+
+def test_every_table_of_the_terminal_stands_on_the_page(board: Record, folder: Path) -> None:
+    page = Page((folder / "leaderboard.html").read_text(encoding="utf-8"))
+    there = {tuple(cell.strip() for cell in row) for table in page.tables for row in table}
+    for row in (row for table in terminal(board) for row in table.rows):
+        cells = ["" if cell.drawn else cell.plain.replace(" · ", " ") for cell in row.cells]
+        assert tuple(cells) in there, cells
+
+
+def test_an_interval_that_is_not_shown_is_there_for_programs(board: Record) -> None:
+    row = next(row for row in board["rows"] if row["score"] == "rnd" and row.get("selected"))
+    table = standing_table(board)
+    place = [each.name for each in table.rows].index("rnd")
+    assert table.column("failures caught")[place].sure == ""
+    frame = table.frame()
+    for end in ("low", "high"):
+        assert frame[f"failures caught {end}"][place] == row["figures"]["tpr"][end]
+    assert frame["TWA"][place] == row["figures"]["twa"]["value"]
+
+
 def test_a_broken_promise_is_marked_by_more_than_colour_and_listed(board: Record, tmp_path: Path) -> None:
     kept = copy.deepcopy(board)
     for entry in kept["audit"]:
@@ -484,13 +514,13 @@ def test_a_broken_promise_is_marked_by_more_than_colour_and_listed(board: Record
 
 
 def test_what_promises_nothing_breaks_nothing_and_constants_do_not_blur_the_audit(board: Record) -> None:
-    sheet = {line.name: [cell.plain for cell in line.cells] for line in audit_sheet(board).lines}
-    assert sheet["step_quantile"][0] == "nothing: a heuristic"
-    assert sheet["mondrian"][0] == "a level"
-    assert sheet["step_quantile"][2] == "—"
+    rows = {row.name: [cell.plain for cell in row.cells[1:]] for row in audit_table(board).rows}
+    assert rows["step_quantile"][0] == "nothing: a heuristic"
+    assert rows["mondrian"][0] == "a level"
+    assert rows["step_quantile"][2] == "—"
     promised = [e for e in board["audit"] if e["calibrator"] == "split_conformal" and e["promised"]]
-    assert sheet["split_conformal"][1] == str(len(promised))
-    assert sheet["split_conformal"][4] != "100 %", "always alarms, but promises nothing"
+    assert rows["split_conformal"][1] == str(len(promised))
+    assert rows["split_conformal"][4] != "100 %", "always alarms, but promises nothing"
 
 
 def test_holm_corrects_within_a_metric() -> None:
@@ -504,16 +534,17 @@ def test_holm_corrects_within_a_metric() -> None:
             ("b", "twa", 0.04),
         )
     ]
-    sheet = pair_sheet({"pairs": pairs})
-    assert [line.cells[3].order for line in sheet.lines] == pytest.approx([0.03, 0.06, 0.06, None, 0.04])
+    corrected = pair_table({"pairs": pairs}).column("p, Holm")
+    assert [cell.value for cell in corrected] == pytest.approx([0.03, 0.06, 0.06, None, 0.04])
 
 
 def test_heat_is_from_chance_for_rankings_and_from_nothing_for_rates(board: Record) -> None:
     some = copy.deepcopy(board)
     row = some["rows"][0] | {"tasks": {"stack": {AIM: ratio(0.25), "actionable_recall": ratio(0.25)}}}
     some["rows"] = [row]
-    assert heat_sheet(some, "tasks", AIM).lines[0].cells[1].heat == pytest.approx(-0.5)
-    assert heat_sheet(some, "tasks", "actionable_recall").lines[0].cells[1].heat == pytest.approx(0.25)
+    for metric, heat in ((AIM, -0.5), ("actionable_recall", 0.25)):
+        (cell,) = place_table(some, "tasks", metric, "by task").column("stack")
+        assert cell.heat == pytest.approx(heat)
 
 
 def test_the_headline_takes_no_baseline_and_no_monitor_that_alarms_too_often(board: Record) -> None:
@@ -523,14 +554,14 @@ def test_the_headline_takes_no_baseline_and_no_monitor_that_alarms_too_often(boa
             row["figures"][AIM] = ratio(0.99)
         if row["score"] == "stac":
             row["figures"] |= {"actionable_recall": ratio(0.97), "fpr_nominal": ratio(0.4)}
-    told = headlines(some)
-    assert told[0]["what"] == "time-matched AUROC by half the deadline, by viability (best of 34)"
-    assert "by stac" not in told[1]["what"]
-    assert told[2]["what"] == "matched AUROC at 0.5, viability against knn, the best of 6 others"
-    assert told[2]["value"] == "+0.03", "not the pair that flatters it"
+    found = headlines(some)
+    assert found[0].what == "time-matched AUROC by half the deadline, by viability (best of 34)"
+    assert "by stac" not in found[1].what
+    assert found[2].what == "matched AUROC at 0.5, viability against knn, the best of 6 others"
+    assert found[2].value == "+0.03", "not the pair that flatters it"
     promised = [entry for entry in board["audit"] if entry["promised"]]
     kept = sum(not entry["broken"] for entry in promised)
-    assert told[3]["sure"].startswith(f"{kept} of {len(promised)},")
+    assert found[3].sure.startswith(f"{kept} of {len(promised)},")
 
 
 def test_a_score_that_is_too_dear_is_marked(board: Record) -> None:
@@ -538,15 +569,8 @@ def test_a_score_that_is_too_dear_is_marked(board: Record) -> None:
         {"score": "rnd", "milliseconds": figure(5.01), "fit_s": None},
         {"score": "stac", "milliseconds": figure(4.99), "fit_s": 100.0},
     ]
-    text = write_text(board | {"costs": costs})
-    assert "5.01 4.98–5.04 ▲" in text
-    assert "4.99 4.96–5.02 ▲" not in text
-
-
-def write_text(leaderboard: Record) -> str:
-    from workbench.reporting.leaderboard import cost_sheet
-
-    return " ".join(cell.plain.replace(" · ", " ") for line in cost_sheet(leaderboard).lines for cell in line.cells)
+    found = cost_table(board | {"costs": costs}).column("ms a call")
+    assert [cell.plain for cell in found] == ["5.01 · 4.98–5.04 ▲", "4.99 · 4.96–5.02"]
 
 
 def test_drift_is_marked_only_where_nothing_has_changed(folder: Path) -> None:

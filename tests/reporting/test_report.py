@@ -1,27 +1,24 @@
 # ruff: noqa: RUF001
 import copy
 import io
+import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from rich.console import Console
 
+from workbench.monitoring.example import Example
 from workbench.reporting import charts
-from workbench.reporting.report import (
-    audit,
-    chance_of_a_mark,
-    fault_rows,
-    headlines,
-    interval,
-    marks,
-    mode_table,
-    p_value,
-    terminal_tables,
-    write_report,
-)
+from workbench.reporting.promises import audit, chance_of_a_mark, marks
+from workbench.reporting.report import fault_words, report, terminal_tables
+from workbench.reporting.sections import SECTIONS, fault_table, mode_table, tables
+from workbench.reporting.summaries import headlines
+from workbench.reporting.table import Table
+from workbench.reporting.words import interval, p_value
 from workbench.stats.proportions import clopper_pearson
 from workbench.types import Record
 
@@ -82,6 +79,7 @@ METRICS: Record = {
     ],
 }  # fmt: skip
 EXAMPLE: Record = {
+    "uid": "0:7:slip",
     "title": "lift: slip",
     "events": {"injected": 5, "onset": 12, "success": -1},
     "monitors": {
@@ -99,7 +97,7 @@ class Page(HTMLParser):
         self.open: list[str] = []
         self.tags: list[tuple[str, dict[str, str | None]]] = []
         self.words: list[str] = []
-        self.feed(text)
+        self.feed(text.replace("<wbr>", ""))
         assert not self.open
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -120,8 +118,12 @@ class Page(HTMLParser):
         return re.sub(r"\s+", " ", " ".join(self.words))
 
 
-def page(path: Path, metrics: Record, curves: Record | None = None) -> tuple[str, Page]:
-    text = write_report(path / "r" / "report.html", metrics, title="A <run>", curves=curves or {}).read_text("utf-8")
+def write(path: Path, metrics: Record, shown: Record | None = None, title: str = "t") -> Path:
+    return report(path, metrics, title=title, example=Example.of(shown) if shown else None)
+
+
+def page(path: Path, metrics: Record, shown: Record | None = None) -> tuple[str, Page]:
+    text = write(path / "r" / "report.html", metrics, shown, "A <run>").read_text("utf-8")
     return text, Page(text)
 
 
@@ -160,11 +162,11 @@ def test_a_broken_promise_is_flagged_by_more_than_colour(tmp_path: Path) -> None
 
 
 def test_the_flag_needs_the_whole_interval_above_the_level() -> None:
-    assert not audit(rate(15, 100, 0.09, 0.24), 0.1).broken, "above the level, but that may be chance"
-    assert not audit(rate(16, 100, 0.1, 0.25), 0.1).broken
-    assert audit(rate(17, 100, 0.101, 0.26), 0.1).broken
-    assert not audit(rate(17, 100, 0.101, 0.26), None).broken
-    assert not audit(None, 0.1).broken
+    assert not audit(rate(15, 100, 0.09, 0.24), 0.1).mark, "above the level, but that may be chance"
+    assert not audit(rate(16, 100, 0.1, 0.25), 0.1).mark
+    assert audit(rate(17, 100, 0.101, 0.26), 0.1).mark
+    assert not audit(rate(17, 100, 0.101, 0.26), None).mark
+    assert not audit(None, 0.1).mark
     assert audit({"alarms": 0, "episodes": 0, "ci95": [0.0, 1.0]}, 0.1).text == "—"
 
 
@@ -186,7 +188,7 @@ def test_what_no_alarm_can_catch_is_told(tmp_path: Path) -> None:
     metrics = METRICS | {"monitors": [*METRICS["monitors"], always(40, 50)]}
     _, parsed = page(tmp_path, metrics)
     assert "10 of 50 are lost from step 0 on, so 40/50 is the most" in parsed.text
-    (what,) = [row["what"] for row in headlines(metrics) if "caught" in row["what"]]
+    (what,) = [row.what for row in headlines(metrics) if "caught" in row.what]
     assert what == "of failures caught before the point of no return, where 80 % can be, by rnd + split_conformal"
     (figure,) = [str(attrs["aria-label"]) for _, attrs in parsed.tags if "AUROC at a" in str(attrs.get("aria-label"))]
     assert "elapsed" in figure
@@ -208,11 +210,11 @@ def test_marks_count_every_promise_also_one_without_an_alarm() -> None:
     quiet = monitor("entropy", 0, 0.0, 0.04, 0, [0.5] * 4)
     found = marks({"monitors": [*METRICS["monitors"], quiet, always(1, 2)]})
     assert found is not None
-    assert (found["monitors"], found["marked"]) == (4, 1)
+    assert (found.monitors, found.marked) == (4, 1)
     each = [chance_of_a_mark(0.1, ranked, 100) for ranked in (99, 49)]
-    assert found["expected"] == f"{4 * min(each):.1f}–{4 * max(each):.1f}"
+    assert found.expected == f"{4 * min(each):.1f}–{4 * max(each):.1f}"
     several = [1 - (1 - p) ** 4 - 4 * p * (1 - p) ** 3 for p in each]
-    assert found["several"] == interval(sorted(several))
+    assert found.several == interval(sorted(several))
     assert marks({"monitors": [always(1, 2)]}) is None
 
 
@@ -223,18 +225,18 @@ def test_two_marks_are_called_usual_only_where_they_are(tmp_path: Path, monitors
 
 
 def test_the_headline_takes_no_monitor_that_breaks_its_promise() -> None:
-    values = {row["what"]: (row["value"], row["sure"]) for row in headlines(METRICS)}
+    values = {row.what: (row.value, row.sure) for row in headlines(METRICS)}
     assert values["success without faults"][0] == "93 %"
     assert values["success under slip<b>, the most harmful of 2 faults"][0] == "25 %"
     assert values["of failures caught before the point of no return, by rnd + split_conformal"][0] == "60 %"
 
 
 def test_the_headline_takes_no_strategy_that_knows_the_true_state() -> None:
-    (row,) = [row for row in headlines(METRICS) if "rescued" in row["what"]]
-    assert row["what"] == "of failing episodes rescued after an alarm by head"
-    assert row["value"] == "50 %"
-    assert row["sure"].startswith("35/70 · ")
-    assert row["sure"].endswith("; the placebo 10 %")
+    (row,) = [row for row in headlines(METRICS) if "rescued" in row.what]
+    assert row.what == "of failing episodes rescued after an alarm by head"
+    assert row.value == "50 %"
+    assert row.sure.startswith("35/70 · ")
+    assert row.sure.endswith("; the placebo 10 %")
 
 
 def test_failures_that_were_never_winnable_are_told_apart(tmp_path: Path) -> None:
@@ -265,10 +267,17 @@ def test_a_fault_is_told_in_words(tmp_path: Path) -> None:
     assert "push Something pushes." in parsed.text
 
 
+def test_the_words_of_a_fault_are_those_of_the_file_that_makes_it() -> None:
+    drawn = [{"name": "slip", "target": "workbench.envs.perturbations.slip.Slip"}]
+    store = SimpleNamespace(episodes={"perturbations": np.array(["[]", json.dumps(drawn)], object)})
+    first = (Path(__file__).parents[2] / "envs/perturbations/slip.py").read_text(encoding="utf-8").splitlines()[0]
+    assert fault_words(store) == {"slip": first.strip('"')}
+
+
 def test_the_best_of_several_says_so() -> None:
     metrics = copy.deepcopy(METRICS)
     metrics["monitors"][2]["fpr_nominal"] = rate(9, 100, 0.04, 0.16)
-    assert [row["what"] for row in headlines(metrics) if "stac + split_conformal (best of 2)" in row["what"]]
+    assert [row.what for row in headlines(metrics) if "stac + split_conformal (best of 2)" in row.what]
 
 
 def test_missing_sections_name_their_job(tmp_path: Path) -> None:
@@ -321,13 +330,54 @@ def test_the_terminal_shows_the_numbers_of_the_page(tmp_path: Path) -> None:
     assert shown({}).strip() == ""
 
 
+FULL: Record = METRICS | {
+    "instructions": [{"instruction": "put red on green", "episodes": 10, "successes": 8}],
+    "misled": [{"perturbation": "wrong_instruction", "episodes": 9, "asked": 1, "told": 5, "another": 1, "none": 2}],
+    "tolerance": [
+        {
+            "perturbation": "mass", "axis": None, "parameter": "mass_scale", "tolerance": 2.345, "interval": [2.1, 2.7],
+            "at": {"0.25": 1.9, "0.75": None}, "episodes": 24, "verdict": "fails beyond", "contradictions": [[1, 2]],
+            "confidence": 0.95,
+        },
+    ],
+    "joint": [
+        {
+            "name": "search", "dials": {"mass": {"parameter": "mass_scale"}}, "distance": 0.42, "failures": 41,
+            "combination": {"mass": {"severity": 0.3, "magnitude": 12.25}}, "fresh_episodes": 60,
+            "interval": [0.5, 0.8], "confidence": 0.95, "failing_points": 70, "points": 104, "episodes": 590,
+        },
+    ],
+}  # fmt: skip
+
+
+def test_page_and_terminal_show_the_same_tables(tmp_path: Path) -> None:
+    made = tables(FULL)
+    assert list(made) == list(SECTIONS)
+    assert [each for each in terminal_tables(FULL) if isinstance(each, Table)] == list(made.values())
+    _, parsed = page(tmp_path, FULL)
+    for table in made.values():
+        for cell in (cell for row in table.rows for cell in row.cells):
+            assert (cell.text if cell.sure else cell.plain) in parsed.text, (table.title, cell)
+            assert cell.sure in parsed.text
+    assert sum(tag == "table" for tag, _ in parsed.tags) == len(made)
+
+
+def test_the_commands_that_made_the_numbers_stand_as_they_were_given(tmp_path: Path) -> None:
+    commands = {"rollout": "workbench rollout name=a 'perturbation=[slip,push]'", "label": "workbench label name=a"}
+    text, parsed = page(tmp_path, METRICS | {"commands": commands})
+    assert "workbench rollout name=a 'perturbation=[slip,push]' workbench label name=a" in parsed.text
+    assert "<pre>workbench rollout name=a &#39;perturbation=[slip,push]&#39;\n" in text
+    old, _ = page(tmp_path, METRICS | {"command": "workbench quickstart name=wrong"})
+    assert "workbench quickstart" not in old
+
+
 def test_a_name_in_brackets_is_no_markup_on_the_terminal() -> None:
     metrics = {"perturbed": [{"perturbation": "[red]odd", "episodes": 2, "successes": 1}]}
     assert "[red]odd" in shown(metrics)
 
 
 def test_faults_come_worst_first_and_baselines_last() -> None:
-    assert [row["name"] for row in fault_rows(METRICS)] == ["slip<b>", "push"]
+    assert [row.name for row in fault_table(METRICS).rows] == ["slip<b>", "push"]
     order = shown(METRICS, only=("monitors",))
     assert order.index("rnd") < order.index("stac") < order.index("elapsed")
 
@@ -359,15 +409,14 @@ def test_a_line_breaks_where_a_point_is_missing() -> None:
 
 def test_modes_are_counted_against_what_was_injected(tmp_path: Path) -> None:
     found = mode_table(METRICS)
-    assert found is not None
-    assert found["modes"] == ["drop", "out of reach"]  # the most frequent first
-    rows = [(row["name"], row["cells"], row["episodes"]) for row in found["rows"]]
+    assert [column.plain for column in found.columns[1:-2]] == ["drop", "out of reach"]  # the most frequent first
+    rows = [(row.name, [cell.text for cell in row.cells[1:-1]], row.cells[-1].text) for row in found.rows]
     assert rows == [
         ("push", ["", "5", "15"], "20"),
         ("slip<b>", ["15", "", "5"], "20"),
         ("no fault", ["7", "", "93"], "100"),
     ]
-    page = write_report(tmp_path / "page.html", METRICS, title="t", curves={}).read_text(encoding="utf-8")
+    page = write(tmp_path / "page.html", METRICS).read_text(encoding="utf-8")
     table = page.split("What was injected, and what was seen")[1].split("</table>")[0]
     assert re.findall(r'<th scope="col"[^>]*>(.*?)</th>', table) == [
         "injected", "drop", "out<br>of<br>reach", "success", "episodes",
@@ -382,7 +431,7 @@ def test_modes_are_counted_against_what_was_injected(tmp_path: Path) -> None:
 def test_no_failure_no_table_of_modes(tmp_path: Path) -> None:
     succeeded = [{"perturbation": "", "failure_mode": "", "episodes": 3}]
     for metrics in ({}, {"modes": []}, {"modes": succeeded}):
-        assert mode_table(metrics) is None
+        assert mode_table(metrics).rows == []
         assert terminal_tables(metrics, only=("modes",)) == []
-        page = write_report(tmp_path / "page.html", metrics, title="t", curves={}).read_text(encoding="utf-8")
+        page = write(tmp_path / "page.html", metrics).read_text(encoding="utf-8")
         assert "what was seen" not in page

@@ -8,9 +8,12 @@ import pytest
 from rerun.chunk import RrdReader
 
 from workbench.errors import StoreError
-from workbench.jobs.view import fault_of, interest
 from workbench.types import Array, Shape
-from workbench.viewing.episode import MonitorTrace, record_episode, thin_mesh, verify
+from workbench.viewing.choice import interest
+from workbench.viewing.episode import MonitorTrace, ShownEpisode, record_episode
+from workbench.viewing.meshes import thin_mesh
+from workbench.viewing.notes import fault_of
+from workbench.viewing.session import entities_of
 
 T = 40
 
@@ -59,7 +62,6 @@ def record(path: Path, **changes: object) -> Path:
             shape("hull", "arm link", "mesh", (0, 0, 0), vertices_m=vertices, faces=faces),
         ],
         "poses": poses(),
-        "steps": T,
         "control_hz": 20.0,
         "stages": ("reach", "grasp"),
         "stage": np.repeat([0, 1, 2], [10, 20, 10]),
@@ -72,7 +74,7 @@ def record(path: Path, **changes: object) -> Path:
         "trails": ("arm link", "cube"),
         "notes": "# notes",
     }
-    return record_episode(path, **(arguments | changes))  # type: ignore[arg-type]
+    return record_episode(path, ShownEpisode(**(arguments | changes)))  # type: ignore[arg-type]
 
 
 def column(path: Path, entity: str, component: str) -> list[tuple[int, object]]:
@@ -92,7 +94,7 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_shape_is_below_its_body_except_walls(recording: Path) -> None:
-    entities = [entity for entity in verify(recording) if entity.startswith("/scene/")]
+    entities = [entity for entity in entities_of(recording) if entity.startswith("/scene/")]
     carried = {"cube": ["ball", "box", "egg"], "arm\\ link": ["hull", "rod", "tin"], "world": ["floor"]}
     expected = [f"/scene/{body}/{name}" for body, names in carried.items() for name in names]
     assert sorted(entities) == sorted(expected + [f"/scene/{body}" for body in carried])
@@ -120,7 +122,7 @@ def test_images_stand_at_their_steps(tmp_path: Path, recording: Path) -> None:
     (name,) = [name for name in batch.schema.names if name.endswith("format")]
     shape = batch.column(name).to_pylist()[0][0]
     assert (shape["width"], shape["height"]) == (4, 3)
-    assert not [entity for entity in verify(recording) if entity.startswith("/images")]
+    assert not [entity for entity in entities_of(recording) if entity.startswith("/images")]
 
 
 def test_events_stand_at_their_steps(recording: Path) -> None:
@@ -129,7 +131,7 @@ def test_events_stand_at_their_steps(recording: Path) -> None:
     assert log == [(5, "injected"), (12, "onset"), alarm, (30, "point of no return"), (39, "failure")]
     marks = [(step, value[0]) for step, value in column(recording, "/marks/margins/onset", "scalars")]
     assert sorted(marks) == [(12, -1.0), (12, 1.0)]
-    assert "/marks/margins/success" not in verify(recording)
+    assert "/marks/margins/success" not in entities_of(recording)
 
 
 def test_lanes_change_when_the_episode_does(recording: Path) -> None:
@@ -137,7 +139,7 @@ def test_lanes_change_when_the_episode_does(recording: Path) -> None:
     assert stages == [(0, "reach"), (10, "grasp"), (30, "done")]
     condition = [(step, text[0]) for step, text in column(recording, "/states/condition", "state")]
     assert condition[:2] == [(0, "nominal"), (5, "injected @ 5")]
-    monitors = {e: [t[0] for _, t in column(recording, e, "state")] for e in verify(recording) if "/monitor/" in e}
+    monitors = {e: [t[0] for _, t in column(recording, e, "state")] for e in entities_of(recording) if "/monitor/" in e}
     assert monitors == {
         "/states/monitor/rnd/band": ["quiet", "alarm @ 24"],
         "/states/monitor/uncalibrated": ["quiet"],
@@ -187,7 +189,7 @@ def test_margins_keep_their_sign_and_share_a_scale() -> None:
 
 
 def test_an_alarm_is_marked_where_it_crossed(recording: Path) -> None:
-    (entity,) = [e for e in verify(recording) if e.startswith("/scores/rnd") and e.endswith("alarm")]
+    (entity,) = [e for e in entities_of(recording) if e.startswith("/scores/rnd") and e.endswith("alarm")]
     ((step, value),) = column(recording, entity, "scalars")
     assert step == 24
     assert value[0] == pytest.approx(np.linspace(0, 2, 10)[6])  # type: ignore[index]
@@ -195,16 +197,16 @@ def test_an_alarm_is_marked_where_it_crossed(recording: Path) -> None:
 
 def test_an_episode_without_monitors_or_events_is_recorded(tmp_path: Path) -> None:
     path = record(tmp_path / "plain.rrd", monitors={}, events={"injected": -1}, trails=(), notes="")
-    assert "/states/stage" in verify(path)
-    assert not [entity for entity in verify(path) if entity.startswith(("/log", "/marks", "/margins"))]
+    assert "/states/stage" in entities_of(path)
+    assert not [entity for entity in entities_of(path) if entity.startswith(("/log", "/marks", "/margins"))]
 
 
 def test_a_damaged_or_missing_file_is_refused(tmp_path: Path, recording: Path) -> None:
     with pytest.raises(StoreError, match="there is no recording"):
-        verify(tmp_path / "none.rrd")
+        entities_of(tmp_path / "none.rrd")
     (tmp_path / "broken.rrd").write_bytes(b"not a recording")
     with pytest.raises(StoreError, match="cannot be read"):
-        verify(tmp_path / "broken.rrd")
+        entities_of(tmp_path / "broken.rrd")
 
 
 def test_no_port_is_opened_and_no_recording_is_made_global(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -218,7 +220,7 @@ def test_no_port_is_opened_and_no_recording_is_made_global(tmp_path: Path, monke
 
 
 def test_importing_the_module_does_not_import_rerun() -> None:
-    code = "import sys, workbench.viewing.episode; assert 'rerun' not in sys.modules"
+    code = "import sys, workbench.viewing.recording; assert 'rerun' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

@@ -14,22 +14,19 @@ from workbench.config import ZOO, Run, compose, resolve, words_asked, write_text
 from workbench.errors import ConfigError
 from workbench.execution.progress import console
 from workbench.jobs.quickstart import Ledger, Stage, do, fingerprint
-from workbench.reporting.report import table
 from workbench.reporting.zoo import (
     CARD,
-    COLUMNS,
     LICENCE,
     MOST_BYTES,
     MOST_BYTES_IN_ALL,
     card_text,
     cards,
-    interval,
-    overview_rows,
+    overview,
     pooled,
     read_policy,
+    tables,
 )
 from workbench.rollouts.worker import versions
-from workbench.stats.proportions import wilson
 from workbench.store import Store
 from workbench.types import Record
 
@@ -68,7 +65,7 @@ def run(
     facts = facts_of(run, entry, about, limits, trained, seeds)
     run.update_metrics(zoo=facts)
     write_text(run.folder / CARD, card_text(facts))
-    console.print(*tables(facts))
+    console.print(*tables(facts), f"over seeds: {pooled(facts)}")
     console.print(f"card: {run.shown(run.folder / CARD)}")
     if publish:
         console.print(f"published: {put(trained[0].checkpoint, run.folder / CARD, entry)}")
@@ -77,8 +74,7 @@ def run(
 def show_overview() -> None:
     """Print what the zoo holds."""
     found = cards()
-    shown = table("policies of the zoo", COLUMNS[0] + "|" + "|".join(COLUMNS[1:]), overview_rows(found))
-    console.print(shown or "the zoo is empty; make an entry with: workbench zoo +experiment=zoo/lift_flow")
+    console.print(overview(found) if found else "the zoo is empty; make one: workbench zoo +experiment=zoo/lift_flow")
     for entry in found:
         console.print(f"card: {ZOO.resolve() / entry / CARD}")
 
@@ -175,23 +171,6 @@ def command() -> str:
     """The command that was given, without what does not decide the result."""
     words = [word for word in words_asked() if not word.startswith(("job=", "job.publish=", "overwrite=", "runner."))]
     return shlex.join(["workbench", "zoo", *words])
-
-
-def tables(facts: Record) -> list[object]:
-    """What is printed in the end."""
-    rows = [
-        [
-            str(each["seed"]),
-            f"{each['cpu_s']:.0f}",
-            f"{each['wall_s']:.0f}",
-            f"{each['validation']:.4g}",
-            f"{each['successes']}/{each['episodes']}",
-            interval(wilson(each["successes"], each["episodes"])),
-        ]
-        for each in facts["seeds"]
-    ]
-    columns = ">training seed|>CPU s|>wall s|>validation loss|>success|>95 % interval"
-    return [table(facts["entry"], columns, rows), f"over seeds: {pooled(facts)}"]
 
 
 def put(checkpoint: Path, card: Path, entry: str) -> Path:

@@ -9,11 +9,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from rich.console import RenderableType
 
 from workbench.config import Run, resolve, write_text
-from workbench.reporting.report import count, interval, percent, table
-from workbench.stats.proportions import wilson
+from workbench.reporting.table import Cell, Column, Row, Table, numbers
+from workbench.reporting.words import Rate, count, kilobytes
 from workbench.store import Store
 from workbench.synthesis.recipe import Recipe
 from workbench.types import EPISODES_PER_SPLIT, Record
@@ -49,26 +48,10 @@ class Card:
         tasks = [{key: row[key] for key in row if key != "bytes_per_episode"} for row in self.tasks]
         return {"tasks": tasks, "channels": self.channels}
 
-    def tables(self) -> list[RenderableType]:
+    def tables(self) -> list[Table]:
         """What is worth a look on the terminal."""
-        columns = "task|>nominal success|>perturbed|>failed|>refused faults|>kB/episode"
-        rows = [
-            [
-                row["task"],
-                count(row["nominal_successes"], row["nominal"]),
-                str(row["perturbed"]),
-                f"{percent(row['failures'] / row['perturbed'])}" if row["perturbed"] else "",
-                str(row["refused"]),
-                f"{row['bytes_per_episode'] / 1000:.0f}",
-            ]
-            for row in self.tasks
-        ]
-        channels = [
-            [row["channel"], str(row["faults"]), str(row["cells"]), count(row["failures"], row["episodes"])]
-            for row in self.channels
-        ]
-        made = table("tasks", columns, rows), table("channels", "channel|>faults|>cells|>failed", channels)
-        return [each for each in made if each is not None]
+        made = task_table(self.tasks), channel_table(self.channels)
+        return [table for table in made if table.rows]
 
 
 def write_card(run: Run, recipe: Recipe, runs: Mapping[str, Run], found: Mapping[str, Mapping[str, Record]]) -> Card:
@@ -80,10 +63,10 @@ def write_card(run: Run, recipe: Recipe, runs: Mapping[str, Run], found: Mapping
     path = run.root / "datasets" / f"{run.config['store']}.card.md"
     parts = (
         introduction(run, recipe, stores),
-        task_part(tasks),
-        channel_part(channels),
-        mode_part(cells),
-        cell_part(cells, found),
+        task_table(tasks).markdown("##"),
+        channel_table(channels).markdown("##"),
+        mode_table(cells).markdown("##"),
+        cell_table(cells, found).markdown("##"),
         refusal_part(found),
         "## Known limits\n\n" + "\n".join(f"- {line}" for line in (*recipe.limits, *CAUTIONS)),
     )
@@ -190,95 +173,93 @@ def introduction(run: Run, recipe: Recipe, stores: Mapping[str, Store]) -> str:
     return "\n".join(lines)
 
 
-def task_part(rows: Sequence[Record]) -> str:
+def task_table(rows: Sequence[Record]) -> Table:
     """Episodes by task."""
-    shown = [
-        [
-            row["task"],
-            rate(row["nominal_successes"], row["nominal"]),
-            row["perturbed"],
-            count(row["failures"], row["perturbed"]),
-            row["control_steps"],
-            f"{row['bytes_per_episode'] / 1000:.0f}",
-        ]
-        for row in rows
+    made = []
+    for row in rows:
+        size = row["bytes_per_episode"]
+        made.append(
+            Row.of(
+                row["task"],
+                _rate(row["nominal_successes"], row["nominal"]),
+                row["perturbed"],
+                count(row["failures"], row["perturbed"]),
+                row["refused"],
+                row["control_steps"],
+                Cell(kilobytes(size), size / 1000),
+            )
+        )
+    columns = [
+        Column("task"),
+        *numbers("nominal success", "perturbed episodes", "failed", "refused faults"),
+        Column("control steps", numeric=True, terminal=False),
+        *numbers("kB an episode"),
     ]
-    header = ("task", "nominal success", "perturbed episodes", "failed", "control steps", "kB an episode")
-    return "## Tasks\n\n" + markdown(header, shown)
+    return Table("tasks", columns, made)
 
 
-def channel_part(rows: Sequence[Record]) -> str:
+def channel_table(rows: Sequence[Record]) -> Table:
     """Episodes by channel."""
-    shown = [
-        [
-            row["channel"],
-            row["faults"],
-            row["cells"],
-            rate(row["first_failures"], row["first"]),
-            count(row["failures"], row["episodes"]),
-        ]
-        for row in rows
-    ]
-    return "## Channels\n\n" + markdown(("channel", "faults", "cells", "failed, of the first", "failed, of all"), shown)
+    made = []
+    for row in rows:
+        first, failed = _rate(row["first_failures"], row["first"]), count(row["failures"], row["episodes"])
+        made.append(Row.of(row["channel"], row["faults"], row["cells"], first, failed))
+    columns = [Column("channel"), *numbers("faults", "cells", "failed, of the first", "failed, of all")]
+    return Table("channels", columns, made)
 
 
-def mode_part(cells: Iterable[Record]) -> str:
+def mode_table(cells: Iterable[Record]) -> Table:
     """What was injected against what was seen, over all tasks."""
     seen: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
     for row in cells:
         seen[row["perturbation"]].update(row["modes"])
     modes = sorted({mode for counts in seen.values() for mode in counts})
-    shown = [[name, *(counts[mode] or "" for mode in modes)] for name, counts in sorted(seen.items())]
-    about = "Failed episodes by what was injected (rows) and what was seen (columns).\n\n"
-    return "## Injected and seen\n\n" + about + markdown(("injected", *modes), shown)
+    rows = []
+    for name, counts in sorted(seen.items()):
+        rows.append(Row.of(name, *(Cell(str(counts[mode] or ""), counts[mode]) for mode in modes)))
+    note = "Failed episodes by what was injected (rows) and what was seen (columns)."
+    return Table("injected and seen", [Column("injected"), *numbers(*modes)], rows, note)
 
 
-def cell_part(cells: Iterable[Record], found: Mapping[str, Mapping[str, Record]]) -> str:
+def cell_table(cells: Iterable[Record], found: Mapping[str, Mapping[str, Record]]) -> Table:
     """Every cell."""
-    shown = []
+    rows = []
     for row in cells:
         label, _, aim = row["cell"].partition("@")
         searched = found[row["task"]].get(label, {})
-        shown.append(
-            [
+        rows.append(
+            Row.of(
                 row["task"],
                 label,
-                f"{row['magnitude']} = {row['value']:.4g}",
+                Cell(f"{row['magnitude']} = {row['value']:.4g}", row["value"]),
                 aim if aim[0] in "01" else searched.get("verdict", aim),
-                rate(row["first_failures"], row["first"]),
+                _rate(row["first_failures"], row["first"]),
                 count(row["failures"], row["episodes"]),
-                f"{row['effects']}/{row['episodes']}",
-            ]
+                count(row["effects"], row["episodes"]),
+            )
         )
-    header = (
-        "task",
-        "fault",
-        "magnitude",
-        "rate aimed at",
-        "failed, of the first",
-        "failed, of all",
-        "differs from its twin",
-    )
-    return "## Cells\n\n" + markdown(header, shown)
+    columns = [
+        *map(Column, ("task", "fault", "magnitude", "rate aimed at")),
+        *numbers("failed, of the first", "failed, of all", "differs from its twin"),
+    ]
+    return Table("cells", columns, rows)
 
 
 def refusal_part(found: Mapping[str, Mapping[str, Record]]) -> str:
     """What a task cannot have, and why."""
-    shown = [
-        [task, label, record["refused"]]
-        for task, dials in found.items()
-        for label, record in dials.items()
+    rows = [
+        Row.of(task, label, record["refused"])
+        for task, searches in found.items()
+        for label, record in searches.items()
         if "refused" in record
     ]
-    return "## Left out\n\n" + (markdown(("task", "fault", "why"), shown) if shown else "Nothing.")
+    table = Table("left out", [Column("task"), Column("fault"), Column("why")], rows)
+    return table.markdown("##") if rows else "## Left out\n\nNothing."
 
 
-def rate(part: int, whole: int) -> str:
+def _rate(part: int, whole: int) -> Cell:
     """Counts and their Wilson interval."""
-    return f"{count(part, whole)} ({interval(wilson(part, whole))})" if whole else "none"
-
-
-def markdown(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """A Markdown table."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
+    if not whole:
+        return Cell("none")
+    rate = Rate(part, whole)
+    return Cell(f"{rate.count} ({rate.interval})", rate.share, rate.bounds)

@@ -7,12 +7,13 @@ the two cannot disagree.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from workbench.config import ZOO
 from workbench.errors import CheckpointError
-from workbench.reporting.cards import markdown
+from workbench.reporting.table import Cell, Column, Row, Table, numbers
+from workbench.reporting.words import count, interval, megabytes
 from workbench.stats.proportions import over_seeds, wilson
 from workbench.types import Record
 
@@ -21,6 +22,8 @@ LICENCE = "CC-BY-4.0"
 MOST_BYTES, MOST_BYTES_IN_ALL = 8_000_000, 40_000_000
 """What an entry, and the zoo, may take in the repository."""
 FENCE = "---\n"
+HYPHEN = "-"
+"""Stands between the bounds of an interval in a card."""
 
 
 def cards(zoo: Path = ZOO) -> dict[str, Record]:
@@ -72,7 +75,7 @@ def identity_part(facts: Record) -> str:
             f"- **policy**: {facts['policy']}, chunks of {config['horizon']} actions of size {facts['action_size']}, "
             f"{config['execute']} of them run before the next call",
             f"- **observations** (length): {sees}",
-            f"- **network**: {facts['parameters']:,} parameters, {facts['bytes'] / 1e6:.2f} MB; {network}",
+            f"- **network**: {facts['parameters']:,} parameters, {megabytes(facts['bytes'], 2)} MB; {network}",
             f"- **weights**: seed {facts['seeds'][0]['seed']}, the first asked for; sha256 `{facts['sha256'][:16]}`",
             f"- **licence**: {facts['licence']}",
         ]
@@ -81,47 +84,68 @@ def identity_part(facts: Record) -> str:
 
 def success_part(facts: Record) -> str:
     """Success of every training seed and of all of them, validation loss, errors by part of the action."""
-    groups = list(facts["seeds"][0]["error"])
-    header = ["training seed", "success", "95 % interval", "validation loss", *(f"error of {name}" for name in groups)]
-    rows = [
-        [
-            each["seed"],
-            f"{each['successes']}/{each['episodes']}",
-            interval(wilson(each["successes"], each["episodes"])),
-            f"{each['validation']:.4g}",
-            *(f"{each['error'][name]:.3g}" for name in groups),
-        ]
-        for each in facts["seeds"]
-    ]
-    episodes = facts["seeds"][0]["episodes"]
     words = [
-        f"{episodes} nominal episodes of the test split (run seed {facts['run_seed']}), the same ones for every "
-        "training seed; intervals of one seed are Wilson's.",
-        markdown(header, rows),
+        f"{facts['seeds'][0]['episodes']} nominal episodes of the test split (run seed {facts['run_seed']}), the same "
+        "ones for every training seed; intervals of one seed are Wilson's.",
+        success_table(facts).markdown(),
         f"All seeds: {pooled(facts)}. That interval is the recipe's, whatever the training seed: seeds are few, so it "
         "is wider than that of as many episodes of one policy (effective sample size after Korn and Graubard, Survey "
         "Methodology 1998). Errors are mean absolute differences, in action units, between a drawn chunk and the "
         "held-out demonstration's.",
     ]
-    if instructions := facts["seeds"][0]["instructions"]:
-        words.append(instruction_table(facts, list(instructions)))
+    if facts["seeds"][0]["instructions"]:
+        words.append(instruction_table(facts).markdown())
     return "\n\n".join(words)
 
 
-def instruction_table(facts: Record, instructions: Sequence[str]) -> str:
+def tables(facts: Record) -> list[Table]:
+    """What is worth a look on the terminal when an entry is made."""
+    return [success_table(facts), time_table(facts)]
+
+
+def success_table(facts: Record) -> Table:
+    """One row a training seed: success, validation loss, errors by part of the action."""
+    groups = list(facts["seeds"][0]["error"])
+    rows = []
+    for each in facts["seeds"]:
+        won, episodes = each["successes"], each["episodes"]
+        bounds = wilson(won, episodes)
+        rows.append(
+            Row.of(
+                each["seed"],
+                Cell(count(won, episodes), won / episodes, bounds),
+                interval(bounds, HYPHEN),
+                Cell(f"{each['validation']:.4g}", each["validation"]),
+                *(Cell(f"{each['error'][name]:.3g}", each["error"][name]) for name in groups),
+            )
+        )
+    names = ("training seed", "success", "95 % interval", "validation loss", *(f"error of {name}" for name in groups))
+    return Table(facts["entry"], numbers(*names), rows)
+
+
+def instruction_table(facts: Record) -> Table:
     """Success of every instruction and seed."""
-    header = ["instruction", *(f"seed {each['seed']}" for each in facts["seeds"])]
-    counts = [[each["instructions"].get(told, [0, 0]) for each in facts["seeds"]] for told in instructions]
-    return markdown(
-        header, [[told, *(f"{k}/{n}" for k, n in row)] for told, row in zip(instructions, counts, strict=True)]
-    )
+    rows = []
+    for instruction in facts["seeds"][0]["instructions"]:
+        counts = [each["instructions"].get(instruction, [0, 0]) for each in facts["seeds"]]
+        rows.append(Row.of(instruction, *(count(*each) for each in counts)))
+    columns = [Column("instruction"), *numbers(*(f"seed {each['seed']}" for each in facts["seeds"]))]
+    return Table(f"{facts['entry']}, by instruction", columns, rows)
+
+
+def time_table(facts: Record) -> Table:
+    """Seconds of every training."""
+    rows = []
+    for each in facts["seeds"]:
+        spent = [Cell(f"{each[key]:.0f}", each[key]) for key in ("wall_s", "cpu_s")]
+        rows.append(Row.of(each["seed"], *spent))
+    return Table(f"{facts['entry']}, time of training", numbers("training seed", "wall s", "CPU s"), rows)
 
 
 def recipe_part(facts: Record) -> str:
     """Command, data, training, time and versions."""
     data = facts["demonstrations"]
     recipe = ", ".join(f"{key} {value}" for key, value in facts["recipe"].items())
-    times = [[each["seed"], f"{each['wall_s']:.0f}", f"{each['cpu_s']:.0f}"] for each in facts["seeds"]]
     return "\n\n".join(
         [
             f"```sh\n{facts['command']}\n```",
@@ -131,7 +155,7 @@ def recipe_part(facts: Record) -> str:
             f"- **training seeds**: {', '.join(str(each['seed']) for each in facts['seeds'])}; first weights, what is "
             "held out, batches and noise differ between them, demonstrations and test episodes do not\n"
             f"- **versions**: {', '.join(f'{name} {version}' for name, version in facts['versions'].items())}",
-            markdown(["training seed", "wall s", "CPU s"], times),
+            time_table(facts).markdown(),
         ]
     )
 
@@ -140,35 +164,31 @@ def pooled(facts: Record) -> str:
     """Success of all seeds in a few words."""
     successes, episodes = [each["successes"] for each in facts["seeds"]], facts["seeds"][0]["episodes"]
     if len(successes) < 2:
-        return f"{successes[0]}/{episodes}, and with one seed no interval for another"
-    share = sum(successes) / (len(successes) * episodes)
-    return f"{100 * share:.1f} % [{interval(over_seeds(tuple(successes), episodes))}] over {len(successes)} seeds"
+        return f"{count(successes[0], episodes)}, and with one seed no interval for another"
+    share, bounds = sum(successes) / (len(successes) * episodes), over_seeds(tuple(successes), episodes)
+    return f"{100 * share:.1f} % [{interval(bounds, HYPHEN)}] over {len(successes)} seeds"
 
 
-def interval(bounds: tuple[float, float]) -> str:
-    """A 95 % interval in percent."""
-    return f"{100 * bounds[0]:.0f}-{100 * bounds[1]:.0f} %"
-
-
-def overview_rows(found: Mapping[str, Record]) -> list[list[str]]:
-    """Entry, task, policy, success by seed and over seeds, CPU seconds of a training, size: a row for each card."""
-    return [
-        [
-            f"zoo/{entry}",
-            str(facts["task"]),
-            str(facts["policy"]),
-            ", ".join(f"{each['successes']}/{each['episodes']}" for each in facts["seeds"]),
-            pooled(facts),
-            f"{facts['seeds'][0]['cpu_s']:.0f}",
-            f"{facts['bytes'] / 1e6:.1f}",
-        ]
-        for entry, facts in found.items()
+def overview(found: Mapping[str, Record]) -> Table:
+    """One row a card: entry, task, kind, success by seed and over seeds, CPU seconds of a training, size."""
+    rows = []
+    for entry, facts in found.items():
+        first, size = facts["seeds"][0], facts["bytes"]
+        rows.append(
+            Row.of(
+                f"zoo/{entry}",
+                str(facts["task"]),
+                str(facts["policy"]),
+                ", ".join(count(each["successes"], each["episodes"]) for each in facts["seeds"]),
+                pooled(facts),
+                Cell(f"{first['cpu_s']:.0f}", first["cpu_s"]),
+                Cell(megabytes(size), size / 1e6),
+            )
+        )
+    columns = [
+        Column("policy=", code=True),
+        Column("task", code=True),
+        *map(Column, ("kind", "success, by training seed", "over seeds")),
+        *numbers("training, CPU s", "MB"),
     ]
-
-
-COLUMNS = ("policy=", "task", "kind", "success, by training seed", "over seeds", "training, CPU s", "MB")
-
-
-def readme_table(found: Mapping[str, Record]) -> str:
-    """The table of the README."""
-    return markdown(COLUMNS, [[f"`{row[0]}`", f"`{row[1]}`", *row[2:]] for row in overview_rows(found)])
+    return Table("policies of the zoo", columns, rows)

@@ -125,6 +125,15 @@ class Store:
         table = table.set_index(numbers)
         return table if split is None else table[table["split"] == split]
 
+    def number_of(self, episode: int | str) -> int:
+        """Number of an episode that is given by number or by uid; UnknownNameError if there is none."""
+        text = str(episode)
+        if text.isdigit() and int(text) < len(self):
+            return int(text)
+        if text in self.uids:
+            return self.uids.index(text)
+        raise UnknownNameError(f"episode (or number in 0..{len(self) - 1})", text, self.uids[:5])
+
     def episode(self, number: int, steps: Sequence[str] | None = None, calls: Sequence[str] | None = None) -> Episode:
         """The ``number``-th episode, equal to the one that was appended, with the labels of today.
 

@@ -1,0 +1,283 @@
+"""The numbers of a run as tables, a section each; page and terminal show the same ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from markupsafe import Markup
+
+from workbench.reporting import charts
+from workbench.reporting.metrics import AIM, METRICS
+from workbench.reporting.page import MARK
+from workbench.reporting.promises import audit, is_baseline, name_of, promised
+from workbench.reporting.summaries import counts, fault_rates
+from workbench.reporting.table import BASELINE, Cell, Column, Row, Table, numbers
+from workbench.reporting.words import DASH, NONE, Rate, count, interval, number, p_value, percent, significant, step
+from workbench.types import Record
+
+SHARE_AXIS = Markup('<span aria-hidden="true">0 to 100 %</span>')
+"""Head of a column of bars."""
+
+
+def tables(metrics: Record) -> dict[str, Table]:
+    """The tables of the sections whose numbers are there, by name."""
+    made = {name: make(metrics) for name, make in SECTIONS.items()}
+    return {name: table for name, table in made.items() if table.rows}
+
+
+def instruction_table(metrics: Record) -> Table:
+    """One row an instruction that was asked for, of the episodes without faults."""
+    rows = []
+    for row in metrics.get("instructions", []):
+        rows.append(Row.of(row["instruction"], *_success(Rate(row["successes"], row["episodes"]))))
+    columns = [Column("instruction"), *numbers("success", "episodes", "95 % interval")]
+    note = "Success without faults by what was asked for. Intervals are Wilson's, 95 %."
+    return Table("instructions, without faults", columns, rows, note)
+
+
+def misled_table(metrics: Record) -> Table:
+    """One row a fault of the language: its episodes, and in how many of them which goal was fulfilled."""
+    keys = ("episodes", "asked", "told", "another", "none")
+    rows = [Row.of(row["perturbation"], *(row[key] for key in keys)) for row in metrics.get("misled", [])]
+    goals = ("did what\nwas asked", "what was\ntold instead", "another\ngoal", "none")
+    columns = [Column("fault of\nthe language"), *numbers("episodes", *goals)]
+    note = (
+        "In episodes with a fault of the language: how many fulfilled, at any step, the goal that the episode asked "
+        "for, the one that was told instead, another one, or none. The first of these counts."
+    )
+    return Table("which instruction was followed", columns, rows, note)
+
+
+def fault_table(metrics: Record) -> Table:
+    """One row a fault, the most harmful first."""
+    words = metrics.get("fault_words", {})
+    found = fault_rates(metrics)
+    described = any(words.get(row["perturbation"]) for _, row in found)
+    grouped = any(row.get("channel") for _, row in found)
+    rows = []
+    for rate, row in found:
+        name = row["perturbation"]
+        about = [*([words.get(name, "")] if described else []), *([row.get("channel", "")] if grouped else [])]
+        label = f"{name}: success {rate.percent}, 95 % interval {rate.interval}"
+        bar = Cell(drawn=charts.interval_bar(rate.share or 0.0, rate.bounds, label))
+        rows.append(Row.of(name, *about, *_success(rate), bar))
+    columns = [
+        Column("fault"),
+        *([Column("what happens", spare=2, terminal=False)] if described else []),
+        *([Column("channel", spare=3, terminal=False)] if grouped else []),
+        *numbers("success", "episodes"),
+        Column("95 % interval", numeric=True, spare=1),
+        Column("", drawing=SHARE_AXIS),
+    ]
+    note = (
+        "How often the same policy still succeeds when a fault is injected, the most harmful first. Whiskers and "
+        "intervals are Wilson's for a share of so many episodes."
+    )
+    return Table("faults", columns, rows, note)
+
+
+def mode_table(metrics: Record) -> Table:
+    """Perturbations against the failure modes that were seen; without rows if nothing failed.
+
+    The most frequent mode stands first; a cell is a count, empty for none.  Episodes without a fault stand last.
+    """
+    found = metrics.get("modes", [])
+    totals: dict[str, int] = {}
+    for row in found:
+        totals[row["failure_mode"]] = totals.get(row["failure_mode"], 0) + row["episodes"]
+    modes = sorted((mode for mode in totals if mode), key=lambda mode: (-totals[mode], mode))
+    seen = {(row["perturbation"], row["failure_mode"]): row["episodes"] for row in found}
+    names = sorted({row["perturbation"] for row in found}, key=lambda name: (not name, name)) if modes else []
+    rows = []
+    for name in names:
+        episodes = [seen.get((name, mode), 0) for mode in (*modes, "")]
+        rows.append(Row.of(name or "no fault", *(Cell(str(each or ""), each) for each in episodes), sum(episodes)))
+    columns = [Column("injected"), *numbers(*(mode.replace(" ", "\n") for mode in modes), "success", "episodes")]
+    note = (
+        "Each failed test episode is called by one failure mode, read from the simulator's predicates without knowing "
+        "which fault was injected: of the modes that stand when anything is seen last, the one that has stood longest. "
+        "Counts of episodes; successes are called by none."
+    )
+    return Table("failure modes", columns, rows, note)
+
+
+def tolerance_table(metrics: Record) -> Table:
+    """One row a perturbation and axis."""
+    found = metrics.get("tolerance", [])
+    rows = []
+    for row in found:
+        tolerance, (low, high), contradicted = row["tolerance"], row["interval"], bool(row["contradictions"])
+        rows.append(
+            Row.of(
+                row["perturbation"],
+                row["axis"] or "drawn",
+                row["parameter"],
+                Cell(significant(tolerance), tolerance, (low, high) if tolerance else None),
+                f"{significant(low)}{DASH}{significant(high)}" if tolerance else NONE,
+                f"{significant(row['at']['0.25'])} / {significant(row['at']['0.75'])}",
+                row["episodes"],
+                Cell(row["verdict"] + (", but not monotone" if contradicted else ""), mark=contradicted),
+            )
+        )
+    columns = [
+        *map(Column, ("fault", "axis", "parameter")),
+        *numbers("tolerance", f"{_confidence(found)} interval"),
+        Column("25 % / 75 % fail", numeric=True, short="25 / 75 %"),
+        *numbers("episodes"),
+        Column("verdict"),
+    ]
+    note = (
+        "The magnitude at which success falls under one half, found by bisection with "
+        f"{sum(row['episodes'] for row in found)} episodes. It assumes that more of a fault never helps; {MARK} marks "
+        "a fault whose episodes say otherwise."
+    )
+    return Table("tolerances: success falls under one half", columns, rows, note)
+
+
+def joint_table(metrics: Record) -> Table:
+    """The likeliest failing combination, a row a fault, then how sure it is; a column for each way of looking."""
+    found = metrics.get("joint", [])
+    labels = [(label, node["parameter"]) for row in found[:1] for label, node in row["dials"].items()]
+    rows = [Row.of(name, parameter, *(_setting(row, name) for row in found)) for name, parameter in labels]
+    distances = [Cell(number(row["distance"]), row["distance"]) for row in found]
+    sure = [interval(row["interval"]) if row["combination"] else NONE for row in found]
+    facts: dict[str, Sequence[Cell | str | int]] = {
+        "distance from no fault": distances,
+        "fails, in fresh episodes": [count(row["failures"], row["fresh_episodes"]) for row in found],
+        f"{_confidence(found)} interval": sure,
+        "points tried that fail": [count(row["failing_points"], row["points"]) for row in found],
+        "episodes": [row["episodes"] for row in found],
+    }
+    rows += [Row.of("", name, *cells) for name, cells in facts.items() if found]
+    columns = [Column("fault"), Column(""), *numbers(*(row["name"] for row in found))]
+    note = (
+        "The likeliest combination of faults that fails, judged on fresh episodes: the one nearest to no fault at all, "
+        "each severity running from 0 (mildest) to 1 (worst). Beside it, what sampling at random finds with the same "
+        "budget."
+    )
+    return Table("the likeliest combination that fails", columns, rows, note)
+
+
+def label_table(metrics: Record) -> Table:
+    """One row a label: how many failures have it, where it lies, how sure that is, and what it cost."""
+    labels = metrics.get("labels") or {}
+    columns = [Column("label"), *numbers("failures", "median step", "interval, steps", "simulated steps each")]
+    if not labels:
+        return Table("labels", columns, [])
+    labelled, steps = labels.get("labelled", labels["with_onset"]), labels.get("simulated_steps", {})
+
+    def row(name: str, found: int, key: str, width: str = "", search: str = "") -> Row:
+        cost = steps[search] / labelled if labelled and search in steps else None
+        medians = [Cell(step(labels.get(each)), labels.get(each)) for each in (key, width)]
+        return Row.of(name, count(found, labels["failed"]), *medians, Cell(number(cost, 0), cost))
+
+    rows = [
+        row("effect", labels.get("with_effect", 0), "median_effect"),
+        row("onset", labels["with_onset"], "median_onset", "median_onset_interval_steps", "onset"),
+        row("point of no return", labelled, "median_pnr", "median_pnr_interval_steps", "point of no return"),
+        row("decisive step", labels.get("decided", 0), "median_decisive", search="decisive step"),
+    ]
+    return Table("labels", columns, rows)
+
+
+def monitor_table(metrics: Record) -> Table:
+    """One row a monitor; baselines last."""
+    rows = []
+    for row in sorted(metrics.get("monitors", []), key=is_baseline):
+        level, matched = promised(row), (row.get("matched_auroc") or {}).get("0.5")
+        rows.append(
+            Row.of(
+                Cell(name_of(row), title=row.get("guarantee") or ""),
+                str(row.get("window") or NONE),
+                audit(row.get("fpr_nominal"), level),
+                Cell(percent(level), level),
+                audit(row.get("fpr_perturbed_success"), None),
+                Cell(percent(row.get("tpr")), row.get("tpr")),
+                counts(row.get("actionable_recall")),
+                Cell(number(matched), matched),
+                Cell(number(row.get("detection_time")), row.get("detection_time")),
+                Cell(number(row.get("twa")), row.get("twa")),
+                kind=BASELINE if is_baseline(row) else "",
+            )
+        )
+    columns = [
+        Column("monitor"),
+        Column("window", spare=1, terminal=False),
+        _metric("fpr_nominal", "false alarms,\nno fault", "false alarms"),
+        Column("level", numeric=True, help="false alarms that it promises at most"),
+        _metric("fpr_perturbed_success", "alarms, success\ndespite fault", terminal=False),
+        _metric("tpr", "failures\ncaught", "caught"),
+        _metric("actionable_recall", "in time"),
+        _metric(AIM, "AUROC 0.5,\nmatched"),
+        _metric("detection_time", "mean\nalarm", terminal=False),
+        _metric("twa", "TWA"),
+    ]
+    note = (
+        "Test episodes only. Baselines, which look at no policy output, stand last: a score is worth what it adds to "
+        "them."
+    )
+    return Table("monitors", columns, rows, note)
+
+
+def strategy_table(metrics: Record) -> Table:
+    """One row a strategy."""
+    rows = []
+    for row in metrics.get("strategies", []):
+        saved, kept = Rate(*row["rescued"]), Rate(*row["kept"])
+        broken, all_alarmed = Rate(kept.whole - kept.part, kept.whole), saved.whole + kept.whole
+        p, steps = row.get("p_vs_placebo"), row.get("median_steps")
+        rows.append(
+            Row.of(
+                row["name"],
+                str(row.get("alarmed", NONE)),
+                Cell(saved.count, saved.share, saved.bounds, saved.interval),
+                Cell(broken.count, broken.share, broken.bounds, broken.interval),
+                count(saved.part + kept.part, all_alarmed),
+                Cell(p_value(p), p),
+                Cell(number(steps, 0), steps),
+            )
+        )
+    columns = [
+        Column("strategy"),
+        Column("alarmed", numeric=True, spare=1),
+        *numbers("rescued", "broken"),
+        Column("succeed,\nof all alarmed", numeric=True, terminal=False),
+        Column("p against\nplacebo", numeric=True, short="p vs placebo"),
+        Column("median length,\nsteps", numeric=True, short="median steps"),
+    ]
+    return Table("strategies", columns, rows)
+
+
+SECTIONS: Mapping[str, Callable[[Record], Table]] = {
+    "instructions": instruction_table,
+    "misled": misled_table,
+    "perturbed": fault_table,
+    "modes": mode_table,
+    "tolerance": tolerance_table,
+    "joint": joint_table,
+    "labels": label_table,
+    "monitors": monitor_table,
+    "strategies": strategy_table,
+}
+"""Section -> what makes its table, in the order of the terminal."""
+
+
+def _success(rate: Rate) -> list[Cell]:
+    """Share, count and interval; the bounds go with the share."""
+    return [Cell(rate.percent, rate.share, rate.bounds), Cell(rate.count), Cell(rate.interval)]
+
+
+def _metric(metric: str, name: str, short: str = "", terminal: bool = True) -> Column:
+    return Column(name, numeric=True, help=METRICS[metric].words, short=short, terminal=terminal)
+
+
+def _setting(row: Record, label: str) -> str:
+    if row["combination"] is None:
+        return NONE
+    found = row["combination"][label]
+    return f"{significant(found['magnitude'])} (severity {found['severity']:.2f})"
+
+
+def _confidence(rows: Sequence[Record]) -> str:
+    """That of the first of several rows, which all have the same."""
+    return percent(rows[0]["confidence"]) if rows else ""

@@ -1,0 +1,238 @@
+"""What the sentences of a run's page say: its policy, its training, its labels, and the numbers to read first."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from workbench.reporting.page import Headline
+from workbench.reporting.promises import CONSTANT, audit, is_baseline, name_of, promised
+from workbench.reporting.words import NONE, Rate, count, number, percent, seconds, significant, step
+from workbench.types import Record
+
+REFERENCES = ("continue", "placebo", "expert")
+"""Strategies that the others are held against: nothing, luck, and what knowing the true state would reach."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """Final error of one group of the action, in action units and as a share of the best constant answer's."""
+
+    name: str
+    error: str
+    relative: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """What a training was, and where it ended, in words; empty or None where that is not known.
+
+    Attributes
+    ----------
+    losses : at the end, of what it was trained on and of what was held out.
+    evaluation : success of the last evaluation on the way.
+    seconds : of ``wall``, ``cpu`` and ``evaluation``.
+    """
+
+    iterations: str
+    demonstrations: int | None
+    held_out: int | None
+    parameters: str
+    losses: tuple[str, str]
+    groups: Sequence[Group]
+    evaluation: Rate | None
+    warning: str
+    device: str
+    seconds: Mapping[str, str]
+
+    def lines(self) -> list[str]:
+        """In a line or two, for the terminal."""
+        groups = ", ".join(f"{group.name} {group.error} ({group.relative})" for group in self.groups)
+        parts = [
+            f"training: {self.iterations} iterations, loss {self.losses[0]}, held out {self.losses[1]}",
+            f"error (of a constant answer's): {groups}" if groups else "",
+            f"success {self.evaluation.counted}" if self.evaluation else "",
+            f"{self.seconds['wall']} ({self.seconds['cpu']} of CPU)" if self.seconds else "",
+        ]
+        return ["; ".join(part for part in parts if part), *([f"warning: {self.warning}"] if self.warning else [])]
+
+
+@dataclasses.dataclass(frozen=True)
+class Labels:
+    """How many failures could be dated, and the medians, in words.
+
+    Attributes
+    ----------
+    count : failures with an onset, of all.
+    measured, lost : failures whose point of no return was measured, and those that were lost from step 0 on.
+    winnable : median point of no return of the others.
+    recoverable : failures that the expert could still have won at their onset; None if not measured.
+    decided : failures with a decisive step, of those with an onset; "" for none.
+    replay : how well recorded actions give recorded states again; "" if not measured.
+    """
+
+    count: str
+    onset: str
+    point_of_no_return: str
+    measured: int
+    lost: int
+    winnable: str
+    recoverable: int | None
+    decided: str
+    decisive: str
+    window: str
+    responsibility: str
+    replay: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Ceiling:
+    """Failures that an alarm could come in time for at all, of all failures."""
+
+    alarms: int
+    episodes: int
+
+    @property
+    def lost(self) -> int:
+        """Failures in which no alarm can come in time."""
+        return self.episodes - self.alarms
+
+
+def policy_rate(metrics: Record) -> Rate | None:
+    """Nominal success."""
+    nominal = metrics.get("policy", {}).get("nominal")
+    return Rate(nominal["successes"], nominal["episodes"]) if nominal and nominal["episodes"] else None
+
+
+def training_summary(metrics: Record) -> Training | None:
+    """What a training was, and where it ended; None if there was none here."""
+    training = metrics.get("policy", {}).get("training")
+    if not training or not training["iteration"]:
+        return None
+    evaluated, spent = training.get("evaluations") or [], training.get("seconds")
+    last = Rate(evaluated[-1]["successes"], evaluated[-1]["episodes"]) if evaluated else None
+    return Training(
+        iterations=str(training["iteration"][-1]),
+        demonstrations=training.get("demonstrations"),
+        held_out=training.get("held_out"),
+        parameters=f"{training['parameters']:,}" if "parameters" in training else "",
+        losses=(number(training["training"][-1], 3), number(training["validation"][-1], 3)),
+        groups=[
+            Group(name, significant(values[-1]), percent(training["relative_error"][name][-1]))
+            for name, values in training.get("error", {}).items()
+        ],
+        evaluation=last,
+        warning=training.get("warning", ""),
+        device=f"{training['device']}, {training['precision']}" if "device" in training else "",
+        seconds={name: seconds(spent[f"{name}_s"]) for name in ("wall", "cpu", "evaluation")} if spent else {},
+    )
+
+
+def label_summary(metrics: Record) -> Labels | None:
+    """How many failures could be dated, and the medians; None if nothing was labelled."""
+    labels = metrics.get("labels")
+    if not labels:
+        return None
+    error, points = labels.get("replay_max_abs_error"), labels.get("points_of_no_return", [])
+    winnable = [point for point in points if point > 0]
+    return Labels(
+        count=count(labels["with_onset"], labels["failed"]),
+        onset=step(labels.get("median_onset")),
+        point_of_no_return=step(labels.get("median_pnr")),
+        measured=len([point for point in points if point >= 0]),
+        lost=points.count(0),
+        winnable=step(float(np.median(winnable)) if winnable else None),
+        recoverable=labels.get("recoverable"),
+        decided=count(labels["decided"], labels["with_onset"]) if labels.get("decided") else "",
+        decisive=step(labels.get("median_decisive")),
+        window=step(labels.get("median_window_steps")),
+        responsibility=number(labels.get("median_responsibility")),
+        replay="" if error is None else "bit for bit" if error == 0 else f"to within {error:.2g}",
+    )
+
+
+def ceiling(metrics: Record) -> Ceiling | None:
+    """Failures that an alarm could come in time for at all: those the monitor that always alarms is in time for."""
+    for row in metrics.get("monitors", []):
+        recall = row.get("actionable_recall") or {}
+        if row["score"] == CONSTANT and recall.get("episodes"):
+            return Ceiling(recall["alarms"], recall["episodes"])
+    return None
+
+
+def fault_rates(metrics: Record) -> list[tuple[Rate, Record]]:
+    """Success under every fault, the most harmful first, each with its row."""
+    found = [(Rate(row["successes"], row["episodes"]), row) for row in metrics.get("perturbed", []) if row["episodes"]]
+    return sorted(found, key=lambda each: (each[0].share, each[1]["perturbation"]))
+
+
+def headlines(metrics: Record) -> list[Headline]:
+    """The numbers to read first."""
+    found = [_success(metrics), _worst_fault(metrics), _best_monitor(metrics), _best_strategy(metrics)]
+    return [each for each in found if each]
+
+
+def _success(metrics: Record) -> Headline | None:
+    rate = policy_rate(metrics)
+    return Headline(rate.percent, "success without faults", rate.counted) if rate else None
+
+
+def _worst_fault(metrics: Record) -> Headline | None:
+    faults = fault_rates(metrics)
+    if not faults:
+        return None
+    worst, row = faults[0]
+    among = f", the most harmful of {len(faults)} faults" if len(faults) > 1 else ""
+    return Headline(worst.percent, f"success under {row['perturbation']}{among}", worst.counted)
+
+
+def _best_monitor(metrics: Record) -> Headline | None:
+    """Of the monitors that are no baselines and keep their promise, the one that is most often in time."""
+    kept = [
+        row
+        for row in metrics.get("monitors", [])
+        if not is_baseline(row)
+        and row.get("actionable_recall")
+        and row.get("fpr_nominal")
+        and not audit(row["fpr_nominal"], promised(row)).mark
+    ]
+    if not kept:
+        return None
+    most, best = ceiling(metrics), max(kept, key=lambda row: _share(row["actionable_recall"]))
+    limit = f", where {percent(most.alarms / most.episodes)} can be" if most else ""
+    name, recall = name_of(best).replace("+", " + "), best["actionable_recall"]
+    return Headline(
+        percent(_share(recall)),
+        f"of failures caught before the point of no return{limit}, by {name}{_out_of(kept)}",
+        f"{counts(recall)} · false alarms {audit(best['fpr_nominal'], None).text}",
+    )
+
+
+def _best_strategy(metrics: Record) -> Headline | None:
+    """Of the strategies that know no more than the policy does, the one that rescues most, beside the placebo."""
+    rows = metrics.get("strategies", [])
+    tried = [row for row in rows if row["name"] not in REFERENCES and row["rescued"][1]]
+    if not tried:
+        return None
+    best = max(tried, key=lambda row: float(row["rescued"][0] / row["rescued"][1]))
+    rescued = Rate(*best["rescued"])
+    than = "".join(f"; the placebo {Rate(*row['rescued']).percent}" for row in rows if row["name"] == "placebo")
+    what = f"of failing episodes rescued after an alarm by {best['name']}{_out_of(tried)}"
+    return Headline(rescued.percent, what, f"{rescued.counted}{than}")
+
+
+def counts(rate: Record | None) -> str:
+    """Alarms of episodes as k/n; a dash for none."""
+    return count(rate["alarms"], rate["episodes"]) if rate else NONE
+
+
+def _share(rate: Record) -> float:
+    share: float = rate["alarms"] / max(rate["episodes"], 1)
+    return share
+
+
+def _out_of(rows: Sequence[Record]) -> str:
+    """Says that a number is the highest of several, which favours it."""
+    return f" (best of {len(rows)})" if len(rows) > 1 else ""

@@ -1,0 +1,67 @@
+"""An episode in words: its title, its events, and what was drawn, seen and measured."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+
+from workbench.types import Record
+
+UNITS = ("_fraction", "_scale", "_m", "_rad", "_n", "_s", "_steps")
+"""How the names of a fault's magnitudes end."""
+
+
+def events_of(record: Record) -> dict[str, int]:
+    """Event -> control step."""
+    end = int(record["length"]) - 1
+    return {
+        "injected": int(record["t_inj"]),
+        "onset": int(record["t_on"]),
+        "point of no return": int(record["t_pnr"]),
+        "success" if record["success"] else "failure": end,
+    }
+
+
+def title_of(record: Record) -> str:
+    """Task, fault and outcome in a few words."""
+    return f"{record['task']}: {record['perturbation'] or 'nominal'}, {record['outcome']}"
+
+
+def notes_of(record: Record) -> str:
+    """What was drawn and what was seen, as Markdown."""
+    lines = [
+        f"### {title_of(record)}",
+        f"- asked: {record['instruction']}; seen: {record['failure_mode'] or 'success'}",
+        *(f"- injected: {fault_of(fault, record['length'])}" for fault in json.loads(record["perturbations"])),
+        f"- onset: {moment(record['t_on'])}, 95 % interval {record['t_on_low']} to {record['t_on_high']}"
+        if record["t_on"] >= 0
+        else "- onset: not measured",
+        f"- point of no return: {moment(record['t_pnr'])}",
+        f"- decisive: steps {record['t_dec']} to {record['t_dec_end'] - 1}, replaced by the {record['t_dec_by']}'s, "
+        f"gain {record['responsibility']:.2f} in success, 95 % interval {record['responsibility_low']:.2f} to "
+        f"{record['responsibility_high']:.2f}"
+        if record["t_dec"] >= 0
+        else "- decisive: no step found",
+        f"- episode: `{record['uid']}`, {record['split']} split",
+    ]
+    return "\n".join(lines)
+
+
+def moment(step: int) -> str:
+    """A control step in words."""
+    return f"step {step}" if step >= 0 else "not measured"
+
+
+def fault_of(record: Record, length: int) -> str:
+    """Name, channel and magnitudes of a drawn fault; when it struck is among the events.
+
+    A duration beyond the episode's length is left out: the fault stayed.
+    """
+    drawn = {key: np.asarray(value) for key, value in record.items() if key.endswith(UNITS)}
+    magnitudes = [
+        f"{key} {np.array2string(value, precision=3, separator=', ')}"
+        for key, value in drawn.items()
+        if key != "duration_steps" or value <= length
+    ]
+    return ", ".join([f"{record['name']} ({record['channel']})", *magnitudes])
