@@ -1,4 +1,4 @@
-"""Writes the README's table of the zoo from its cards: python docs/zoo.py."""
+"""Writes the table of docs/zoo.md from the cards of the zoo: python docs/zoo.py."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from pathlib import Path
 
 from workbench.reporting.zoo import cards, overview
 
-README = Path(__file__).parents[1] / "README.md"
+PAGE = Path(__file__).with_name("zoo.md")
 BEGIN, END = "<!-- table of the zoo, by docs/zoo.py -->\n", "\n<!-- end of it -->"
 
 
 def page() -> str:
-    """The README with the table as the cards have it."""
-    before, rest = README.read_text(encoding="utf-8").split(BEGIN)
+    """The page with the table as the cards have it."""
+    before, rest = PAGE.read_text(encoding="utf-8").split(BEGIN)
     _, after = rest.split(END)
     return f"{before}{BEGIN}{overview(cards()).markdown()}{END}{after}"
 
 
 if __name__ == "__main__":
-    README.write_text(page(), encoding="utf-8")
+    PAGE.write_text(page(), encoding="utf-8")
