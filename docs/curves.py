@@ -20,12 +20,12 @@ from workbench.execution.processes import use_one_thread
 use_one_thread()
 
 import numpy as np  # noqa: E402
+from workbench.rollouts.worker import versions  # noqa: E402
 
 from workbench.config import Run, compose, digest, write_text  # noqa: E402
 from workbench.errors import ConfigError  # noqa: E402
 from workbench.execution.progress import progress  # noqa: E402
 from workbench.jobs.search import measured_with, roll_points  # noqa: E402
-from workbench.rollouts.worker import versions  # noqa: E402
 from workbench.stats.proportions import wilson  # noqa: E402
 from workbench.synthesis.axis import Dial, dials  # noqa: E402
 from workbench.types import Array, Record, Stream  # noqa: E402

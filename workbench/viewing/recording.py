@@ -78,9 +78,8 @@ def shown_episode(
     poses = body_poses(scene, stored)
     return ShownEpisode(
         title=title_of(stored.record),
-        shapes=ability(
-            scene, HasShapes, "workbench view"
-        ).shapes(),  # after the poses: sizes are the episode's own once it has been restored
+        # After the poses: sizes are the episode's own once it has been restored.
+        shapes=ability(scene, HasShapes, "workbench view").shapes(),
         poses=poses,
         control_hz=control_hz,
         stages=stages_of(task),
