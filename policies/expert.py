@@ -68,6 +68,7 @@ class Expert:
     signals: tuple[str, ...] = ()
 
     def __init__(self, task: Task, privileged: bool = True, listens: bool = False) -> None:
+        self.task, self._plan = task, ability(task, HasPlan, "the scripted expert").plan
         robot = ability(task, HasRobot, "the scripted expert").robot
         planar = task.action_size == planar_expert.ACTION_SIZE
         if not planar and (task.action_size != ACTION_SIZE or robot.arm is None or robot.fingers is None):
@@ -75,7 +76,6 @@ class Expert:
                 f"the expert cannot drive task {task.name} by actions of size {task.action_size}: it moves a gripper "
                 f"by {ACTION_SIZE} numbers (task.controller=osc_pose) or a disc by {planar_expert.ACTION_SIZE}"
             )
-        self.task, self._plan = task, ability(task, HasPlan, "the scripted expert").plan
         self.robot = robot
         self._goals = task if isinstance(task, HasGoals) else None
         self.privileged = privileged
