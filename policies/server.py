@@ -19,8 +19,8 @@ import numpy as np
 
 from workbench.errors import ConfigError, ObservationError, PolicyServerError, UnknownNameError
 from workbench.policies.remote import IDENTITY
+from workbench.policies.wire import frames as wire
 from workbench.policies.wire.connections import MIB, is_loopback, last_line
-from workbench.policies.wire.frames import frames as wire
 from workbench.policies.wire.payloads import noise_from
 from workbench.types import Array, Observation, Policy, Record, Task
 

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from urllib.parse import SplitResult, urlsplit
 
 from workbench.errors import ConfigError, PolicyServerError, WireError
-from workbench.policies.wire.frames import frames as wire
+from workbench.policies.wire import frames as wire
 from workbench.types import Record
 
 MIB = 2**20

@@ -25,7 +25,7 @@ from workbench.policies.flow import FlowPolicy
 from workbench.policies.learning.training import train
 from workbench.policies.remote import RemotePolicy
 from workbench.policies.server import PolicyServer
-from workbench.policies.wire.frames import frames as wire
+from workbench.policies.wire import frames as wire
 from workbench.rollouts.launch import Launch
 from workbench.rollouts.loop import Lockstep
 from workbench.rollouts.worker import header, write_episodes

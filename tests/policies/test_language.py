@@ -16,7 +16,7 @@ from workbench.errors import CheckpointError, ConfigError, ObservationError, Unk
 from workbench.policies.language import LanguagePolicy
 from workbench.policies.learning.demonstrations import windows_of
 from workbench.policies.learning.training import train
-from workbench.policies.networks.layers import text
+from workbench.policies.networks import text
 from workbench.policies.networks.text import PADDING, UNKNOWN, CompactText, SentenceText, vocabulary_of
 from workbench.types import Demonstration
 

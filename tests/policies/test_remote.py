@@ -20,7 +20,7 @@ from PIL import Image
 from workbench.envs.robots.panda import PANDA
 from workbench.errors import CheckpointError, ConfigError, PolicyServerError, UnknownNameError
 from workbench.policies.remote import RemotePolicy
-from workbench.policies.wire.frames import frames as wire
+from workbench.policies.wire import frames as wire
 from workbench.policies.wire.payloads import (
     LAYOUTS,
     hand_rotation_vector,

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from workbench.errors import WireError
-from workbench.policies.wire.frames import frames as wire
+from workbench.policies.wire import frames as wire
 
 SPECIFIED: list[tuple[Any, bytes]] = [
     (None, b"\xc0"),
