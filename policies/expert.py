@@ -68,6 +68,7 @@ class Expert:
     signals: tuple[str, ...] = ()
 
     def __init__(self, task: Task, privileged: bool = True, listens: bool = False) -> None:
+        self.task, self._planned = task, ability(task, HasPlan, "the scripted expert")
         robot = ability(task, HasRobot, "the scripted expert").robot
         planar = task.action_size == planar_expert.ACTION_SIZE
         if not planar and (task.action_size != ACTION_SIZE or robot.arm is None or robot.fingers is None):
@@ -75,7 +76,6 @@ class Expert:
                 f"the expert cannot drive task {task.name} by actions of size {task.action_size}: it moves a gripper "
                 f"by {ACTION_SIZE} numbers (task.controller=osc_pose) or a disc by {planar_expert.ACTION_SIZE}"
             )
-        self.task, self._plan = task, ability(task, HasPlan, "the scripted expert").plan
         self.robot = robot
         self._goals = task if isinstance(task, HasGoals) else None
         self.privileged = privileged
@@ -122,12 +122,12 @@ class Expert:
         """Action (A,) for the true observations (2, size) of one scene."""
         now = {key: values[-1] for key, values in observation.items()}
         if self.task.action_size == planar_expert.ACTION_SIZE:
-            return planar_expert.follow(self._plan(now), now, self.robot.action_m)
+            return planar_expert.follow(self._planned.plan(now), now, self.robot.action_m)
         arm, fingers = self.robot.arm, self.robot.fingers
         assert arm is not None
         assert fingers is not None
         hand = Hand.of(now, observation["gripper_qpos"], fingers)
-        keyframes = self._plan(now)
+        keyframes = self._planned.plan(now)
         target = keyframes[choose(keyframes, hand)]
         way = via(keyframes[0], hand.position_m) if target is keyframes[0] else target.position_m
         move = np.clip(GAIN * (way - hand.position_m) / self.robot.action_m, -1, 1)

@@ -9,6 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from workbench.envs.robots.disc import DISC
+from workbench.envs.robots.panda import PANDA
 from workbench.errors import ConfigError, ObservationError
 from workbench.policies.expert import Expert, rotation_matrix, rotation_vector
 from workbench.types import Array, Keyframe, Task
@@ -25,6 +27,7 @@ class Picking:
 
     name = "picking"
     action_size = 7
+    robot, commands_pose = PANDA, True
 
     def plan(self, observation: dict[str, Array]) -> tuple[Keyframe, ...]:
         block = observation["block"]
@@ -166,6 +169,7 @@ class Pushing:
 
     name = "pushing"
     action_size = 2
+    robot, commands_pose = DISC, False
 
     def plan(self, observation: dict[str, Array]) -> tuple[Keyframe, ...]:
         corner, place = observation["pusher_pos"] + observation["ahead"], np.zeros(2)

@@ -18,6 +18,7 @@ import pytest
 from PIL import Image
 
 from tests.limits import HANG_S
+from workbench.envs.robots.panda import PANDA
 from workbench.errors import CheckpointError, ConfigError, PolicyServerError, UnknownNameError
 from workbench.policies.remote import RemotePolicy
 from workbench.policies.wire import frames as wire
@@ -38,9 +39,9 @@ OFT: dict[str, Any] = {**LIBERO, "protocol": "openvla_oft", "layout": None}
 
 
 def arm(**changes: Any) -> Any:
-    cameras = SimpleNamespace(names=("agentview", "wrist"), width_px=64, height_px=48)
+    images = {"agentview": (48, 64), "wrist": (48, 64)}
     settings = {"name": "arm", "instruction": "lift the cube", "observation_sizes": ARM, "action_size": 7}
-    return SimpleNamespace(**{**settings, "cameras": cameras, "commands_pose": True, **changes})
+    return SimpleNamespace(**{**settings, "image_sizes": images, "robot": PANDA, "commands_pose": True, **changes})
 
 
 def observation(scenes: int = 1) -> dict[str, np.ndarray]:
@@ -363,7 +364,7 @@ def test_impossible_settings_are_refused(settings: dict[str, Any], error: type[E
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"cameras": None}, "task.cameras"),
+        ({"image_sizes": {}}, "task.cameras"),
         ({"action_size": 8}, "size 7"),
         ({"commands_pose": False}, "pose actions"),
         ({"observation_sizes": {"pusher_pos": 2}}, "eef_pos"),
@@ -605,7 +606,7 @@ def test_an_oversized_answer_is_refused_here_and_an_oversized_request_at_either_
             policy.plan(observation(), noise())
         assert server.connections == 1
     with Websocket(answering(), metadata={"workbench": {**DESCRIPTION, "cameras": {"wrist": [600, 600]}}}) as server:
-        task = arm(cameras=SimpleNamespace(names=("wrist",), width_px=600, height_px=600))
+        task = arm(image_sizes={"wrist": (600, 600)})
         policy = RemotePolicy(task, url=server.url, **{**QUICK, "frame_limit_mib": 1})
         large = {"eef_pos": np.zeros((1, 2, 3)), "images/wrist": np.zeros((1, 600, 600, 3), np.uint8)}
         with pytest.raises(PolicyServerError, match=r"a request of 108\d+ bytes is above policy\.frame_limit_mib=1"):

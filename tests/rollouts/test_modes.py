@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from workbench.envs.robots.panda import PANDA
 from workbench.rollouts import modes as definitions
 from workbench.rollouts.modes import MODES, as_json, beginnings, failure_mode, lasting, latched, modes_of
-from workbench.types import ROLES, Array
+from workbench.types import ROLES, Array, Robot
 
 T = 60
 
@@ -22,6 +23,7 @@ class Hand:
 
     control_hz: float = 20.0
     deadline: int = 1000
+    robot: Robot = PANDA
     commands_pose: bool = True
     roles: dict[str, str] = field(default_factory=lambda: {role: role for role in ROLES if not role.startswith("grip")})
 
@@ -87,7 +89,7 @@ def test_a_missed_grasp_is_closed_fingers_that_have_stopped_near_the_object():
     steps["action"][50:, -1] = -1.0
     assert rows_of(steps, "missed grasp") == list(range(32, 50))
     away = {key: value.copy() for key, value in steps.items()}
-    away["predicates/hand_object_distance"][:] = definitions.NEAR_M
+    away["predicates/hand_object_distance"][:] = PANDA.fingers.near_m
     assert rows_of(away, "missed grasp") == []
     later = {key: value.copy() for key, value in steps.items()}
     later["predicates/held"][40] = 1.0

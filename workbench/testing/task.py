@@ -23,9 +23,9 @@ class TaskCheckError(WorkbenchError, AssertionError):
 def check_task(task: Task, seeds: Sequence[int] = (0, 1)) -> None:
     """Raise at the first part of the contract that a task breaks.
 
-    Checked: what the task declares, gymnasium's own ``check_env`` where its scene is one of its environments,
-    byte-equal episodes from the same stream, restoring (replay error 0.0, twice, and in another scene),
-    ``without_pending``, stages that never fall, finite predicates with the same keys at every step, observations as declared, and a feasible
+    Checked: what the task declares, gymnasium's own ``check_env`` where its scene is a ``gymnasium.Env``, byte-equal
+    episodes from the same stream, restoring (replay error 0.0, twice, and in another scene), ``without_pending``,
+    stages that never fall, finite predicates with the same keys at every step, observations as declared, and a feasible
     plan where there is one.
 
     Raises
