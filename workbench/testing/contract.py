@@ -61,7 +61,9 @@ def global_streams_left_alone(who: str, doing: str) -> Iterator[None]:
     yield
     for name, state in _global_streams().items():
         require(
-            before.get(name, state) == state, who, f"{doing} draws from the global stream of {name}; seed one of its own"
+            before.get(name, state) == state,
+            who,
+            f"{doing} draws from the global stream of {name}; seed one of its own",
         )
 
 

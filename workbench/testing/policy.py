@@ -126,7 +126,9 @@ def plans_have_the_declared_shape(case: PolicyCase) -> None:
     embedding = case.output.embedding
     if embedding is not None:
         fits = isinstance(embedding, np.ndarray) and embedding.ndim == 2 and len(embedding) == SCENES
-        require(fits, case.who, f"its embedding has shape {np.shape(embedding)}, and must be one vector a scene, (N, D)")
+        require(
+            fits, case.who, f"its embedding has shape {np.shape(embedding)}, and must be one vector a scene, (N, D)"
+        )
         require(bool(np.isfinite(embedding).all()), case.who, "its embedding of an ordinary observation is not finite")
     without = case.plan(samples=0).samples
     require(without is None or without.shape[1] == 0, case.who, "it returns samples where none are asked for")
@@ -173,8 +175,8 @@ def scenes_stay_apart(case: PolicyCase) -> None:
         require(
             _near(alone, case.output, [number], case.atol),
             case.who,
-            f"scene {number} alone gets another plan than beside others; is something normalised over the batch, or one "
-            "generator used for all scenes?",
+            f"scene {number} alone gets another plan than beside others; is something normalised over the batch, or "
+            "one generator used for all scenes?",
         )
     turned = [*reversed(range(SCENES))]
     require(
@@ -256,7 +258,9 @@ def _parts(output: PolicyOutput) -> list[Array | None]:
 
 
 def _same(one: PolicyOutput, other: PolicyOutput) -> bool:
-    return all(np.array_equal(a, b) for a, b in zip(_parts(one), _parts(other), strict=True) if a is not None or b is not None)
+    return all(
+        np.array_equal(a, b) for a, b in zip(_parts(one), _parts(other), strict=True) if a is not None or b is not None
+    )
 
 
 def _near(one: PolicyOutput, whole: PolicyOutput, rows: Sequence[int], atol: float) -> bool:

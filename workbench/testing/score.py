@@ -120,7 +120,9 @@ class ScoreCase:
         score = score or self.fitted
         memories = [score.begin() for _ in episodes]
         numbers = range(len(episodes[0].step))
-        return np.stack([self.update(score, memories, episodes, [number] * len(episodes)) for number in numbers], axis=1)
+        return np.stack(
+            [self.update(score, memories, episodes, [number] * len(episodes)) for number in numbers], axis=1
+        )
 
     def update(
         self, score: Scorer, memories: Sequence[Record], episodes: Sequence[EpisodeCalls], numbers: Sequence[int]
@@ -157,12 +159,11 @@ def declares_what_it_is(score: Scorer) -> None:
 
 def scores_are_finite(case: ScoreCase) -> None:
     """Every call of an ordinary episode has a finite score."""
-    bad = np.argwhere(~np.isfinite(case.curves))
+    bad = case.curves[~np.isfinite(case.curves)]
     require(
         not len(bad),
         case.who,
-        f"its score of an ordinary call is {case.curves[tuple(bad[0])] if len(bad) else 0}; is something divided by zero, "
-        "as a deviation at the first call?",
+        f"its score of an ordinary call is {bad[:1]}; is something divided by zero, as a deviation at the first call?",
     )
 
 
@@ -182,7 +183,9 @@ def nothing_stays_between_episodes(case: ScoreCase) -> None:
     """The same episodes score the same whatever was scored before: what is remembered is in the memory of a scene."""
     score = case.fitted
     require(
-        score.begin() is not score.begin(), case.who, "begin returns the same memory twice; make a new dict at each call"
+        score.begin() is not score.begin(),
+        case.who,
+        "begin returns the same memory twice; make a new dict at each call",
     )
     first = case.scored(case.fresh, score)
     require(
@@ -241,7 +244,10 @@ def live_is_offline(case: ScoreCase) -> None:
 def state_is_all_that_was_learnt(case: ScoreCase) -> None:
     """What ``state`` returns, loaded into another score, fitted or not, gives the same scores and the same state."""
     state = _state(case, case.fitted)
-    for into, what in ((copy.deepcopy(case.score), "a new score"), (case.fit(SEED + 6, half=True), "one fitted otherwise")):
+    for into, what in (
+        (copy.deepcopy(case.score), "a new score"),
+        (case.fit(SEED + 6, half=True), "one fitted otherwise"),
+    ):
         with blaming(case.who, f"load into {what}"):
             into.load({key: value.copy() for key, value in state.items()})
         require(
@@ -258,7 +264,9 @@ def _state(case: ScoreCase, score: Scorer) -> dict[str, Array]:
     with blaming(case.who, "state"):
         state = score.state()
     wrong = [key for key, value in state.items() if not isinstance(value, np.ndarray) or value.dtype.kind not in "biuf"]
-    require(not wrong, case.who, f"its state {', '.join(wrong)} must be arrays of numbers: they are kept in safetensors")
+    require(
+        not wrong, case.who, f"its state {', '.join(wrong)} must be arrays of numbers: they are kept in safetensors"
+    )
     return {key: np.array(value, order="C") for key, value in state.items()}
 
 
@@ -328,11 +336,15 @@ def made_up(needs: frozenset[str], seed: int, calls: int = CALLS, drift: float =
     """An episode of a policy that replans smoothly, with all that a score needs; ``drift`` leads its embedding away."""
     rng = np.random.default_rng(seed)
     step = EXECUTE * np.arange(calls)
-    embedding = 0.5 * rng.normal(size=EMBEDDING) + rng.normal(size=(calls, EMBEDDING)) + drift * np.arange(calls)[:, None]
+    embedding = (
+        0.5 * rng.normal(size=EMBEDDING) + rng.normal(size=(calls, EMBEDDING)) + drift * np.arange(calls)[:, None]
+    )
     path = np.cumsum(0.1 * rng.normal(size=(calls * EXECUTE + HORIZON, ACTIONS)), axis=0)
     windows = np.stack([path[first : first + HORIZON] for first in step])
     samples = (windows[:, None] + 0.05 * rng.normal(size=(calls, SAMPLES, HORIZON, ACTIONS))).astype(np.float32)
-    named = {kind: [need.partition("/")[2] for need in needs if need.startswith(kind)] for kind in ("signals", "observation")}
+    named = {
+        kind: [need.partition("/")[2] for need in needs if need.startswith(kind)] for kind in ("signals", "observation")
+    }
     return EpisodeCalls(
         uid=f"made-up-{seed}",
         split="fit",
@@ -343,7 +355,9 @@ def made_up(needs: frozenset[str], seed: int, calls: int = CALLS, drift: float =
         execute=EXECUTE,
         instruction="put the made-up thing away",
         signals={name: rng.random(calls).astype(np.float32) for name in (*named["signals"], "undeclared")},
-        observation={name: rng.normal(size=(calls, RECENT, 6)) + drift for name in (*named["observation"], "undeclared")},
+        observation={
+            name: rng.normal(size=(calls, RECENT, 6)) + drift for name in (*named["observation"], "undeclared")
+        },
     )
 
 
@@ -368,7 +382,8 @@ def call_of(episodes: Sequence[EpisodeCalls], numbers: Sequence[int]) -> PolicyC
     def rows(parts: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
         shared = set.intersection(*(set(part) for part in parts))
         return {
-            key: np.stack([part[key][number] for part, number in zip(parts, numbers, strict=True)]) for key in sorted(shared)
+            key: np.stack([part[key][number] for part, number in zip(parts, numbers, strict=True)])
+            for key in sorted(shared)
         }
 
     return PolicyCall(
