@@ -102,3 +102,7 @@ class CalibrationError(WorkbenchError, ValueError):
 
 class SplitError(CalibrationError):
     """Episodes of one split were used where only another split is allowed."""
+
+
+class ContractError(WorkbenchError, AssertionError):
+    """A part breaks a law of its contract; the message says which, and what is probably the cause."""

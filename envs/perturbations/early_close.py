@@ -25,7 +25,7 @@ class EarlyCloseEffect(Waiting):
         if action[-1] > 0 or not self.ready(scene) or held(scene) or not self._near(scene):
             return action
         self.begin(scene)
-        return with_fingers(action, CLOSED)
+        return with_fingers(action, CLOSED) if self.active(scene.step_index) else action
 
     def _near(self, scene: MujocoScene) -> bool:
         closed = closed_keyframes(scene)

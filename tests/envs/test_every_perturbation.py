@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import importlib
-import json
 import math
 import re
 from pathlib import Path
@@ -26,7 +25,8 @@ from workbench.envs.tasks.pick_place_can import PickPlaceCan
 from workbench.envs.tasks.push_t import PushT
 from workbench.envs.tasks.stack import Stack
 from workbench.errors import ConfigError, UnknownNameError
-from workbench.policies.expert import Expert
+from workbench.testing import perturbation as laws
+from workbench.testing.perturbation import DURATION, START, STREAM, Nominal, PerturbationCase, Trace
 from workbench.types import Stream
 
 ROOT = Path(__file__).parents[2]
@@ -45,13 +45,11 @@ TASKS = {
     "push_t": PushT,
 }
 CHANNELS = {"keyframe", "action", "physics", "observation", "language", "policy", "trigger"}
-STREAM = Stream(seed=5, episode=7)
-START, DURATION, END = 14, 12, 45
+END = 45
 STACKED = 85
 """Steps of the episode in which something is put down."""
 NOW = {"start_step": START, "stage": None, "predicate": None, "duration_steps": DURATION}
 LATER = NOW | {"start_step": 10_000, "duration_steps": 10}
-SCHEDULE = ("start_step", "stage", "predicate", "duration_steps")
 
 
 def build(name: str, **changes):
@@ -66,7 +64,7 @@ def kind_of(name: str) -> type:
 
 
 @functools.cache
-def reference_for(name: str) -> Reference:
+def reference_for(name: str) -> Nominal:
     """The nominal episode of the first task that can have a fault."""
     for task in TASKS:
         found = reference_of(task)
@@ -79,68 +77,15 @@ def reference_for(name: str) -> Reference:
 
 
 @functools.cache
-def reference_of(task: str) -> Reference:
-    return Reference(TASKS[task]())
+def reference_of(task: str) -> Nominal:
+    made = TASKS[task]()
+    return Nominal(made, STACKED if made.name == "stack" else END)
 
 
-class Reference:
-    """A nominal episode: the expert's actions, and what came of them."""
-
-    def __init__(self, task) -> None:
-        self.task, self.scene = task, task.scene()
-        self.scene.begin(STREAM)
-        self.actions: list[np.ndarray] = []
-        expert, before = Expert(task), self.scene.truth().observation
-        for _ in range(STACKED if task.name == "stack" else END):
-            now = self.scene.truth().observation
-            self.actions.append(expert.action({key: np.stack([before[key], now[key]]) for key in now}))
-            before = now
-            self.scene.step(self.actions[-1])
-        self.trace = self.run([])
-
-    def run(self, records, scene: MujocoScene | None = None) -> Trace:
-        scene = scene or self.scene
-        seen = scene.begin(STREAM, records)
-        return Trace(scene, seen).go_on(self.actions)
-
-
-class Trace:
-    """What happened in one episode, control step by control step: all that anyone could notice."""
-
-    def __init__(self, scene: MujocoScene, seen) -> None:
-        self.scene = scene
-        self.looks: list[dict[str, bytes]] = []
-        self.states: list[bytes] = []
-        self.memories: list[bytes] = []
-        self.applied: list[bytes] = []
-        self._see(seen)
-
-    def _see(self, observation) -> None:
-        scene, snapshot = self.scene, self.scene.snapshot()
-        chunk = np.linspace(-0.5, 0.5, 4 * scene.task.action_size).reshape(4, -1)
-        self.looks.append(
-            {f"observation {key}": value.tobytes() for key, value in observation.items()}
-            | {key: value.tobytes() for key, value in scene.images().items()}
-            | {
-                "instruction": scene.instruction().encode(),
-                "settings": json.dumps(scene.settings()).encode(),
-                "queue": scene.queue(chunk, 2).tobytes(),
-                "bodies": b"".join(place.tobytes() for place, _ in scene.body_poses().values()),
-            }
-        )
-        self.states.append(snapshot.state.tobytes())
-        self.memories.append(snapshot.memory.tobytes())
-
-    def go_on(self, actions) -> Trace:
-        for action in actions:
-            observation, *_, info = self.scene.step(action)
-            self.applied.append(info["applied"].tobytes())
-            self._see(observation)
-        return self
-
-    def all(self, first: int = 0, last: int | None = None) -> list:
-        """Everything but the faults' own memory, from one step up to another."""
-        return [self.looks[first:last], self.states[first:last], self.applied[first:last]]
+@functools.cache
+def case_of(name: str) -> PerturbationCase:
+    """A fault of its yaml on the first task that can have it, as the checker tries it."""
+    return PerturbationCase(build(name), reference_for(name))
 
 
 @pytest.fixture(params=NAMES)
@@ -149,24 +94,26 @@ def name(request) -> str:
 
 
 @pytest.fixture
-def reference(name) -> Reference:
+def reference(name) -> Nominal:
     return reference_for(name)
 
 
 @pytest.fixture
-def record(name, reference):
+def case(name) -> PerturbationCase:
+    return case_of(name)
+
+
+@pytest.fixture
+def record(case):
     """One drawn fault, striking in the middle of the episode."""
-    drawn = build(name).draw(STREAM, reference.task)
-    return drawn | NOW | ({"duration_steps": 1} if drawn["duration_steps"] == 1 else {})
+    return case.record
 
 
 @functools.cache
 def begins(name: str) -> int:
     """First step of the fault: some wait for an action, such as the first that closes the fingers."""
-    reference = reference_for(name)
-    reference.run([build(name).draw(STREAM, reference.task) | NOW])
     waits = kind_of(name).effect.advance is not Effect.advance
-    started = reference.scene.injected()
+    started = case_of(name).begins
     assert started >= START if waits else started == START
     return started
 
@@ -254,16 +201,15 @@ def test_axes_are_those_that_are_declared(name, reference):
 # Records
 
 
-def test_record_is_plain_and_whole(name, reference):
-    record = build(name).draw(STREAM, reference.task)
-    assert json.loads(json.dumps(record)) == record
-    assert record["name"] == name
-    assert record["channel"] == kind_of(name).channel
-    assert set(SCHEDULE) < set(record)
-    effect_of(record, STREAM)
+def test_record_is_plain_and_whole(name, case):
+    laws.record_is_plain_and_whole(case)
+    assert case.drawn["name"] == name
+    assert case.drawn["channel"] == kind_of(name).channel
+    effect_of(case.drawn, STREAM)
 
 
-def test_draws_lie_within_the_yaml_and_differ(name, reference):
+def test_draws_lie_within_the_yaml_and_differ(name, reference, case):
+    laws.magnitudes_are_bounded_away_from_zero(case)
     key, given = kind_of(name).magnitude.name, PARTS[name][name]
     low, high = given[key] if isinstance(given[key], list) else (given[key], given[key])
     records = [build(name).draw(Stream(0, episode), reference.task) for episode in range(60)]
@@ -275,7 +221,8 @@ def test_draws_lie_within_the_yaml_and_differ(name, reference):
         assert lengths.max() > high - 0.35 * (high - low)
 
 
-def test_draws_depend_on_seed_and_episode_alone(name, reference):
+def test_draws_depend_on_seed_and_episode_alone(name, reference, case):
+    laws.draws_follow_the_stream_alone(case)
     first = build(name).draw(STREAM, reference.task)
     for other in NAMES:
         if other != name and reference_for(other) is reference:
@@ -303,42 +250,27 @@ def test_description_tells_magnitude_and_schedule(name, reference):
 # At work
 
 
-def test_fault_that_never_starts_is_the_identity(record, reference):
-    late = reference.run([record | LATER])
+def test_fault_that_never_starts_is_the_identity(record, reference, case):
+    laws.without_time_it_has_no_effect(case)
+    reference.run([record | LATER])
     assert reference.scene.injected() == -1
-    assert late.all() == reference.trace.all()
 
 
-def test_nothing_happens_before_it_starts(record, reference):
-    trace, start = reference.run([record]), begins(record["name"])
-    assert trace.all(0, start) == reference.trace.all(0, start)
-    if record["channel"] != "physics":  # a struck state is already the one of that step
-        assert trace.states[start] == reference.trace.states[start]
+def test_nothing_happens_before_it_starts(case):
+    laws.nothing_happens_before_it_strikes(case)
 
 
-def test_it_happens_and_is_said_to(record, reference):
-    trace, start = reference.run([record]), begins(record["name"])
-    assert reference.scene.injected() == start
-    assert trace.all(start, ends(record) + 1) != reference.trace.all(start, ends(record) + 1)
+def test_it_happens_and_is_said_to(record, case):
+    assert case.begins == begins(record["name"])
+    laws.it_does_something(case)
 
 
-def test_it_is_over_when_its_time_is(record, reference):
+def test_it_is_over_when_its_time_is(reference, case):
     """What it did to the world stays; what is asked is executed again, and what is there is seen."""
-    trace, end = reference.run([record]), ends(record)
-    scene = reference.scene
-    assert end < len(reference.actions)
-    assert trace.applied[end:] == reference.trace.applied[end:]
-    if trace.states == reference.trace.states:  # nothing of the world was touched
-        assert trace.all(end) == reference.trace.all(end)
-    scene.begin(STREAM, [record])
-    for action in reference.actions:
-        observation, *_ = scene.step(action)
-        if scene.step_index >= end:
-            true = scene.truth().observation
-            assert {k: v.tobytes() for k, v in observation.items()} == {k: v.tobytes() for k, v in true.items()}
-            assert scene.instruction() == scene.task.instruction
-            assert scene.settings() == {}
-            assert len(scene.queue(np.zeros((4, scene.task.action_size)), 2)) == 2
+    laws.it_is_over_when_its_time_is(case)
+    if case.trace.states == reference.trace.states:  # nothing of the world was touched
+        assert case.trace.all(case.ends) == reference.trace.all(case.ends)
+    assert len(reference.scene.queue(np.zeros((4, reference.task.action_size)), 2)) == 2
 
 
 @pytest.mark.parametrize("episode", range(3))
@@ -355,17 +287,26 @@ def test_undo_is_exact(record, reference, episode):
     assert edited_bytes(scene) == before
 
 
-def test_next_episode_is_clean(record, reference):
-    endless = record | ({} if record["duration_steps"] == 1 else {"duration_steps": 10_000})
-    reference.run([endless])
-    assert reference.run([]).all() == reference.trace.all()
+def test_next_episode_is_clean(case):
+    laws.what_it_changed_is_undone_exactly(case)
 
 
-def test_stored_record_replays_bit_for_bit(record, reference):
-    first = reference.run([record])
-    again = reference.run([json.loads(json.dumps(record))], reference.task.scene())
-    assert again.all() == first.all()
-    assert again.memories == first.memories
+def test_stored_record_replays_bit_for_bit(case):
+    laws.its_record_replays_bit_for_bit(case)
+
+
+def test_what_a_policy_cannot_have_is_refused_in_one_line(case):
+    laws.what_it_cannot_have_is_refused_in_one_line(case)
+
+
+def test_it_goes_on_from_a_snapshot_in_a_scene_that_has_done_something_else(case):
+    laws.restored_it_goes_on_bit_for_bit(case)
+
+
+def test_every_law_of_the_checker_is_tried_here():
+    """So that every yaml passes the checker, law by law."""
+    here = Path(__file__).read_text()
+    assert [law.__name__ for law in laws.LAWS if f"    laws.{law.__name__}(case)" not in here] == []
 
 
 @pytest.mark.parametrize("after", [0, 5, DURATION])
@@ -387,8 +328,9 @@ def test_restoring_a_snapshot_is_bit_exact(record, reference, after, same_scene)
     assert branch.memories == whole.memories[at:]
 
 
-def test_other_faults_leave_its_draws_and_noise_alone(record, reference):
+def test_other_faults_leave_its_draws_and_noise_alone(record, reference, case):
     """With others beside it, before and behind, that never strike."""
+    laws.others_keep_their_draws(case)
     others = [name for name in NAMES if name != record["name"] and reference_for(name) is reference][:12]
     idle = [build(name).draw(STREAM, reference.task) | LATER for name in others]
     assert reference.run([*idle[:6], record, *idle[6:]]).all() == reference.run([record]).all()

@@ -1,0 +1,82 @@
+"""What all checkers share: how a broken law is said, and what no part may touch."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from workbench.errors import ContractError, WorkbenchError
+
+
+def require(holds: bool, who: str, broken: str) -> None:
+    """Raise a ContractError unless a law holds.
+
+    Parameters
+    ----------
+    who : the part, such as ``score Jerk``.
+    broken : what it does instead, and the probable cause.
+    """
+    if not holds:
+        raise ContractError(f"{who}: {broken}")
+
+
+@contextlib.contextmanager
+def blaming(who: str, doing: str) -> Iterator[None]:
+    """Turn whatever a part raises while it is used into a ContractError."""
+    try:
+        yield
+    except ContractError:
+        raise
+    except Exception as error:
+        said = " ".join(str(error).split())
+        raise ContractError(f"{who}: {doing} raises {type(error).__name__}: {said}") from error
+
+
+@contextlib.contextmanager
+def refusing(who: str, doing: str, wanted: str = "") -> Iterator[None]:
+    """Require that what is done is refused by an error for people, in one line that has a word in it."""
+    try:
+        yield
+    except WorkbenchError as error:
+        require("\n" not in str(error), who, f"{doing} is refused in several lines; say it in one")
+        require(wanted in str(error), who, f"{doing} is refused without a word of {wanted!r}: {error}")
+        return
+    except Exception as error:
+        raise ContractError(
+            f"{who}: {doing} raises {type(error).__name__} ({error}); raise one of workbench.errors that says what is "
+            "missing and what to do"
+        ) from error
+    raise ContractError(f"{who}: {doing} is not refused")
+
+
+@contextlib.contextmanager
+def global_streams_left_alone(who: str, doing: str) -> Iterator[None]:
+    """Require that nothing is drawn from generators that everybody shares."""
+    before = _global_streams()
+    yield
+    for name, state in _global_streams().items():
+        require(
+            before.get(name, state) == state,
+            who,
+            f"{doing} draws from the global stream of {name}; seed one of its own",
+        )
+
+
+def _global_streams() -> dict[str, Any]:
+    states: dict[str, Any] = {
+        "random": random.getstate(),
+        "numpy.random": repr(np.random.get_state()),  # noqa: NPY002 (the very thing that must not be used)
+    }
+    if "torch" in sys.modules:
+        states["torch"] = sys.modules["torch"].random.get_rng_state().numpy().tobytes()
+    return states
+
+
+def name_of(part: object, kind: str) -> str:
+    """How messages call a part."""
+    return f"{kind} {type(part).__name__}"
