@@ -11,7 +11,7 @@ from workbench.benchmarking.curves import choose_window, code_files, missing_see
 from workbench.benchmarking.folds import Seen, UnseenFamily, entries_of
 from workbench.config import Run, build, compose
 from workbench.errors import SplitError
-from workbench.monitoring.monitor import curves, fit_score
+from workbench.monitoring.scoring import curves, fit_score
 from workbench.monitoring.window import Window
 from workbench.store import Store
 

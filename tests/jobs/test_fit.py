@@ -7,8 +7,10 @@ import pytest
 
 from workbench.config import Run, compose
 from workbench.errors import CalibrationError, ConfigError
-from workbench.jobs.fit import build_groups, build_scores, load_monitors, make_monitors, window
-from workbench.monitoring.monitor import And, Or, load, offline, save
+from workbench.jobs.fit import build_groups, build_scores, load_monitors, make_monitors
+from workbench.monitoring.files import load, save
+from workbench.monitoring.monitor import And, Or
+from workbench.monitoring.reading import offline
 from workbench.types import EpisodeCalls, EpisodeTruth
 
 RULES = (
@@ -88,7 +90,7 @@ def test_what_was_fitted_comes_back_with_its_groups(made):
         for one, other in zip(readings, old[name], strict=True):
             assert np.array_equal(one.margin, other.margin, equal_nan=True), name
     with pytest.raises(ConfigError, match="groups of per_task"):
-        load(here.folder / "monitors", build_scores(here), window)
+        load(here.folder / "monitors", build_scores(here))
     assert set(build_groups(here)) == {"groups of per_task", "groups of per_stage"}
 
 

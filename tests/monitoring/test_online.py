@@ -23,7 +23,11 @@ from workbench.detectors.scores.token_entropy import TokenEntropy
 from workbench.errors import ScoreError, UnknownNameError
 from workbench.jobs import rollout
 from workbench.jobs.rollout import launch
-from workbench.monitoring.monitor import FittedScore, Monitor, OnlineMonitor, calibrate, fit_score, offline
+from workbench.monitoring.calibration import calibrate
+from workbench.monitoring.monitor import Monitor
+from workbench.monitoring.online import OnlineMonitor
+from workbench.monitoring.reading import offline
+from workbench.monitoring.scoring import FittedScore, fit_score
 from workbench.monitoring.window import Window
 from workbench.rollouts.loop import Launch, Lockstep
 from workbench.rollouts.worker import header

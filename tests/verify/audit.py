@@ -23,7 +23,7 @@ from rich.table import Table
 from workbench.config import Run, compose
 from workbench.execution.progress import console
 from workbench.jobs.fit import Known, make_monitors
-from workbench.monitoring.monitor import offline
+from workbench.monitoring.reading import offline
 from workbench.store import Store
 from workbench.types import Split
 

@@ -22,7 +22,9 @@ from workbench.config import Run, build
 from workbench.execution.progress import console
 from workbench.jobs.fit import load_monitors
 from workbench.jobs.rollout import launch
-from workbench.monitoring.monitor import AnyMonitor, OnlineMonitor, Reading, needs_of, offline
+from workbench.monitoring.monitor import AnyMonitor, Reading, needs_of
+from workbench.monitoring.online import OnlineMonitor
+from workbench.monitoring.reading import offline
 from workbench.rollouts.loop import Launch, Lockstep
 from workbench.rollouts.worker import header
 from workbench.store import Store, StoreWriter

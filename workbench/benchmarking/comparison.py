@@ -23,17 +23,17 @@ from workbench.benchmarking.figures import (
     figures,
     ranking,
 )
-from workbench.config import Run, build, options_of, words_asked
+from workbench.config import Run, options_of, words_asked
 from workbench.errors import CalibrationError, ConfigError, ScoreError, StoreError, UnknownNameError
 from workbench.execution.processes import spread
 from workbench.execution.progress import progress
-from workbench.monitoring.monitor import WINDOW
+from workbench.monitoring.drift import Drift
+from workbench.monitoring.window import Window
 from workbench.stats.proportions import clopper_pearson
 from workbench.types import Record
 
 LENGTH, PRIOR = "length", "task_prior"
 """Baselines that are no scores: how long an episode has lasted, and how often its task fails in the fit split."""
-DRIFT = "workbench.monitoring.drift.Drift"
 WATCHED = ("failure-free", "supervised")
 """Kinds of monitors whose calibration is watched for drift."""
 AIM = "matched_auroc@0.5"
@@ -74,7 +74,7 @@ class Asked:
             raise ConfigError(f"job.resamples={self.resamples} must be at least 1")
         # What would be noticed only after everything is fitted is asked for now.
         for kind, width in self.windows:
-            build({"_target_": WINDOW, "kind": kind, "width": width})
+            Window(kind, width)
         for first, second, metric in self.pairs:
             known = {*options_of("score"), *self.run.config["monitor"]["combine"], "*"}
             for name in (first, second):
@@ -326,7 +326,7 @@ def drift(study: Study, name: str) -> list[Record]:
         applied = bench.leg(fold, name).applied[seed]
         streams = {"nominal": fold.successes("test"), "perturbed": [e for e in fold.test if not e.nominal]}
         for stream, entries in streams.items():
-            watch = build({"_target_": DRIFT})
+            watch = Drift()
             try:
                 watch.begin(np.array([applied[entry.uid].max() for entry in fold.successes("calibrate")]))
             except CalibrationError:

@@ -29,7 +29,8 @@ from workbench import __version__
 from workbench.benchmarking.folds import Fold
 from workbench.config import build, digest, resolve, write_bytes
 from workbench.errors import ScoreError, SplitError
-from workbench.monitoring.monitor import Window, curves, fit_score
+from workbench.monitoring.scoring import curves, fit_score
+from workbench.monitoring.window import Window
 from workbench.stats.concordance import matched_auroc
 from workbench.store import Store
 from workbench.types import Array, EpisodeCalls, EpisodeTruth, Record

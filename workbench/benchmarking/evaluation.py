@@ -19,7 +19,8 @@ from workbench.benchmarking.figures import JudgedEpisode
 from workbench.benchmarking.folds import Entry, Fold, Protocol, entries_of
 from workbench.config import Run, build
 from workbench.errors import CalibrationError, UnknownNameError
-from workbench.monitoring.monitor import WINDOW, Window, groups_of, threshold_of
+from workbench.monitoring.calibration import groups_of, threshold_of
+from workbench.monitoring.window import Window
 from workbench.store import Store
 from workbench.types import AdaptiveThreshold, Array, Calibrator, Record, Threshold
 
@@ -165,7 +166,7 @@ class Bench:
         if place not in self._legs:
             baseline = score in self.study.run.config["monitor"]["baselines"]
             kinds = [("last", 1)] if baseline else self.study.windows
-            windows: list[Window] = [build({"_target_": WINDOW, "kind": kind, "width": width}) for kind, width in kinds]
+            windows = [Window(kind, width) for kind, width in kinds]
             found = self.found(fold, score)
             window = choose_window(fold, found, windows, self.lengths, self.deadline)
             judged = [entry.uid for entry in (*fold.calibrate, *fold.test)]

@@ -11,7 +11,9 @@ from workbench.config import Run
 from workbench.errors import ConfigError, StoreError
 from workbench.execution.progress import console, progress
 from workbench.jobs.fit import load_monitors
-from workbench.monitoring.monitor import AnyMonitor, Reading, curves, needs_of, read, scores_of
+from workbench.monitoring.monitor import AnyMonitor, Reading, needs_of, scores_of
+from workbench.monitoring.reading import read
+from workbench.monitoring.scoring import curves
 from workbench.reporting.leaderboard import terminal, write
 from workbench.reporting.report import terminal_tables
 from workbench.store import Store

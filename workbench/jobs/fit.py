@@ -9,23 +9,11 @@ from typing import TypeVar
 from workbench.config import Run, build
 from workbench.errors import CalibrationError, ConfigError, ScoreError, UnknownNameError
 from workbench.execution.progress import console, progress
-from workbench.monitoring.monitor import (
-    COMBINATIONS,
-    WINDOW,
-    And,
-    AnyMonitor,
-    FittedScore,
-    Monitor,
-    Or,
-    Window,
-    calibrate,
-    curves,
-    fit_score,
-    groups_of,
-    load,
-    save,
-    supervised,
-)
+from workbench.monitoring.calibration import calibrate, groups_of
+from workbench.monitoring.files import load, save
+from workbench.monitoring.monitor import COMBINATIONS, And, AnyMonitor, Monitor, Or
+from workbench.monitoring.scoring import FittedScore, curves, fit_score, supervised
+from workbench.monitoring.window import Window
 from workbench.store import Store
 from workbench.types import Calibrator, EpisodeCalls, EpisodeTruth, Record, Score, Split, SupervisedScore
 
@@ -163,7 +151,7 @@ def make_monitors(
 
     ordinary = [name for name in run.config["score"] if name in fitted and name not in baselines]
     usual = [rule for rule in rules if rule not in baselines.values() or rule == "split_conformal"]
-    shared, settled = window(settings["window"], settings["width"]), [calls for calls, _ in settling]
+    shared, settled = Window(settings["window"], settings["width"]), [calls for calls, _ in settling]
     windows = {score: shared.settle(curves(fitted[score], settled)) for score in ordinary}
     alone = {m.name: m for m in (one(score, rule, windows[score]) for score in ordinary for rule in usual)}
     combined: list[AnyMonitor] = []
@@ -176,7 +164,7 @@ def make_monitors(
                     share = settings["level"] / len(legs)
                     parts = tuple(one(leg, rule, windows[leg], share, owner=f"{name}.") for leg in legs)
                     combined.append(Or(f"{name}+{rule}", parts))
-    references = [one(score, rule, window("last", 1)) for score, rule in baselines.items() if score in fitted]
+    references = [one(score, rule, Window()) for score, rule in baselines.items() if score in fitted]
     return [*alone.values(), *combined, *references]
 
 
@@ -220,12 +208,6 @@ def uses(calibrator: Calibrator) -> frozenset[str]:
     return read
 
 
-def window(kind: str, width: int, drift: float = 0.0) -> Window:
-    """A window from its kind, width and drift."""
-    made: Window = build({"_target_": WINDOW, "kind": kind, "width": width, "drift": drift})
-    return made
-
-
 def load_monitors(run: Run) -> list[AnyMonitor]:
     """The monitors that ``workbench fit`` saved for a run."""
-    return load(folder_of(run), {**build_scores(run), **build_groups(run)}, window)
+    return load(folder_of(run), {**build_scores(run), **build_groups(run)})

@@ -15,7 +15,8 @@ from workbench.execution.processes import spread
 from workbench.execution.progress import console, progress
 from workbench.jobs.fit import load_monitors
 from workbench.jobs.train import demonstration, read_demonstrations, seen_by
-from workbench.monitoring.monitor import needs_of, offline
+from workbench.monitoring.monitor import needs_of
+from workbench.monitoring.reading import offline
 from workbench.reporting.report import terminal_tables
 from workbench.rollouts.loop import Launch, Outcome
 from workbench.rollouts.worker import advance_all, batches, crew

@@ -41,14 +41,14 @@ class Window:
     drift : for ``cusum``, in units of the score.
     """
 
-    def __init__(self, kind: Kind = "last", width: int = 1, drift: float = 0.0) -> None:
+    def __init__(self, kind: str = "last", width: int = 1, drift: float = 0.0) -> None:
         if kind not in get_args(Kind):
             raise UnknownNameError("window", kind, get_args(Kind))
         if width < 1:
             raise ConfigError(f"width={width} of a window is impossible: it must be at least 1 policy call")
         if not math.isfinite(drift):
             raise ConfigError(f"drift={drift} of a window is impossible: it must be a finite number")
-        self.kind: str = kind
+        self.kind = kind
         self.width = width
         self.drift = drift
 
