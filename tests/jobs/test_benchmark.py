@@ -8,7 +8,7 @@ import pytest
 from tests.synthetic import COUNTS, FAULTS, HEADER, episode, write_store
 from workbench.benchmarking.comparison import Asked, compare, shown
 from workbench.benchmarking.evaluation import ALL, ANY
-from workbench.benchmarking.figures import JudgedEpisode
+from workbench.benchmarking.judged import JudgedEpisode
 from workbench.config import Run, compose
 from workbench.errors import ConfigError, ScoreError, StoreError, UnknownNameError
 from workbench.jobs import benchmark

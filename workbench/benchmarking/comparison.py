@@ -14,15 +14,9 @@ import numpy as np
 
 from workbench.benchmarking.curves import Part, is_supervised, missing_seeds, read_curves, score_part
 from workbench.benchmarking.evaluation import Bench, Study
-from workbench.benchmarking.figures import (
-    JudgedEpisode,
-    at_false_alarm_rate,
-    check_metric,
-    difference,
-    elapsed,
-    figures,
-    ranking,
-)
+from workbench.benchmarking.figures import at_false_alarm_rate, difference, figures, ranking
+from workbench.benchmarking.judged import JudgedEpisode, elapsed
+from workbench.benchmarking.metrics import AIM, metric_of
 from workbench.config import Run, options_of, words_asked
 from workbench.errors import CalibrationError, ConfigError, ScoreError, StoreError, UnknownNameError
 from workbench.execution.processes import spread
@@ -36,8 +30,6 @@ LENGTH, PRIOR = "length", "task_prior"
 """Baselines that are no scores: how long an episode has lasted, and how often its task fails in the fit split."""
 WATCHED = ("failure-free", "supervised")
 """Kinds of monitors whose calibration is watched for drift."""
-AIM = "matched_auroc@0.5"
-"""Metric by which the table is sorted and pairs are compared."""
 ORACLE = 0.1
 """Share of the judged successes that may alarm at an oracle's threshold, at which monitors are compared once more."""
 PAIRED = 5
@@ -80,7 +72,7 @@ class Asked:
             for name in (first, second):
                 if name not in known:
                     raise UnknownNameError("score or combination in job.pairs", name, known)
-            check_metric(metric)
+            metric_of(metric)
         for path in self.stores:
             if not path.exists():
                 raise StoreError(f"there is no {self.run.shown(path)}: synthesize or roll it first")

@@ -26,6 +26,7 @@ from pathlib import Path
 import numpy as np
 
 from workbench import __version__
+from workbench.benchmarking.columns import HALF
 from workbench.benchmarking.folds import Fold
 from workbench.config import build, digest, resolve, write_bytes
 from workbench.errors import ScoreError, SplitError
@@ -34,9 +35,6 @@ from workbench.monitoring.window import Window
 from workbench.stats.concordance import matched_auroc
 from workbench.store import Store
 from workbench.types import Array, EpisodeCalls, EpisodeTruth, Record
-
-HALF = 0.5
-"""Fraction of the deadline at which windows are chosen."""
 
 
 @dataclasses.dataclass(frozen=True)

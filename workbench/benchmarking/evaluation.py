@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from workbench.benchmarking.curves import Curves, Part, choose_window, needed, read_curves
-from workbench.benchmarking.figures import JudgedEpisode
-from workbench.benchmarking.folds import Entry, Fold, Protocol, entries_of
+from workbench.benchmarking.folds import Cut, Entry, Fold, entries_of
+from workbench.benchmarking.judged import JudgedEpisode
 from workbench.config import Run, build
 from workbench.errors import CalibrationError, UnknownNameError
 from workbench.monitoring.calibration import groups_of, threshold_of
@@ -45,9 +45,9 @@ class Study:
     windows: tuple[tuple[str, int], ...]
 
     @functools.cached_property
-    def protocol(self) -> Protocol:
+    def protocol(self) -> Cut:
         """The protocol."""
-        made: Protocol = build(self.run.config["protocol"])
+        made: Cut = build(self.run.config["protocol"])
         return made
 
     @functools.cached_property

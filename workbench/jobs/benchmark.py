@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from workbench.benchmarking.comparison import Asked, compare
-from workbench.benchmarking.figures import JudgedEpisode, elapsed, monitor_row
+from workbench.benchmarking.figures import monitor_row
+from workbench.benchmarking.judged import JudgedEpisode, elapsed
 from workbench.config import Run
 from workbench.errors import ConfigError, StoreError
 from workbench.execution.progress import console, progress

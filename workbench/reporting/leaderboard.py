@@ -19,9 +19,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from workbench.benchmarking.columns import FRACTIONS
+from workbench.benchmarking.metrics import AIM
 from workbench.errors import ConfigError, UnknownNameError
 from workbench.reporting import charts
 from workbench.reporting.report import DASH, NONE, p_value, percent, seconds
+from workbench.stats.multiple import holm
 from workbench.types import Record
 
 if TYPE_CHECKING:
@@ -49,9 +52,6 @@ KINDS = ("failure-free", "supervised", "combination", "baseline")
 BASELINE = "baseline"
 CLOCK = "elapsed"
 """The baseline that knows nothing but how long an episode has lasted."""
-AIM = "matched_auroc@0.5"
-"""What scores are ranked by: of the AUROCs the one in which the clock alone has exactly one half."""
-FRACTIONS = (0.25, 0.5, 0.75, 1.0)
 COST_LIMIT_MS = 5.0
 """What a score may cost a scene and call."""
 SHOWN_LINES = 6
@@ -374,7 +374,8 @@ def drift_sheet(leaderboard: Record) -> Sheet:
 
 def pair_sheet(leaderboard: Record) -> Sheet:
     """Paired differences, with p-values as they are and after Holm's correction within each metric."""
-    adjusted = _holm(leaderboard["pairs"])
+    pairs = leaderboard["pairs"]
+    adjusted = holm([pair["p_value"] for pair in pairs], [pair["metric"] for pair in pairs])
     lines = [
         Line(
             f"{pair['first']} {DASH} {pair['second']}",
@@ -382,10 +383,10 @@ def pair_sheet(leaderboard: Record) -> Sheet:
                 Cell(_head(pair["metric"])),
                 _cell(pair["difference"], "signed"),
                 Cell(p_value(pair["p_value"]), order=pair["p_value"]),
-                Cell(p_value(holm), order=holm),
+                Cell(p_value(corrected), order=corrected),
             ],
         )
-        for pair, holm in zip(leaderboard["pairs"], adjusted, strict=True)
+        for pair, corrected in zip(pairs, adjusted, strict=True)
     ]
     return Sheet(["pair", "metric", "difference", "p", "p, Holm"], lines, words=1)
 
@@ -588,21 +589,6 @@ def _dear(cost: Record) -> bool:
 
 def _seeds(leaderboard: Record) -> str:
     return ", ".join(str(seed) for seed in leaderboard["seeds"])
-
-
-def _holm(pairs: Sequence[Record]) -> list[float | None]:
-    """P-values that stay below a level by chance with that probability for all pairs of one metric together.
-
-    Holm ("A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 1979).
-    """
-    adjusted: list[float | None] = [None] * len(pairs)
-    for metric in {pair["metric"] for pair in pairs}:
-        tested = [i for i, pair in enumerate(pairs) if pair["metric"] == metric and pair["p_value"] is not None]
-        highest = 0.0
-        for rank, index in enumerate(sorted(tested, key=lambda i: float(pairs[i]["p_value"]))):
-            highest = max(highest, (len(tested) - rank) * pairs[index]["p_value"])
-            adjusted[index] = min(1.0, highest)
-    return adjusted
 
 
 def _best_ranking(leaderboard: Record, rows: Sequence[Record]) -> Record | None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from workbench.benchmarking.figures import FRACTIONS
+from workbench.benchmarking.columns import FRACTIONS
 from workbench.reporting import charts
 from workbench.stats.proportions import clopper_pearson, wilson
 from workbench.types import Record
