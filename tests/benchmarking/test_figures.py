@@ -14,21 +14,24 @@ from scipy.stats import norm
 
 from workbench.benchmarking.columns import FRACTIONS, Columns
 from workbench.benchmarking.figures import (
-    alarm_rate,
     alarm_test,
     at_false_alarm_rate,
     decisions,
     difference,
     figure,
     figures,
-    monitor_row,
     ranking,
 )
 from workbench.benchmarking.judged import JudgedEpisode, elapsed
 from workbench.benchmarking.metrics import DECISIONS, RANKING, metric_of
+from workbench.benchmarking.own import alarm_rate, benchmark_row
 from workbench.errors import UnknownNameError
+from workbench.monitoring.monitor import Monitor
+from workbench.monitoring.scoring import FittedScore
+from workbench.monitoring.window import Window
 from workbench.stats.bootstrap import draws
 from workbench.stats.proportions import clopper_pearson
+from workbench.types import Threshold
 
 DEADLINE = 100
 
@@ -573,8 +576,15 @@ META = {
 }
 
 
+def row_of(episodes, score="rnd"):
+    threshold = Threshold(np.zeros(1), np.ones(1), META["level"], META["threshold_episodes"], META["guarantee"])
+    fitted = FittedScore(score, None, frozenset(), 0)
+    monitor = Monitor(f"{score}+{META['calibrator']}", fitted, Window("mean", 2), "", META["level"], threshold)
+    return benchmark_row(monitor, episodes).record()
+
+
 def test_row_is_plain_and_complete():
-    row = monitor_row(BOTH, **META)
+    row = row_of(BOTH)
     assert json.loads(json.dumps(row, allow_nan=False)) == row
     assert META.items() <= row.items()
     assert (row["tpr"], row["failures"], row["twa"]) == (0.8, 5, pytest.approx(0.57))
@@ -589,7 +599,7 @@ def test_row_is_plain_and_complete():
 
 def test_row_of_a_monitor_that_could_not_be_calibrated():
     silent = [judged([np.nan, np.nan], success=s) for s in (True, False)]
-    row = monitor_row(silent, **META)
+    row = row_of(silent)
     assert set(row["auroc"].values()) == {None}
     assert (row["tpr"], row["detection_time"], row["fpr_nominal"]["alarms"]) == (0.0, None, 0)
     json.dumps(row, allow_nan=False)
@@ -597,6 +607,6 @@ def test_row_of_a_monitor_that_could_not_be_calibrated():
 
 def test_row_of_elapsed_time_is_ranked_by_elapsed_time():
     episodes = [judged([-1], length=DEADLINE), judged([-1], length=30, success=True)]
-    assert monitor_row(episodes, **META)["auroc"]["1.0"] == 0.5
-    clock = monitor_row(episodes, **META, ranked=[elapsed(e) for e in episodes])
+    assert row_of(episodes)["auroc"]["1.0"] == 0.5
+    clock = row_of(episodes, "elapsed")
     assert (clock["auroc"]["1.0"], clock["matched_auroc"]["1.0"]) == (1.0, 0.5)

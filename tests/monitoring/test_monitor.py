@@ -328,7 +328,7 @@ def test_an_episode_that_was_fitted_on_is_refused_under_any_split(tmp_path):
     score = fit_score("elapsed", Elapsed(), FIT, 0)
     disguised = dataclasses.replace(FIT[2], split="calibrate")
     save(tmp_path, [calibrate("m", score, Window(), SplitConformal(), KNOWN, LEVEL)])
-    (loaded,) = load(tmp_path, {"elapsed": Elapsed()})
+    (loaded,) = load(tmp_path, {"elapsed": Elapsed()}).values()
     for fitted in (score, loaded.score):
         with pytest.raises(SplitError, match=r"1 episodes that score elapsed was fitted on \(fit:2\)"):
             calibrate("m", fitted, Window(), SplitConformal(), [*KNOWN, disguised], LEVEL)
@@ -413,7 +413,7 @@ def test_one_name_for_two_things_is_refused(monitors):
 
 def test_a_folder_gives_back_every_monitor_exactly(monitors, tmp_path):
     save(tmp_path / "deep" / "monitors", monitors)
-    again = load(tmp_path / "deep" / "monitors", {name: make() for name, make in BUILD.items()})
+    again = list(load(tmp_path / "deep" / "monitors", {name: make() for name, make in BUILD.items()}).values())
     assert [m.name for m in again] == [m.name for m in monitors]
     for old, new in zip(monitors, again, strict=True):
         assert (new.level, new.guarantee, new.threshold_episodes) == (old.level, old.guarantee, old.threshold_episodes)

@@ -20,8 +20,8 @@ from claims import NAME, finished_run, parser, table, verdict
 
 from workbench.config import Run, build
 from workbench.execution.progress import console
-from workbench.jobs.fit import load_monitors
 from workbench.jobs.rollout import launch
+from workbench.monitoring.files import load_monitors
 from workbench.monitoring.monitor import AnyMonitor, Reading, needs_of
 from workbench.monitoring.online import OnlineMonitor
 from workbench.monitoring.reading import offline

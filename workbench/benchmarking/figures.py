@@ -4,8 +4,7 @@ A failed episode runs to the deadline and a successful one stops early, so the h
 the outcome from the length alone.  Scores are therefore compared at fractions of the deadline, next to elapsed time,
 which goes through the same functions.
 
-Every figure is a plain record ``{"value", "low", "high", "n"}``: a mean over training seeds, its 95 % interval, and how
-many rollouts stand behind it; None where it is not defined (a class is missing, nothing was detected, no threshold).
+Every number is a :class:`Figure`: a mean over training seeds, its 95 % interval, and how many rollouts stand behind it.
 
 Intervals come from a two-way bootstrap.  Rollouts are drawn within task and outcome, the same ones for all seeds and
 folds, as all are judged on the same ones; seeds are drawn over that.  From a stratum of n one draws n - 1, which makes
@@ -20,10 +19,11 @@ Survey Methodology 1998, 24:193).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TypedDict
 
 import numpy as np
 
-from workbench.benchmarking.columns import FRACTIONS, Columns, columns_of, identity
+from workbench.benchmarking.columns import Columns, columns_of, identity
 from workbench.benchmarking.judged import Judged, JudgedEpisode
 from workbench.benchmarking.metrics import (
     DECISIONS,
@@ -36,11 +36,30 @@ from workbench.benchmarking.metrics import (
     metric_of,
 )
 from workbench.stats.bootstrap import percentiles, seed_weights
-from workbench.stats.proportions import clopper_pearson, paired_test, proportion
+from workbench.stats.proportions import clopper_pearson, paired_test
 from workbench.types import Array, Record
 
 
-def ranking(judged: Judged, resamples: int = 1000, seed: int = 0) -> dict[str, Record]:
+class Figure(TypedDict):
+    """A number as it is shown and stored: a value, its 95 % interval, and the rollouts behind it.
+
+    None where it is not defined: a class is missing, nothing was detected, there is no threshold.
+    """
+
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int
+
+
+class Difference(TypedDict):
+    """A metric of one monitor less that of another, and how probable so large a one is where there is none."""
+
+    difference: Figure
+    p_value: float | None
+
+
+def ranking(judged: Judged, resamples: int = 1000, seed: int = 0) -> dict[str, Figure]:
     """Figures that no constant threshold changes, so they are computed once a score and window.
 
     ``margin`` may be any curve that rises with the danger, such as the windowed score itself; only the ``pooled_``
@@ -61,7 +80,7 @@ def ranking(judged: Judged, resamples: int = 1000, seed: int = 0) -> dict[str, R
     return _figures(RANKING, judged, resamples, seed)
 
 
-def decisions(judged: Judged, resamples: int = 1000, seed: int = 0) -> dict[str, Record]:
+def decisions(judged: Judged, resamples: int = 1000, seed: int = 0) -> dict[str, Figure]:
     """Figures of alarms, over all episodes of all tasks together.
 
     Returns
@@ -78,17 +97,17 @@ def decisions(judged: Judged, resamples: int = 1000, seed: int = 0) -> dict[str,
     return _figures(DECISIONS, judged, resamples, seed)
 
 
-def figures(judged: Judged, resamples: int = 1000, seed: int = 0) -> dict[str, Record]:
+def figures(judged: Judged, resamples: int = 1000, seed: int = 0) -> dict[str, Figure]:
     """Everything: :func:`ranking` and :func:`decisions`."""
     return _figures({**RANKING, **DECISIONS}, judged, resamples, seed)
 
 
-def figure(judged: Judged, metric: str, resamples: int = 1000, seed: int = 0) -> Record:
+def figure(judged: Judged, metric: str, resamples: int = 1000, seed: int = 0) -> Figure:
     """One figure by its name; without resamples the value, and the interval of no more than plain rates."""
     return _figures({metric: metric_of(metric)}, judged, resamples, seed)[metric]
 
 
-def at_false_alarm_rate(judged: Judged, rate: float, resamples: int = 1000, seed: int = 0) -> dict[str, Record]:
+def at_false_alarm_rate(judged: Judged, rate: float, resamples: int = 1000, seed: int = 0) -> dict[str, Figure]:
     """``oracle_tpr@rate``, ``oracle_actionable_recall@rate``, and ``oracle_fpr@rate``, the false alarms realised.
 
     The threshold is an *oracle's*: the lowest, in each task and for each seed, at which at most so many of the judged
@@ -98,14 +117,14 @@ def at_false_alarm_rate(judged: Judged, rate: float, resamples: int = 1000, seed
     return _figures(named, judged, resamples, seed)
 
 
-def difference(first: Judged, second: Judged, metric: str, resamples: int = 1000, seed: int = 0) -> Record:
+def difference(first: Judged, second: Judged, metric: str, resamples: int = 1000, seed: int = 0) -> Difference:
     """A metric of ``first`` less that of ``second``, paired: on the same resampled episodes and training seeds.
 
     A monitor that is the same for all training seeds may come with one alone.
 
     Returns
     -------
-    ``{"difference": figure, "p_value"}``: two-sided, twice the smaller share of resamples on either side of zero
+    The p-value is two-sided, twice the smaller share of resamples on either side of zero
     (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, ch. 15); None where the difference is not defined.
 
     Raises
@@ -142,12 +161,12 @@ def alarm_test(first: Sequence[JudgedEpisode], second: Sequence[JudgedEpisode]) 
     }
 
 
-def _figures(statistics: Mapping[str, Metric], judged: Judged, resamples: int, seed: int) -> dict[str, Record]:
+def _figures(statistics: Mapping[str, Metric], judged: Judged, resamples: int, seed: int) -> dict[str, Figure]:
     by_seed = columns_of(judged, resamples, seed)
     return {name: _figure(statistic, by_seed, seed) for name, statistic in statistics.items()}
 
 
-def _figure(statistic: Metric, by_seed: Sequence[Columns], seed: int) -> Record:
+def _figure(statistic: Metric, by_seed: Sequence[Columns], seed: int) -> Figure:
     counted = _behind(statistic, by_seed)
     if not counted:
         return _plain(None, None, None, 0)
@@ -189,52 +208,5 @@ def _behind(statistic: Metric, by_seed: Sequence[Columns]) -> int:
     return by_seed[0].rollouts(np.any([statistic.counted(columns) for columns in by_seed], axis=0))
 
 
-def _plain(value: float | None, low: float | None, high: float | None, count: int) -> Record:
+def _plain(value: float | None, low: float | None, high: float | None, count: int) -> Figure:
     return {"value": value, "low": low, "high": high, "n": count}
-
-
-def alarm_rate(episodes: Sequence[JudgedEpisode]) -> Record:
-    """``alarms`` of ``episodes``, their ``rate`` (None of no episode) and its exact 95 % interval ``ci95``."""
-    return proportion(sum(episode.alarm_step >= 0 for episode in episodes), len(episodes))
-
-
-def monitor_row(
-    episodes: Sequence[JudgedEpisode],
-    *,
-    score: str,
-    window: str,
-    calibrator: str,
-    level: float,
-    threshold_episodes: int,
-    guarantee: str,
-    ranked: Sequence[JudgedEpisode] | None = None,
-) -> Record:
-    """Everything about one monitor on the test split, as plain data for ``metrics.json``.
-
-    ``window`` is such as "mean 2".  ``ranked`` are the episodes whose AUROC is taken where those are others:
-    ``[elapsed(e) for e in episodes]`` in the row of the elapsed-time baseline.
-    """
-    successes = [e for e in episodes if e.success]
-    tpr = alarm_rate([e for e in episodes if not e.success])
-    found = decisions({0: episodes}, resamples=0)
-    curves = {0: episodes if ranked is None else ranked}
-    recall, delay = found["actionable_recall"], found["delay_to_onset_steps"]
-    return {
-        "score": score,
-        "window": window,
-        "calibrator": calibrator,
-        "level": level,
-        "auroc": {str(f): figure(curves, f"auroc@{f:g}", resamples=0)["value"] for f in FRACTIONS},
-        "matched_auroc": {str(f): figure(curves, f"matched_auroc@{f:g}", resamples=0)["value"] for f in FRACTIONS},
-        "tpr": tpr["rate"],
-        "tpr_ci95": tpr["ci95"],
-        "failures": tpr["episodes"],
-        "fpr_nominal": alarm_rate([e for e in successes if not e.perturbed]),
-        "fpr_perturbed_success": alarm_rate([e for e in successes if e.perturbed]),
-        "twa": found["twa"]["value"],
-        "detection_time": found["detection_time"]["value"],
-        "actionable_recall": proportion(round((recall["value"] or 0) * recall["n"]), recall["n"]),
-        "delay_to_onset_steps": {"median": delay["value"], "episodes": delay["n"]},
-        "threshold_episodes": threshold_episodes,
-        "guarantee": guarantee,
-    }

@@ -16,6 +16,7 @@ from typing import Protocol
 import numpy as np
 
 from workbench.errors import ConfigError, SplitError
+from workbench.monitoring.episodes import sound
 from workbench.store import Store
 from workbench.types import Split, split_of
 
@@ -68,8 +69,7 @@ def entries_of(store: Store) -> list[Entry]:
             success=bool(rows["success"][number]),
             twin=f"{rows['seed'][number]}:{rows['index'][number]}:nominal" if rows["perturbation"][number] else "",
         )
-        for number in range(len(store))
-        if rows["outcome"][number] != "diverged"
+        for number in sound(store)
     ]
 
 

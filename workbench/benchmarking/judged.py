@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from workbench.store import Store
 from workbench.types import Array
 
 
@@ -52,6 +53,22 @@ class JudgedEpisode:
 
 Judged = Mapping[int, Sequence[JudgedEpisode]]
 """Training seed -> episodes; the same episodes in the same order for each seed."""
+
+
+def judged_episode(store: Store, number: int, margin: Array, step: Array, **names: str) -> JudgedEpisode:
+    """An episode of a store with the margins (C,) of a monitor at control steps (C,); ``names`` are those it has."""
+    rows = store.episodes
+    return JudgedEpisode(
+        margin=margin,
+        step=step,
+        length=int(rows["length"][number]),
+        success=bool(rows["success"][number]),
+        perturbed=rows["perturbation"][number] != "",
+        t_on=int(rows["t_on"][number]),
+        t_pnr=int(rows["t_pnr"][number]),
+        deadline=store.header.deadline,
+        **names,
+    )
 
 
 def elapsed(episode: JudgedEpisode) -> JudgedEpisode:

@@ -13,8 +13,8 @@ from workbench.config import Run, build, parameters_of, resolve
 from workbench.errors import ConfigError, StoreError, UnknownNameError
 from workbench.execution.processes import spread
 from workbench.execution.progress import console, progress
-from workbench.jobs.fit import load_monitors
 from workbench.jobs.train import demonstration, read_demonstrations, seen_by
+from workbench.monitoring.files import load_monitors
 from workbench.monitoring.monitor import needs_of
 from workbench.monitoring.reading import offline
 from workbench.reporting.report import terminal_tables

@@ -11,8 +11,8 @@ from workbench.attribution.branching import snapshot_at
 from workbench.config import Run
 from workbench.errors import StoreError, UnknownNameError
 from workbench.execution.progress import console, progress
-from workbench.jobs.fit import folder_of, load_monitors
 from workbench.jobs.replay import find
+from workbench.monitoring.files import folder_of, load_monitors
 from workbench.monitoring.monitor import AnyMonitor, Reading, needs_of
 from workbench.monitoring.reading import offline
 from workbench.store import Store

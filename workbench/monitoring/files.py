@@ -1,15 +1,17 @@
-"""Monitors on disk: safetensors and JSON, no pickle."""
+"""A set of monitors, and how it is kept: safetensors and JSON, no pickle."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 
+from workbench.config import Run
 from workbench.errors import CheckpointError, UnknownNameError
+from workbench.monitoring.assembly import Part, groups_of, made_all
 from workbench.monitoring.monitor import COMBINATIONS, AnyMonitor, Monitor, parts_of
 from workbench.monitoring.scoring import FittedScore
 from workbench.monitoring.window import Window
@@ -18,13 +20,59 @@ from workbench.types import AdaptiveThreshold, Array, Record, Scorer, Threshold
 TENSORS, RECORDS = "monitors.safetensors", "monitors.json"
 
 
-def save(folder: Path, monitors: Sequence[AnyMonitor]) -> None:
+@dataclasses.dataclass(frozen=True, eq=False)
+class Monitors(Mapping[str, AnyMonitor]):
+    """Monitors by name, and how they came about.
+
+    Attributes
+    ----------
+    monitors : in their order.
+    left_out : why each score is not among them that was asked for.
+    fitted, calibrated : nominal successes that scores were fitted and thresholds computed on.
+    diverged : episodes that were left out because their physics diverged.
+    """
+
+    monitors: tuple[AnyMonitor, ...]
+    left_out: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    fitted: int = 0
+    calibrated: int = 0
+    diverged: int = 0
+
+    def __getitem__(self, name: str) -> AnyMonitor:
+        for monitor in self.monitors:
+            if monitor.name == name:
+                return monitor
+        raise UnknownNameError("monitor", name, self)
+
+    def __iter__(self) -> Iterator[str]:
+        return (monitor.name for monitor in self.monitors)
+
+    def __len__(self) -> int:
+        return len(self.monitors)
+
+    def save(self, folder: Path) -> None:
+        """Keep them in a folder, for :func:`load`."""
+        save(folder, self.monitors)
+
+
+def folder_of(run: Run) -> Path:
+    """Where a run keeps its monitors."""
+    return run.folder / "monitors"
+
+
+def load_monitors(run: Run) -> list[AnyMonitor]:
+    """The monitors that ``workbench fit`` saved for a run."""
+    return list(load(folder_of(run), run.config["score"], run.config["calibrator"]).values())
+
+
+def save(folder: Path, monitors: Iterable[AnyMonitor]) -> None:
     """Write monitors with their scores, thresholds, fitted uids and guarantees: safetensors and JSON, no pickle.
 
     The JSON goes first and comes last: killed at any point, the folder holds whole monitors or visibly none.
     """
     from safetensors.numpy import save as to_bytes
 
+    monitors = tuple(monitors)
     leaves, scores = parts_of(monitors)
     tensors = {f"score/{n}/{key}": value for n, score in scores.items() for key, value in score.score.state().items()}
     for name, leaf in leaves.items():
@@ -68,11 +116,11 @@ def _leaf_record(leaf: Monitor) -> Record:
     return record
 
 
-def load(folder: Path, scores: Mapping[str, Scorer]) -> list[AnyMonitor]:
+def load(folder: Path, scores: Mapping[str, Part], calibrators: Mapping[str, Part] | None = None) -> Monitors:
     """The inverse of :func:`save`.
 
-    ``scores`` maps the name of each score, and of what tells groups apart, to a newly built one of that kind, into
-    which what was learnt is loaded.
+    What was learnt is loaded into newly made parts: ``scores`` are configurations or unfitted objects by the names
+    under which they were saved, ``calibrators`` those whose groups were fitted too.
 
     Raises
     ------
@@ -84,12 +132,13 @@ def load(folder: Path, scores: Mapping[str, Scorer]) -> list[AnyMonitor]:
     from safetensors import SafetensorError
     from safetensors.numpy import load as from_bytes
 
+    parts: dict[str, Scorer] = made_all({**scores, **groups_of(made_all(calibrators or {}))})
     try:
         record = json.loads((folder / RECORDS).read_text(encoding="utf-8"))
         tensors: dict[str, Array] = from_bytes((folder / TENSORS).read_bytes())
-        fitted = {name: _load_score(name, part, scores, tensors) for name, part in record["scores"].items()}
+        fitted = {name: _load_score(name, part, parts, tensors) for name, part in record["scores"].items()}
         leaves = {name: _load_leaf(name, part, fitted, tensors) for name, part in record["leaves"].items()}
-        return [_load_monitor(name, part, leaves) for name, part in record["monitors"].items()]
+        return Monitors(tuple(_load_monitor(name, part, leaves) for name, part in record["monitors"].items()))
     except UnknownNameError:
         raise
     except OSError as error:

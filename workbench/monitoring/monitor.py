@@ -13,6 +13,9 @@ from workbench.monitoring.scoring import FittedScore
 from workbench.monitoring.window import Window
 from workbench.types import AdaptiveThreshold, Array, Threshold
 
+NO_PROMISE = "none"
+"""How the guarantee of a monitor begins of which nothing is promised; the reason follows."""
+
 
 class Reading(NamedTuple):
     """What a monitor says: (N,) for one call of N scenes, (C,) for the calls of one episode.
@@ -50,7 +53,17 @@ class Monitor:
     @property
     def guarantee(self) -> str:
         """What is promised, in one sentence."""
-        return self.threshold.guarantee if self.threshold else f"none: {self.reason}"
+        return self.threshold.guarantee if self.threshold else f"{NO_PROMISE}: {self.reason}"
+
+    @property
+    def promises(self) -> bool:
+        """Whether anything is promised."""
+        return not self.guarantee.startswith(NO_PROMISE)
+
+    @property
+    def promises_silence(self) -> bool:
+        """Whether what is promised is a rate of false alarms, and not one of failures that are found."""
+        return self.promises and self.threshold is not None and not self.threshold.on_failures
 
     @property
     def threshold_episodes(self) -> int:
@@ -105,16 +118,34 @@ class _Combination:
         """The legs."""
         return self.legs
 
-    def _no_guarantee(self) -> str:
-        """Why nothing is promised; empty if the legs' promises carry over."""
+    @property
+    def guarantee(self) -> str:
+        """What is promised, in one sentence."""
         if self.reason:
-            return f"none: {self.reason}"
+            return f"{NO_PROMISE}: {self.reason}"
         # A promise of recall is broken by an And; by an Or, that of another leg about false alarms.
-        recall = [leg.name for leg in self.legs if leg.threshold is not None and leg.threshold.on_failures]
-        return f"none: {recall[0]} promises recall, which says nothing of the combination" if recall else ""
+        for leg in self.legs:
+            if leg.threshold is not None and leg.threshold.on_failures:
+                return f"{NO_PROMISE}: {leg.name} promises recall, which says nothing of the combination"
+        return self._of_silence([leg for leg in self.legs if leg.promises])
 
-    def _promises(self) -> str:
-        return "; ".join(f"{leg.name}: {leg.guarantee}" for leg in self.legs)
+    def _of_silence(self, promising: Sequence[Monitor]) -> str:
+        """What follows for the combination from the legs that promise a rate of false alarms."""
+        raise NotImplementedError
+
+    def _without(self, promising: Sequence[Monitor]) -> str:
+        first = next(leg.name for leg in self.legs if leg not in promising)
+        return f"{NO_PROMISE}: {first} promises nothing"
+
+    @property
+    def promises(self) -> bool:
+        """Whether anything is promised."""
+        return not self.guarantee.startswith(NO_PROMISE)
+
+    @property
+    def promises_silence(self) -> bool:
+        """Whether a rate of false alarms is promised: a combination promises nothing else."""
+        return self.promises
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -130,12 +161,10 @@ class And(_Combination):
         """The smallest of the legs' levels: an upper bound of its own false-alarm rate."""
         return min(leg.level for leg in self.legs)
 
-    @property
-    def guarantee(self) -> str:
-        """What is promised, in one sentence."""
-        return self._no_guarantee() or (
-            f"an alarm of all legs is an alarm of each, so each leg's holds: {self._promises()}"
-        )
+    def _of_silence(self, promising: Sequence[Monitor]) -> str:
+        if not promising:
+            return self._without(promising)
+        return f"an alarm of all legs is an alarm of each, so each leg's holds: {_listed(promising)}"
 
     def combine(self, readings: Mapping[str, Reading]) -> Reading:
         """Smallest margin; there is no common unit but the margin, so the score is the margin too."""
@@ -157,15 +186,12 @@ class Or(_Combination):
         """The sum of the legs' levels: an upper bound of its own false-alarm rate."""
         return sum(leg.level for leg in self.legs)
 
-    @property
-    def guarantee(self) -> str:
-        """What is promised, in one sentence."""
-        without = [leg.name for leg in self.legs if leg.guarantee.startswith("none")]
-        if without and not self.reason:
-            return f"none: {without[0]} promises nothing"
-        return self._no_guarantee() or (
+    def _of_silence(self, promising: Sequence[Monitor]) -> str:
+        if len(promising) < len(self.legs):
+            return self._without(promising)
+        return (
             f"an alarm is one of some leg, so the legs' false-alarm rates add up to at most {self.level:g} (union "
-            f"bound) where each leg's promise holds: {self._promises()}"
+            f"bound) where each leg's promise holds: {_listed(promising)}"
         )
 
     def combine(self, readings: Mapping[str, Reading]) -> Reading:
@@ -174,7 +200,12 @@ class Or(_Combination):
         return Reading(margin, margin, margin > 0)
 
 
-COMBINATIONS: Mapping[str, type[And] | type[Or]] = {"all": And, "any": Or}
+def _listed(legs: Sequence[Monitor]) -> str:
+    return "; ".join(f"{leg.name}: {leg.guarantee}" for leg in legs)
+
+
+ALL, ANY = "all", "any"
+COMBINATIONS: Mapping[str, type[And] | type[Or]] = {ALL: And, ANY: Or}
 """How legs are combined, in the words of ``monitor.combine``."""
 AnyMonitor = Monitor | And | Or
 

@@ -28,13 +28,29 @@ def read(
 
     ``raw`` is by the names of these fitted scores.
     """
-    leaves, scores = parts_of(monitors)
+    leaves, _ = parts_of(monitors)
+    windowed = {name: [leaf.window.apply(curve) for curve in raw[leaf.score.name]] for name, leaf in leaves.items()}
+    groups = {name: raw[leaf.groups.name] for name, leaf in leaves.items() if leaf.groups}
+    return read_windowed(monitors, windowed, groups, successes)
+
+
+def read_windowed(
+    monitors: Sequence[AnyMonitor],
+    windowed: Mapping[str, Sequence[Array]],
+    groups: Mapping[str, Sequence[Array]],
+    successes: Sequence[bool] | None = None,
+) -> dict[str, list[Reading]]:
+    """:func:`read` from the windowed curves (C_i,) of every leaf by its name.
+
+    ``groups`` are those (C_i,) of every call, by the name of a leaf whose threshold is one for each group.
+    """
+    leaves, _ = parts_of(monitors)
     readings: dict[str, list[Reading]] = {monitor.name: [] for monitor in monitors}
-    for i in range(min(len(raw[name]) for name in scores)):
-        each = {}
-        for name, leaf in leaves.items():
-            groups = raw[leaf.groups.name][i] if leaf.groups else None
-            each[name] = leaf.judge(leaf.window.apply(raw[leaf.score.name][i]), 0, groups)
+    for i in range(min(map(len, windowed.values()))):
+        each = {
+            name: leaf.judge(windowed[name][i], 0, groups[name][i] if leaf.groups else None)
+            for name, leaf in leaves.items()
+        }
         for monitor in monitors:
             readings[monitor.name].append(monitor.combine(each))
         if successes is not None and successes[i]:

@@ -31,6 +31,10 @@ class FittedScore:
     episodes: frozenset[str]
     seed: int
 
+    def held_out(self) -> list[Array]:
+        """Raw scores (C_i,) of the fit episodes, each as if it had been left out; none where the score cannot say."""
+        return list(getattr(self.score, "leave_one_out", dict)().values())
+
     def update(
         self, memories: Sequence[Record], call: PolicyCall, scenes: Sequence[str], numbers: Sequence[int]
     ) -> Array:

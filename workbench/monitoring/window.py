@@ -52,6 +52,10 @@ class Window:
         self.width = width
         self.drift = drift
 
+    def __str__(self) -> str:
+        """Kind and width, as tables show it."""
+        return f"{self.kind} {self.width}"
+
     def settle(self, curves: Sequence[Array]) -> Window:
         """The same window with the drift that some episodes' scores ask for; any but a ``cusum`` needs none.
 
