@@ -24,7 +24,7 @@ class Mondrian:
     ----------
     changes : whether an episode may pass through several groups.
     groups : ``_target_`` node of what tells groups apart (``detectors/groups``).  The job builds it, fits it on the fit
-        split like a score, and hands it to :func:`workbench.monitoring.monitor.calibrate`; here it is only kept.
+        split like a score, and hands it to :func:`workbench.monitoring.calibration.calibrate`; here it is only kept.
     """
 
     uses = frozenset({"groups"})

@@ -27,7 +27,7 @@ class RandomNetworkDistillation:
     score follows the scale of the encoder); the networks are 10-30 times narrower (a few hundred embeddings do not fill
     4096 units); epochs are fixed instead of stopped on a random tenth of the *steps*, which leaks between the steps of
     an episode; and the threshold never comes from the episodes it was trained on
-    (:func:`workbench.monitoring.monitor.calibrate`).
+    (:func:`workbench.monitoring.calibration.calibrate`).
 
     Parameters
     ----------

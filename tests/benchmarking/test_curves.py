@@ -1,4 +1,4 @@
-"""Fits and curves of a study: shared, kept, redone when what decides them changes, and chosen on `select` alone."""
+"""Fits and kept curves: shared, kept, redone when what decides them changes, and chosen on `select` alone."""
 
 import dataclasses
 import shutil
@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from tests.synthetic import DEADLINE, write_store
-from workbench.benchmarking.curves import choose_window, code_files, missing_seeds, needed, read_curves, score_part
+from workbench.benchmarking.curves import choose_window, code_files, fit_and_score, missing_seeds, needed, read_curves
 from workbench.benchmarking.folds import Seen, UnseenFamily, entries_of
 from workbench.config import Run, build, compose
 from workbench.errors import SplitError
-from workbench.monitoring.monitor import curves, fit_score
+from workbench.monitoring.scoring import curves, fit_score
 from workbench.monitoring.window import Window
 from workbench.store import Store
 
@@ -38,7 +38,7 @@ def parts_of(run, protocol=None, seeds=(0, 1)):
 def test_curves_are_those_of_the_monitor(run):
     store, (fold,), parts = parts_of(run)
     part = parts["", "rnd"]
-    assert score_part(part) == (part, "")
+    assert fit_and_score(part) == (part, "")
     fitting = [store.calls(entry.number) for entry in fold.successes("fit")]
     for seed in (0, 1):
         found = read_curves(part.path(seed))
@@ -63,9 +63,9 @@ def test_what_is_there_is_kept_and_what_changed_is_not(run):
     _, _, parts = parts_of(run)
     part = parts["", "mahalanobis"]
     assert missing_seeds(part) == [0, 1]
-    score_part(dataclasses.replace(part, seeds=(0,)))
+    fit_and_score(dataclasses.replace(part, seeds=(0,)))
     assert missing_seeds(part) == [1]
-    score_part(part)
+    fit_and_score(part)
     assert missing_seeds(part) == []
     run.config["score"]["rnd"]["epochs"] = 4
     assert parts_of(run)[2]["", "mahalanobis"].key == part.key
@@ -80,14 +80,14 @@ def test_a_score_is_computed_anew_when_its_own_code_changes():
 def test_more_episodes_than_are_kept_are_scored_again(run):
     _, _, parts = parts_of(run)
     part = parts["", "mahalanobis"]
-    score_part(dataclasses.replace(part, scored=part.scored[:3]))
+    fit_and_score(dataclasses.replace(part, scored=part.scored[:3]))
     assert missing_seeds(part) == [0, 1]
 
 
 def test_a_score_that_cannot_says_why(run):
     store, _, parts = parts_of(run)
-    part = dataclasses.replace(parts["", "rnd"], fit=())
-    _, why = score_part(part)
+    part = dataclasses.replace(parts["", "rnd"], fitted=())
+    _, why = fit_and_score(part)
     assert "no episode to fit on" in why
     assert not part.path(0).exists()
     assert store.path == part.store
@@ -96,7 +96,7 @@ def test_a_score_that_cannot_says_why(run):
 def test_windows_are_chosen_on_select_and_nowhere_else(run):
     store, (fold,), parts = parts_of(run)
     lengths = dict(zip(store.uids, store.episodes["length"].tolist(), strict=True))
-    score_part(parts["", "mahalanobis"])
+    fit_and_score(parts["", "mahalanobis"])
     found = {0: read_curves(parts["", "mahalanobis"].path(0))}
     last, mean = windows = [Window("last", 1), Window("mean", 4)]
 

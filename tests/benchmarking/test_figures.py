@@ -12,27 +12,26 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import norm
 
+from workbench.benchmarking.columns import FRACTIONS, Columns
 from workbench.benchmarking.figures import (
-    DECISIONS,
-    FRACTIONS,
-    RANKING,
-    JudgedEpisode,
-    _draws,
-    _Sheet,
-    _statistic,
-    alarm_rate,
     alarm_test,
     at_false_alarm_rate,
     decisions,
     difference,
-    elapsed,
     figure,
     figures,
-    monitor_row,
     ranking,
 )
+from workbench.benchmarking.judged import JudgedEpisode, elapsed
+from workbench.benchmarking.metrics import DECISIONS, RANKING, metric_of
+from workbench.benchmarking.own import alarm_rate, benchmark_row
 from workbench.errors import UnknownNameError
+from workbench.monitoring.monitor import Monitor
+from workbench.monitoring.scoring import FittedScore
+from workbench.monitoring.window import Window
+from workbench.stats.bootstrap import draws
 from workbench.stats.proportions import clopper_pearson
+from workbench.types import Threshold
 
 DEADLINE = 100
 
@@ -128,7 +127,7 @@ def test_tasks_count_alike_however_many_episodes_and_one_sided_tasks_do_not():
 @pytest.mark.parametrize("length", [1, 7, 25, 60, 99, 100])
 @pytest.mark.parametrize("fraction", FRACTIONS)
 def test_elapsed_time_goes_through_the_same_function(length, fraction):
-    sheet = _Sheet([elapsed(judged([0.0] * (1 + (length - 1) // 10), length=length))], 0, 0)
+    sheet = Columns([elapsed(judged([0.0] * (1 + (length - 1) // 10), length=length))], 0, 0)
     assert sheet.at[fraction] == [min(length, int(fraction * DEADLINE))]
 
 
@@ -345,21 +344,21 @@ def test_ties_at_the_oracle_threshold_stay_silent():
 def test_an_episode_of_weight_k_is_k_episodes(metric, ties):
     random = np.random.default_rng(3)
     episodes = drawn(random, count=25, ties=ties)
-    sheet, statistic = _Sheet(episodes, 0, 0), _statistic(metric)
+    columns, statistic = Columns(episodes, 0, 0), metric_of(metric)
     weights = random.integers(1, 4, size=(len(episodes), 5))
-    sheet.weights = weights.astype(float)
+    columns.weights = weights.astype(float)
     copied = [[e for e, count in zip(episodes, column, strict=True) for _ in range(count)] for column in weights.T]
-    expected = [statistic.samples(_Sheet(each, 0, 0))[0] for each in copied]
-    assert statistic.samples(sheet) == pytest.approx(expected, nan_ok=True)
+    expected = [statistic.samples(Columns(each, 0, 0))[0] for each in copied]
+    assert statistic.samples(columns) == pytest.approx(expected, nan_ok=True)
 
 
 def test_draws_have_the_variance_of_a_mean():
     """n - 1 draws give s^2 / n, with s^2 the unbiased variance; n draws would give (n - 1) / n of it."""
     values = np.array([0.0, 1.0, 5.0])
-    means = values @ _draws(3, 200_000, np.random.default_rng(0)) / 3
+    means = values @ draws(3, 200_000, np.random.default_rng(0)) / 3
     assert means.mean() == pytest.approx(2.0, abs=0.02)
     assert means.var() == pytest.approx(values.var(ddof=1) / 3, rel=0.02)
-    assert (_draws(1, 3, np.random.default_rng(0)) == 1).all()
+    assert (draws(1, 3, np.random.default_rng(0)) == 1).all()
 
 
 def test_outcomes_and_tasks_keep_their_shares():
@@ -577,8 +576,15 @@ META = {
 }
 
 
+def row_of(episodes, score="rnd"):
+    threshold = Threshold(np.zeros(1), np.ones(1), META["level"], META["threshold_episodes"], META["guarantee"])
+    fitted = FittedScore(score, None, frozenset(), 0)
+    monitor = Monitor(f"{score}+{META['calibrator']}", fitted, Window("mean", 2), "", META["level"], threshold)
+    return benchmark_row(monitor, episodes).record()
+
+
 def test_row_is_plain_and_complete():
-    row = monitor_row(BOTH, **META)
+    row = row_of(BOTH)
     assert json.loads(json.dumps(row, allow_nan=False)) == row
     assert META.items() <= row.items()
     assert (row["tpr"], row["failures"], row["twa"]) == (0.8, 5, pytest.approx(0.57))
@@ -593,7 +599,7 @@ def test_row_is_plain_and_complete():
 
 def test_row_of_a_monitor_that_could_not_be_calibrated():
     silent = [judged([np.nan, np.nan], success=s) for s in (True, False)]
-    row = monitor_row(silent, **META)
+    row = row_of(silent)
     assert set(row["auroc"].values()) == {None}
     assert (row["tpr"], row["detection_time"], row["fpr_nominal"]["alarms"]) == (0.0, None, 0)
     json.dumps(row, allow_nan=False)
@@ -601,6 +607,6 @@ def test_row_of_a_monitor_that_could_not_be_calibrated():
 
 def test_row_of_elapsed_time_is_ranked_by_elapsed_time():
     episodes = [judged([-1], length=DEADLINE), judged([-1], length=30, success=True)]
-    assert monitor_row(episodes, **META)["auroc"]["1.0"] == 0.5
-    clock = monitor_row(episodes, **META, ranked=[elapsed(e) for e in episodes])
+    assert row_of(episodes)["auroc"]["1.0"] == 0.5
+    clock = row_of(episodes, "elapsed")
     assert (clock["auroc"]["1.0"], clock["matched_auroc"]["1.0"]) == (1.0, 0.5)

@@ -27,8 +27,11 @@ import torch
 
 from workbench.config import build, compose, read_yaml
 from workbench.errors import WorkbenchError
-from workbench.jobs.fit import window
-from workbench.monitoring.monitor import FittedScore, Monitor, OnlineMonitor, calibrate, fit_score, supervised
+from workbench.monitoring.calibration import calibrate
+from workbench.monitoring.monitor import Monitor
+from workbench.monitoring.online import OnlineMonitor
+from workbench.monitoring.scoring import FittedScore, fit_score, supervised
+from workbench.monitoring.window import Window
 from workbench.types import RECENT, Array, EpisodeCalls, EpisodeTruth, PolicyCall, Scorer, Split
 
 SCENES, SAMPLES, HORIZON, ACTIONS, FEATURES, EXECUTE = 16, 64, 16, 7, 64, 8
@@ -139,7 +142,7 @@ def default_monitors(fitted: Mapping[str, FittedScore]) -> list[Monitor]:
         calibrate(
             f"{score}+{rule}",
             fitted[score],
-            window(settings["window"], settings["width"]),
+            Window(settings["window"], settings["width"]),
             rules[rule],
             episodes,
             settings["level"],

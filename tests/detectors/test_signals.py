@@ -17,7 +17,7 @@ from workbench.detectors.scores.signal import Signal
 from workbench.detectors.scores.token_entropy import TokenEntropy
 from workbench.detectors.scores.token_probability import TokenProbability
 from workbench.errors import ConfigError, ScoreError, UnknownNameError
-from workbench.monitoring.monitor import FittedScore, curves, fit_score
+from workbench.monitoring.scoring import FittedScore, curves, fit_score
 from workbench.types import RECENT, EpisodeCalls, EpisodeTruth
 
 EXECUTE, TOKENS = 4, 5

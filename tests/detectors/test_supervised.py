@@ -12,7 +12,7 @@ from workbench.detectors.scores.safe_lstm import SafeLstm
 from workbench.detectors.scores.safe_mlp import SafeMlp
 from workbench.detectors.scores.viability import EVIDENCE, FOLDS, Viability, _told_apart
 from workbench.errors import ConfigError, ScoreError
-from workbench.monitoring.monitor import FittedScore, curves, fit_score, supervised
+from workbench.monitoring.scoring import FittedScore, curves, fit_score, supervised
 from workbench.types import EpisodeCalls, EpisodeTruth
 
 H, A, D, EXECUTE, CALLS = 8, 3, 6, 4, 8

@@ -1,17 +1,20 @@
 """The benchmark from stores to leaderboard, on episodes whose failures are known in closed form."""
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
 
 from tests.synthetic import COUNTS, FAULTS, HEADER, episode, write_store
-from workbench.benchmarking.comparison import Asked, compare, shown
-from workbench.benchmarking.evaluation import ALL, ANY
-from workbench.benchmarking.figures import JudgedEpisode
+from workbench.benchmarking.comparison import breakdown, compare
+from workbench.benchmarking.judged import JudgedEpisode
+from workbench.benchmarking.question import Question
 from workbench.config import Run, compose
 from workbench.errors import ConfigError, ScoreError, StoreError, UnknownNameError
 from workbench.jobs import benchmark
+from workbench.monitoring.assembly import MonitorSettings
+from workbench.monitoring.monitor import ALL, ANY
 from workbench.store import StoreWriter
 
 WORDS = ["name=study", "runner.workers=1", "job=benchmark", "monitor.level=0.2"]
@@ -21,12 +24,30 @@ BASELINES = "+monitor.baselines={random: split_conformal, never: split_conformal
 COMBINE = "monitor.combine={both: {all: [mahalanobis, knn]}, either: {any: [mahalanobis, stac]}}"
 
 
-def made(root, *words, stores=("a", "b"), pairs=()):
+def run_of(root, *words):
     config = compose([*WORDS, SCORES, RULES, BASELINES, *words])
     config["monitor"]["combine"] = {"both": {ALL: ["mahalanobis", "knn"]}, "either": {ANY: ["mahalanobis", "stac"]}}
-    run = Run(config, root)
-    paths = tuple(root / "datasets" / f"{name}.zarr" for name in stores)
-    return Asked(run, paths, (0, 1), (("last", 1), ("mean", 3)), tuple(pairs), 60)
+    return Run(config, root)
+
+
+def made(root, *words, stores=("a", "b"), pairs=()):
+    run = run_of(root, *words)
+    return Question(
+        stores=tuple(root / "datasets" / f"{name}.zarr" for name in stores),
+        protocol=run.config["protocol"],
+        scores=run.config["score"],
+        calibrators=run.config["calibrator"],
+        settings=MonitorSettings(**run.config["monitor"]),
+        seeds=(0, 1),
+        windows=(("last", 1), ("mean", 3)),
+        pairs=tuple(pairs),
+        resamples=60,
+        root=root,
+    )
+
+
+def compared(*asked, workers=1, **more):
+    return compare(made(*asked, **more), {"workers": workers}).record()
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +60,7 @@ def root(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def seen(root):
-    return compare(made(root, "protocol=seen", pairs=[("mahalanobis", "*", "matched_auroc@0.5")]))
+    return compared(root, "protocol=seen", pairs=[("mahalanobis", "*", "matched_auroc@0.5")])
 
 
 def rows(leaderboard, **wanted):
@@ -124,19 +145,19 @@ def test_a_second_call_computes_no_score_again(root, seen, monkeypatch):
     def refuse(part):
         raise AssertionError(f"{part.score} was fitted again")
 
-    monkeypatch.setattr("workbench.benchmarking.comparison.score_part", refuse)
-    again = compare(made(root, "protocol=seen", pairs=[("mahalanobis", "*", "matched_auroc@0.5")]))
+    monkeypatch.setattr("workbench.benchmarking.comparison.fit_and_score", refuse)
+    again = compared(root, "protocol=seen", pairs=[("mahalanobis", "*", "matched_auroc@0.5")])
     assert again["rows"] == seen["rows"]
     assert again["pairs"] == seen["pairs"]
 
 
 def test_workers_change_nothing(root, seen):
-    again = compare(made(root, "protocol=seen", "runner.workers=2", pairs=[("mahalanobis", "*", "matched_auroc@0.5")]))
+    again = compared(root, "protocol=seen", workers=2, pairs=[("mahalanobis", "*", "matched_auroc@0.5")])
     assert again["rows"] == seen["rows"]
 
 
 def test_left_out_families_are_judged_fold_by_fold(root):
-    found = compare(made(root, "protocol=unseen_family", stores=["a"]))
+    found = compared(root, "protocol=unseen_family", stores=["a"])
     (row,) = rows(found, monitor="mahalanobis+split_conformal")
     assert row["figures"]["matched_auroc@0.5"]["n"] == COUNTS["test"] * (1 + len(FAULTS))
     assert set(row["families"]) == set(FAULTS.values())
@@ -150,13 +171,13 @@ def test_a_family_is_judged_beside_the_nominal_episodes_of_its_own_fold():
         return JudgedEpisode(np.zeros(1), np.zeros(1, int), 1, True, bool(family), -1, -1, 10, "a/x", place, family)
 
     judged = {0: [judged_in(fold, family) for fold in ("push", "slip") for family in ("", fold)]}
-    found = shown(judged, 1, of_all=lambda part, resamples: [(e.family, e.task) for e in part[0]])
-    assert found["families"]["push"] == [("", "a, push"), ("push", "a, push")]
-    assert found["families"]["slip"] == [("", "a, slip"), ("slip", "a, slip")]
+    found = breakdown(judged, 1, of_all=lambda part, resamples: [(e.family, e.task) for e in part[0]])
+    assert found.families["push"] == [("", "a, push"), ("push", "a, push")]
+    assert found.families["slip"] == [("", "a, slip"), ("slip", "a, slip")]
 
 
 def test_a_score_without_what_it_needs_is_refused_and_the_others_go_on(root):
-    found = compare(made(root, "protocol=seen", "score=[mahalanobis,denoising_loss]", stores=["a"]))
+    found = compared(root, "protocol=seen", "score=[mahalanobis,denoising_loss]", stores=["a"])
     assert [each["part"] for each in found["refused"]] == ["score denoising_loss"]
     assert "rollout.signals" in found["refused"][0]["reason"]
     assert rows(found, score="mahalanobis")
@@ -164,7 +185,7 @@ def test_a_score_without_what_it_needs_is_refused_and_the_others_go_on(root):
 
 def test_nothing_left_is_an_error(root):
     with pytest.raises(ScoreError, match="signals"):
-        compare(made(root, "protocol=seen", "score=[denoising_loss]", stores=["a"]))
+        compared(root, "protocol=seen", "score=[denoising_loss]", stores=["a"])
 
 
 @pytest.mark.parametrize(
@@ -180,23 +201,17 @@ def test_nothing_left_is_an_error(root):
 )
 def test_what_cannot_be_compared_is_refused(root, changes, error, said):
     asked = made(root, "protocol=seen")
-    stores = tuple(root / f"{name}.zarr" for name in changes.get("stores", ())) or asked.stores
+    if "stores" in changes:
+        changes = {"stores": tuple(root / f"{name}.zarr" for name in changes["stores"])}
     with pytest.raises(error, match=said):
-        Asked(
-            asked.run,
-            stores,
-            changes.get("seeds", (0,)),
-            changes.get("windows", (("last", 1),)),
-            changes.get("pairs", ()),
-            10,
-        )
+        dataclasses.replace(asked, **changes)
 
 
 @pytest.mark.parametrize("words", [{"windows": [["mean"]]}, {"windows": ["mean 4"]}, {"pairs": [["rnd", "stac"]]}])
 def test_lists_of_another_size_are_refused(root, words):
     asked = {"stores": ["a"], "seeds": [0], "windows": [["last", 1]], "pairs": [], "resamples": 20, **words}
     with pytest.raises(ConfigError, match="must have"):
-        benchmark.run(made(root, "protocol=seen").run, **asked)
+        benchmark.run(run_of(root, "protocol=seen"), **asked)
 
 
 def test_one_class_alone_is_shown_as_such(root, tmp_path):
@@ -205,7 +220,7 @@ def test_one_class_alone_is_shown_as_such(root, tmp_path):
         for split, count in counts.items():
             for number in range(count):
                 writer.append(episode(split, number))
-    found = compare(made(tmp_path, "protocol=seen", "score=[mahalanobis,safe_mlp]", stores=["won"]))
+    found = compared(tmp_path, "protocol=seen", "score=[mahalanobis,safe_mlp]", stores=["won"])
     assert [each["part"] for each in found["refused"]] == ["score safe_mlp"]
     (row,) = rows(found, monitor="mahalanobis+split_conformal")
     assert value(row, "matched_auroc@0.5") is None
@@ -213,7 +228,7 @@ def test_one_class_alone_is_shown_as_such(root, tmp_path):
 
 
 def test_the_job_writes_page_table_and_data(root, capsys):
-    run = made(root, "protocol=seen", "score=[mahalanobis,elapsed]").run
+    run = run_of(root, "protocol=seen", "score=[mahalanobis,elapsed]")
     benchmark.run(run, ["a"], [0], [("last", 1)], [], 20)
     for name in ("leaderboard.html", "leaderboard.csv", "leaderboard.json"):
         assert (run.folder / name).stat().st_size > 100

@@ -7,8 +7,11 @@ import pytest
 
 from workbench.config import Run, compose
 from workbench.errors import CalibrationError, ConfigError
-from workbench.jobs.fit import build_groups, build_scores, load_monitors, make_monitors, window
-from workbench.monitoring.monitor import And, Or, load, offline, save
+from workbench.monitoring.assembly import MonitorSettings, groups_of, made_all
+from workbench.monitoring.files import load, load_monitors, save
+from workbench.monitoring.fitting import fit_known
+from workbench.monitoring.monitor import And, Or
+from workbench.monitoring.reading import offline
 from workbench.types import EpisodeCalls, EpisodeTruth
 
 RULES = (
@@ -35,6 +38,13 @@ CALIBRATING = [known("calibrate", i, i < 40) for i in range(60)]
 
 def run(tmp_path, *words):
     return Run(compose([*WORDS, *words]), tmp_path)
+
+
+def make_monitors(run, fitting, calibrating, settling=()):
+    """The monitors that a configuration asks for, of episodes that are read already."""
+    settings = MonitorSettings(**run.config["monitor"])
+    parts = run.config["score"], run.config["calibrator"]
+    return list(fit_known(*parts, fitting, calibrating, settling, settings=settings, seed=run.seed).values())
 
 
 @pytest.fixture(scope="module")
@@ -88,8 +98,8 @@ def test_what_was_fitted_comes_back_with_its_groups(made):
         for one, other in zip(readings, old[name], strict=True):
             assert np.array_equal(one.margin, other.margin, equal_nan=True), name
     with pytest.raises(ConfigError, match="groups of per_task"):
-        load(here.folder / "monitors", build_scores(here), window)
-    assert set(build_groups(here)) == {"groups of per_task", "groups of per_stage"}
+        load(here.folder / "monitors", here.config["score"])
+    assert set(groups_of(made_all(here.config["calibrator"]))) == {"groups of per_task", "groups of per_stage"}
 
 
 def test_recall_without_failures_has_a_reason(tmp_path):

@@ -12,7 +12,9 @@ import pytest
 from workbench.config import Run, build, compose
 from workbench.errors import ScoreError, WorkbenchError
 from workbench.jobs import benchmark, fit
-from workbench.jobs.fit import held, load_monitors
+from workbench.monitoring.episodes import held
+from workbench.monitoring.files import folder_of, load_monitors
+from workbench.monitoring.fitting import fit_scores
 from workbench.monitoring.monitor import needs_of
 from workbench.rollouts.launch import Launch
 from workbench.rollouts.loop import Lockstep
@@ -91,7 +93,7 @@ def test_where_no_score_is_left_the_job_says_why_of_each_and_keeps_nothing(tmp_p
     for name, remedy in SAID.items():
         assert f"score {name}" in said
         assert remedy in said
-    assert not fit.folder_of(run).exists()
+    assert not folder_of(run).exists()
 
 
 def test_what_is_there_but_broken_ends_the_job(tmp_path: Path, blank: Episode) -> None:
@@ -102,7 +104,7 @@ def test_what_is_there_but_broken_ends_the_job(tmp_path: Path, blank: Episode) -
     known = [(store.calls(n), store.truth(n)) for n in fitting]
     known = [(dataclasses.replace(calls, embedding=np.ones((len(calls.step), 3))), truth) for calls, truth in known]
     with pytest.raises(ScoreError, match="are the same"):
-        fit.fit_all(run, known)
+        fit_scores(run.config["score"], {}, known, run.seed)
 
 
 def test_held_is_what_calls_hold_in_the_words_of_needs() -> None:

@@ -23,7 +23,12 @@ from workbench.detectors.scores.mahalanobis import Mahalanobis
 from workbench.detectors.scores.rnd import RandomNetworkDistillation
 from workbench.detectors.scores.stac import StatisticalTemporalConsistency
 from workbench.errors import CheckpointError, ConfigError, ScoreError, SplitError, UnknownNameError
-from workbench.monitoring.monitor import And, OnlineMonitor, Or, calibrate, curves, fit_score, load, offline, read, save
+from workbench.monitoring.calibration import calibrate
+from workbench.monitoring.files import load, save
+from workbench.monitoring.monitor import And, Or
+from workbench.monitoring.online import OnlineMonitor
+from workbench.monitoring.reading import offline, read
+from workbench.monitoring.scoring import curves, fit_score
 from workbench.monitoring.window import Window
 from workbench.types import EpisodeCalls, EpisodeTruth, PolicyCall
 
@@ -323,7 +328,7 @@ def test_an_episode_that_was_fitted_on_is_refused_under_any_split(tmp_path):
     score = fit_score("elapsed", Elapsed(), FIT, 0)
     disguised = dataclasses.replace(FIT[2], split="calibrate")
     save(tmp_path, [calibrate("m", score, Window(), SplitConformal(), KNOWN, LEVEL)])
-    (loaded,) = load(tmp_path, {"elapsed": Elapsed()}, Window)
+    (loaded,) = load(tmp_path, {"elapsed": Elapsed()}).values()
     for fitted in (score, loaded.score):
         with pytest.raises(SplitError, match=r"1 episodes that score elapsed was fitted on \(fit:2\)"):
             calibrate("m", fitted, Window(), SplitConformal(), [*KNOWN, disguised], LEVEL)
@@ -408,7 +413,7 @@ def test_one_name_for_two_things_is_refused(monitors):
 
 def test_a_folder_gives_back_every_monitor_exactly(monitors, tmp_path):
     save(tmp_path / "deep" / "monitors", monitors)
-    again = load(tmp_path / "deep" / "monitors", {name: make() for name, make in BUILD.items()}, Window)
+    again = list(load(tmp_path / "deep" / "monitors", {name: make() for name, make in BUILD.items()}).values())
     assert [m.name for m in again] == [m.name for m in monitors]
     for old, new in zip(monitors, again, strict=True):
         assert (new.level, new.guarantee, new.threshold_episodes) == (old.level, old.guarantee, old.threshold_episodes)
@@ -430,20 +435,20 @@ def test_a_folder_gives_back_every_monitor_exactly(monitors, tmp_path):
 
 def test_what_is_not_a_folder_of_monitors(monitors, tmp_path):
     with pytest.raises(CheckpointError, match="fit them there first"):
-        load(tmp_path, {}, Window)
+        load(tmp_path, {})
     save(tmp_path, monitors[:1])
     with pytest.raises(UnknownNameError, match="unknown score 'rnd'"):
-        load(tmp_path, {"stac": BUILD["stac"]()}, Window)
+        load(tmp_path, {"stac": BUILD["stac"]()})
     record = json.loads((tmp_path / "monitors.json").read_text())
     del record["leaves"]["rnd"]["level"]
     (tmp_path / "monitors.json").write_text(json.dumps(record))
     with pytest.raises(CheckpointError, match="damaged"):
-        load(tmp_path, {"rnd": BUILD["rnd"]()}, Window)
+        load(tmp_path, {"rnd": BUILD["rnd"]()})
     save(tmp_path, monitors[:1])
     whole = (tmp_path / "monitors.safetensors").read_bytes()
     (tmp_path / "monitors.safetensors").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(CheckpointError, match="damaged"):
-        load(tmp_path, {"rnd": BUILD["rnd"]()}, Window)
+        load(tmp_path, {"rnd": BUILD["rnd"]()})
 
 
 def test_a_writer_killed_half_way_leaves_visibly_no_monitors(monitors, tmp_path, monkeypatch):
@@ -453,4 +458,4 @@ def test_a_writer_killed_half_way_leaves_visibly_no_monitors(monitors, tmp_path,
         with pytest.raises(KeyboardInterrupt):
             save(tmp_path, monitors[1:2])
     with pytest.raises(CheckpointError, match="fit them there first"):
-        load(tmp_path, {name: make() for name, make in BUILD.items()}, Window)
+        load(tmp_path, {name: make() for name, make in BUILD.items()})

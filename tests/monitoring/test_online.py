@@ -22,7 +22,11 @@ from workbench.detectors.scores.stac import StatisticalTemporalConsistency
 from workbench.detectors.scores.token_entropy import TokenEntropy
 from workbench.errors import ScoreError, UnknownNameError
 from workbench.jobs import rollout
-from workbench.monitoring.monitor import FittedScore, Monitor, OnlineMonitor, calibrate, fit_score, offline
+from workbench.monitoring.calibration import calibrate
+from workbench.monitoring.monitor import Monitor
+from workbench.monitoring.online import OnlineMonitor
+from workbench.monitoring.reading import offline
+from workbench.monitoring.scoring import FittedScore, fit_score
 from workbench.monitoring.window import Window
 from workbench.rollouts.launch import Launch
 from workbench.rollouts.loop import Lockstep

@@ -19,7 +19,10 @@ from workbench.detectors.calibrators.risk_control import FalseAlarmControl, Reca
 from workbench.detectors.calibrators.split_conformal import SplitConformal
 from workbench.detectors.calibrators.step_quantile import StepQuantile
 from workbench.detectors.scores.mahalanobis import Mahalanobis
-from workbench.monitoring.monitor import And, Or, calibrate, curves, fit_score, offline
+from workbench.monitoring.calibration import calibrate
+from workbench.monitoring.monitor import And, Or
+from workbench.monitoring.reading import offline
+from workbench.monitoring.scoring import curves, fit_score
 from workbench.monitoring.window import Window
 from workbench.types import EpisodeCalls
 
@@ -258,7 +261,7 @@ def false_alarms(threshold, score, fresh):
 
 
 def test_thresholds_from_the_fit_episodes_break_the_promise_and_held_out_ones_keep_it():
-    """What :func:`workbench.monitoring.monitor.calibrate` refuses, done by hand."""
+    """What :func:`workbench.monitoring.calibration.calibrate` refuses, done by hand."""
     level, leaked, honest = 0.1, [], []
     for seed in range(25):
         rng = np.random.default_rng(seed)

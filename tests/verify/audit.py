@@ -22,8 +22,10 @@ from rich.table import Table
 
 from workbench.config import Run, compose
 from workbench.execution.progress import console
-from workbench.jobs.fit import Known, make_monitors
-from workbench.monitoring.monitor import offline
+from workbench.monitoring.assembly import MonitorSettings
+from workbench.monitoring.episodes import Known
+from workbench.monitoring.fitting import fit_known
+from workbench.monitoring.reading import offline
 from workbench.store import Store
 from workbench.types import Split
 
@@ -71,9 +73,15 @@ def one_split(run: Run, episodes: list[Known], sizes: dict[Split, int], number: 
         split: [(dataclasses.replace(episodes[i][0], split=split), episodes[i][1]) for i in part]
         for split, part in zip(("fit", "calibrate", "test"), np.split(order, ends), strict=True)
     }
-    again = Run({**run.config, "seed": run.seed + number}, run.root)
-    monitors = make_monitors(again, dealt["fit"], dealt["calibrate"])
-    readings = offline(monitors, [calls for calls, _ in dealt["test"]])
+    monitors = fit_known(
+        run.config["score"],
+        run.config["calibrator"],
+        dealt["fit"],
+        dealt["calibrate"],
+        settings=MonitorSettings(**run.config["monitor"]),
+        seed=run.seed + number,
+    )
+    readings = offline(list(monitors.values()), [calls for calls, _ in dealt["test"]])
     return {name: float(np.mean([each.alarm.any() for each in found])) for name, found in readings.items()}
 
 

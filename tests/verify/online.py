@@ -20,8 +20,10 @@ from claims import NAME, finished_run, parser, table, verdict
 
 from workbench.config import Run, build
 from workbench.execution.progress import console
-from workbench.jobs.fit import load_monitors
-from workbench.monitoring.monitor import AnyMonitor, OnlineMonitor, Reading, needs_of, offline
+from workbench.monitoring.files import load_monitors
+from workbench.monitoring.monitor import AnyMonitor, Reading, needs_of
+from workbench.monitoring.online import OnlineMonitor
+from workbench.monitoring.reading import offline
 from workbench.rollouts.launch import Launch
 from workbench.rollouts.loop import Lockstep
 from workbench.rollouts.rolling import drawn

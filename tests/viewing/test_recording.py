@@ -14,7 +14,8 @@ from rerun.chunk import RrdReader
 from tests.toy import ToyPolicy, ToyScene, ToyTask, broken
 from workbench.errors import StoreError, UnknownNameError
 from workbench.monitoring.example import Example
-from workbench.monitoring.monitor import FittedScore, Monitor
+from workbench.monitoring.monitor import Monitor
+from workbench.monitoring.scoring import FittedScore
 from workbench.monitoring.window import Window
 from workbench.rollouts.loop import Launch, Lockstep
 from workbench.store import Store, StoreHeader, StoreWriter

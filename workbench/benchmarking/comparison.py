@@ -1,167 +1,144 @@
-"""A study's table: all scores fitted, all monitors judged, all pairs compared; the leaderboard as plain data."""
+"""Scores compared: all of them fitted, all monitors judged, all pairs tested: the leaderboard."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-import json
-import shlex
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from workbench.benchmarking.curves import Part, is_supervised, missing_seeds, read_curves, score_part
-from workbench.benchmarking.evaluation import Bench, Study
-from workbench.benchmarking.figures import (
-    JudgedEpisode,
-    at_false_alarm_rate,
-    check_metric,
-    difference,
-    elapsed,
-    figures,
-    ranking,
+from workbench.benchmarking.curves import ScoreFit, fit_and_score, is_supervised, missing_seeds, read_curves
+from workbench.benchmarking.evaluation import Evaluation, StoreEvaluation
+from workbench.benchmarking.figures import Figure, at_false_alarm_rate, difference, figures, ranking
+from workbench.benchmarking.judged import JudgedEpisode, elapsed
+from workbench.benchmarking.leaderboard import (
+    Audit,
+    Cost,
+    DriftWatch,
+    Leaderboard,
+    MonitorRow,
+    Pair,
+    Refusal,
+    StoreSummary,
 )
-from workbench.config import Run, build, options_of, words_asked
-from workbench.errors import CalibrationError, ConfigError, ScoreError, StoreError, UnknownNameError
+from workbench.benchmarking.metrics import AIM
+from workbench.benchmarking.question import Question
+from workbench.errors import CalibrationError, ScoreError
+from workbench.execution.executor import Executor
+from workbench.execution.processes import Processes
 from workbench.execution.progress import progress
-from workbench.monitoring.monitor import WINDOW
+from workbench.monitoring.assembly import Recipe
+from workbench.monitoring.drift import Drift
+from workbench.monitoring.episodes import diverged
+from workbench.monitoring.monitor import NO_PROMISE
+from workbench.monitoring.window import Window
 from workbench.stats.proportions import clopper_pearson
-from workbench.types import Record
 
+Result = TypeVar("Result")
 LENGTH, PRIOR = "length", "task_prior"
 """Baselines that are no scores: how long an episode has lasted, and how often its task fails in the fit split."""
-DRIFT = "workbench.monitoring.drift.Drift"
 WATCHED = ("failure-free", "supervised")
 """Kinds of monitors whose calibration is watched for drift."""
-AIM = "matched_auroc@0.5"
-"""Metric by which the table is sorted and pairs are compared."""
 ORACLE = 0.1
 """Share of the judged successes that may alarm at an oracle's threshold, at which monitors are compared once more."""
 PAIRED = 5
 """Resamples of a pair for each one of a figure: the smallest p-value they can give has to survive Holm's correction."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Asked:
-    """What is to be compared.
-
-    Attributes
-    ----------
-    stores : their paths; each has splits, samples and labels of its own.
-    seeds : of the scores' fits.
-    windows : (kind, width) that may be chosen on the select split.
-    pairs : (first, second, metric) of monitors that are compared episode by episode, by names of scores or
-        combinations; ``*`` for every other one that is no baseline.
-    resamples : of the bootstrap behind intervals.
-    """
-
-    run: Run
-    stores: tuple[Path, ...]
-    seeds: tuple[int, ...]
-    windows: tuple[tuple[str, int], ...]
-    pairs: tuple[tuple[str, str, str], ...]
-    resamples: int
-
-    def __post_init__(self) -> None:
-        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
-            raise ConfigError(f"job.seeds={list(self.seeds)} must be different numbers, such as [0,1,2]")
-        if not self.windows:
-            raise ConfigError("job.windows is empty; allow at least [[last,1]]")
-        if self.resamples < 1:
-            raise ConfigError(f"job.resamples={self.resamples} must be at least 1")
-        # What would be noticed only after everything is fitted is asked for now.
-        for kind, width in self.windows:
-            build({"_target_": WINDOW, "kind": kind, "width": width})
-        for first, second, metric in self.pairs:
-            known = {*options_of("score"), *self.run.config["monitor"]["combine"], "*"}
-            for name in (first, second):
-                if name not in known:
-                    raise UnknownNameError("score or combination in job.pairs", name, known)
-            check_metric(metric)
-        for path in self.stores:
-            if not path.exists():
-                raise StoreError(f"there is no {self.run.shown(path)}: synthesize or roll it first")
-
-    def study(self, without: Iterable[str] = ()) -> Study:
-        """The study, in this process; some scores, and combinations of them, left out."""
-        return _study(
-            json.dumps(self.run.config), self.run.root, self.stores, self.seeds, self.windows, frozenset(without)
-        )
-
-
 @functools.lru_cache(maxsize=2)
-def _study(
-    config: str,
-    root: Path,
-    stores: tuple[Path, ...],
-    seeds: tuple[int, ...],
-    windows: tuple[tuple[str, int], ...],
-    without: frozenset[str],
-) -> Study:
-    kept: Record = json.loads(config)
-    kept["score"] = {name: node for name, node in kept["score"].items() if name not in without}
-    kept["monitor"]["combine"] = {
-        name: how for name, how in kept["monitor"]["combine"].items() if set(*how.values()) <= set(kept["score"])
-    }
-    return Study(Run(kept, root), stores, seeds, windows)
+def evaluation_of(question: Question) -> Evaluation:
+    """The evaluation of a question, in this process."""
+    return Evaluation(question)
 
 
 @dataclasses.dataclass(frozen=True)
 class Item:
     """One row, or one pair of rows, for one worker."""
 
-    asked: Asked
-    without: frozenset[str]
-    names: tuple[str, ...]
-    rule: str
+    question: Question
+    recipes: tuple[Recipe, ...]
     metric: str = ""
 
 
-def compare(asked: Asked) -> Record:
-    """The leaderboard; see :mod:`workbench.reporting.leaderboard` for its keys."""
-    refused = fit_all(asked)
-    without = frozenset(row["score"] for row in refused)
-    study = asked.study(without)
-    if not study.run.config["score"]:
-        raise ScoreError("no score is left: " + "; ".join(row["reason"] for row in refused))
-    rows = [
-        found for found in each_of(row, [Item(asked, without, *place) for place in monitors(study)], "monitors", asked)
-    ]
-    rows += [reference(study, name, asked.resamples) for name in (LENGTH, PRIOR)]
-    wanted = [
-        Item(asked, without, (one, other), first_rule(study), metric) for one, other, metric in pairs_of(asked, rows)
-    ]
-    pairs = each_of(pair, wanted, "pairs", asked)
-    return {
-        "protocol": study.protocol.name,
-        "about": study.protocol.about,
-        "level": study.level,
-        "seeds": list(asked.seeds),
-        "command": command(),
-        "stores": [described(asked.run, bench) for bench in study.benches],
-        "rows": sorted(rows, key=by_aim),
-        "costs": costs(study),
-        "pairs": pairs,
-        "audit": [each for row in rows for each in row.pop("audit")],
-        "drift": [each for row in rows for each in row.pop("drift")],
-        "refused": [{"part": f"score {row['score']}", **row} for row in refused],
-    }
+@dataclasses.dataclass(frozen=True)
+class Judged:
+    """A row, and what stands beside it in other tables."""
+
+    row: MonitorRow
+    audit: tuple[Audit, ...] = ()
+    drift: tuple[DriftWatch, ...] = ()
 
 
-def by_aim(row: Record) -> tuple[float, str]:
+class Breakdown(NamedTuple):
+    """Figures of all episodes, and of each task and family of faults."""
+
+    figures: dict[str, Figure]
+    tasks: dict[str, dict[str, Figure]]
+    families: dict[str, dict[str, Figure]]
+
+
+def compare(question: Question, runner: Executor | None = None, command: str = "") -> Leaderboard:
+    """Fit every score on every fold with every seed, and judge all monitors of the question on the test split.
+
+    What was fitted before is found on disk, beside the stores.
+
+    Parameters
+    ----------
+    runner : where the work is done; None for this process.
+    command : what makes the leaderboard again.
+
+    Raises
+    ------
+    ScoreError
+        if no score can be fitted.
+    """
+    runner = runner or Processes()
+    refused = fit_all(question, runner)
+    left = question.without([refusal.score for refusal in refused])
+    if not left.scores:
+        raise ScoreError("no score is left: " + "; ".join(refusal.reason for refusal in refused))
+    evaluation = evaluation_of(left)
+    judged = each_of(judge, [Item(left, (recipe,)) for recipe in evaluation.recipes], "monitors", runner)
+    rows = [each.row for each in judged] + [reference(evaluation, name) for name in (LENGTH, PRIOR)]
+    pairs = each_of(pair, pairs_of(evaluation), "pairs", runner)
+    return Leaderboard(
+        protocol=evaluation.cut.name,
+        about=evaluation.cut.about,
+        level=question.settings.level,
+        seeds=tuple(question.seeds),
+        command=command,
+        stores=tuple(summary(question, store) for store in evaluation.stores),
+        rows=tuple(sorted(rows, key=by_aim)),
+        costs=tuple(costs(evaluation)),
+        pairs=tuple(pairs),
+        audit=tuple(line for each in judged for line in each.audit),
+        drift=tuple(line for each in judged for line in each.drift),
+        refused=tuple(refused),
+        diverged=sum(diverged(store.store) for store in evaluation.stores),
+    )
+
+
+def by_aim(row: MonitorRow) -> tuple[float, str]:
     """Sorts rows, the best first and those without a number last."""
-    value = row["figures"].get(AIM, {}).get("value")
-    return (-1.0 if value is None else -value), row["monitor"]
+    figure = row.figures.get(AIM)
+    value = figure["value"] if figure else None
+    return (-1.0 if value is None else -value), row.monitor
 
 
-def each_of(function: Any, items: Sequence[Item], name: str, asked: Asked) -> list[Record]:
+def each_of(
+    function: Callable[[tuple[int, Item]], tuple[int, Result]],
+    items: Sequence[Item],
+    name: str,
+    runner: Executor,
+) -> list[Result]:
     """Results of all items on workers, in their order."""
-    found: dict[int, Record] = {}
+    found: dict[int, Result] = {}
     with progress(name, len(items)) as advance:
-        for place, record in asked.run.runner.map_unordered(function, list(enumerate(items))):
-            found[place] = record
+        for place, result in runner.map_unordered(function, list(enumerate(items))):
+            found[place] = result
             advance(1)
     return [found[place] for place in range(len(items))]
 
@@ -169,23 +146,28 @@ def each_of(function: Any, items: Sequence[Item], name: str, asked: Asked) -> li
 # Fitting
 
 
-def fit_all(asked: Asked) -> list[Record]:
-    """Fit every score on every fold with every seed where that is not on disk; returns those that could not be."""
-    study = asked.study()
-    parts: dict[Path, Part] = {part.path(0): part for bench in study.benches for part in bench.parts.values()}
-    todo = [
-        dataclasses.replace(part, seeds=tuple(missing)) for part in parts.values() if (missing := missing_seeds(part))
-    ]
+def fit_all(question: Question, runner: Executor) -> list[Refusal]:
+    """Fit every score on every fold with every seed where that is not on disk; returns those that could not be.
+
+    Raises
+    ------
+    ScoreError
+        if what tells groups apart for a calibrator cannot be fitted.
+    """
+    stores = evaluation_of(question).stores
+    fits: dict[Path, ScoreFit] = {fit.path(0): fit for store in stores for fit in store.fits.values()}
+    todo = [dataclasses.replace(fit, seeds=tuple(missing)) for fit in fits.values() if (missing := missing_seeds(fit))]
     # The longest first, so that no worker is left alone with one at the end.
-    todo.sort(key=lambda part: not is_supervised(part.node))
-    refused: dict[str, Record] = {}
-    with progress("scores", len(parts)) as advance:
-        advance(len(parts) - len(todo))
-        for part, why in asked.run.runner.map_unordered(score_part, todo):
+    todo.sort(key=lambda fit: not is_supervised(fit.node))
+    refused: dict[str, Refusal] = {}
+    with progress("scores", len(fits)) as advance:
+        advance(len(fits) - len(todo))
+        for fit, why in runner.map_unordered(fit_and_score, todo):
+            if why and fit.score not in question.scores:
+                raise ScoreError(f"{fit.score}: {why}")
             if why:
-                refused.setdefault(
-                    part.score, {"score": part.score, "store": asked.run.shown(part.store), "reason": why}
-                )
+                said = Refusal(f"score {fit.score}", fit.score, question.shown(fit.store), why)
+                refused.setdefault(fit.score, said)
             advance(1)
     return [refused[name] for name in sorted(refused)]
 
@@ -193,78 +175,62 @@ def fit_all(asked: Asked) -> list[Record]:
 # Judging
 
 
-def monitors(study: Study) -> list[tuple[tuple[str], str]]:
-    """Names and calibrators of all monitors: baselines with their own calibrator, the others with every one."""
-    settings = study.run.config["monitor"]
-    own: Mapping[str, str] = settings["baselines"]
-    alone = set(own.values()) - {first_rule(study)}
-    rules = [rule for rule in study.run.config["calibrator"] if rule not in alone]
-    scores = [name for name in study.run.config["score"] if name not in own]
-    names = [*scores, *settings["combine"]]
-    return [((name,), rule) for name in names for rule in rules] + [
-        ((name,), rule) for name, rule in own.items() if name in study.run.config["score"]
-    ]
-
-
-def first_rule(study: Study) -> str:
-    """The calibrator that comparisons of scores alone use: the first."""
-    return str(next(iter(study.run.config["calibrator"])))
-
-
-def row(numbered: tuple[int, Item]) -> tuple[int, Record]:
-    """One monitor's row, in this process."""
+def judge(numbered: tuple[int, Item]) -> tuple[int, Judged]:
+    """One monitor, in this process."""
     number, item = numbered
-    study, (name,), rule = item.asked.study(item.without), item.names, item.rule
-    judged = study.judged(name, rule)
-    _, legs = study.legs(name)
-    chosen = sorted({
-        f"{leg.window.kind} {leg.window.width}"
-        for bench in study.benches for fold in bench.folds for leg in (bench.leg(fold, each) for each in legs)
-    })  # fmt: skip
-    found = shown(judged, item.asked.resamples)
-    selected = rule in (first_rule(study), study.run.config["monitor"]["baselines"].get(name))
-    if selected:
-        found["figures"] |= at_false_alarm_rate(judged, ORACLE, resamples=item.asked.resamples)
-    return number, {
-        "monitor": f"{name}+{rule}",
-        "score": name,
-        "window": ", ".join(chosen),
-        "calibrator": rule,
-        "kind": kind_of(study, name),
-        "guarantee": study.guarantee(name, rule),
-        "selected": selected,
-        **found,
-        "audit": audit(study, name, rule),
-        "drift": drift(study, name) if rule == first_rule(study) and kind_of(study, name) in WATCHED else [],
-    }
+    (recipe,), question, evaluation = item.recipes, item.question, evaluation_of(item.question)
+    judged = evaluation.judged(recipe)
+    folds = [(store, fold) for store in evaluation.stores for fold in store.folds]
+    chosen = {str(store.window(fold, leg)) for store, fold in folds for leg in recipe.legs}
+    found = breakdown(judged, question.resamples)
+    # Scores are compared by one calibrator alone: the first that they share, or a baseline's own.
+    selected = recipe.baseline or recipe.calibrator == evaluation.shared_calibrators[0]
+    oracle = at_false_alarm_rate(judged, ORACLE, resamples=question.resamples) if selected else {}
+    kind = kind_of(question, recipe)
+    row = MonitorRow(
+        monitor=recipe.name,
+        score=recipe.score,
+        window=", ".join(sorted(chosen)),
+        calibrator=recipe.calibrator,
+        kind=kind,
+        guarantee=evaluation.guarantee(recipe),
+        selected=selected,
+        figures=found.figures | oracle,
+        tasks=found.tasks,
+        families=found.families,
+    )
+    watched = drift(evaluation, recipe.score) if selected and kind in WATCHED else []
+    return number, Judged(row, tuple(audit(evaluation, recipe)), tuple(watched))
 
 
-def kind_of(study: Study, name: str) -> str:
+def kind_of(question: Question, recipe: Recipe) -> str:
     """What sort of monitor it is."""
-    if name in study.run.config["monitor"]["combine"]:
+    if recipe.how:
         return "combination"
-    if name in study.run.config["monitor"]["baselines"]:
+    if recipe.baseline:
         return "baseline"
-    return "supervised" if is_supervised(study.run.config["score"][name]) else "failure-free"
+    return "supervised" if is_supervised(question.scores[recipe.score]) else "failure-free"
 
 
-def shown(
-    judged: Mapping[int, Sequence[JudgedEpisode]], resamples: int, of_all: Callable[..., Record] = figures
-) -> Record:
-    """Figures of all episodes, and of each task and family of faults; ``of_all`` is what computes them."""
+def breakdown(
+    judged: Mapping[int, Sequence[JudgedEpisode]],
+    resamples: int,
+    of_all: Callable[..., dict[str, Figure]] = figures,
+) -> Breakdown:
+    """Figures of all episodes, and of each task and family; ``of_all`` is what computes them."""
     first = next(iter(judged.values()))
 
-    def of(wanted: Sequence[bool]) -> Record:
+    def of(wanted: Sequence[bool]) -> dict[str, Figure]:
         part = {seed: [e for e, keep in zip(each, wanted, strict=True) if keep] for seed, each in judged.items()}
         return of_all(part, resamples=min(resamples, 200))
 
     stores = list(dict.fromkeys(episode.uid.split("/")[0] for episode in first))
     families = sorted({episode.family for episode in first} - {""})
-    return {
-        "figures": of_all(judged, resamples=resamples),
-        "tasks": {store: of([episode.uid.split("/")[0] == store for episode in first]) for store in stores},
-        "families": {family: of(_with_nominal(first, family)) for family in families},
-    }
+    return Breakdown(
+        figures=of_all(judged, resamples=resamples),
+        tasks={store: of([episode.uid.split("/")[0] == store for episode in first]) for store in stores},
+        families={family: of(_with_nominal(first, family)) for family in families},
+    )
 
 
 def _with_nominal(episodes: Sequence[JudgedEpisode], family: str) -> list[bool]:
@@ -276,129 +242,132 @@ def _with_nominal(episodes: Sequence[JudgedEpisode], family: str) -> list[bool]:
     return [episode.family == family or (not episode.family and episode.task in beside) for episode in episodes]
 
 
-def reference(study: Study, name: str, resamples: int) -> Record:
+def reference(evaluation: Evaluation, name: str) -> MonitorRow:
     """Row of a baseline that is no score."""
-    episodes = [each for bench in study.benches for fold in bench.folds for each in bench.unscored(fold)]
+    episodes = [each for store in evaluation.stores for fold in store.folds for each in store.unscored(fold)]
     if name == LENGTH:
         episodes = [elapsed(episode) for episode in episodes]
-    return {
-        "monitor": name,
-        "score": name,
-        "window": "last 1",
-        "calibrator": "",
-        "kind": "baseline",
-        "guarantee": "none: it raises no alarm",
-        **shown({0: episodes}, resamples, ranking),
-        "audit": [],
-        "drift": [],
-    }
+    found = breakdown({0: episodes}, evaluation.question.resamples, ranking)
+    return MonitorRow(
+        monitor=name,
+        score=name,
+        window=str(Window()),
+        calibrator="",
+        kind="baseline",
+        guarantee=f"{NO_PROMISE}: it raises no alarm",
+        selected=None,
+        figures=found.figures,
+        tasks=found.tasks,
+        families=found.families,
+    )
 
 
-def audit(study: Study, name: str, rule: str) -> list[Record]:
+def audit(evaluation: Evaluation, recipe: Recipe) -> list[Audit]:
     """Realised false alarms on nominal successes against the level, of every task, in its first fold by the first seed.
 
     Other folds judge the same nominal episodes again, and would make the interval look narrower than it is.
     """
-    rows, promised = [], study.promises_silence(name, rule)
-    for bench in study.benches:
-        judged = bench.judged(bench.folds[0], name, rule, study.seeds[0])
+    lines, promised, level = [], evaluation.promises_silence(recipe), evaluation.question.settings.level
+    for store in evaluation.stores:
+        judged = store.judged(store.folds[0], recipe, evaluation.question.seeds[0])
         nominal = [episode for episode in judged if episode.success and not episode.perturbed]
         alarms = sum(episode.alarm_step >= 0 for episode in nominal)
         low, high = clopper_pearson(alarms, len(nominal))
-        rows.append({
-            "monitor": f"{name}+{rule}", "calibrator": rule, "task": bench.label, "alarms": alarms,
-            "episodes": len(nominal), "rate": alarms / len(nominal) if nominal else None, "ci95": [low, high],
-            "level": study.level, "promised": promised, "broken": promised and low > study.level,
-        })  # fmt: skip
-    return rows
+        line = Audit(
+            monitor=recipe.name,
+            calibrator=recipe.calibrator,
+            task=store.label,
+            alarms=alarms,
+            episodes=len(nominal),
+            rate=alarms / len(nominal) if nominal else None,
+            ci95=(low, high),
+            level=level,
+            promised=promised,
+            broken=promised and low > level,
+        )
+        lines.append(line)
+    return lines
 
 
-def drift(study: Study, name: str) -> list[Record]:
+def drift(evaluation: Evaluation, score: str) -> list[DriftWatch]:
     """After how many episodes the exchangeability martingale notices that they are not the calibration's, by task.
 
     One stream are the nominal successes of the test split, which are like those of the calibration, the other all of
     its perturbed episodes.  Of the first fold and seed.
     """
-    rows = []
-    for bench in study.benches:
-        fold, seed = bench.folds[0], study.seeds[0]
-        applied = bench.leg(fold, name).applied[seed]
+    lines = []
+    for store in evaluation.stores:
+        fold = store.folds[0]
+        windowed = store.windowed(fold, score, evaluation.question.seeds[0])
         streams = {"nominal": fold.successes("test"), "perturbed": [e for e in fold.test if not e.nominal]}
         for stream, entries in streams.items():
-            watch = build({"_target_": DRIFT})
+            watch = Drift()
             try:
-                watch.begin(np.array([applied[entry.uid].max() for entry in fold.successes("calibrate")]))
+                watch.begin(np.array([windowed[entry.uid].max() for entry in fold.successes("calibrate")]))
             except CalibrationError:
                 continue
             for entry in entries:
-                watch.update(float(applied[entry.uid].max()))
-            rows.append({
-                "monitor": name, "task": bench.label, "stream": stream, "noticed_after": watch.since,
-                "episodes": len(entries),
-            })  # fmt: skip
-    return rows
+                watch.update(float(windowed[entry.uid].max()))
+            lines.append(DriftWatch(score, store.label, stream, watch.since, len(entries)))
+    return lines
 
 
-def pairs_of(asked: Asked, rows: Sequence[Record]) -> list[tuple[str, str, str]]:
-    """Pairs of monitors that there are."""
-    there = list(dict.fromkeys(row["score"] for row in rows if row["kind"] != "baseline"))
-    found = []
-    for first, second, metric in asked.pairs:
+def pairs_of(evaluation: Evaluation) -> list[Item]:
+    """Pairs of monitors that there are, by the first of the calibrators that they share."""
+    first_calibrator = [r for r in evaluation.recipes if r.calibrator in evaluation.shared_calibrators[:1]]
+    there = {recipe.score: recipe for recipe in first_calibrator if not recipe.baseline}
+    question, found = evaluation.question, []
+    for first, second, metric in question.pairs:
         others = [name for name in there if name != first] if second == "*" else [second]
-        found += [(first, other, metric) for other in others if first in there and other in there]
+        found += [
+            Item(question, (there[first], there[other]), metric)
+            for other in others
+            if first in there and other in there
+        ]
     return found
 
 
-def pair(numbered: tuple[int, Item]) -> tuple[int, Record]:
+def pair(numbered: tuple[int, Item]) -> tuple[int, Pair]:
     """Difference of two monitors on the same episodes and seeds."""
     number, item = numbered
-    study, (first, second) = item.asked.study(item.without), item.names
-    one, other = (study.judged(name, item.rule) for name in item.names)
-    found = difference(one, other, item.metric, resamples=PAIRED * item.asked.resamples)
-    return number, {"first": first, "second": second, "metric": item.metric, **found}
+    evaluation, (first, second) = evaluation_of(item.question), item.recipes
+    one, other = evaluation.judged(first), evaluation.judged(second)
+    found = difference(one, other, item.metric, resamples=PAIRED * item.question.resamples)
+    return number, Pair(first.score, second.score, item.metric, **found)
 
 
 # What stands around the rows
 
 
-def costs(study: Study) -> list[Record]:
-    """Milliseconds of a scene and call and seconds of a fit, of every score, over stores, folds and seeds."""
-    rows = []
-    for score in study.run.config["score"]:
-        parts = {part.key: part for bench in study.benches for (_, name), part in bench.parts.items() if name == score}
-        found = [read_curves(part.path(seed)) for part in parts.values() for seed in part.seeds]
+def costs(evaluation: Evaluation) -> list[Cost]:
+    """Of every score, over stores, folds and seeds: the median call, its range, and the mean fit."""
+    lines = []
+    for score in evaluation.question.scores:
+        fits = {fit.key: fit for store in evaluation.stores for (_, name), fit in store.fits.items() if name == score}
+        found = [read_curves(fit.path(seed)) for fit in fits.values() for seed in fit.seeds]
         each = sorted(curves.milliseconds for curves in found)
-        rows.append({
-            "score": score,
-            "milliseconds": {"value": each[len(each) // 2], "low": each[0], "high": each[-1], "n": len(each)},
-            "fit_s": sum(curves.fit_s for curves in found) / len(found),
-        })  # fmt: skip
-    return rows
+        middle: Figure = {"value": each[len(each) // 2], "low": each[0], "high": each[-1], "n": len(each)}
+        lines.append(Cost(score, middle, sum(curves.fit_s for curves in found) / len(found)))
+    return lines
 
 
-def described(run: Run, bench: Bench) -> Record:
+def summary(question: Question, store: StoreEvaluation) -> StoreSummary:
     """A store, as the leaderboard shows it."""
     splits: dict[str, int] = {}
-    for entry in bench.entries:
+    for entry in store.entries:
         splits[entry.split] = splits.get(entry.split, 0) + 1
-    test = {entry.uid: entry for fold in bench.folds for entry in fold.test}
-    config = bench.store.header.config
-    return {
-        "store": run.shown(bench.store.path),
-        "task": bench.label,
-        "policy": policy_of(config),
-        "splits": splits,
-        "test": len(test),
-        "failures": sum(not entry.success for entry in test.values()),
-    }
+    test = {entry.uid: entry for fold in store.folds for entry in fold.test}
+    return StoreSummary(
+        store=question.shown(store.store.path),
+        task=store.label,
+        policy=policy_of(store.store.header.config),
+        splits=splits,
+        test=len(test),
+        failures=sum(not entry.success for entry in test.values()),
+    )
 
 
 def policy_of(config: Mapping[str, Any]) -> str:
     """How a policy is called on the command line, or the class behind it."""
     node = config.get("policy") or {}
     return f"zoo/{node['zoo']}" if node.get("zoo") else str(node.get("_target_", "")).rpartition(".")[2]
-
-
-def command() -> str:
-    """What makes this table again: the words that were asked."""
-    return shlex.join(["workbench", "benchmark", *(word for word in words_asked() if word != "job=benchmark")])

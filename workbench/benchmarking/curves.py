@@ -1,13 +1,13 @@
-"""Scores of a study: each fitted on every fold with every seed, its curves kept, its window chosen on ``select``.
+"""Kept curves: each score fitted on every fold with every seed, its curves on disk, its window chosen on ``select``.
 
 ::
 
-    protocol.folds(entries) --> needed() --> score_parts() on workers --> curves on disk, one file a score, fit and seed
-                                                 choose_window() on select --> readings() of the test split
+    cut.folds(entries) --> needed() --> fit_and_score() on workers --> curves on disk, one file a score, fit and seed
+                                                choose_window() on select --> readings() of the test split
 
 Scores that learn from successes see the same nominal episodes in many folds and are fitted once for all of them.  What
-is on disk is named by a digest of everything that decides it, the scores' code included, so that a study goes on where
-it was interrupted and another protocol of the same stores finds what it can use.
+is on disk is named by a digest of everything that decides it, the scores' code included, so that a comparison goes on
+where it was interrupted and another protocol of the same stores finds what it can use.
 """
 
 from __future__ import annotations
@@ -26,20 +26,19 @@ from pathlib import Path
 import numpy as np
 
 from workbench import __version__
+from workbench.benchmarking.columns import HALF
 from workbench.benchmarking.folds import Fold
 from workbench.config import build, digest, resolve, write_bytes
 from workbench.errors import ScoreError, SplitError
-from workbench.monitoring.monitor import Window, curves, fit_score
+from workbench.monitoring.scoring import curves, fit_score
+from workbench.monitoring.window import Window
 from workbench.stats.concordance import matched_auroc
 from workbench.store import Store
-from workbench.types import Array, EpisodeCalls, EpisodeTruth, Record
-
-HALF = 0.5
-"""Fraction of the deadline at which windows are chosen."""
+from workbench.types import Array, EpisodeCalls, EpisodeTruth, PolicyCall, Record
 
 
 @dataclasses.dataclass(frozen=True)
-class Part:
+class ScoreFit:
     """One score on one set of episodes: what a worker fits and applies.
 
     Attributes
@@ -47,7 +46,7 @@ class Part:
     store : path of the store.
     score : name of the score.
     node : its configuration.
-    fit : numbers of the episodes that it is fitted on.
+    fitted : numbers of the episodes that it is fitted on.
     scored : numbers of those that it scores.
     seeds : of the fits.
     key : digest of what decides the curves, without the seed.
@@ -56,7 +55,7 @@ class Part:
     store: Path
     score: str
     node: Record
-    fit: tuple[int, ...]
+    fitted: tuple[int, ...]
     scored: tuple[int, ...]
     seeds: tuple[int, ...]
     key: str
@@ -87,6 +86,35 @@ class Curves:
     milliseconds: float
 
 
+class KeptScore:
+    """In the place of a score of which its curves were kept, and not what it learnt: such a monitor reads curves alone.
+
+    Every attempt to have it score a call is a ScoreError.
+    """
+
+    needs: frozenset[str] = frozenset()
+
+    def begin(self) -> Record:
+        """ScoreError."""
+        raise _only_kept()
+
+    def update(self, memories: Sequence[Record], call: PolicyCall) -> Array:
+        """ScoreError."""
+        raise _only_kept()
+
+    def state(self) -> dict[str, Array]:
+        """ScoreError."""
+        raise _only_kept()
+
+    def load(self, state: Mapping[str, Array]) -> None:
+        """ScoreError."""
+        raise _only_kept()
+
+
+def _only_kept() -> ScoreError:
+    return ScoreError("of this score only its curves were kept; workbench fit makes monitors that can watch")
+
+
 def is_supervised(node: Record) -> bool:
     """Whether the score behind a configuration learns from outcomes."""
     return bool(getattr(resolve(node["_target_"]), "supervised", False))
@@ -94,22 +122,22 @@ def is_supervised(node: Record) -> bool:
 
 def needed(
     store: Store, folds: Sequence[Fold], scores: Mapping[str, Record], seeds: Sequence[int]
-) -> dict[tuple[str, str], Part]:
-    """The parts that a study of one store needs, by (fold, score); equal parts of several folds are one."""
+) -> dict[tuple[str, str], ScoreFit]:
+    """The fits that a comparison needs of one store, by (fold, score); equal ones of several folds are one."""
     labelled, unlabelled = store.digest(), store.digest(labels=False)
     wanted: dict[str, set[int]] = {}
-    found: dict[tuple[str, str], Part] = {}
+    found: dict[tuple[str, str], ScoreFit] = {}
     for fold in folds:
         scored = {entry.number for split in (fold.select, fold.calibrate, fold.test) for entry in split}
         for name, node in scores.items():
-            fitted = fold.fit if is_supervised(node) else fold.successes("fit")
-            fit = tuple(sorted(entry.number for entry in fitted))
+            learnt_from = fold.fit if is_supervised(node) else fold.successes("fit")
+            fitted = tuple(sorted(entry.number for entry in learnt_from))
             known = labelled if is_supervised(node) else unlabelled
             code = code_digest(node["_target_"])
-            key = digest([node, [store.uids[number] for number in fit], known, code, __version__], 16)
-            found[fold.name, name] = Part(store.path, name, node, fit, (), tuple(seeds), key)
+            key = digest([node, [store.uids[number] for number in fitted], known, code, __version__], 16)
+            found[fold.name, name] = ScoreFit(store.path, name, node, fitted, (), tuple(seeds), key)
             wanted.setdefault(key, set()).update(scored)
-    return {place: dataclasses.replace(part, scored=tuple(sorted(wanted[part.key]))) for place, part in found.items()}
+    return {place: dataclasses.replace(fit, scored=tuple(sorted(wanted[fit.key]))) for place, fit in found.items()}
 
 
 @functools.cache
@@ -134,32 +162,32 @@ def code_files(target: str) -> set[Path]:
     return found
 
 
-def missing_seeds(part: Part) -> list[int]:
+def missing_seeds(fit: ScoreFit) -> list[int]:
     """Seeds of which no file holds every episode that is wanted."""
-    known = Store.open(part.store).uids
-    uids = {known[number] for number in part.scored}
-    return [seed for seed in part.seeds if not part.path(seed).exists() or not uids <= set(_index(part.path(seed)))]
+    known = Store.open(fit.store).uids
+    uids = {known[number] for number in fit.scored}
+    return [seed for seed in fit.seeds if not fit.path(seed).exists() or not uids <= set(_index(fit.path(seed)))]
 
 
-def score_part(part: Part) -> tuple[Part, str]:
+def fit_and_score(fit: ScoreFit) -> tuple[ScoreFit, str]:
     """Fit and apply one score in this process and keep its curves; returns why it could not, or ""."""
-    store = Store.open(part.store)
+    store = Store.open(fit.store)
     try:
-        _score(part, store)
+        _score(fit, store)
     except ScoreError as error:
-        return part, str(error)
-    return part, ""
+        return fit, str(error)
+    return fit, ""
 
 
-def _score(part: Part, store: Store) -> None:
-    needs = frozenset(build(part.node).needs)
-    episodes, labelled = _calls(part.store, store.digest(labels=False), needs), store.digest()
-    fitting, scored = [episodes(number) for number in part.fit], [episodes(number) for number in part.scored]
-    truths = [_truth(part.store, labelled, number) for number in part.fit] if is_supervised(part.node) else []
+def _score(fit: ScoreFit, store: Store) -> None:
+    needs = frozenset(build(fit.node).needs)
+    episodes, labelled = _calls(fit.store, store.digest(labels=False), needs), store.digest()
+    fitting, scored = [episodes(number) for number in fit.fitted], [episodes(number) for number in fit.scored]
+    truths = [_truth(fit.store, labelled, number) for number in fit.fitted] if is_supervised(fit.node) else []
     before: tuple[dict[str, Array], tuple[list[Array], list[Array]], float] | None = None
-    for seed in part.seeds:
+    for seed in fit.seeds:
         began = time.process_time()
-        fitted = fit_score(part.score, build(part.node), fitting, seed, truths)
+        fitted = fit_score(fit.score, build(fit.node), fitting, seed, truths)
         fit_s, state = time.process_time() - began, fitted.score.state()
         if before is not None and _same(before[0], state):
             _, raw, milliseconds = before  # the seed plays no part in this score
@@ -167,10 +195,9 @@ def _score(part: Part, store: Store) -> None:
             began = time.process_time()
             applied = curves(fitted, scored)
             milliseconds = 1000 * (time.process_time() - began) / max(sum(map(len, applied)), 1)
-            offered = getattr(fitted.score, "leave_one_out", dict)
-            raw = applied, list(offered().values())
+            raw = applied, fitted.held_out()
             before = state, raw, milliseconds
-        _keep(part.path(seed), scored, *raw, fit_s, milliseconds)
+        _keep(fit.path(seed), scored, *raw, fit_s, milliseconds)
 
 
 def _same(one: Mapping[str, Array], other: Mapping[str, Array]) -> bool:
@@ -240,7 +267,7 @@ def _index(path: Path) -> list[str]:
 
 @functools.lru_cache(maxsize=256)
 def read_curves(path: Path) -> Curves:
-    """Curves that :func:`score_part` kept."""
+    """Curves that :func:`fit_and_score` kept."""
     from safetensors import safe_open
 
     with safe_open(path, "numpy") as file:

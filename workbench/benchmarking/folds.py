@@ -1,6 +1,6 @@
-"""Protocols: which episodes a monitor is fitted, chosen, calibrated and judged on.
+"""Folds: which episodes a monitor is fitted, chosen, calibrated and judged on.
 
-A protocol cuts the episodes of a store into folds.  Whatever it does, an episode keeps the split that its index gave
+A protocol is a cut of a store's episodes into folds.  Whatever it does, an episode keeps the split that its index gave
 it: what is fitted comes from ``fit``, what is chosen (windows) from ``select``, thresholds from ``calibrate`` and every
 published number from ``test``; :class:`Fold` refuses anything else.  Protocols differ in what of these splits is held
 back, so that what is judged is as new as the protocol's name says.
@@ -11,11 +11,12 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable, Sequence
-from typing import Protocol as Contract
+from typing import Protocol
 
 import numpy as np
 
 from workbench.errors import ConfigError, SplitError
+from workbench.monitoring.episodes import sound
 from workbench.store import Store
 from workbench.types import Split, split_of
 
@@ -68,8 +69,7 @@ def entries_of(store: Store) -> list[Entry]:
             success=bool(rows["success"][number]),
             twin=f"{rows['seed'][number]}:{rows['index'][number]}:nominal" if rows["perturbation"][number] else "",
         )
-        for number in range(len(store))
-        if rows["outcome"][number] != "diverged"
+        for number in sound(store)
     ]
 
 
@@ -114,8 +114,8 @@ class Fold:
 PURPOSES: tuple[Split, ...] = ("fit", "select", "calibrate", "test")
 
 
-class Protocol(Contract):
-    """A way to cut the episodes of one store into folds."""
+class Cut(Protocol):
+    """A way to cut the episodes of one store into folds: what ``protocol=...`` names."""
 
     name: str
     about: str

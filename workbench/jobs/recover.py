@@ -5,9 +5,8 @@ from __future__ import annotations
 import dataclasses
 
 from workbench.config import Run
-from workbench.errors import UnknownNameError
 from workbench.execution.progress import console
-from workbench.jobs.fit import load_monitors
+from workbench.monitoring.files import load_monitors
 from workbench.recovery.learning import train_head
 from workbench.recovery.paired import needs_head, recover
 from workbench.reporting.report import terminal_tables
@@ -19,9 +18,7 @@ def run(run: Run, monitor: str, allowance_steps: int, expert: Record, moments: i
     """Train the head if a strategy needs it, then branch from every alarm with every strategy."""
     run.refuse_other_store()
     store, head, strategies = Store.open(run.store), run.folder / "head", run.config["strategy"]
-    monitors = {each.name: each for each in load_monitors(run)}
-    if monitor not in monitors:
-        raise UnknownNameError("monitor", monitor, monitors)
+    chosen = load_monitors(run)[monitor]
     rolled = {
         "allowance_steps": allowance_steps,
         "expert": expert,
@@ -32,6 +29,6 @@ def run(run: Run, monitor: str, allowance_steps: int, expert: Record, moments: i
         learning = {"into": head, "moments": moments, "trainer": trainer, "seed": run.seed}
         learnt = train_head(store, Store.open(run.demos), run.task, run.policy(), **learning, **rolled)
         run.update_metrics(head=dataclasses.asdict(learnt))
-    recovery = recover(store, monitors[monitor], strategies, run.task, run.policy(), head=head, **rolled)
+    recovery = recover(store, chosen, strategies, run.task, run.policy(), head=head, **rolled)
     run.update_metrics(strategies=recovery.record(), strategies_monitor=recovery.monitor)
     console.print(*terminal_tables(run.metrics(), only=("strategies",)))

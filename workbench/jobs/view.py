@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from workbench.config import Run
 from workbench.errors import UnknownNameError
 from workbench.execution.progress import console
-from workbench.jobs.fit import folder_of, load_monitors
+from workbench.monitoring.files import folder_of, load_monitors
 from workbench.monitoring.monitor import AnyMonitor
 from workbench.store import Store
 from workbench.viewing.recording import view

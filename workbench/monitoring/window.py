@@ -41,16 +41,20 @@ class Window:
     drift : for ``cusum``, in units of the score.
     """
 
-    def __init__(self, kind: Kind = "last", width: int = 1, drift: float = 0.0) -> None:
+    def __init__(self, kind: str = "last", width: int = 1, drift: float = 0.0) -> None:
         if kind not in get_args(Kind):
             raise UnknownNameError("window", kind, get_args(Kind))
         if width < 1:
             raise ConfigError(f"width={width} of a window is impossible: it must be at least 1 policy call")
         if not math.isfinite(drift):
             raise ConfigError(f"drift={drift} of a window is impossible: it must be a finite number")
-        self.kind: str = kind
+        self.kind = kind
         self.width = width
         self.drift = drift
+
+    def __str__(self) -> str:
+        """Kind and width, as tables show it."""
+        return f"{self.kind} {self.width}"
 
     def settle(self, curves: Sequence[Array]) -> Window:
         """The same window with the drift that some episodes' scores ask for; any but a ``cusum`` needs none.

@@ -17,7 +17,8 @@ from workbench.errors import ConfigError
 from workbench.execution.executor import Executor, batches
 from workbench.execution.processes import Processes
 from workbench.execution.progress import progress
-from workbench.monitoring.monitor import AnyMonitor, needs_of, offline
+from workbench.monitoring.monitor import AnyMonitor, needs_of
+from workbench.monitoring.reading import offline
 from workbench.rollouts.launch import Outcome
 from workbench.rollouts.setup import EXPERT, Recording, Setup
 from workbench.stats.proportions import paired_test

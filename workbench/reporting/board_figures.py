@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from workbench.benchmarking.figures import FRACTIONS
+from workbench.benchmarking.columns import FRACTIONS
 from workbench.reporting import charts
 from workbench.reporting.metrics import METRICS
 from workbench.reporting.standings import KINDS, audited, figure_cell, value

@@ -12,9 +12,10 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from workbench.benchmarking.metrics import AIM
 from workbench.errors import ConfigError, UnknownNameError
 from workbench.reporting.board_figures import audit_figures, clock, fraction_figure, timing_figure
-from workbench.reporting.metrics import AIM, METRICS, head_of
+from workbench.reporting.metrics import METRICS, head_of
 from workbench.reporting.page import Headline, render
 from workbench.reporting.standings import KINDS, figure_cell, seeds, standing, tables, value
 from workbench.reporting.table import BASELINE, Table, as_markdown

@@ -5,10 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
-from workbench.benchmarking.figures import FRACTIONS
-
-AIM = "matched_auroc@0.5"
-"""What scores are ranked by: of the AUROCs the one in which the clock alone has exactly one half."""
+from workbench.benchmarking.columns import FRACTIONS
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from workbench.benchmarking.figures import FRACTIONS
+from workbench.benchmarking.columns import FRACTIONS
 from workbench.config import resolve
 from workbench.monitoring.example import Example
 from workbench.reporting import promises, sections, summaries

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from workbench.benchmarking.figures import FRACTIONS
+from workbench.benchmarking.columns import FRACTIONS
 from workbench.monitoring.example import Example
 from workbench.reporting import charts
 from workbench.reporting.promises import BASELINES, CONSTANT

@@ -12,9 +12,10 @@ import math
 import statistics
 from collections.abc import Sequence
 
-from workbench.benchmarking.figures import FRACTIONS
+from workbench.benchmarking.columns import FRACTIONS
+from workbench.benchmarking.metrics import AIM
 from workbench.reporting import charts
-from workbench.reporting.metrics import AIM, CELLS, METRICS, head_of
+from workbench.reporting.metrics import CELLS, METRICS, head_of
 from workbench.reporting.page import MARK
 from workbench.reporting.table import BASELINE, Cell, Column, Row, Table, numbers
 from workbench.reporting.words import DASH, NONE, between, count, in_unit, p_value, percent, seconds

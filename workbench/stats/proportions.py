@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import functools
 from collections.abc import Mapping, Sequence
+from typing import TypedDict
 
 import numpy as np
 
@@ -91,8 +92,17 @@ def paired_gain(first: Array, second: Array) -> tuple[float, float, float]:
     return gain, gain - reach(share - low, other_high - other), gain + reach(high - share, other - other_low)
 
 
-def proportion(count: int, total: int) -> Record:
-    """``alarms`` of ``episodes``, their ``rate`` (None of no episode) and its exact 95 % interval ``ci95``."""
+class Proportion(TypedDict):
+    """Alarms of episodes, their rate (None of no episode) and its exact 95 % interval."""
+
+    alarms: int
+    episodes: int
+    rate: float | None
+    ci95: list[float]
+
+
+def proportion(count: int, total: int) -> Proportion:
+    """So many alarms of so many episodes."""
     rate = count / total if total else None
     return {"alarms": count, "episodes": total, "rate": rate, "ci95": list(clopper_pearson(count, total))}
 

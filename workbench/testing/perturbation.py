@@ -419,8 +419,8 @@ def what_it_cannot_have_is_refused_in_one_line(case: PerturbationCase) -> None:
         require(
             False,
             case.who,
-            f"suits raises {type(error).__name__} ({error}) for a policy that neither listens nor can be altered; raise "
-            "a ConfigError that says what the policy lacks",
+            f"suits raises {type(error).__name__} ({error}) for a policy that neither listens nor can be altered; "
+            "raise a ConfigError that says what the policy lacks",
         )
 
 

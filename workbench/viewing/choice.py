@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from workbench.errors import StoreError
-from workbench.monitoring.monitor import AnyMonitor, Reading, needs_of, offline
+from workbench.monitoring.monitor import AnyMonitor, Reading, needs_of
+from workbench.monitoring.reading import offline
 from workbench.store import Store
 from workbench.types import EpisodeCalls
 

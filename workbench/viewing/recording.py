@@ -10,7 +10,8 @@ import numpy as np
 
 from workbench.execution.progress import progress
 from workbench.monitoring.example import Example, Margins
-from workbench.monitoring.monitor import AnyMonitor, Reading, needs_of, offline
+from workbench.monitoring.monitor import AnyMonitor, Reading, needs_of
+from workbench.monitoring.reading import offline
 from workbench.rollouts.stored import snapshot_at
 from workbench.store import Store
 from workbench.types import Array, Episode, EpisodeCalls, Scene, Task
