@@ -91,7 +91,7 @@ def test_groups_and_failures_reach_the_calibrators_that_use_them(made):
 def test_what_was_fitted_comes_back_with_its_groups(made):
     here, monitors = made
     save(here.folder / "monitors", list(monitors.values()))
-    again = load_monitors(here)
+    again = list(load_monitors(here).values())
     fresh = [known("test", i, i % 2 == 0)[0] for i in range(10)]
     old = offline(list(monitors.values()), fresh)
     for name, readings in offline(again, fresh).items():
@@ -119,7 +119,7 @@ def test_a_window_with_a_drift_learns_it_from_the_select_split(tmp_path):
     (monitor,) = make_monitors(here, FITTING, CALIBRATING, [known("select", i) for i in range(9)])
     assert monitor.window.drift > 0
     save(here.folder / "monitors", [monitor])
-    (again,) = load_monitors(here)
+    (again,) = load_monitors(here).values()
     assert again.window.drift == monitor.window.drift
     with pytest.raises(CalibrationError, match="select split"):
         make_monitors(here, FITTING, CALIBRATING)

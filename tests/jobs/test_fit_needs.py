@@ -70,7 +70,7 @@ def test_what_is_lacking_is_one_line_a_score_and_the_rest_goes_on(
     assert [line.split()[3] for line in left_out] == ["rnd", "denoising_loss", "token_probability", "force_torque"]
     for line in left_out:
         assert SAID[line.split()[3]] in line
-    monitors = load_monitors(run)
+    monitors = list(load_monitors(run).values())
     assert {monitor.name for monitor in monitors} == {
         "entropy+split_conformal",
         "entropy+functional_band",

@@ -61,7 +61,7 @@ class Listener:
 def main() -> int:
     options = arguments()
     run = finished_run(options.root, f"+experiment={NAME}", "job=rollout", f"seed={options.seed}")
-    monitors = load_monitors(run)
+    monitors = list(load_monitors(run).values())
     launches = draw(run, options.episodes)
     listener = Listener(monitors)
     with tempfile.TemporaryDirectory() as folder:

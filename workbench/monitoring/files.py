@@ -60,9 +60,9 @@ def folder_of(run: Run) -> Path:
     return run.folder / "monitors"
 
 
-def load_monitors(run: Run) -> list[AnyMonitor]:
+def load_monitors(run: Run) -> Monitors:
     """The monitors that ``workbench fit`` saved for a run."""
-    return list(load(folder_of(run), run.config["score"], run.config["calibrator"]).values())
+    return load(folder_of(run), run.config["score"], run.config["calibrator"])
 
 
 def save(folder: Path, monitors: Iterable[AnyMonitor]) -> None:
