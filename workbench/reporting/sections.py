@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 from markupsafe import Markup
 
+from workbench.benchmarking.metrics import AIM
 from workbench.reporting import charts
-from workbench.reporting.metrics import AIM, METRICS
+from workbench.reporting.metrics import METRICS
 from workbench.reporting.page import MARK
 from workbench.reporting.promises import audit, is_baseline, name_of, promised
 from workbench.reporting.summaries import counts, fault_rates
