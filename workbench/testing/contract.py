@@ -5,12 +5,16 @@ from __future__ import annotations
 import contextlib
 import random
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
+from workbench.config import build
 from workbench.errors import ContractError, WorkbenchError
+from workbench.types import Array, Observation, Task
+
+EXPERT = "workbench.policies.expert.Expert"
 
 
 def require(holds: bool, who: str, broken: str) -> None:
@@ -80,3 +84,18 @@ def _global_streams() -> dict[str, Any]:
 def name_of(part: object, kind: str) -> str:
     """How messages call a part."""
     return f"{kind} {type(part).__name__}"
+
+
+def driver_of(task: Task) -> Callable[[Observation], Array] | None:
+    """What the scripted expert does, given the true observations (2, size) of the last two control steps.
+
+    None for a task that it cannot drive.
+    """
+    if not hasattr(task, "plan"):
+        return None
+    try:
+        expert = build({"_target_": EXPERT}, task=task)
+    except WorkbenchError:
+        return None
+    action: Callable[[Observation], Array] = expert.action
+    return action
