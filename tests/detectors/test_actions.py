@@ -20,6 +20,7 @@ from workbench.detectors.scores.sample_variance import SampleVariance
 from workbench.detectors.scores.stac import StatisticalTemporalConsistency
 from workbench.detectors.scores.stac_kl import TemporalDivergence
 from workbench.errors import ConfigError, ScoreError, UnknownNameError
+from workbench.testing import score as laws
 from workbench.types import EpisodeCalls, PolicyCall
 
 B, H, A, EXECUTE, CALLS = 12, 8, 7, 4, 6
@@ -77,8 +78,9 @@ def scored(score, episodes):
     return np.array([score.update(memories, call_of(episodes, c)) for c in range(len(episodes[0].step))])
 
 
-def shortened(e, calls):
-    return dataclasses.replace(e, step=e.step[:calls], chunk=e.chunk[:calls], samples=e.samples[:calls])
+def case_of(score, fresh):
+    """A fitted score as the checker tries it, with no more room than the last digits of double precision."""
+    return laws.ScoreCase(score, [], [], fresh, 1e-12, ready=score)
 
 
 def consistent():
@@ -118,15 +120,20 @@ def test_score_of_a_prefix_is_the_prefix_of_the_scores(fitted, name):
     for e in altered:
         e.chunk[4:], e.samples[4:] = 7.0, 7.0
     whole = scored(fitted[name], fresh)
-    assert np.array_equal(scored(fitted[name], [shortened(e, 4) for e in fresh]), whole[:4])
+    laws.prefix_of_an_episode_scores_alike(case_of(fitted[name], fresh))
     assert np.array_equal(scored(fitted[name], altered)[:4], whole[:4])
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_scenes_do_not_know_one_another(fitted, name):
-    fresh = [episode(100 + i) for i in range(5)]
-    alone = np.concatenate([scored(fitted[name], [e]) for e in fresh], axis=1)
-    np.testing.assert_allclose(scored(fitted[name], fresh), alone, rtol=1e-12, atol=1e-12)
+    laws.scenes_stay_apart(case_of(fitted[name], [episode(100 + i) for i in range(5)]))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_live_it_scores_as_in_a_batch(fitted, name):
+    case = case_of(fitted[name], [episode(100 + i) for i in range(5)])
+    laws.live_is_offline(case)
+    laws.nothing_stays_between_episodes(case)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -17,6 +17,7 @@ from workbench.detectors.scores.pca_kmeans import PcaKmeans
 from workbench.detectors.scores.rnd_actions import ActionRandomNetworkDistillation
 from workbench.detectors.scores.velocity_disagreement import VelocityDisagreement
 from workbench.errors import ConfigError, ScoreError, UnknownNameError
+from workbench.testing import score as laws
 from workbench.types import EpisodeCalls, PolicyCall
 
 H, A, D, EXECUTE = 8, 3, 10, 4
@@ -61,6 +62,11 @@ FIT = [episode(i) for i in range(30)]
 FRESH = [episode(100 + i) for i in range(4)]
 
 
+def case_of(score):
+    """A fitted score as the checker tries it, with no more room than the last digits of double precision."""
+    return laws.ScoreCase(score, FIT, [], FRESH, 1e-12, ready=score)
+
+
 def standardised(score, one):
     return torch.as_tensor((one.embedding.astype(float) - score.mean) / score.std)
 
@@ -98,14 +104,18 @@ def test_the_state_can_be_written_down(fitted, name):
 
 @pytest.mark.parametrize("name", SCORES)
 def test_score_of_a_prefix_is_the_prefix_of_the_scores(fitted, name):
-    short = [dataclasses.replace(e, step=e.step[:4], chunk=e.chunk[:4], embedding=e.embedding[:4]) for e in FRESH]
-    assert np.array_equal(scored(fitted[name], short), scored(fitted[name], FRESH)[:4])
+    laws.prefix_of_an_episode_scores_alike(case_of(fitted[name]))
 
 
 @pytest.mark.parametrize("name", SCORES)
 def test_scenes_do_not_know_one_another(fitted, name):
-    alone = np.concatenate([scored(fitted[name], [e]) for e in FRESH], axis=1)
-    np.testing.assert_allclose(scored(fitted[name], FRESH), alone, rtol=1e-12, atol=1e-12)
+    laws.scenes_stay_apart(case_of(fitted[name]))
+
+
+@pytest.mark.parametrize("name", SCORES)
+def test_live_it_scores_as_in_a_batch(fitted, name):
+    laws.live_is_offline(case_of(fitted[name]))
+    laws.nothing_stays_between_episodes(case_of(fitted[name]))
 
 
 @pytest.mark.parametrize("name", SCORES)

@@ -15,6 +15,7 @@ from workbench.detectors.scores.rnd import RandomNetworkDistillation
 from workbench.detectors.scores.stac import StatisticalTemporalConsistency
 from workbench.errors import ConfigError, ScoreError, UnknownNameError
 from workbench.monitoring.window import Window
+from workbench.testing import score as laws
 from workbench.types import EpisodeCalls, PolicyCall
 
 B, H, A, D, EXECUTE = 12, 8, 7, 20, 4
@@ -53,6 +54,11 @@ def scored(score, episodes, calls=None):
     )
 
 
+def case_of(score):
+    """A fitted score as the checker tries it, with no more room than the last digits of double precision."""
+    return laws.ScoreCase(score, [], [], [episode(100 + i) for i in range(5)], 1e-12, ready=score)
+
+
 @pytest.fixture(scope="module")
 def fitted():
     made = {}
@@ -86,19 +92,18 @@ def test_what_was_learnt_is_all_in_the_state(fitted, name):
 
 @pytest.mark.parametrize("name", SCORES)
 def test_score_of_a_prefix_is_the_prefix_of_the_scores(fitted, name):
-    fresh = [episode(100 + i) for i in range(3)]
-    short = [
-        dataclasses.replace(e, step=e.step[:4], chunk=e.chunk[:4], samples=e.samples[:4], embedding=e.embedding[:4])
-        for e in fresh
-    ]
-    assert np.array_equal(scored(fitted[name], short), scored(fitted[name], fresh)[:4])
+    laws.prefix_of_an_episode_scores_alike(case_of(fitted[name]))
 
 
 @pytest.mark.parametrize("name", SCORES)
 def test_scenes_do_not_know_one_another(fitted, name):
-    fresh = [episode(100 + i) for i in range(5)]
-    alone = np.concatenate([scored(fitted[name], [e]) for e in fresh], axis=1)
-    np.testing.assert_allclose(scored(fitted[name], fresh), alone, rtol=1e-12, atol=1e-12)
+    laws.scenes_stay_apart(case_of(fitted[name]))
+
+
+@pytest.mark.parametrize("name", SCORES)
+def test_live_it_scores_as_in_a_batch(fitted, name):
+    laws.live_is_offline(case_of(fitted[name]))
+    laws.nothing_stays_between_episodes(case_of(fitted[name]))
 
 
 @pytest.mark.parametrize("name", LEARNT)

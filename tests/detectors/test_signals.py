@@ -18,6 +18,7 @@ from workbench.detectors.scores.token_entropy import TokenEntropy
 from workbench.detectors.scores.token_probability import TokenProbability
 from workbench.errors import ConfigError, ScoreError, UnknownNameError
 from workbench.monitoring.scoring import FittedScore, curves, fit_score
+from workbench.testing import score as laws
 from workbench.types import RECENT, EpisodeCalls, EpisodeTruth
 
 EXECUTE, TOKENS = 4, 5
@@ -74,28 +75,26 @@ def scores() -> dict[str, FittedScore]:
 FRESH = [episode(seed, shock=40.0 * (seed % 2)) for seed in range(100, 105)]
 
 
+def case_of(fitted: FittedScore) -> laws.ScoreCase:
+    """A fitted score as the checker tries it, with no more room than the last digits of double precision."""
+    return laws.ScoreCase(fitted.score, FIT, TRUTHS, FRESH, 1e-12, ready=fitted.score)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_score_of_a_prefix_is_the_prefix_of_the_scores(scores: dict[str, FittedScore], name: str) -> None:
-    short = [
-        dataclasses.replace(
-            each,
-            step=each.step[:4],
-            chunk=each.chunk[:4],
-            signals={key: values[:4] for key, values in each.signals.items()},
-            observation={key: values[:4] for key, values in each.observation.items()},
-        )
-        for each in FRESH
-    ]
-    for first, whole in zip(curves(scores[name], short), curves(scores[name], FRESH), strict=True):
-        assert np.array_equal(first, whole[:4])
-        assert len(np.unique(whole)) == len(whole)
+    laws.prefix_of_an_episode_scores_alike(case_of(scores[name]))
+    assert all(len(np.unique(whole)) == len(whole) for whole in curves(scores[name], FRESH))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_scenes_do_not_know_one_another(scores: dict[str, FittedScore], name: str) -> None:
-    together = curves(scores[name], FRESH)
-    for each, curve in zip(FRESH, together, strict=True):
-        np.testing.assert_allclose(curves(scores[name], [each])[0], curve, rtol=1e-12, atol=1e-12)
+    laws.scenes_stay_apart(case_of(scores[name]))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_live_it_scores_as_in_a_batch(scores: dict[str, FittedScore], name: str) -> None:
+    laws.live_is_offline(case_of(scores[name]))
+    laws.nothing_stays_between_episodes(case_of(scores[name]))
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -13,6 +13,7 @@ from workbench.detectors.scores.safe_mlp import SafeMlp
 from workbench.detectors.scores.viability import EVIDENCE, FOLDS, Viability, _told_apart
 from workbench.errors import ConfigError, ScoreError
 from workbench.monitoring.scoring import FittedScore, curves, fit_score, supervised
+from workbench.testing import score as laws
 from workbench.types import EpisodeCalls, EpisodeTruth
 
 H, A, D, EXECUTE, CALLS = 8, 3, 6, 4, 8
@@ -96,6 +97,11 @@ def scored(score, episodes):
     return np.array(curves(score, episodes))
 
 
+def case_of(fitted, fresh):
+    """A fitted score as the checker tries it, with no more room than the last digits of double precision."""
+    return laws.ScoreCase(fitted.score, [], [], fresh, 1e-12, ready=fitted.score)
+
+
 def unchecked(score, episodes):
     """The same without the monitor's check for NaN."""
     loose = FittedScore("tested", score.score, score.episodes, score.seed)
@@ -122,14 +128,18 @@ def test_all_that_was_learnt_is_in_the_state(fitted, fresh, name):
 
 @pytest.mark.parametrize("name", SCORES)
 def test_score_of_a_prefix_is_the_prefix_of_the_scores(fitted, fresh, name):
-    short = [dataclasses.replace(e, step=e.step[:4], chunk=e.chunk[:4], embedding=e.embedding[:4]) for e in fresh]
-    assert np.array_equal(scored(fitted[name], short), scored(fitted[name], fresh)[:, :4])
+    laws.prefix_of_an_episode_scores_alike(case_of(fitted[name], fresh))
 
 
 @pytest.mark.parametrize("name", SCORES)
 def test_scenes_do_not_know_one_another(fitted, fresh, name):
-    alone = np.concatenate([scored(fitted[name], [episode]) for episode in fresh])
-    np.testing.assert_allclose(scored(fitted[name], fresh), alone, rtol=1e-12, atol=1e-12)
+    laws.scenes_stay_apart(case_of(fitted[name], fresh))
+
+
+@pytest.mark.parametrize("name", SCORES)
+def test_live_it_scores_as_in_a_batch(fitted, fresh, name):
+    laws.live_is_offline(case_of(fitted[name], fresh))
+    laws.nothing_stays_between_episodes(case_of(fitted[name], fresh))
 
 
 @pytest.mark.parametrize("name", SCORES)

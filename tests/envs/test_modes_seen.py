@@ -16,11 +16,12 @@ from workbench.config import build
 from workbench.envs.tasks.lift import Lift
 from workbench.envs.tasks.pick_place_can import PickPlaceCan
 from workbench.envs.tasks.stack import Stack
+from workbench.errors import ContractError
 from workbench.policies.expert import Expert
 from workbench.rollouts.launch import Launch
 from workbench.rollouts.loop import Lockstep
 from workbench.rollouts.modes import MODES, modes_of
-from workbench.testing.task import TaskCheckError, check_task
+from workbench.testing.task import check_task
 from workbench.types import ROLES, Array, Episode, Record, Stream, Task
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -68,7 +69,7 @@ def test_roles_are_predicates_and_the_table_knows_them(name):
 @pytest.mark.parametrize(("role", "predicate"), [("hold", "grasped"), ("held", "gripped")])
 def test_check_task_catches_wrong_roles(role, predicate):
     broken = type("Broken", (Lift,), {"roles": Lift.roles | {role: predicate}})
-    with pytest.raises(TaskCheckError, match="roles"):
+    with pytest.raises(ContractError, match="roles"):
         check_task(broken(), seeds=(0,))
 
 

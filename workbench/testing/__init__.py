@@ -1,1 +1,17 @@
-"""Checks of contracts, for our parts and for those of others."""
+"""Checks of contracts, for our parts and for those of others: each says which law is broken, and probably why."""
+
+from workbench.testing.calibrator import check_calibrator
+from workbench.testing.perturbation import check_perturbation
+from workbench.testing.policy import check_policy
+from workbench.testing.score import check_score
+from workbench.testing.strategy import check_strategy
+from workbench.testing.task import check_task
+
+__all__ = [
+    "check_calibrator",
+    "check_perturbation",
+    "check_policy",
+    "check_score",
+    "check_strategy",
+    "check_task",
+]

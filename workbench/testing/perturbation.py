@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from workbench.config import build
-from workbench.errors import ConfigError, WorkbenchError
-from workbench.testing.contract import blaming, global_streams_left_alone, name_of, refusing, require
+from workbench.errors import ConfigError, ContractError
+from workbench.testing.contract import blaming, driver_of, global_streams_left_alone, name_of, refusing, require
 from workbench.types import Array, Observation, Perturbation, Record, Scene, Stream, Task
 
 CHANNELS = ("keyframe", "action", "physics", "observation", "language", "policy", "trigger")
@@ -24,7 +24,6 @@ STREAM, ELSEWHERE = Stream(seed=5, episode=7), Stream(seed=9, episode=9)
 START, DURATION, STEPS, DRAWS = 14, 12, 45, 30
 NEVER = 10_000
 TASK = "workbench.envs.tasks.lift.Lift"
-EXPERT = "workbench.policies.expert.Expert"
 
 
 def check_perturbation(perturbation: Perturbation, task: Task | None = None, steps: int = STEPS) -> tuple[str, ...]:
@@ -108,22 +107,16 @@ class Nominal:
     def _actions(self, steps: int) -> list[Array]:
         self.scene.begin(self.stream)
         before, actions = self.scene.truth().observation, []
-        act = _driver(self.task, self.stream)
+        expert, chance = driver_of(self.task), self.stream.child("actions")
         for step in range(steps):
             now = self.scene.truth().observation
-            actions.append(act(step, {key: np.stack([before[key], now[key]]) for key in now}))
+            if expert is None:
+                actions.append(chance.at(step).uniform(-1, 1, self.task.action_size))
+            else:
+                actions.append(expert({key: np.stack([before[key], now[key]]) for key in now}))
             before = now
             self.scene.step(actions[-1])
         return actions
-
-
-def _driver(task: Task, stream: Stream) -> Callable[[int, Observation], Array]:
-    """What acts: the scripted expert, or chance where none can drive the task."""
-    try:
-        expert = build({"_target_": EXPERT}, task=task)
-    except WorkbenchError:
-        return lambda step, _: stream.child("actions").at(step).uniform(-1, 1, task.action_size)
-    return lambda _, observation: expert.action(observation)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -416,12 +409,10 @@ def what_it_cannot_have_is_refused_in_one_line(case: PerturbationCase) -> None:
     except ConfigError as error:
         require("\n" not in str(error), case.who, "suits refuses in several lines; say it in one")
     except Exception as error:
-        require(
-            False,
-            case.who,
-            f"suits raises {type(error).__name__} ({error}) for a policy that neither listens nor can be altered; "
-            "raise a ConfigError that says what the policy lacks",
-        )
+        raise ContractError(
+            f"{case.who}: suits raises {type(error).__name__} ({error}) for a policy that neither listens nor can be "
+            "altered; raise a ConfigError that says what the policy lacks"
+        ) from error
 
 
 LAWS: tuple[Callable[[PerturbationCase], None], ...] = (

@@ -71,9 +71,9 @@ class PolicyCase:
         seen: Observation | None = None,
         seed: int = SEED,
     ) -> PolicyOutput:
-        """Its plan for some of the scenes, each with the noise that is its own."""
+        """Its plan for some of the scenes, each with the noise that is its own; ``seen`` is shown as it is."""
         asking: Any = policy or self.policy
-        shown = {key: value[list(rows)] for key, value in (seen or self.seen).items()}
+        shown = seen or {key: value[list(rows)] for key, value in self.seen.items()}
         noise = [Stream(seed, row).child("check_policy").at() for row in rows]
         told = {"instructions": [self.task.instruction for _ in rows]} if self.policy.listens else {}
         with blaming(self.who, f"plan for {len(noise)} scenes with samples={samples}"):

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from workbench.errors import WorkbenchError
+from workbench.errors import ContractError, WorkbenchError
 from workbench.testing.contract import blaming, global_streams_left_alone, name_of, refusing, require
 from workbench.types import RECENT, Array, EpisodeCalls, EpisodeTruth, PolicyCall, Record, Scorer
 
@@ -277,7 +277,7 @@ def needs_are_true(case: ScoreCase) -> None:
     try:
         scores = case.scored(bare)
     except WorkbenchError as error:
-        require(False, case.who, f"it reads what its needs {sorted(needs)} do not declare: {error}")
+        raise ContractError(f"{case.who}: it reads what its needs {sorted(needs)} do not declare: {error}") from error
     require(
         np.array_equal(scores, case.curves, equal_nan=True),
         case.who,

@@ -1,75 +1,122 @@
-"""Does a task keep the contract?  An executable check, whose messages guess the cause (as Gymnasium's checker does)."""
+"""Does a task keep the contract?  The laws, one function each, and what they are tried on.
+
+As Gymnasium's ``check_env`` does, messages guess the cause.  Abilities that a task does not have are not asked for.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from importlib import resources
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 
-from workbench.errors import WorkbenchError
-from workbench.types import ROLES, Array, Observation, Scene, Stream, Task
-from workbench.types.abilities import HasPlan, action_groups_of, stages_of
+from workbench.config import build, read_yaml
+from workbench.errors import ContractError, DivergedError, WorkbenchError
+from workbench.rollouts.modes import modes_of
+from workbench.testing.contract import blaming, driver_of, require
+from workbench.types import ROLES, Array, Keyframe, Observation, Scene, Stream, Task
 
 STEPS = 20
 """Random actions that are played per seed; a snapshot is taken halfway."""
+REST_STEPS, FASTEST_M_S = 5, 5.0
+"""For how many control steps without an action after a reset nothing may be faster than that."""
 
 
-class TaskCheckError(WorkbenchError, AssertionError):
-    """A task breaks its contract."""
+def check_task(task: Task, seeds: Sequence[int] = (0, 1)) -> tuple[str, ...]:
+    """Raise at the first law that a task breaks; returns the laws that it keeps.
 
-
-def check_task(task: Task, seeds: Sequence[int] = (0, 1)) -> None:
-    """Raise at the first part of the contract that a task breaks.
-
-    Checked: what the task declares, gymnasium's own ``check_env`` where its scene is a ``gymnasium.Env``, byte-equal
-    episodes from the same stream, restoring (replay error 0.0, twice, and in another scene), ``without_pending``,
-    stages that never fall, finite predicates with the same keys at every step, observations as declared, and a feasible
-    plan where there is one.
+    Parameters
+    ----------
+    seeds : of the episodes in which it is tried.  The scripted expert, where one can drive it, has to win one of them.
 
     Raises
     ------
-    TaskCheckError
+    ContractError
         What is wrong, and what is probably the cause.
     """
-    _check_declaration(task)
-    _check_gymnasium(task)
-    for seed in seeds:
-        stream = Stream(seed, 0)
-        _check_episode(task, stream)
-        _check_plan(task, stream)
-        _check_determinism(task, stream)
-        _check_snapshots(task, stream)
+    declares_what_it_is(task)
+    gymnasium_accepts_its_scene(task)
+    cases = [TaskCase(task, Stream(seed, 0)) for seed in seeds]
+    for law in LAWS:
+        for case in cases:
+            law(case)
+    its_plan_ends_in_success(cases)
+    every_fault_can_be_had_or_is_refused(cases[0])
+    first = (declares_what_it_is, gymnasium_accepts_its_scene)
+    last = (its_plan_ends_in_success, every_fault_can_be_had_or_is_refused)
+    return tuple(law.__name__ for law in (*first, *LAWS, *last))
 
 
-def _require(holds: bool, task: Task, what: str) -> None:
-    if not holds:
-        raise TaskCheckError(f"task {task.name!r}: {what}")
+@dataclasses.dataclass(frozen=True)
+class TaskCase:
+    """A task and the episode in which it is tried."""
+
+    task: Task
+    stream: Stream
+
+    @property
+    def who(self) -> str:
+        """How messages call the task."""
+        return name_of(self.task)
+
+    @functools.cached_property
+    def actions(self) -> Array:
+        """(STEPS, A) drawn actions."""
+        return self.stream.child("check_task").at().uniform(-1, 1, (STEPS, self.task.action_size))
+
+    def scene(self) -> Scene:
+        """A new scene."""
+        with blaming(self.who, "scene()"):
+            return self.task.scene()
+
+    def begin(self, scene: Scene) -> Observation:
+        """The episode's first observation."""
+        with blaming(self.who, f"begin({self.stream})"):
+            return scene.begin(self.stream)
 
 
-def _check_declaration(task: Task) -> None:
-    _require(task.deadline > 0, task, f"its deadline is {task.deadline} control steps; it must be positive")
-    _require(bool(task.instruction.strip()), task, "it has no instruction; say in one sentence what is to be done")
-    stages = stages_of(task)
-    _require(len(set(stages)) == len(stages), task, f"its stages are {stages}; each must be named once, in order")
-    _require("success" in task.roles, task, "its roles lack 'success'; say which predicate tells it")
-    groups = action_groups_of(task)
-    columns = [column for first, end in groups.values() for column in range(first, end)]
-    _require(
-        sorted(columns) == list(range(task.action_size)),
-        task,
-        f"its action_groups {dict(groups)} must hold each of the {task.action_size} columns once",
-    )
-    wrong = [part for part, name in task.roles.items() if part not in ROLES or name not in task.predicate_names]
-    _require(not wrong, task, f"its roles {wrong} are unknown or name no predicate; roles: {', '.join(ROLES)}")
+def name_of(task: Task) -> str:
+    """How messages call a task."""
+    return f"task {task.name!r}"
 
 
-def _check_gymnasium(task: Task) -> None:
+def declares_what_it_is(task: Task) -> None:
+    """It has a deadline, an instruction, roles of its own predicates; stages and action groups, if any, are whole."""
+    who = name_of(task)
+    require(task.deadline > 0, who, f"its deadline is {task.deadline} control steps; it must be positive")
+    require(task.control_hz > 0, who, f"control_hz={task.control_hz} control steps a second; it must be positive")
+    require(bool(task.instruction.strip()), who, "it has no instruction; say in one sentence what is to be done")
+    stages = getattr(task, "stages", None)
+    if stages is not None:
+        distinct = len(stages) > 0 and len(set(stages)) == len(stages)
+        require(distinct, who, f"its stages are {stages}; there must be some, each named once, in order")
+    require("success" in task.roles, who, "its roles lack 'success'; say which predicate tells it")
+    groups: Mapping[str, tuple[int, int]] | None = getattr(task, "action_groups", None)
+    if groups is not None:
+        columns = [column for first, end in groups.values() for column in range(first, end)]
+        require(
+            sorted(columns) == list(range(task.action_size)),
+            who,
+            f"its action_groups {dict(groups)} must hold each of the {task.action_size} columns once",
+        )
+    with blaming(who, "predicate_names"):
+        names = task.predicate_names
+    wrong = [part for part, name in task.roles.items() if part not in ROLES or name not in names]
+    require(not wrong, who, f"its roles {wrong} are unknown or name no predicate; roles: {', '.join(ROLES)}")
+
+
+def gymnasium_accepts_its_scene(task: Task) -> None:
+    """Gymnasium's own ``check_env`` finds nothing, if the scene is one of its environments."""
     import gymnasium
     from gymnasium.utils.env_checker import check_env
 
-    scene = task.scene()
+    with blaming(name_of(task), "scene()"):
+        scene = task.scene()
     if not isinstance(scene, gymnasium.Env):
         return
     with warnings.catch_warnings():
@@ -77,65 +124,131 @@ def _check_gymnasium(task: Task) -> None:
         try:
             check_env(cast(Any, scene), skip_render_check=True)
         except Exception as error:
-            raise TaskCheckError(f"task {task.name!r}: gymnasium's check_env refuses its scene: {error}") from error
+            raise ContractError(f"{name_of(task)}: gymnasium's check_env refuses its scene: {error}") from error
 
 
-def _actions(task: Task, stream: Stream) -> Array:
-    return stream.child("check_task").at().uniform(-1, 1, (STEPS, task.action_size))
-
-
-def _check_episode(task: Task, stream: Stream) -> None:
-    scene = task.scene()
-    observation = scene.begin(stream)
+def observes_and_judges_as_declared(case: TaskCase) -> None:
+    """Observations have the declared sizes; predicates are finite and always the same; stages never fall."""
+    task, who, scene = case.task, case.who, case.scene()
+    observation = case.begin(scene)
     keys, stage = set(scene.truth().predicates), 0
-    _require("success" in keys, task, "its predicates lack 'success'; return it with the others")
-    for action in [None, *_actions(task, stream)]:
+    require("success" in keys, who, "its predicates lack 'success'; return it with the others")
+    stages = len(getattr(task, "stages", ()))
+    for action in [None, *case.actions]:
         if action is not None:
             observation = scene.step(action)[0]
-        truth, at = scene.truth(), f"at step {scene.step_index} of {stream}"
+        truth, at = scene.truth(), f"at step {scene.step_index} of {case.stream}"
         sizes = {name: value.shape for name, value in observation.items()}
         declared = {name: (size,) for name, size in task.observation_sizes.items()}
-        _require(sizes == declared, task, f"{at} it observes {sizes}, but observation_sizes declares {declared}")
-        _require(
+        require(sizes == declared, who, f"{at} it observes {sizes}, but observation_sizes declares {declared}")
+        require(
             set(truth.predicates) == keys,
-            task,
+            who,
             f"{at} its predicates differ in {sorted(set(truth.predicates) ^ keys)}; give all of them at every step",
         )
         broken = [name for name, value in truth.predicates.items() if not np.isfinite(value)]
-        _require(not broken, task, f"{at} the predicates {broken} are not finite; is something divided by zero?")
-        _require(
-            stage <= truth.stage <= len(stages_of(task)),
-            task,
-            f"{at} the stage goes from {stage} to {truth.stage} of {len(stages_of(task))}; "
+        require(not broken, who, f"{at} the predicates {broken} are not finite; is something divided by zero?")
+        require(
+            truth.success == bool(truth.predicates[task.roles["success"]]),
+            who,
+            f"{at} truth().success is {truth.success}, but the predicate with that role, {task.roles['success']!r}, is "
+            f"{truth.predicates[task.roles['success']]}",
+        )
+        require(
+            stage <= truth.stage <= stages,
+            who,
+            f"{at} the stage goes from {stage} to {truth.stage} of {stages}; "
             "a stage once reached stays reached, so keep the highest",
         )
         stage = truth.stage
 
 
-def _check_plan(task: Task, stream: Stream) -> None:
-    if not isinstance(task, HasPlan):
-        return
-    task_scene, stages = task.scene(), stages_of(task)
-    task_scene.begin(stream)
-    keyframes = task.plan(task_scene.truth().observation)
-    _require(len(keyframes) > 0, task, "its plan is empty at the start of an episode")
-    unknown = sorted({frame.stage for frame in keyframes} - set(stages))
-    _require(not unknown, task, f"its plan names the stages {unknown}; the task has {stages}")
-    order = [stages.index(frame.stage) for frame in keyframes]
-    _require(order == sorted(order), task, f"its plan visits the stages {[f.stage for f in keyframes]} out of order")
-    for number, frame in enumerate(keyframes):
-        pose = np.concatenate([np.ravel(frame.position_m), np.ravel(frame.rotation)])
-        _require(
-            pose.shape == (12,) and bool(np.isfinite(pose).all()) and frame.tolerance_m > 0,
-            task,
-            f"keyframe {number} needs a finite position (3,), rotation (3, 3) and a positive tolerance_m",
+def failure_modes_can_be_read(case: TaskCase) -> None:
+    """Its roles suffice for the failure modes that are read from them."""
+    scene = case.scene()
+    case.begin(scene)
+    rows: dict[str, list[float]] = {}
+    for action in case.actions:
+        scene.step(action)
+        for name, value in scene.truth().predicates.items():
+            rows.setdefault(f"predicates/{name}", []).append(value)
+    steps = {"action": case.actions, **{name: np.array(values) for name, values in rows.items()}}
+    try:
+        modes_of(steps, case.task)
+    except KeyError as error:
+        raise ContractError(
+            f"{case.who}: failure modes are read from its roles {sorted(case.task.roles)}, which lack {error}: with a "
+            "role such as `held` belong others, such as `finger_gap`; add it, or leave out the role that needs it"
+        ) from error
+
+
+def it_begins_at_rest(case: TaskCase) -> None:
+    """Without an action, nothing is thrown about after a reset."""
+    scene, who = case.scene(), case.who
+    case.begin(scene)
+    place = getattr(scene, "body_poses", dict)
+    before = {name: position for name, (position, _) in place().items()}
+    for _ in range(REST_STEPS):
+        try:
+            scene.step(np.zeros(case.task.action_size))
+        except DivergedError as error:
+            raise ContractError(f"{who}: its physics diverges without an action: {error}") from error
+        after = {name: position for name, (position, _) in place().items()}
+        speeds = {name: float(np.linalg.norm(after[name] - before[name])) * case.task.control_hz for name in before}
+        thrown = {name: speed for name, speed in speeds.items() if not speed < FASTEST_M_S}
+        require(
+            not thrown,
+            who,
+            f"at step {scene.step_index} of {case.stream}, without an action, {', '.join(thrown)} moves faster than "
+            f"{FASTEST_M_S:g} m/s; is it put inside something else, or falls?",
         )
-        proper = np.allclose(frame.rotation @ frame.rotation.T, np.eye(3), atol=1e-6)
-        _require(
-            proper and float(np.linalg.det(frame.rotation)) > 0,
-            task,
-            f"keyframe {number} has no proper rotation; is an axis missing, scaled, or mirrored?",
+        before = after
+
+
+def episodes_follow_their_stream(case: TaskCase) -> None:
+    """Two episodes of one stream are equal to the last byte."""
+    scene = case.scene()
+    first = _moment(scene, case.begin(scene)) + _play(scene, case.actions)
+    again = _moment(scene, case.begin(scene)) + _play(scene, case.actions)
+    require(
+        first == again,
+        case.who,
+        f"two episodes of {case.stream} differ; is something drawn from a global generator, or kept from the last "
+        "episode?",
+    )
+
+
+def restored_it_goes_on_bit_for_bit(case: TaskCase) -> None:
+    """From a snapshot the same future follows: twice, in a scene that did something else, and in a new one."""
+    scene, actions = case.scene(), case.actions
+    case.begin(scene)
+    _play(scene, actions[: STEPS // 2])
+    snapshot, rest = scene.snapshot(), actions[STEPS // 2 :]
+    future = _play(scene, rest)
+    elsewhere = case.scene()
+    elsewhere.begin(Stream(case.stream.seed, case.stream.episode + 1))
+    places = {
+        "the first time": scene,
+        "the second time": scene,
+        "in another scene": elsewhere,
+        "in a new scene": case.scene(),
+    }
+    for which, where in places.items():
+        with blaming(case.who, f"restore {which}"):
+            where.restore(snapshot)
+        require(
+            _play(where, rest) == future,
+            case.who,
+            f"restored {which} at step {snapshot.step} of {case.stream}, the same actions lead elsewhere; "
+            "does the task or scene keep something that a snapshot does not?",
         )
+    left = scene.without_pending(snapshot)
+    same = np.array_equal(left.state, snapshot.state) and np.array_equal(left.memory, snapshot.memory)
+    require(
+        same and left.step == snapshot.step and left.perturbations == snapshot.perturbations,
+        case.who,
+        "without_pending changes a snapshot that has no perturbations; it may only leave some out",
+    )
 
 
 def _play(scene: Scene, actions: Array) -> bytes:
@@ -149,37 +262,106 @@ def _moment(scene: Scene, observation: Observation) -> bytes:
     return b"".join(np.asarray(row, dtype=np.float64).tobytes() for row in [*rows, *seen])
 
 
-def _check_determinism(task: Task, stream: Stream) -> None:
-    scene, actions = task.scene(), _actions(task, stream)
-    first = _moment(scene, scene.begin(stream)) + _play(scene, actions)
-    again = _moment(scene, scene.begin(stream)) + _play(scene, actions)
-    _require(
-        first == again,
-        task,
-        f"two episodes of {stream} differ; is something drawn from a global generator, or kept from the last episode?",
-    )
+def it_can_be_looked_at(case: TaskCase) -> None:
+    """Images have the declared size; geometries belong to bodies that have a pose; as far as a scene offers them."""
+    scene, who = case.scene(), case.who
+    case.begin(scene)
+    sizes = getattr(case.task, "image_sizes", {})
+    if sizes:
+        with blaming(who, "images()"):
+            found = {name: value.shape for name, value in scene.images().items() if name.startswith("images/")}
+        wanted = {f"images/{camera}": (*size, 3) for camera, size in sizes.items()}
+        require(found == wanted, who, f"its images have shapes {found}, but image_sizes declares {wanted}")
+    if hasattr(scene, "shapes"):
+        with blaming(who, "shapes(), which viewers draw (does the model have the props that faults bring in?)"):
+            bodies = {shape.body for shape in scene.shapes()}
+        missing = sorted(bodies - set(scene.body_poses()))
+        require(not missing, who, f"shapes() names bodies that body_poses() does not have: {missing}")
 
 
-def _check_snapshots(task: Task, stream: Stream) -> None:
-    scene, actions = task.scene(), _actions(task, stream)
-    scene.begin(stream)
-    _play(scene, actions[: STEPS // 2])
-    snapshot, rest = scene.snapshot(), actions[STEPS // 2 :]
-    future = _play(scene, rest)
-    elsewhere = task.scene()
-    elsewhere.begin(Stream(stream.seed, stream.episode + 1))
-    for which, where in (("the first time", scene), ("the second time", scene), ("in another scene", elsewhere)):
-        where.restore(snapshot)
-        _require(
-            _play(where, rest) == future,
-            task,
-            f"restored {which} at step {snapshot.step} of {stream}, the same actions lead elsewhere; "
-            "does the task or scene keep something that a snapshot does not?",
+def its_plan_is_whole(case: TaskCase) -> None:
+    """Keyframes are proper poses, and go through its stages in order; for a task with a plan."""
+    plan: Callable[[Observation], Sequence[Keyframe]] | None = getattr(case.task, "plan", None)
+    if plan is None:
+        return
+    who, stages = case.who, getattr(case.task, "stages", ())
+    scene = case.scene()
+    case.begin(scene)
+    with blaming(who, "plan at the start of an episode"):
+        keyframes = plan(scene.truth().observation)
+    require(len(keyframes) > 0, who, "its plan is empty at the start of an episode")
+    unknown = sorted({frame.stage for frame in keyframes} - set(stages))
+    require(not unknown, who, f"its plan names the stages {unknown}; the task has {stages}")
+    order = [stages.index(frame.stage) for frame in keyframes]
+    require(order == sorted(order), who, f"its plan visits the stages {[f.stage for f in keyframes]} out of order")
+    for number, frame in enumerate(keyframes):
+        pose = np.concatenate([np.ravel(frame.position_m), np.ravel(frame.rotation)])
+        require(
+            pose.shape == (12,) and bool(np.isfinite(pose).all()) and frame.tolerance_m > 0,
+            who,
+            f"keyframe {number} needs a finite position (3,), rotation (3, 3) and a positive tolerance_m",
         )
-    left = scene.without_pending(snapshot)
-    same = np.array_equal(left.state, snapshot.state) and np.array_equal(left.memory, snapshot.memory)
-    _require(
-        same and left.step == snapshot.step and left.perturbations == snapshot.perturbations,
-        task,
-        "without_pending changes a snapshot that has no perturbations; it may only leave some out",
+        proper = np.allclose(frame.rotation @ frame.rotation.T, np.eye(3), atol=1e-6)
+        require(
+            proper and float(np.linalg.det(frame.rotation)) > 0,
+            who,
+            f"keyframe {number} has no proper rotation; is an axis missing, scaled, or mirrored?",
+        )
+
+
+def its_plan_ends_in_success(cases: Sequence[TaskCase]) -> None:
+    """The scripted expert, who follows the plan, wins at least one of the episodes; where it can drive the task."""
+    reached: list[str] = []
+    for case in cases:
+        if not hasattr(case.task, "plan"):
+            return
+        scene, act = case.scene(), driver_of(case.task)
+        if act is None:
+            return
+        case.begin(scene)
+        before = scene.truth().observation
+        while scene.step_index < case.task.deadline:
+            now = scene.truth().observation
+            with blaming(case.who, f"the expert on its plan at step {scene.step_index} of {case.stream}"):
+                action = act({key: np.stack([before[key], now[key]]) for key in now})
+            before, success = now, scene.step(action)[1]
+            if success:
+                return
+        reached.append(f"stage {scene.truth().stage} of {len(getattr(case.task, 'stages', ()))}")
+    raise ContractError(
+        f"{cases[0].who}: the scripted expert, who follows its plan, wins none of {len(cases)} episodes "
+        f"({', '.join(reached)} in {cases[0].task.deadline} steps). Is a keyframe out of the arm's reach or inside "
+        "something, a tolerance_m too small, the deadline too short, or does `success` never hold where the plan ends?"
     )
+
+
+def every_fault_can_be_had_or_is_refused(case: TaskCase) -> None:
+    """Each perturbation that is configured can strike, or is refused in one line; no other error comes of it."""
+    scene = case.scene()
+    for file in sorted((Path(str(resources.files("workbench.conf"))) / "perturbation").glob("*.yaml")):
+        name, node = next(iter(read_yaml(file).items()))
+        fault = build(node)
+        try:
+            record = fault.draw(case.stream, case.task)
+            scene.begin(case.stream, [record | {"start_step": 1, "stage": None, "predicate": None}])
+            for action in case.actions[:4]:
+                scene.step(action)
+        except WorkbenchError as error:
+            require("\n" not in str(error), case.who, f"perturbation {name} is refused in several lines: {error}")
+        except Exception as error:
+            raise ContractError(
+                f"{case.who}: perturbation {name} raises {type(error).__name__} ({error}) on it. Does the model have "
+                "the props that faults bring in (workbench.envs.faults.props.with_props), and the bodies, joints and "
+                "geometries that the task names?"
+            ) from error
+
+
+LAWS: tuple[Callable[[TaskCase], None], ...] = (
+    it_begins_at_rest,
+    observes_and_judges_as_declared,
+    its_plan_is_whole,
+    episodes_follow_their_stream,
+    restored_it_goes_on_bit_for_bit,
+    failure_modes_can_be_read,
+    it_can_be_looked_at,
+)
