@@ -20,6 +20,7 @@ from workbench.envs.tasks.shared.tabletop import TABLE_M, Tabletop, closing_yaw,
 from workbench.envs.words import wordings
 from workbench.errors import UnknownNameError
 from workbench.types import Array, Keyframe, Observation
+from workbench.types.rotations import rotation_matrix
 
 if TYPE_CHECKING:
     import mujoco
@@ -258,8 +259,6 @@ class Blocks(Tabletop):
 
     def plan(self, observation: Observation) -> Sequence[Keyframe]:
         """What the observation's ``goal`` asks for; the fingers close, or lie, along y: away from the other cubes."""
-        from workbench.envs.sensors.observations import rotation_matrix
-
         goal = list(GOALS.values())[int(np.argmax(observation["goal"]))]
         cube, yaw = observation[f"{goal.cube}_pos"], observation[f"{goal.cube}_yaw"]
         now = rotation_matrix(observation["eef_quat"])

@@ -15,6 +15,7 @@ import numpy as np
 from workbench.envs.tasks.shared.tabletop import Tabletop
 from workbench.envs.words import wordings
 from workbench.types import Array, Keyframe, Observation
+from workbench.types.rotations import about
 
 if TYPE_CHECKING:
     import mujoco
@@ -184,15 +185,7 @@ def _further(observation: Observation, rotation: Array, turn_rad: float, open_ra
     """Position (3,) and rotation (3, 3) of a gripper at the handle once latch and hinge have turned further."""
     handle, axis, normal = observation["handle_pos"], observation["handle_axis"], observation["door_normal"]
     up = np.array([0.0, 0.0, 1.0])
-    turn, swing = _rotation_about(-normal, turn_rad), _rotation_about(up, open_rad)
+    turn, swing = about(-normal, turn_rad), about(up, open_rad)
     latch = handle - HANDLE_M * axis
     hinge = latch + HINGE_M * np.cross(up, normal) - FRONT_M * normal
     return hinge + swing @ (latch + turn @ (handle - latch) - hinge), swing @ turn @ rotation
-
-
-def _rotation_about(axis: Array, angle_rad: float) -> Array:
-    """Rotation (3, 3) about a unit vector (3,) (Rodrigues' formula)."""
-    x, y, z = axis
-    cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
-    matrix: Array = np.eye(3) + np.sin(angle_rad) * cross + (1 - np.cos(angle_rad)) * (cross @ cross)
-    return matrix

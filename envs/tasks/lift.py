@@ -11,6 +11,7 @@ import numpy as np
 from workbench.envs.tasks.shared.tabletop import TABLE_M, Tabletop, closing_yaw, dropped, face_yaw, pointing_down
 from workbench.envs.words import wordings
 from workbench.types import Array, Keyframe, Observation
+from workbench.types.rotations import rotation_matrix
 
 if TYPE_CHECKING:
     import mujoco
@@ -124,8 +125,6 @@ class Lift(Tabletop):
 
     def plan(self, observation: Observation) -> Sequence[Keyframe]:
         """Above the cube, down to it, close, lift: the gripper upright and turned to the nearest pair of faces."""
-        from workbench.envs.sensors.observations import rotation_matrix
-
         cube = observation["cube_pos"]
         now = closing_yaw(rotation_matrix(observation["eef_quat"]))
         rotation = pointing_down(face_yaw(observation["cube_yaw"], now))

@@ -12,6 +12,7 @@ from workbench.envs.task import Receptacle
 from workbench.envs.tasks.shared.tabletop import Tabletop, closing_yaw, pointing_down
 from workbench.envs.words import wordings
 from workbench.types import Array, Keyframe, Observation
+from workbench.types.rotations import about, rotation_matrix
 
 if TYPE_CHECKING:
     import mujoco
@@ -191,8 +192,6 @@ class NutAssemblySquare(Tabletop):
         A nut that is crooked, as one that hangs on the peg's end, is picked up and dropped on the table first.  The arm
         cannot reach over the peg, so it puts the nut on with the handle towards the robot.
         """
-        from workbench.envs.sensors.observations import rotation_matrix
-
         nut, peg, grip = observation["nut_pos"], observation["peg_pos"], observation["eef_pos"]
         hand = rotation_matrix(observation["eef_quat"])
         if is_on_peg(nut, peg) and nut[2] < TABLE_M + PLACED_M:
@@ -277,14 +276,6 @@ def nut_yaw(handle: Array, up: Array) -> float:
     if np.hypot(side[0], side[1]) > np.hypot(handle[0], handle[1]):
         return float(np.arctan2(-side[0], side[1]))
     return float(np.arctan2(handle[1], handle[0]))
-
-
-def about(axis: Array, angle_rad: float) -> Array:
-    """Rotation (3, 3) about a unit vector (Rodrigues)."""
-    x, y, z = axis
-    cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
-    rotation: Array = np.eye(3) + np.sin(angle_rad) * cross + (1 - np.cos(angle_rad)) * cross @ cross
-    return rotation
 
 
 def hand_turns(yaw_rad: float, now_rad: float) -> tuple[float, float]:

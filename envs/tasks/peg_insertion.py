@@ -19,6 +19,7 @@ from workbench.envs.tasks.shared.tabletop import TABLE_M, Tabletop, closing_yaw,
 from workbench.envs.words import wordings
 from workbench.errors import ConfigError
 from workbench.types import Array, Keyframe, Observation
+from workbench.types.rotations import rotation_matrix
 
 if TYPE_CHECKING:
     import mujoco
@@ -251,8 +252,6 @@ class PegInsertion(Tabletop):
         in small steps, and only while its corners fit the hole; where it jams, the gripper comes off the hole's axis,
         and the expert finds itself back at the lift.  A peg that lies is first stood up on a free place of the table.
         """
-        from workbench.envs.sensors.observations import rotation_matrix
-
         grip, now = observation["eef_pos"], rotation_matrix(observation["eef_quat"])
         peg, axis, hole = observation["peg_pos"], upward(observation["peg_axis"]), observation["hole_pos"]
         hold = peg + (GRIP_ABOVE_M if abs(axis[2]) > LYING else GRIP_LYING_M) * axis
@@ -304,8 +303,6 @@ class PegInsertion(Tabletop):
 
 def _standing_up(observation: Observation, held_m: Array, high_m: float) -> tuple[Keyframe, Keyframe, Keyframe]:
     """Turn the peg upright over a free place of the table, set it down there, let go: from there it is taken anew."""
-    from workbench.envs.sensors.observations import rotation_matrix
-
     axis, hole = upward(observation["peg_axis"]), observation["hole_pos"]
     tilt = tilt_of(axis).T
     rotation, held = tilt @ rotation_matrix(observation["eef_quat"]), tilt @ held_m
@@ -371,8 +368,6 @@ def righted(observation: Observation) -> Array:
 
     Of the four turns that do, it is the one that leaves the wrist nearest to its middle.
     """
-    from workbench.envs.sensors.observations import rotation_matrix
-
     axis = upward(observation["peg_axis"])
     level = tilt_of(axis).T
     turn = quarter_between(observation["peg_yaw"], observation["hole_yaw"])

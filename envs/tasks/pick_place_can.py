@@ -12,6 +12,7 @@ from workbench.envs.task import Receptacle
 from workbench.envs.tasks.shared.tabletop import Tabletop
 from workbench.envs.words import wordings
 from workbench.types import Array, Keyframe, Observation
+from workbench.types.rotations import rotation_matrix
 
 if TYPE_CHECKING:
     import mujoco
@@ -219,8 +220,6 @@ def can_place(rng: np.random.Generator) -> Array:
 
 
 def _letting_go(observation: Observation) -> Sequence[Keyframe]:
-    from workbench.envs.sensors.observations import rotation_matrix
-
     here, rotation = observation["eef_pos"], rotation_matrix(observation["eef_quat"])
     return (
         Keyframe("place", here.copy(), rotation, closed=False, tolerance_m=0.01),

@@ -12,6 +12,7 @@ from workbench.envs.task import Receptacle
 from workbench.envs.tasks.shared.tabletop import TABLE_M, Tabletop, closing_yaw, dropped, face_yaw, pointing_down
 from workbench.envs.words import wordings
 from workbench.types import Array, Keyframe, Observation
+from workbench.types.rotations import rotation_matrix
 
 if TYPE_CHECKING:
     import mujoco
@@ -147,8 +148,6 @@ class Stack(Tabletop):
 
         What is carried keeps its place in the fingers, so the gripper's goals are shifted by how it is held.
         """
-        from workbench.envs.sensors.observations import rotation_matrix
-
         a, b, grip = observation["cube_a_pos"], observation["cube_b_pos"], observation["eef_pos"]
         on_b = b + np.array([0.0, 0.0, HALF_A_M + HALF_B_M])
         now = rotation_matrix(observation["eef_quat"])
