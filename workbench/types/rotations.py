@@ -1,8 +1,8 @@
 """Rotations as plain arrays: matrices (3, 3), unit quaternions (x, y, z, w) and rotation vectors (3,) in rad.
 
 They are written out here because episodes are compared digit for digit, and actions and observations follow from them:
-``scipy.spatial.transform.Rotation`` and MuJoCo's ``mju_`` functions give the same but for the last bits, and scipy's may
-change with its version.  Where nothing stored follows from the last bit, use those.
+``scipy.spatial.transform.Rotation`` and MuJoCo's ``mju_`` functions agree but for the last bits, and scipy's may change
+with its version.  Where nothing stored follows from the last bit, use those.
 """
 
 from __future__ import annotations
