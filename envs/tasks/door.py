@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from workbench.envs.tasks.shared.tabletop import Tabletop
+from workbench.envs.tasks.shared.tabletop import HAND_SIZES, Tabletop
 from workbench.envs.words import wordings
 from workbench.types import Array, Keyframe, Observation
 from workbench.types.rotations import about
@@ -68,9 +68,7 @@ class Door(Tabletop):
     stages = ("reach", "grasp", "turn", "open")
     deadline = 120
     observation_sizes: Mapping[str, int] = {
-        "eef_pos": 3,
-        "eef_quat": 4,
-        "gripper_qpos": 2,
+        **HAND_SIZES,
         "handle_pos": 3,
         "handle_axis": 3,
         "door_normal": 3,
@@ -103,13 +101,9 @@ class Door(Tabletop):
 
     def observation(self, data: mujoco.MjData) -> dict[str, Array]:
         """What a robot with perfect sensors sees; see the class."""
-        from workbench.envs.sensors.observations import quaternion
-
         rotation = data.xmat[self._latch].reshape(3, 3)
         return {
-            "eef_pos": data.site_xpos[self.grip_site].copy(),
-            "eef_quat": quaternion(data.site_xmat[self.grip_site], GRIPPER_AHEAD),
-            "gripper_qpos": data.qpos[self.finger_qpos],
+            **self.hand(data, GRIPPER_AHEAD),
             "handle_pos": self._handle_m(data),
             "handle_axis": rotation[:, 0].copy(),
             "door_normal": -rotation[:, 1],

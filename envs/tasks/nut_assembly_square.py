@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from workbench.envs.task import Receptacle
-from workbench.envs.tasks.shared.tabletop import Tabletop, closing_yaw, pointing_down
+from workbench.envs.tasks.shared.tabletop import HAND_SIZES, Tabletop, closing_yaw, pointing_down
 from workbench.envs.words import wordings
 from workbench.types import Array, Keyframe, Observation
 from workbench.types.rotations import about, rotation_matrix
@@ -97,9 +97,7 @@ class NutAssemblySquare(Tabletop):
     stages = ("reach", "grasp", "lift", "align", "insert")
     deadline = 220
     observation_sizes: Mapping[str, int] = {
-        "eef_pos": 3,
-        "eef_quat": 4,
-        "gripper_qpos": 2,
+        **HAND_SIZES,
         "nut_pos": 3,
         "nut_handle": 3,
         "nut_up": 3,
@@ -132,14 +130,10 @@ class NutAssemblySquare(Tabletop):
 
     def observation(self, data: mujoco.MjData) -> dict[str, Array]:
         """What a robot with perfect sensors sees; see the class."""
-        from workbench.envs.sensors.observations import GRIPPER_DOWN, quaternion
-
         nut, peg = self._bodies
         rotation = data.xmat[nut]
         return {
-            "eef_pos": data.site_xpos[self.grip_site].copy(),
-            "eef_quat": quaternion(data.site_xmat[self.grip_site], GRIPPER_DOWN),
-            "gripper_qpos": data.qpos[self.finger_qpos],
+            **self.hand(data),
             "nut_pos": data.xpos[nut].copy(),
             "nut_handle": rotation[0::3].copy(),
             "nut_up": rotation[2::3].copy(),

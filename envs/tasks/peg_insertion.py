@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from workbench.envs.task import Receptacle
-from workbench.envs.tasks.shared.tabletop import TABLE_M, Tabletop, closing_yaw, face_yaw, pointing_down
+from workbench.envs.tasks.shared.tabletop import HAND_SIZES, TABLE_M, Tabletop, closing_yaw, face_yaw, pointing_down
 from workbench.envs.words import wordings
 from workbench.errors import ConfigError
 from workbench.types import Array, Keyframe, Observation
@@ -114,9 +114,7 @@ class PegInsertion(Tabletop):
     deadline = 200
     demonstration_noise = (0.01, 0.03)
     observation_sizes: Mapping[str, int] = {
-        "eef_pos": 3,
-        "eef_quat": 4,
-        "gripper_qpos": 2,
+        **HAND_SIZES,
         "peg_pos": 3,
         "peg_axis": 3,
         "peg_yaw": 2,
@@ -184,13 +182,11 @@ class PegInsertion(Tabletop):
 
     def observation(self, data: mujoco.MjData) -> dict[str, Array]:
         """What a robot with perfect sensors sees; see the class."""
-        from workbench.envs.sensors.observations import GRIPPER_DOWN, quarter_yaw, quaternion
+        from workbench.envs.sensors.observations import quarter_yaw
 
         peg, board = self._peg, self._board
         return {
-            "eef_pos": data.site_xpos[self.grip_site].copy(),
-            "eef_quat": quaternion(data.site_xmat[self.grip_site], GRIPPER_DOWN),
-            "gripper_qpos": data.qpos[self.finger_qpos],
+            **self.hand(data),
             "peg_pos": data.xpos[peg].copy(),
             "peg_axis": data.xmat[peg][2::3].copy(),
             "peg_yaw": quarter_turn(data.xmat[peg]),

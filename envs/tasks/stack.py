@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from workbench.envs.task import Receptacle
-from workbench.envs.tasks.shared.tabletop import TABLE_M, Tabletop, closing_yaw, dropped, face_yaw, pointing_down
+from workbench.envs.tasks.shared.tabletop import (
+    HAND_SIZES,
+    TABLE_M,
+    Tabletop,
+    closing_yaw,
+    dropped,
+    face_yaw,
+    pointing_down,
+)
 from workbench.envs.words import wordings
 from workbench.types import Array, Keyframe, Observation
 from workbench.types.rotations import rotation_matrix
@@ -54,9 +62,7 @@ class Stack(Tabletop):
     stages = ("reach", "grasp", "lift", "place", "release")
     deadline = 120
     observation_sizes: Mapping[str, int] = {
-        "eef_pos": 3,
-        "eef_quat": 4,
-        "gripper_qpos": 2,
+        **HAND_SIZES,
         "cube_a_pos": 3,
         "cube_a_yaw": 2,
         "cube_b_pos": 3,
@@ -91,13 +97,11 @@ class Stack(Tabletop):
 
     def observation(self, data: mujoco.MjData) -> dict[str, Array]:
         """What a robot with perfect sensors sees; see the class."""
-        from workbench.envs.sensors.observations import GRIPPER_DOWN, quarter_yaw, quaternion
+        from workbench.envs.sensors.observations import quarter_yaw
 
         a, b = self._cubes
         return {
-            "eef_pos": data.site_xpos[self.grip_site].copy(),
-            "eef_quat": quaternion(data.site_xmat[self.grip_site], GRIPPER_DOWN),
-            "gripper_qpos": data.qpos[self.finger_qpos],
+            **self.hand(data),
             "cube_a_pos": data.xpos[a].copy(),
             "cube_a_yaw": quarter_yaw(data.xmat[a]),
             "cube_b_pos": data.xpos[b].copy(),
