@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from workbench.types import (
     Task,
     ability,
 )
+from workbench.types.rotations import angle_of, rotation_matrix, rotation_vector
 
 ACTION_SIZE = 7
 GAIN = 1.5
@@ -162,9 +162,9 @@ class Hand:
         before_m, width_m = np.ptp(fingers_m, axis=1)
         opened = bool(width_m > fingers.opened_m)
         stopped = abs(width_m - before_m) < fingers.still_m or width_m < fingers.shut_m
-        return cls(
-            observation["eef_pos"], rotation_matrix(observation["eef_quat"]), opened, bool(stopped and not opened)
-        )
+        quaternion = observation["eef_quat"]
+        rotation = rotation_matrix(quaternion / np.linalg.norm(quaternion))
+        return cls(observation["eef_pos"], rotation, opened, bool(stopped and not opened))
 
 
 def choose(keyframes: Sequence[Keyframe], hand: Hand) -> int:
@@ -178,7 +178,7 @@ def choose(keyframes: Sequence[Keyframe], hand: Hand) -> int:
 def on_way(keyframes: Sequence[Keyframe], index: int, hand: Hand) -> bool:
     """Whether the gripper is on the way to a keyframe from the one before it."""
     before, target = keyframes[index - 1], keyframes[index]
-    if angle(before.rotation @ hand.rotation.T) > ALIGNED_RAD:
+    if angle_of(before.rotation @ hand.rotation.T) > ALIGNED_RAD:
         return False
     aside_m = distance_to_line(hand.position_m, before.position_m, target.position_m)
     if before.closed:
@@ -211,35 +211,3 @@ def distance_to_line(point: Array, start: Array, end: Array) -> float:
     length = float(along @ along)
     part = min(max(float((point - start) @ along) / length, 0.0), 1.0) if length > 0 else 0.0
     return float(np.linalg.norm(point - start - part * along))
-
-
-def angle(rotation: Array) -> float:
-    """Angle in 0..pi rad of a rotation matrix (3, 3)."""
-    return math.acos(min(max((float(np.trace(rotation)) - 1) / 2, -1.0), 1.0))
-
-
-def rotation_vector(rotation: Array) -> Array:
-    """Rotation vector (3,) in rad of a rotation matrix (3, 3).
-
-    Near half a turn the axis is read off the symmetric part, whose columns stay away from zero there.
-    """
-    turn = angle(rotation)
-    skew = np.array([rotation[2, 1] - rotation[1, 2], rotation[0, 2] - rotation[2, 0], rotation[1, 0] - rotation[0, 1]])
-    if turn < math.pi - 1e-3:
-        return skew / 2 if turn < 1e-6 else skew * (turn / (2 * math.sin(turn)))
-    symmetric = (rotation + rotation.T) / 2 + np.eye(3)
-    column = symmetric[:, int(np.argmax(np.diag(symmetric)))]
-    axis: Array = column / np.linalg.norm(column)
-    return axis * (turn if float(axis @ skew) >= 0 else -turn)
-
-
-def rotation_matrix(quaternion: Array) -> Array:
-    """Rotation matrix (3, 3) of a quaternion (x, y, z, w) of any length but zero."""
-    x, y, z, w = quaternion / np.linalg.norm(quaternion)
-    return np.array(
-        [
-            [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
-            [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
-            [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
-        ]
-    )

@@ -24,6 +24,7 @@ from workbench.envs.faults.draws import uniform, uniform_int
 from workbench.envs.faults.effect import Effect, object_seen_at, plan_of
 from workbench.envs.task import PLACE
 from workbench.types import Array, Fingers, Keyframe, Observation, Record, Stream
+from workbench.types.rotations import product, quaternion_of
 
 if TYPE_CHECKING:
     from workbench.envs.scene import MujocoScene
@@ -32,27 +33,6 @@ OPEN, CLOSED = -1.0, 1.0
 """Commands of the fingers' channel, the last one of an action; above zero they close."""
 FRAMES = ("world", "tool")
 AXES = ("x", "y", "z")
-
-
-def product(first: Array, second: Array) -> Array:
-    """Quaternion (4,) of the rotation ``second``, followed by ``first`` about the fixed axes."""
-    a, b = first[:3], second[:3]
-    vector = first[3] * b + second[3] * a + np.cross(a, b)
-    return np.append(vector, first[3] * second[3] - a @ b)
-
-
-def quaternion_of(rotation_vector: Sequence[float] | Array) -> Array:
-    """Quaternion (4,) of a rotation vector (3,) in rad."""
-    vector = np.asarray(rotation_vector, dtype=np.float64)
-    half = float(np.linalg.norm(vector)) / 2
-    return np.append(vector / 2 * np.sinc(half / np.pi), np.cos(half))
-
-
-def rotated(vector: Array, quaternion: Array) -> Array:
-    """A vector (3,) of the tool's frame in that of the world, given the tool's quaternion (4,)."""
-    across = 2 * np.cross(quaternion[:3], vector)
-    turned: Array = vector + quaternion[3] * across + np.cross(quaternion[:3], across)
-    return turned
 
 
 def position_name(observation: Observation) -> str:

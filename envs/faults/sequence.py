@@ -19,6 +19,7 @@ from workbench.envs.faults.effect import Effect, plan_of
 from workbench.envs.faults.hand import fingers_of
 from workbench.envs.faults.schedule import Start
 from workbench.envs.faults.specification import Specification
+from workbench.errors import ConfigError
 from workbench.types import Array, Keyframe, Observation, Record, Stream, Task
 from workbench.types.abilities import stages_of
 
@@ -137,6 +138,14 @@ class SequenceFault(Specification):
 
     def __init__(self, duration_steps: int | Sequence[int], **start: Unpack[Start]) -> None:
         super().__init__(duration_steps=self.magnitude.steps(duration_steps), **start)
+
+    def check(self, task: Task) -> None:
+        """Refuse a task without an order to change."""
+        super().check(task)
+        if (count := len(stages_of(task))) < 2:
+            raise ConfigError(
+                f"perturbation {self.name} changes the order of stages, and task {task.name} has {count}: leave it out"
+            )
 
     def draw(self, stream: Stream, task: Task) -> Record:
         """Add stages and route; the start is counted from when the first of them is due, unless said otherwise."""

@@ -14,6 +14,7 @@ from workbench.envs.faults.specification import Specification
 from workbench.errors import ConfigError, UnknownNameError
 from workbench.types import Array, Record, Stream, Task
 from workbench.types.abilities import commands_pose
+from workbench.types.rotations import about
 
 if TYPE_CHECKING:
     from workbench.envs.scene import MujocoScene
@@ -26,19 +27,12 @@ class FrameOffsetEffect(Effect):
         """The asked action turned; the fingers' channel as it is."""
         if not self.active(scene.step_index):
             return action
-        turn = rotation(np.array(self.record["angle_rad"]))
+        vector_rad = np.array(self.record["angle_rad"])
+        angle_rad = float(np.linalg.norm(vector_rad))
+        turn = about(vector_rad / angle_rad, angle_rad)
         if len(action) == 2:
             return turn[:2, :2] @ action
         return np.concatenate([turn @ action[:3], turn @ action[3:6], action[6:]])
-
-
-def rotation(vector_rad: Array) -> Array:
-    """Rotation matrix (3, 3) of a rotation vector (Rodrigues' formula)."""
-    angle_rad = np.linalg.norm(vector_rad)
-    x, y, z = vector_rad / angle_rad
-    cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
-    turn: Array = np.eye(3) + np.sin(angle_rad) * cross + (1.0 - np.cos(angle_rad)) * cross @ cross
-    return turn
 
 
 class FrameOffset(Specification):

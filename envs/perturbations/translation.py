@@ -9,11 +9,12 @@ import numpy as np
 
 from workbench.envs.faults.draws import Magnitude, one_of, within_steps
 from workbench.envs.faults.effect import Effect
-from workbench.envs.faults.hand import AXES, FRAMES, drawn_along, hand_seen_at, rotated
+from workbench.envs.faults.hand import AXES, FRAMES, drawn_along, hand_seen_at
 from workbench.envs.faults.schedule import Start
 from workbench.envs.faults.specification import Specification
 from workbench.errors import ConfigError
 from workbench.types import Array, Observation, Record, Stream, Task
+from workbench.types.rotations import rotated
 
 if TYPE_CHECKING:
     from workbench.envs.scene import MujocoScene

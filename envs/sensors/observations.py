@@ -121,15 +121,3 @@ def grasped(found: int) -> bool:
 def other_grasped(found: int) -> bool:
     """Whether both pads touch another object of the task."""
     return found & _PADS_ON_OTHER == _PADS_ON_OTHER
-
-
-def rotation_matrix(q: Array) -> Array:
-    """Rotation matrix (3, 3) of a unit quaternion (x, y, z, w)."""
-    x, y, z, w = q
-    return np.array(
-        [
-            [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
-            [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
-            [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
-        ]
-    )

@@ -16,10 +16,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from workbench.envs.task import Receptacle
-from workbench.envs.tasks.shared.tabletop import TABLE_M, Tabletop, closing_yaw, dropped, face_yaw, pointing_down
+from workbench.envs.tasks.shared.tabletop import (
+    HAND_SIZES,
+    TABLE_M,
+    Tabletop,
+    closing_yaw,
+    dropped,
+    face_yaw,
+    pointing_down,
+)
 from workbench.envs.words import wordings
 from workbench.errors import UnknownNameError
 from workbench.types import Array, Keyframe, Observation
+from workbench.types.rotations import rotation_matrix
 
 if TYPE_CHECKING:
     import mujoco
@@ -121,9 +130,7 @@ class Blocks(Tabletop):
     stages = ("reach", "touch", "finish")
     deadline = 100
     observation_sizes: Mapping[str, int] = {
-        "eef_pos": 3,
-        "eef_quat": 4,
-        "gripper_qpos": 2,
+        **HAND_SIZES,
         **{f"{colour}_{what}": size for colour in COLOURS for what, size in (("pos", 3), ("yaw", 2))},
         "goal": len(GOALS),
     }
@@ -199,13 +206,9 @@ class Blocks(Tabletop):
 
     def observation(self, data: mujoco.MjData) -> dict[str, Array]:
         """What a robot with perfect sensors sees; see the class."""
-        from workbench.envs.sensors.observations import GRIPPER_DOWN, quarter_yaw, quaternion
+        from workbench.envs.sensors.observations import quarter_yaw
 
-        seen = {
-            "eef_pos": data.site_xpos[self.grip_site].copy(),
-            "eef_quat": quaternion(data.site_xmat[self.grip_site], GRIPPER_DOWN),
-            "gripper_qpos": data.qpos[self.finger_qpos],
-        }
+        seen = self.hand(data)
         for colour, body in self._cubes.items():
             seen[f"{colour}_pos"] = data.xpos[body].copy()
             seen[f"{colour}_yaw"] = quarter_yaw(data.xmat[body])
@@ -258,8 +261,6 @@ class Blocks(Tabletop):
 
     def plan(self, observation: Observation) -> Sequence[Keyframe]:
         """What the observation's ``goal`` asks for; the fingers close, or lie, along y: away from the other cubes."""
-        from workbench.envs.sensors.observations import rotation_matrix
-
         goal = list(GOALS.values())[int(np.argmax(observation["goal"]))]
         cube, yaw = observation[f"{goal.cube}_pos"], observation[f"{goal.cube}_yaw"]
         now = rotation_matrix(observation["eef_quat"])

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from workbench.envs.tasks.shared.tabletop import Tabletop
+from workbench.envs.tasks.shared.tabletop import HAND_SIZES, Tabletop
 from workbench.envs.words import wordings
 from workbench.types import Array, Keyframe, Observation
+from workbench.types.rotations import about
 
 if TYPE_CHECKING:
     import mujoco
@@ -67,9 +68,7 @@ class Door(Tabletop):
     stages = ("reach", "grasp", "turn", "open")
     deadline = 120
     observation_sizes: Mapping[str, int] = {
-        "eef_pos": 3,
-        "eef_quat": 4,
-        "gripper_qpos": 2,
+        **HAND_SIZES,
         "handle_pos": 3,
         "handle_axis": 3,
         "door_normal": 3,
@@ -102,13 +101,9 @@ class Door(Tabletop):
 
     def observation(self, data: mujoco.MjData) -> dict[str, Array]:
         """What a robot with perfect sensors sees; see the class."""
-        from workbench.envs.sensors.observations import quaternion
-
         rotation = data.xmat[self._latch].reshape(3, 3)
         return {
-            "eef_pos": data.site_xpos[self.grip_site].copy(),
-            "eef_quat": quaternion(data.site_xmat[self.grip_site], GRIPPER_AHEAD),
-            "gripper_qpos": data.qpos[self.finger_qpos],
+            **self.hand(data, GRIPPER_AHEAD),
             "handle_pos": self._handle_m(data),
             "handle_axis": rotation[:, 0].copy(),
             "door_normal": -rotation[:, 1],
@@ -184,15 +179,7 @@ def _further(observation: Observation, rotation: Array, turn_rad: float, open_ra
     """Position (3,) and rotation (3, 3) of a gripper at the handle once latch and hinge have turned further."""
     handle, axis, normal = observation["handle_pos"], observation["handle_axis"], observation["door_normal"]
     up = np.array([0.0, 0.0, 1.0])
-    turn, swing = _rotation_about(-normal, turn_rad), _rotation_about(up, open_rad)
+    turn, swing = about(-normal, turn_rad), about(up, open_rad)
     latch = handle - HANDLE_M * axis
     hinge = latch + HINGE_M * np.cross(up, normal) - FRONT_M * normal
     return hinge + swing @ (latch + turn @ (handle - latch) - hinge), swing @ turn @ rotation
-
-
-def _rotation_about(axis: Array, angle_rad: float) -> Array:
-    """Rotation (3, 3) about a unit vector (3,) (Rodrigues' formula)."""
-    x, y, z = axis
-    cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
-    matrix: Array = np.eye(3) + np.sin(angle_rad) * cross + (1 - np.cos(angle_rad)) * (cross @ cross)
-    return matrix

@@ -8,9 +8,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from workbench.envs.tasks.shared.tabletop import TABLE_M, Tabletop, closing_yaw, dropped, face_yaw, pointing_down
+from workbench.envs.tasks.shared.tabletop import (
+    HAND_SIZES,
+    TABLE_M,
+    Tabletop,
+    closing_yaw,
+    dropped,
+    face_yaw,
+    pointing_down,
+)
 from workbench.envs.words import wordings
 from workbench.types import Array, Keyframe, Observation
+from workbench.types.rotations import rotation_matrix
 
 if TYPE_CHECKING:
     import mujoco
@@ -43,9 +52,7 @@ class Lift(Tabletop):
     stages = ("reach", "grasp", "lift")
     deadline = 100
     observation_sizes: Mapping[str, int] = {
-        "eef_pos": 3,
-        "eef_quat": 4,
-        "gripper_qpos": 2,
+        **HAND_SIZES,
         "cube_pos": 3,
         "cube_yaw": 2,
     }
@@ -89,13 +96,11 @@ class Lift(Tabletop):
 
     def observation(self, data: mujoco.MjData) -> dict[str, Array]:
         """What a robot with perfect sensors sees; see the class."""
-        from workbench.envs.sensors.observations import GRIPPER_DOWN, quarter_yaw, quaternion
+        from workbench.envs.sensors.observations import quarter_yaw
 
-        site, body = self.grip_site, self._cube
+        body = self._cube
         return {
-            "eef_pos": data.site_xpos[site].copy(),
-            "eef_quat": quaternion(data.site_xmat[site], GRIPPER_DOWN),
-            "gripper_qpos": data.qpos[self.finger_qpos],
+            **self.hand(data),
             "cube_pos": data.xpos[body].copy(),
             "cube_yaw": quarter_yaw(data.xmat[body]),
         }
@@ -124,8 +129,6 @@ class Lift(Tabletop):
 
     def plan(self, observation: Observation) -> Sequence[Keyframe]:
         """Above the cube, down to it, close, lift: the gripper upright and turned to the nearest pair of faces."""
-        from workbench.envs.sensors.observations import rotation_matrix
-
         cube = observation["cube_pos"]
         now = closing_yaw(rotation_matrix(observation["eef_quat"]))
         rotation = pointing_down(face_yaw(observation["cube_yaw"], now))

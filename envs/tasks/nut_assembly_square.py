@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from workbench.envs.task import Receptacle
-from workbench.envs.tasks.shared.tabletop import Tabletop, closing_yaw, pointing_down
+from workbench.envs.tasks.shared.tabletop import HAND_SIZES, Tabletop, closing_yaw, pointing_down
 from workbench.envs.words import wordings
 from workbench.types import Array, Keyframe, Observation
+from workbench.types.rotations import about, rotation_matrix
 
 if TYPE_CHECKING:
     import mujoco
@@ -96,9 +97,7 @@ class NutAssemblySquare(Tabletop):
     stages = ("reach", "grasp", "lift", "align", "insert")
     deadline = 220
     observation_sizes: Mapping[str, int] = {
-        "eef_pos": 3,
-        "eef_quat": 4,
-        "gripper_qpos": 2,
+        **HAND_SIZES,
         "nut_pos": 3,
         "nut_handle": 3,
         "nut_up": 3,
@@ -131,14 +130,10 @@ class NutAssemblySquare(Tabletop):
 
     def observation(self, data: mujoco.MjData) -> dict[str, Array]:
         """What a robot with perfect sensors sees; see the class."""
-        from workbench.envs.sensors.observations import GRIPPER_DOWN, quaternion
-
         nut, peg = self._bodies
         rotation = data.xmat[nut]
         return {
-            "eef_pos": data.site_xpos[self.grip_site].copy(),
-            "eef_quat": quaternion(data.site_xmat[self.grip_site], GRIPPER_DOWN),
-            "gripper_qpos": data.qpos[self.finger_qpos],
+            **self.hand(data),
             "nut_pos": data.xpos[nut].copy(),
             "nut_handle": rotation[0::3].copy(),
             "nut_up": rotation[2::3].copy(),
@@ -191,8 +186,6 @@ class NutAssemblySquare(Tabletop):
         A nut that is crooked, as one that hangs on the peg's end, is picked up and dropped on the table first.  The arm
         cannot reach over the peg, so it puts the nut on with the handle towards the robot.
         """
-        from workbench.envs.sensors.observations import rotation_matrix
-
         nut, peg, grip = observation["nut_pos"], observation["peg_pos"], observation["eef_pos"]
         hand = rotation_matrix(observation["eef_quat"])
         if is_on_peg(nut, peg) and nut[2] < TABLE_M + PLACED_M:
@@ -277,14 +270,6 @@ def nut_yaw(handle: Array, up: Array) -> float:
     if np.hypot(side[0], side[1]) > np.hypot(handle[0], handle[1]):
         return float(np.arctan2(-side[0], side[1]))
     return float(np.arctan2(handle[1], handle[0]))
-
-
-def about(axis: Array, angle_rad: float) -> Array:
-    """Rotation (3, 3) about a unit vector (Rodrigues)."""
-    x, y, z = axis
-    cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
-    rotation: Array = np.eye(3) + np.sin(angle_rad) * cross + (1 - np.cos(angle_rad)) * cross @ cross
-    return rotation
 
 
 def hand_turns(yaw_rad: float, now_rad: float) -> tuple[float, float]:

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from workbench.envs.task import Receptacle
-from workbench.envs.tasks.shared.tabletop import TABLE_M, Tabletop, closing_yaw, face_yaw, pointing_down
+from workbench.envs.tasks.shared.tabletop import HAND_SIZES, TABLE_M, Tabletop, closing_yaw, face_yaw, pointing_down
 from workbench.envs.words import wordings
 from workbench.errors import ConfigError
 from workbench.types import Array, Keyframe, Observation
+from workbench.types.rotations import rotation_matrix
 
 if TYPE_CHECKING:
     import mujoco
@@ -113,9 +114,7 @@ class PegInsertion(Tabletop):
     deadline = 200
     demonstration_noise = (0.01, 0.03)
     observation_sizes: Mapping[str, int] = {
-        "eef_pos": 3,
-        "eef_quat": 4,
-        "gripper_qpos": 2,
+        **HAND_SIZES,
         "peg_pos": 3,
         "peg_axis": 3,
         "peg_yaw": 2,
@@ -183,13 +182,11 @@ class PegInsertion(Tabletop):
 
     def observation(self, data: mujoco.MjData) -> dict[str, Array]:
         """What a robot with perfect sensors sees; see the class."""
-        from workbench.envs.sensors.observations import GRIPPER_DOWN, quarter_yaw, quaternion
+        from workbench.envs.sensors.observations import quarter_yaw
 
         peg, board = self._peg, self._board
         return {
-            "eef_pos": data.site_xpos[self.grip_site].copy(),
-            "eef_quat": quaternion(data.site_xmat[self.grip_site], GRIPPER_DOWN),
-            "gripper_qpos": data.qpos[self.finger_qpos],
+            **self.hand(data),
             "peg_pos": data.xpos[peg].copy(),
             "peg_axis": data.xmat[peg][2::3].copy(),
             "peg_yaw": quarter_turn(data.xmat[peg]),
@@ -251,8 +248,6 @@ class PegInsertion(Tabletop):
         in small steps, and only while its corners fit the hole; where it jams, the gripper comes off the hole's axis,
         and the expert finds itself back at the lift.  A peg that lies is first stood up on a free place of the table.
         """
-        from workbench.envs.sensors.observations import rotation_matrix
-
         grip, now = observation["eef_pos"], rotation_matrix(observation["eef_quat"])
         peg, axis, hole = observation["peg_pos"], upward(observation["peg_axis"]), observation["hole_pos"]
         hold = peg + (GRIP_ABOVE_M if abs(axis[2]) > LYING else GRIP_LYING_M) * axis
@@ -304,8 +299,6 @@ class PegInsertion(Tabletop):
 
 def _standing_up(observation: Observation, held_m: Array, high_m: float) -> tuple[Keyframe, Keyframe, Keyframe]:
     """Turn the peg upright over a free place of the table, set it down there, let go: from there it is taken anew."""
-    from workbench.envs.sensors.observations import rotation_matrix
-
     axis, hole = upward(observation["peg_axis"]), observation["hole_pos"]
     tilt = tilt_of(axis).T
     rotation, held = tilt @ rotation_matrix(observation["eef_quat"]), tilt @ held_m
@@ -371,8 +364,6 @@ def righted(observation: Observation) -> Array:
 
     Of the four turns that do, it is the one that leaves the wrist nearest to its middle.
     """
-    from workbench.envs.sensors.observations import rotation_matrix
-
     axis = upward(observation["peg_axis"])
     level = tilt_of(axis).T
     turn = quarter_between(observation["peg_yaw"], observation["hole_yaw"])

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from workbench.envs.task import Receptacle
-from workbench.envs.tasks.shared.tabletop import Tabletop
+from workbench.envs.tasks.shared.tabletop import HAND_SIZES, Tabletop
 from workbench.envs.words import wordings
 from workbench.types import Array, Keyframe, Observation
+from workbench.types.rotations import rotation_matrix
 
 if TYPE_CHECKING:
     import mujoco
@@ -82,9 +83,7 @@ class PickPlaceCan(Tabletop):
     stages = ("reach", "grasp", "lift", "carry", "place")
     deadline = 240
     observation_sizes: Mapping[str, int] = {
-        "eef_pos": 3,
-        "eef_quat": 4,
-        "gripper_qpos": 2,
+        **HAND_SIZES,
         "can_pos": 3,
         "can_axis": 3,
         "target_pos": 3,
@@ -116,13 +115,9 @@ class PickPlaceCan(Tabletop):
 
     def observation(self, data: mujoco.MjData) -> dict[str, Array]:
         """What a robot with perfect sensors sees; see the class."""
-        from workbench.envs.sensors.observations import GRIPPER_DOWN, quaternion
-
         body = self._can
         return {
-            "eef_pos": data.site_xpos[self.grip_site].copy(),
-            "eef_quat": quaternion(data.site_xmat[self.grip_site], GRIPPER_DOWN),
-            "gripper_qpos": data.qpos[self.finger_qpos],
+            **self.hand(data),
             "can_pos": data.xpos[body].copy(),
             "can_axis": data.xmat[body][2::3].copy(),
             "target_pos": TARGET_M.copy(),
@@ -219,8 +214,6 @@ def can_place(rng: np.random.Generator) -> Array:
 
 
 def _letting_go(observation: Observation) -> Sequence[Keyframe]:
-    from workbench.envs.sensors.observations import rotation_matrix
-
     here, rotation = observation["eef_pos"], rotation_matrix(observation["eef_quat"])
     return (
         Keyframe("place", here.copy(), rotation, closed=False, tolerance_m=0.01),

@@ -9,9 +9,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from workbench.envs.task import Receptacle
-from workbench.envs.tasks.shared.tabletop import TABLE_M, Tabletop, closing_yaw, dropped, face_yaw, pointing_down
+from workbench.envs.tasks.shared.tabletop import (
+    HAND_SIZES,
+    TABLE_M,
+    Tabletop,
+    closing_yaw,
+    dropped,
+    face_yaw,
+    pointing_down,
+)
 from workbench.envs.words import wordings
 from workbench.types import Array, Keyframe, Observation
+from workbench.types.rotations import rotation_matrix
 
 if TYPE_CHECKING:
     import mujoco
@@ -53,9 +62,7 @@ class Stack(Tabletop):
     stages = ("reach", "grasp", "lift", "place", "release")
     deadline = 120
     observation_sizes: Mapping[str, int] = {
-        "eef_pos": 3,
-        "eef_quat": 4,
-        "gripper_qpos": 2,
+        **HAND_SIZES,
         "cube_a_pos": 3,
         "cube_a_yaw": 2,
         "cube_b_pos": 3,
@@ -90,13 +97,11 @@ class Stack(Tabletop):
 
     def observation(self, data: mujoco.MjData) -> dict[str, Array]:
         """What a robot with perfect sensors sees; see the class."""
-        from workbench.envs.sensors.observations import GRIPPER_DOWN, quarter_yaw, quaternion
+        from workbench.envs.sensors.observations import quarter_yaw
 
         a, b = self._cubes
         return {
-            "eef_pos": data.site_xpos[self.grip_site].copy(),
-            "eef_quat": quaternion(data.site_xmat[self.grip_site], GRIPPER_DOWN),
-            "gripper_qpos": data.qpos[self.finger_qpos],
+            **self.hand(data),
             "cube_a_pos": data.xpos[a].copy(),
             "cube_a_yaw": quarter_yaw(data.xmat[a]),
             "cube_b_pos": data.xpos[b].copy(),
@@ -147,8 +152,6 @@ class Stack(Tabletop):
 
         What is carried keeps its place in the fingers, so the gripper's goals are shifted by how it is held.
         """
-        from workbench.envs.sensors.observations import rotation_matrix
-
         a, b, grip = observation["cube_a_pos"], observation["cube_b_pos"], observation["eef_pos"]
         on_b = b + np.array([0.0, 0.0, HALF_A_M + HALF_B_M])
         now = rotation_matrix(observation["eef_quat"])

@@ -12,11 +12,11 @@ import yaml
 
 from workbench.envs.faults.schedule import FOREVER
 from workbench.envs.faults.specification import describe, effect_of
-from workbench.envs.perturbations.frame_offset import rotation
 from workbench.envs.tasks.lift import Lift
 from workbench.envs.tasks.push_t import PushT
 from workbench.errors import ConfigError, UnknownNameError
 from workbench.types import Stream
+from workbench.types.rotations import about
 
 CONF = Path(__file__).parents[2] / "conf" / "perturbation"
 STREAM = Stream(seed=3, episode=4)
@@ -170,7 +170,8 @@ def test_frame_offset_draws_all_axes_and_both_signs(scene):
 
 
 def test_rotation_is_one():
-    turn = rotation(np.array([0.3, -1.1, 0.6]))
+    vector = np.array([0.3, -1.1, 0.6])
+    turn = about(vector / np.linalg.norm(vector), float(np.linalg.norm(vector)))
     np.testing.assert_allclose(turn @ turn.T, np.eye(3), atol=1e-15)
     np.testing.assert_allclose(turn @ [0.3, -1.1, 0.6], [0.3, -1.1, 0.6], atol=1e-15)
     assert np.linalg.det(turn) == pytest.approx(1.0)

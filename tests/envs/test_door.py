@@ -12,12 +12,12 @@ import yaml
 
 from tests.beside import Beside
 from workbench.envs.scene import MujocoScene, pristine
-from workbench.envs.sensors.observations import rotation_matrix
 from workbench.envs.tasks.door import AJAR_RAD, OPENED_RAD, TURN_RAD, TURNED_RAD, Door
 from workbench.envs.tasks.lift import Lift
 from workbench.errors import ConfigError
 from workbench.policies.expert import Expert
 from workbench.types import Stream
+from workbench.types.rotations import rotation_matrix
 
 PARTS = {
     path.stem: yaml.safe_load(path.read_text())[path.stem]

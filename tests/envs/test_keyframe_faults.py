@@ -13,7 +13,6 @@ import yaml
 from workbench.envs.faults import hand
 from workbench.envs.faults.specification import describe
 from workbench.envs.robots.panda import PANDA
-from workbench.envs.sensors.observations import rotation_matrix
 from workbench.envs.tasks.blocks import Blocks
 from workbench.envs.tasks.door import Door
 from workbench.envs.tasks.lift import Lift
@@ -24,8 +23,9 @@ from workbench.envs.tasks.push_t import PushT
 from workbench.envs.tasks.shared.tabletop import TABLE_M, pointing_down
 from workbench.envs.tasks.stack import Stack
 from workbench.errors import ConfigError, UnknownNameError
-from workbench.policies.expert import Expert, rotation_vector
+from workbench.policies.expert import Expert
 from workbench.types import Keyframe, Stream
+from workbench.types.rotations import product, quaternion_of, rotated, rotation_matrix, rotation_vector
 
 CONF = Path(__file__).parents[2] / "conf/perturbation"
 PARTS = {path.stem: yaml.safe_load(path.read_text())[path.stem] for path in sorted(CONF.glob("*.yaml"))}
@@ -124,17 +124,17 @@ def exponential(vector):
 def test_quaternions_are_the_rotations_that_they_say(number):
     rng = np.random.default_rng(number)
     a, b, v = rng.normal(size=(3, 3))
-    p, q = hand.quaternion_of(a), hand.quaternion_of(b)
+    p, q = quaternion_of(a), quaternion_of(b)
     assert np.allclose(rotation_matrix(p), exponential(a), atol=1e-12)
-    assert np.allclose(rotation_matrix(hand.product(p, q)), exponential(a) @ exponential(b), atol=1e-12)
-    assert np.allclose(hand.rotated(v, p), exponential(a) @ v, atol=1e-12)
-    assert hand.quaternion_of([0, 0, 0]).tolist() == [0, 0, 0, 1]
+    assert np.allclose(rotation_matrix(product(p, q)), exponential(a) @ exponential(b), atol=1e-12)
+    assert np.allclose(rotated(v, p), exponential(a) @ v, atol=1e-12)
+    assert quaternion_of([0, 0, 0]).tolist() == [0, 0, 0, 1]
 
 
 @pytest.mark.parametrize("angle_rad", [0.3, 2.9])
 def test_shown_rotation_is_the_inverse_in_its_frame_and_of_the_same_sign(angle_rad):
     vector, rng = angle_rad * np.array([0.6, 0.0, 0.8]), np.random.default_rng(1)
-    quaternion = hand.quaternion_of(rng.normal(size=3))
+    quaternion = quaternion_of(rng.normal(size=3))
     true = rotation_matrix(quaternion)
     for frame, expected in ("world", exponential(-vector) @ true), ("tool", true @ exponential(-vector)):
         for sign in (1, -1):

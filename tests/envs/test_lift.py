@@ -8,10 +8,11 @@ import pytest
 
 from workbench.envs.faults.props import parked, with_props
 from workbench.envs.robots.robosuite import INSIDE_M
-from workbench.envs.sensors.observations import GRIPPER_DOWN, quarter_yaw, quaternion, rotation_matrix
+from workbench.envs.sensors.observations import GRIPPER_DOWN, quarter_yaw, quaternion
 from workbench.envs.stepper import copy_model
 from workbench.envs.tasks.lift import Lift
 from workbench.types import Stream
+from workbench.types.rotations import rotation_matrix
 
 
 @pytest.fixture(scope="module")

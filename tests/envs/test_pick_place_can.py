@@ -8,11 +8,12 @@ import pytest
 
 from workbench.envs.robots import robosuite as robosuite_model
 from workbench.envs.scene import MujocoScene
-from workbench.envs.sensors.observations import GRIPPER_DOWN, rotation_matrix
+from workbench.envs.sensors.observations import GRIPPER_DOWN
 from workbench.envs.tasks import pick_place_can
 from workbench.envs.tasks.pick_place_can import AWAY_M, TARGET_M, PickPlaceCan
 from workbench.policies.expert import Expert
 from workbench.types import Stream
+from workbench.types.rotations import rotation_matrix
 
 DRAWS = 10_000
 

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from workbench.envs.robots.disc import DISC
 from workbench.envs.robots.panda import PANDA
 from workbench.errors import ConfigError, ObservationError
-from workbench.policies.expert import Expert, rotation_matrix, rotation_vector
+from workbench.policies.expert import Expert
 from workbench.types import Array, Keyframe, Task
+from workbench.types.rotations import rotation_matrix, rotation_vector
 
 DOWN = np.diag([1.0, -1.0, -1.0])
 DOWN_QUATERNION = np.array([1.0, 0.0, 0.0, 0.0])

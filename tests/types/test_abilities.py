@@ -14,6 +14,7 @@ import yaml
 from tests.toy import GOAL, BareTask, ToyPolicy, ToyTask, broken
 from workbench.attribution.branching import drive, find_onset
 from workbench.attribution.instructions import told
+from workbench.envs.faults.specification import effect_of
 from workbench.envs.robots.disc import DISC
 from workbench.envs.robots.panda import PANDA
 from workbench.envs.tasks.lift import Lift
@@ -221,16 +222,52 @@ def test_layouts_want_fingers_whose_opening_they_know():
 
 @pytest.mark.parametrize("path", PERTURBATIONS, ids=lambda path: path.stem)
 def test_every_fault_is_drawn_for_it_or_refused_in_one_line(path):
-    part = yaml.safe_load(path.read_text())[path.stem]
-    module, _, kind = part.pop("_target_").rpartition(".")
-    specification = getattr(importlib.import_module(module), kind)(**part)
+    fault = specification(path.stem)
     if path.stem in FOREIGN:
-        assert specification.draw(Stream(0, 0), BareTask())["name"] == path.stem
+        assert fault.draw(Stream(0, 0), BareTask())["name"] == path.stem
         return
     with pytest.raises(ConfigError, match=f"perturbation {path.stem} ") as caught:
-        specification.draw(Stream(0, 0), BareTask())
+        fault.draw(Stream(0, 0), BareTask())
     assert "task toy" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", sorted(FOREIGN))
+def test_what_is_drawn_acts_on_a_scene_that_is_not_mujocos(name):
+    scene = BareTask().scene()
+    record = specification(name).draw(Stream(0, 0), scene.task)
+    effect = effect_of({**record, "start_step": 0}, Stream(0, 0))
+    effect.advance(scene)
+    assert effect.active(0)
+    assert effect.action(scene, np.array([0.5])).shape == (1,)
+    assert effect.chunk(scene, np.full((4, 1), 0.5)).shape == (4, 1)
+    assert effect.observation(scene, dict(scene.observe())).keys() == {"place"}
+    assert effect.executed(2, 4) >= 1
+    assert isinstance(effect.instruction(scene, scene.instruction()), str)
+    assert isinstance(effect.settings(), dict)
+    effect.restore(effect.memory())
+
+
+def specification(name: str) -> Any:
+    part = yaml.safe_load((PERTURBATIONS[0].parent / f"{name}.yaml").read_text())[name]
+    module, _, kind = part.pop("_target_").rpartition(".")
+    return getattr(importlib.import_module(module), kind)(**part)
+
+
+@pytest.mark.parametrize("name", ["step_omitted", "step_duplicated", "wrong_order"])
+@pytest.mark.parametrize("stages", [(), ("all",)])
+def test_without_an_order_of_stages_there_is_none_to_change(name, stages):
+    with pytest.raises(ConfigError, match=f"changes the order of stages, and task lift has {len(stages)}"):
+        specification(name).draw(Stream(0, 0), type("Once", (Lift,), {"stages": stages})())
+
+
+@pytest.mark.parametrize("name", ["early_close", "early_release", "late_release", "step_omitted"])
+def test_faults_of_a_plan_need_one(name):
+    class Planless(BareTask):
+        robot, commands_pose, cell, object_is_free = PANDA, True, None, True
+
+    with pytest.raises(ConfigError, match="needs a plan of keyframes, and task toy has none"):
+        specification(name).draw(Stream(0, 0), Planless())
 
 
 def test_a_fault_of_an_arm_is_no_fault_of_a_disc():
@@ -239,7 +276,5 @@ def test_a_fault_of_an_arm_is_no_fault_of_a_disc():
         cell, object_is_free = None, True
 
     for name in ("joint_lock", "robot_start", "torque_limit"):
-        part = yaml.safe_load((PERTURBATIONS[0].parent / f"{name}.yaml").read_text())[name]
-        module, _, kind = part.pop("_target_").rpartition(".")
         with pytest.raises(ConfigError, match="an arm's joints, and the robot of task toy has none"):
-            getattr(importlib.import_module(module), kind)(**part).draw(Stream(0, 0), Sliding())
+            specification(name).draw(Stream(0, 0), Sliding())

@@ -25,6 +25,8 @@ DROP_M = 0.01
 """How far above the table robosuite lets go of objects at reset."""
 ARM_NOISE_RAD = 0.02
 CONTROLLERS = ("osc_pose", "joint_position")
+HAND_SIZES: Mapping[str, int] = {"eef_pos": 3, "eef_quat": 4, "gripper_qpos": 2}
+"""Lengths of the vectors that all of these tasks observe of their hand; see :meth:`Tabletop.hand`."""
 
 
 class Tabletop(SceneTask):
@@ -85,7 +87,7 @@ class Tabletop(SceneTask):
 
     @functools.cached_property
     def cell(self) -> RobotCell:
-        """The robot, its controller's numbers and the names of its fingers, joints and actuators."""
+        """The robot in its scene, and its controller's numbers."""
         from workbench.envs.robots.robosuite import robot_cell
 
         return robot_cell(self.environment, self.robot, int(self.control_hz), without=self.cleared)
@@ -107,6 +109,20 @@ class Tabletop(SceneTask):
         from workbench.envs.controllers.operational_space import OperationalSpace
 
         return OperationalSpace(model, data, self.cell)
+
+    def hand(self, data: mujoco.MjData, ahead: Array | None = None) -> dict[str, Array]:
+        """What is observed of the hand: grip site and finger joints.
+
+        ``ahead`` (4,) is the quaternion near which the grip site's is given; None: that of a hand that points down.
+        """
+        from workbench.envs.sensors.observations import GRIPPER_DOWN, quaternion
+
+        near = GRIPPER_DOWN if ahead is None else ahead
+        return {
+            "eef_pos": data.site_xpos[self.grip_site].copy(),
+            "eef_quat": quaternion(data.site_xmat[self.grip_site], near),
+            "gripper_qpos": data.qpos[self.finger_qpos],
+        }
 
     def contacts(self, data: mujoco.MjData) -> int:
         """What touches what now, as the bits of :func:`workbench.envs.sensors.observations.contacts`."""
