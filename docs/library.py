@@ -17,8 +17,8 @@ HEAD = """# Library
 The public names of `import workbench as wb`. They are imported when they are used. Everything else can be reached, and
 nothing else is promised. The `workbench` command calls the same functions. Written by `python docs/library.py`.
 
-Whatever takes a part takes its name (`"slip"`), or an object of your own. Results have types; those that are tables have
-`.table()`, a pandas data frame or a [table](view.md#in-a-paper) for paper and terminal.
+Whatever takes a part takes its name (`"slip"`), or an object of your own. Results are typed; they print themselves, and
+what holds a table has `.table()`.
 """
 TAIL = """
 ## Check a part of your own
@@ -67,10 +67,9 @@ def call(node: Definition) -> str:
     optional = len(said.args) - len(said.defaults)
     words = [f"{each.arg}=" if place >= optional else each.arg for place, each in enumerate(said.args)]
     words += [f"*{said.vararg.arg}"] if said.vararg else []
-    words += [
-        f"{each.arg}=" for each, default in zip(said.kwonlyargs, said.kw_defaults, strict=True) if default is None
-    ]
-    more = any(default is not None for default in said.kw_defaults) or said.kwarg is not None
+    needed = [each.arg for each, default in zip(said.kwonlyargs, said.kw_defaults, strict=True) if default is None]
+    words += [f"{name}=" for name in needed]
+    more = len(said.kwonlyargs) > len(needed) or said.kwarg is not None
     return f"wb.{node.name}({', '.join([*words, *(['...'] if more else [])])})"
 
 

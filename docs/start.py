@@ -1,4 +1,4 @@
-"""A policy, two faults, labels, monitors, a placebo: the chain in thirty lines.  Run: python docs/start.py"""
+"""A policy, two faults, labels, monitors, a placebo: the chain in thirty lines, by ``python docs/start.py``."""
 
 import workbench as wb
 

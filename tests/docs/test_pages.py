@@ -1,4 +1,4 @@
-"""Every page: its commands compose, its Python names what there is, its links lead somewhere, and the README is short."""
+"""Every page: its commands compose, its Python names what there is, its links lead somewhere; the README is short."""
 
 import ast
 import re
@@ -16,17 +16,11 @@ from workbench.config.moved import MOVED
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
-PAGES = sorted(
-    [
-        *ROOT.glob("*.md"),
-        *(ROOT / "docs").glob("*.md"),
-        ROOT / "datasets/README.md",
-        *ROOT.glob("policies/zoo/*/card.md"),
-    ]
-)
+WHERE = ("*.md", "docs/*.md", "datasets/README.md", "policies/zoo/*/card.md")
+PAGES = sorted(page for pattern in WHERE for page in ROOT.glob(pattern))
 MOST_LINES, MOST_LETTERS, MOST_WORDS = 130, 120, 16
 ELSEWHERE = {
-    "apt-get": "the system's", "eval": "the shell's", "git": "before there is a checkout", "pip": "the user's own package",
+    "apt-get": "the system's", "eval": "the shell's", "git": "before there is a checkout", "pip": "the user's package",
     "python": "of this checkout, or of openpi's and OpenVLA's", "source": "the shell's", "ssh": "another machine",
     "uv": "a checkout of openpi", ".venv/bin/rerun": "the viewer", "export": "the shell's", "cd": "the shell's",
 }  # fmt: skip
@@ -40,11 +34,8 @@ SHOWS = {"--help", "-h", "--cfg"}
 
 def blocks(text, *languages):
     """Contents of the fenced blocks in these languages."""
-    return [
-        body
-        for language, body in re.findall(r"^```(\w*)\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
-        if language in languages
-    ]
+    found = re.findall(r"^```(\w*)\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    return [body for language, body in found if language in languages]
 
 
 def prose(text):
@@ -52,19 +43,22 @@ def prose(text):
     return re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
 
 
-def shell_lines(page):
-    """Every command of a page: the lines of its shell blocks, and what stands in code quotes in its text."""
-    text = page.read_text(encoding="utf-8")
-    lines = [line for body in blocks(text, "sh", "") for line in body.replace("\\\n", " ").splitlines()]
-    quoted = [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", prose(text))]
-    return [line.strip() for line in lines], quoted
+def shell_lines(page, *languages):
+    """Lines of the blocks of a page in these languages, continued ones joined."""
+    bodies = blocks(page.read_text(encoding="utf-8"), *languages)
+    return [line.strip() for body in bodies for line in body.replace("\\\n", " ").splitlines()]
+
+
+def quoted(page):
+    """What stands in code quotes in a page's text."""
+    return [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", prose(page.read_text(encoding="utf-8")))]
 
 
 def our_commands():
     """Command of ours -> page, of all pages, placeholders left out."""
     found = {}
     for page in PAGES:
-        for line in [line for lines in shell_lines(page) for line in lines]:
+        for line in [*shell_lines(page, "sh", ""), *quoted(page)]:
             if re.match(r"workbench( [a-z]|$)", line) and not (PLACEHOLDERS.search(line) or OWN_PARTS.search(line)):
                 found.setdefault(" ".join(shlex.quote(word) for word in shlex.split(line, comments=True)), page)
     return found
@@ -119,13 +113,7 @@ def test_other_commands_are_known():
     """`make` with targets that there are, scripts that there are, and what is not ours by its first word."""
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     for page in PAGES:
-        lines, quoted = shell_lines(page)
-        fenced = [
-            line
-            for body in blocks(page.read_text(encoding="utf-8"), "sh")
-            for line in body.replace("\\\n", " ").splitlines()
-        ]
-        for line in [*fenced, *(span for span in quoted if span.startswith("make "))]:
+        for line in [*shell_lines(page, "sh"), *(span for span in quoted(page) if span.startswith("make "))]:
             words = shlex.split(line, comments=True)
             if words and words[0] == "make":
                 for target in [word for word in words[1:] if "=" not in word]:
@@ -134,7 +122,7 @@ def test_other_commands_are_known():
                     assert (ROOT / "tests/verify" / f"{claim}.py").is_file(), (page.name, line)
             elif words and words[0] != "workbench":
                 assert words[0] in ELSEWHERE, (page.name, line)
-        for script in re.findall(r"python (docs/\w+\.py)", "\n".join([*lines, *quoted])):
+        for script in re.findall(r"python (docs/\w+\.py)", page.read_text(encoding="utf-8")):
             assert (ROOT / script).is_file(), (page.name, script)
 
 
@@ -198,9 +186,8 @@ def sentences(text):
     lines = [line for line in prose(text).splitlines() if not re.match(r"\s*(\||#|!\[|<!--)", line)]
     joined = re.sub(r"\n(?=\s*([-*]|\d+\.) )", "\n\n", "\n".join(lines))
     plain = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", re.sub(r"^[ \t]*([-*]|\d+\.) ", "", joined, flags=re.MULTILINE))
-    found = [
-        part for block in re.split(r"\n\s*\n", plain) for part in re.split(r"(?<=[.!?:])\s+", " ".join(block.split()))
-    ]
+    paragraphs = [" ".join(paragraph.split()) for paragraph in re.split(r"\n\s*\n", plain)]
+    found = [part for paragraph in paragraphs for part in re.split(r"(?<=[.!?])\s+", paragraph)]
     return [part for part in found if re.search(r"\w", part)]
 
 
@@ -230,19 +217,7 @@ def test_the_readme_shows_the_picture_two_commands_and_the_way_on():
     assert "(docs/quickstart.png)" in text
     (commands,) = [body for body in blocks(text, "sh") if "git clone" in body]
     assert len(commands.splitlines()) == 2
-    wanted = (
-        "start",
-        "own-policy",
-        "own-score",
-        "own-task",
-        "labels",
-        "monitors",
-        "faults",
-        "recovery",
-        "view",
-        "data",
-        "library",
-    )
+    wanted = "start own-policy own-score own-task labels monitors faults recovery view data library".split()
     assert [name for name in wanted if f"(docs/{name}.md)" not in text] == []
     assert "(CONTRIBUTING.md)" in text
     assert "(CITATION.cff)" in text

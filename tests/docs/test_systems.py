@@ -29,7 +29,7 @@ MAST and other taxonomies | LQR activation steering, STAR | Plan-RewardBench | R
 """Every system that is taken up, by the name in the first column."""
 NAMES = [name.strip() for line in SYSTEMS.strip().splitlines() for name in line.split(" | ")]
 FIGURE = re.compile(r"[-+]?\d+(?:,\d{3})*(?:\.\d+)?")
-WHOLE = re.compile(r"\d[\d,]* of \d[\d,]*|[-+]?\d[\d.]* \([-+]?[\d.]+(?:-| to )[-+]?[\d.]+\)")
+WHOLE = re.compile(r"\d+(?:,\d{3})* of \d+(?:,\d{3})*|[-+]?\d[\d.]* \([-+]?[\d.]+(?:-| to )[-+]?[\d.]+\)")
 """Figures that mean something only together: a count of a count, an estimate with its interval."""
 
 
@@ -64,7 +64,7 @@ def test_every_system_has_a_row():
 
 @pytest.mark.parametrize("name", ROWS)
 def test_a_row_says_how_far_it_goes(name):
-    _, claim, command, here, state, missing = ROWS[name]
+    _, claim, command, here, state, _ = ROWS[name]
     assert state in STATES
     assert claim
     if state in ("works", "partly"):
