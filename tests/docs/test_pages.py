@@ -29,7 +29,8 @@ PLACEHOLDERS = re.compile(r"\b(JOB|NAME|ENTRY|FILE)\b|\.\.\.|<[a-z]+>")
 OWN_PARTS = re.compile(r"\bjerk\b|\bmylab\b")
 """Parts that a page tells how to write, and so are not here."""
 LED_TO = (
-    "start", "own-policy", "own-score", "own-task", "labels", "monitors", "faults", "recovery", "view", "data", "library",
+    "start", "own-policy", "own-score", "own-task", "labels", "monitors", "faults", "recovery", "view", "data",
+    "library",
 )  # fmt: skip
 """Pages that the README has to lead to."""
 SHOWS = {"--help", "-h", "--cfg"}
