@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import yaml
 
+import workbench as wb
 from workbench.config import build
 from workbench.monitoring.window import Kind
 from workbench.reporting.leaderboard import METRICS
@@ -38,7 +39,7 @@ def test_schema_of_the_store_lists_the_columns_of_the_table():
 
 def test_readme_tells_of_the_zoo_what_its_cards_say():
     made = script("zoo")
-    assert made.README.read_text(encoding="utf-8") == made.page()
+    assert made.PAGE.read_text(encoding="utf-8") == made.page()
     assert all(f"`zoo/{path.parent.name}`" in made.page() for path in (ROOT / "policies/zoo").glob("*/card.md"))
 
 
@@ -90,3 +91,15 @@ def test_union_table_holds_every_perturbation_and_gives_a_reason_for_what_is_lef
     assert {ours for ours in entries if not ours.startswith("- ")} == files
     assert len(files) >= 60
     assert all(len(ours) > 20 for ours in entries if ours.startswith("- "))
+
+
+def test_table_of_public_names_is_up_to_date():
+    made = script("library")
+    assert (ROOT / "docs/library.md").read_text(encoding="utf-8") == made.page()
+
+
+def test_table_of_public_names_holds_them_all():
+    made = script("library")
+    listed = [name for names in made.public().values() for name in names]
+    assert sorted([*listed, "__version__", "testing"]) == sorted(wb.__all__)
+    assert [name for name in listed if f"`wb.{name}" not in made.page()] == []
