@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.limits import HANG_S
 from workbench.cli import explain_composition, hydra_arguments, job_descriptions, overview
 from workbench.errors import ConfigError
 
 
 def call(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "workbench", *words], cwd=folder, capture_output=True, text=True, timeout=120
+        [sys.executable, "-m", "workbench", *words], cwd=folder, capture_output=True, text=True, timeout=HANG_S
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.limits import HANG_S
 from workbench.config import Run, build, compose, parameters_of, resolve
 from workbench.config.moved import MOVED
 from workbench.errors import CheckpointError, ConfigError
@@ -147,7 +148,7 @@ IGNORED = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
 def interrupted(folder: Path, function: str, before: str) -> str:
     (folder / "slow_part.py").write_text(PART)
     words = [sys.executable, "-c", before + SLOW, str(folder), function]
-    ended = subprocess.run(words, capture_output=True, text=True, timeout=60)
+    ended = subprocess.run(words, capture_output=True, text=True, timeout=HANG_S)
     return ended.stdout.strip() or ended.stderr
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
+from tests.limits import HANG_S
 from tests.toy import ToyPolicy
 from workbench.envs.sensors.cameras import Cameras, backend, renderer_of, thin_meshes
 from workbench.envs.tasks.lift import Lift
@@ -371,7 +372,7 @@ def outline(model, mesh) -> dict:
 def run(code: str, **environment: str) -> subprocess.CompletedProcess:
     kept = {name: value for name, value in os.environ.items() if name not in ("MUJOCO_GL", "PYOPENGL_PLATFORM")}
     return subprocess.run(
-        [sys.executable, "-c", code], env={**kept, **environment}, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", code], env={**kept, **environment}, capture_output=True, text=True, timeout=HANG_S
     )
 
 

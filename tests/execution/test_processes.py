@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.limits import HANG_S
 from workbench.errors import ConfigError, DivergedError, PolicyServerError, UnknownNameError
 from workbench.execution.processes import Processes
 
@@ -60,13 +61,13 @@ def test_no_worker_outlives_a_killed_parent(tmp_path):
     folder.mkdir()
     parent = subprocess.Popen([sys.executable, script, folder])
     try:
-        assert waits_for(lambda: len(list(folder.iterdir())) == 2, 60)
+        assert waits_for(lambda: len(list(folder.iterdir())) == 2, HANG_S)
     finally:
         parent.kill()
         parent.wait()
     workers = [int(file.name) for file in folder.iterdir()]
     try:
-        assert waits_for(lambda: all(map(gone, workers)), 5)
+        assert waits_for(lambda: all(map(gone, workers)), HANG_S)
     finally:
         for pid in workers:
             if not gone(pid):

@@ -19,6 +19,14 @@ def test_links_lead_to_the_folders(folder):
     assert link.resolve() == (ROOT / folder).resolve()
 
 
+def test_recipes_lie_with_the_data_sets_and_travel_with_the_package():
+    link = ROOT / "workbench" / "recipes"
+    assert link.is_symlink()
+    assert link.resolve() == (ROOT / "datasets" / "recipes").resolve()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert "recipes/*.yaml" in project["tool"]["setuptools"]["package-data"]["workbench"]
+
+
 @pytest.mark.parametrize("folder", ["envs", "policies", "detectors"])
 def test_folders_are_not_top_level_packages(folder):
     code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import {folder}"

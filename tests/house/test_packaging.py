@@ -33,6 +33,8 @@ def test_every_part_and_every_yaml_travels(installed):
     for pattern in ("envs/**/*.py", "policies/**/*.py", "detectors/**/*.py", "conf/**/*.yaml", "policies/zoo/*/*"):
         for path in ROOT.glob(pattern):
             assert (installed / "workbench" / path.relative_to(ROOT)).is_file(), path
+    for path in (ROOT / "datasets" / "recipes").glob("*.yaml"):
+        assert (installed / "workbench" / "recipes" / path.name).is_file(), path
     assert (installed / "workbench" / "reporting" / "templates" / "report.html.j2").is_file()
 
 

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from tests.limits import HANG_S
+
 SMALL = [
     "perturbation=[slip,action_noise,object_shift,object_pose_bias]",
     "score.rnd.epochs=20",
@@ -27,7 +29,7 @@ SMALL = [
 
 def workbench(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "workbench", *words]
-    return subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=600)
+    return subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=HANG_S)
 
 
 @pytest.fixture(scope="module")

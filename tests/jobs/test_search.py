@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.limits import HANG_S
 from workbench.config import Run, compose
 from workbench.errors import StoreError
 from workbench.jobs.search import Ledger, Settings, roll_points
@@ -23,7 +24,7 @@ SETTINGS = Settings("select", 12, 12, 0.5, 0.95)
 
 def search(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "workbench", "search", *WORDS, *words]
-    return subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=600)
+    return subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=HANG_S)
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.limits import HANG_S
 from tests.toy import ToyPolicy, ToyTask
 from workbench.config import Run, build, compose
 from workbench.errors import ConfigError, PolicyServerError, StoreError, UnknownNameError
@@ -34,7 +35,7 @@ from workbench.types import Demonstration, Episode, Stream, Task, episode_index
 
 SIGNALS = ("denoising_loss", "reconstruction")
 LAUNCHES = [Launch(Stream(0, episode_index("test", number))) for number in range(5)]
-QUICK: dict[str, Any] = {"retries": 1, "backoff_s": 0.05, "reply_timeout_s": 20.0}
+QUICK: dict[str, Any] = {"retries": 1, "backoff_s": 0.05, "reply_timeout_s": HANG_S}
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +147,7 @@ def test_healthz_answers_and_a_page_of_a_browser_is_refused(served: Served) -> N
     from websockets.exceptions import InvalidStatus
     from websockets.sync.client import connect
 
-    connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=HANG_S)
     connection.request("GET", "/healthz")
     response = connection.getresponse()
     assert (response.status, response.read()) == (200, b"OK\n")
@@ -157,7 +158,7 @@ def test_healthz_answers_and_a_page_of_a_browser_is_refused(served: Served) -> N
 
 def refuse_unclean_end(server: Served, number: signal.Signals) -> None:
     server.process.send_signal(number)
-    out, err = server.process.communicate(timeout=20)
+    out, err = server.process.communicate(timeout=HANG_S)
     assert (server.process.returncode, err) == (0, "")
     *connections, stopped = out.splitlines()
     assert connections
@@ -215,11 +216,11 @@ def asked(server: PolicyServer, *requests: Any) -> list[Any]:
         answers = []
         for request in requests:
             connection.send(request if isinstance(request, (str, bytes)) else wire.encode(request))
-            frame = connection.recv(timeout=10)
+            frame = connection.recv(timeout=HANG_S)
             answers.append(frame if isinstance(frame, str) else wire.decode(frame))
         if isinstance(answers[-1], str):
             with pytest.raises(Exception, match="1011"):
-                connection.recv(timeout=10)
+                connection.recv(timeout=HANG_S)
     return answers
 
 
@@ -439,7 +440,11 @@ def test_a_killed_server_ends_the_job_in_one_line_and_the_same_command_goes_on(
 def test_nobody_at_the_address_is_said_before_there_is_a_store(tmp_path: Path) -> None:
     words = ["policy=remote_ours", "policy.url=ws://127.0.0.1:9", "policy.retries=0", "name=n", "task=push_t"]
     done = subprocess.run(
-        [sys.executable, "-m", "workbench", "rollout", *words], cwd=tmp_path, capture_output=True, text=True, timeout=60
+        [sys.executable, "-m", "workbench", "rollout", *words],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=HANG_S,
     )
     assert done.returncode == 1
     assert done.stderr.startswith("workbench: the policy server at ws://127.0.0.1:9 cannot be asked: ")

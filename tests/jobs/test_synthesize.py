@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 import yaml
 
+from tests.limits import HANG_S
 from workbench.attribution.decisive import effect_step
 from workbench.config import ZOO, Run, compose
 from workbench.errors import ConfigError, UnknownNameError
 from workbench.jobs import synthesize
 from workbench.store import Store
 from workbench.synthesis.axis import Dial
-from workbench.synthesis.recipe import Recipe, Search, cells_of, wanted
+from workbench.synthesis.recipe import Recipe, Search, cells_of, find_recipe, wanted
 from workbench.synthesis.tolerance import Scale
 
 ROOT = Path(__file__).parents[2]
@@ -45,7 +46,7 @@ def write(folder: Path, name: str = "small", **changes) -> Path:
 
 def call(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "workbench", "synthesize", *words]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=HANG_S)
 
 
 @pytest.fixture(scope="module")
@@ -90,12 +91,21 @@ def test_a_recipe_that_cannot_be_meant_is_refused(tmp_path, changes, said):
 
 def test_a_recipe_that_is_not_there_is_named_with_those_that_are(tmp_path):
     with pytest.raises(UnknownNameError, match="Did you mean 'small'"):
-        Recipe.read(write(tmp_path).with_stem("smal"))
+        find_recipe("smal", write(tmp_path).parents[2])
 
 
 def test_a_folder_without_recipes_is_named(tmp_path):
-    with pytest.raises(ConfigError, match="datasets/recipes/ below the folder"):
-        Recipe.read(tmp_path / "datasets" / "recipes" / "small.yaml")
+    """There, those that come with the package are known."""
+    with pytest.raises(UnknownNameError, match=r"recipe 'small'.*Known: .*failures-small, failures-v1"):
+        find_recipe("small", tmp_path)
+    assert find_recipe("failures-small", tmp_path).samefile(ROOT / "datasets" / "recipes" / "failures-small.yaml")
+
+
+def test_a_recipe_of_the_users_own_is_taken_before_the_shipped_one_of_its_name(tmp_path):
+    own = write(tmp_path, "failures-small")
+    assert find_recipe("failures-small", tmp_path) == own
+    with pytest.raises(UnknownNameError, match=r"Known: .*failures-v1.*, own"):
+        find_recipe("smal", write(tmp_path, "own").parents[2])
 
 
 @pytest.mark.parametrize("missing", ["licence", "tasks", "failures"])

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.limits import HANG_S
 from workbench.errors import CheckpointError, ConfigError, PolicyServerError, UnknownNameError
 from workbench.policies.remote import RemotePolicy
 from workbench.policies.wire import frames as wire
@@ -30,7 +31,7 @@ from workbench.policies.wire.payloads import (
 )
 
 ARM = {"eef_pos": 3, "eef_quat": 4, "gripper_qpos": 2, "cube_pos": 3}
-QUICK: dict[str, Any] = {"connect_timeout_s": 2.0, "reply_timeout_s": 2.0, "retries": 0, "backoff_s": 0.05}
+QUICK: dict[str, Any] = {"connect_timeout_s": HANG_S, "reply_timeout_s": HANG_S, "retries": 0, "backoff_s": 0.05}
 LIBERO: dict[str, Any] = {**QUICK, "layout": "libero", "cameras": ["agentview", "wrist"], "horizon": 4, "execute": 2}
 REST: dict[str, Any] = {**QUICK, "protocol": "openvla", "cameras": ["agentview"], "horizon": 1, "execute": 1}
 OFT: dict[str, Any] = {**LIBERO, "protocol": "openvla_oft", "layout": None}

@@ -20,7 +20,7 @@ from workbench.rollouts.launch import Launch, uid_of
 from workbench.rollouts.worker import batches, crew, header, telling_what_is_kept, try_cameras, write_episodes
 from workbench.store import Store
 from workbench.synthesis.axis import Dial, dial_of
-from workbench.synthesis.recipe import Cell, Recipe, Search, cells_of, wanted
+from workbench.synthesis.recipe import Cell, Recipe, Search, cells_of, find_recipe, wanted
 from workbench.synthesis.tolerance import find_tolerance
 from workbench.types import Episode, Perturbation, Record, Split, Stream, episode_index
 
@@ -45,7 +45,7 @@ class Batch:
 
 def run(run: Run, recipe: str, tasks: Sequence[str] | None, policy: str | None, checkpoints: str) -> None:
     """Fill ``datasets/<store>-<task>.zarr`` for every task of the recipe, and write the card of them all."""
-    asked = Recipe.read(run.root / "datasets" / "recipes" / f"{recipe}.yaml")
+    asked = Recipe.read(find_recipe(recipe, run.root))
     if policy:
         asked = dataclasses.replace(asked, policies=dict.fromkeys(asked.tasks, policy))
     for name in tasks or ():

@@ -19,6 +19,17 @@ from workbench.types import SPLITS, Record, Split
 
 OPTIONAL = ("cameras", "signals", "search", "limits")
 """Keys that a recipe may leave out."""
+SHIPPED = Path(__file__).parents[1] / "recipes"
+"""The recipes that come with the package."""
+
+
+def find_recipe(name: str, root: Path) -> Path:
+    """File of a recipe: the user's own in ``datasets/recipes/`` below ``root``, or else the one that is shipped."""
+    folders = (root / "datasets" / "recipes", SHIPPED)
+    for folder in folders:
+        if (path := folder / f"{name}.yaml").exists():
+            return path
+    raise UnknownNameError("recipe", name, {path.stem for folder in folders for path in folder.glob("*.yaml")})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,14 +88,6 @@ class Recipe:
     @classmethod
     def read(cls, path: Path) -> Recipe:
         """A recipe's file; ConfigError or UnknownNameError, with what is allowed, for one that cannot be meant."""
-        if not path.exists():
-            known = sorted(file.stem for file in path.parent.glob("*.yaml"))
-            if not known:
-                raise ConfigError(
-                    f"there is no recipe {path.stem!r}: recipes are read from datasets/recipes/ below the folder that "
-                    "this is run in, which holds none; run it at the top of the repository, or write one there"
-                )
-            raise UnknownNameError("recipe", path.stem, known)
         given = read_yaml(path)
         fields = [field.name for field in dataclasses.fields(cls) if field.name != "name"]
         known = ["policy" if name == "policies" else name for name in fields]
