@@ -10,9 +10,12 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from rich.console import RenderableType
+
 from workbench.config import ZOO
 from workbench.errors import CheckpointError
 from workbench.reporting.cards import markdown
+from workbench.reporting.report import table
 from workbench.stats.proportions import over_seeds, wilson
 from workbench.types import Record
 
@@ -108,6 +111,24 @@ def success_part(facts: Record) -> str:
     return "\n\n".join(words)
 
 
+def tables(facts: Record) -> list[RenderableType]:
+    """What is worth a look on the terminal when an entry is made."""
+    rows = [
+        [
+            str(each["seed"]),
+            f"{each['cpu_s']:.0f}",
+            f"{each['wall_s']:.0f}",
+            f"{each['validation']:.4g}",
+            f"{each['successes']}/{each['episodes']}",
+            interval(wilson(each["successes"], each["episodes"])),
+        ]
+        for each in facts["seeds"]
+    ]
+    columns = ">training seed|>CPU s|>wall s|>validation loss|>success|>95 % interval"
+    shown = table(facts["entry"], columns, rows)
+    return [shown] if shown else []
+
+
 def instruction_table(facts: Record, instructions: Sequence[str]) -> str:
     """Success of every instruction and seed."""
     header = ["instruction", *(f"seed {each['seed']}" for each in facts["seeds"])]
@@ -164,6 +185,16 @@ def overview_rows(found: Mapping[str, Record]) -> list[list[str]]:
         ]
         for entry, facts in found.items()
     ]
+
+
+def listed(zoo: Path = ZOO) -> list[RenderableType]:
+    """What the zoo holds, as a table, and where its cards are."""
+    found = cards(zoo)
+    shown = table("policies of the zoo", COLUMNS[0] + "|" + "|".join(COLUMNS[1:]), overview_rows(found))
+    paths = "\n".join(f"card: {zoo.resolve() / entry / CARD}" for entry in found)
+    return (
+        [shown, paths] if shown else ["the zoo is empty; make an entry with: workbench zoo +experiment=zoo/lift_flow"]
+    )
 
 
 COLUMNS = ("policy=", "task", "kind", "success, by training seed", "over seeds", "training, CPU s", "MB")
