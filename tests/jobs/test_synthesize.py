@@ -161,9 +161,9 @@ def test_the_library_makes_what_the_command_makes(made, tmp_path):
     told = json.loads((made / "runs/small/metrics.json").read_text())["synthesis"]["tasks"]
     assert result.record()["tasks"] == [row for row in told if row["task"] == "lift"]
     assert synthesized(*parts, **asked).stores["lift"].digest() == result.stores["lift"].digest()
-    with pytest.raises(StoreError, match="magnitudes.json was made with another search.most"):
+    with pytest.raises(StoreError, match=r"magnitudes.json was made with another search.most"):
         synthesized(dataclasses.replace(recipe, search=Search(4, 8, 0.4, 0.5)), *parts[1:], **asked)
-    with pytest.raises(StoreError, match="another rollout.samples"):
+    with pytest.raises(StoreError, match=r"another rollout.samples"):
         synthesized(*parts, **asked, samples=4)
     with pytest.raises(UnknownNameError, match="Did you mean 'lift'"):
         synthesized(recipe, {"lfit": run.task}, {"lfit": run.policy()}, run.perturbations, **asked)

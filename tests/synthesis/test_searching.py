@@ -28,13 +28,13 @@ def test_points_come_back_in_their_order_whoever_rolls_them(tmp_path):
 @pytest.mark.parametrize(
     ("words", "asked", "said"),
     [
-        (["perturbation=[]"], {}, "needs perturbations"),
-        (["perturbation=[mass]"], {"split": "tset"}, "Did you mean 'test'"),
-        (["perturbation=[slip]", "task=push_t"], {}, "leave it out"),
-        (["perturbation=[paraphrase]"], {}, "paraphrase"),
+        (["policy=expert", "perturbation=[]"], {}, "needs perturbations"),
+        (["policy=expert", "perturbation=[mass]"], {"split": "tset"}, "Did you mean 'test'"),
+        (["policy=expert", "perturbation=[slip]", "task=push_t"], {}, "leave it out"),
+        (["policy=zoo/lift_flow", "perturbation=[paraphrase]"], {}, "does not listen to instructions"),
     ],
 )
 def test_what_cannot_be_searched_is_refused_before_anything_is_rolled(look, words, asked, said):
-    run = Run(compose(["policy=expert", *words]))
+    run = Run(compose(words))
     with pytest.raises((ConfigError, UnknownNameError), match=said):
         look(run.task, run.policy(), run.config["perturbation"], **asked)
