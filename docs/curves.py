@@ -20,15 +20,15 @@ from workbench.execution.processes import use_one_thread
 use_one_thread()
 
 import numpy as np  # noqa: E402
-from workbench.rollouts.worker import versions  # noqa: E402
 
 from workbench.config import Run, compose, digest, write_text  # noqa: E402
 from workbench.errors import ConfigError  # noqa: E402
 from workbench.execution.progress import progress  # noqa: E402
-from workbench.jobs.search import measured_with, roll_points  # noqa: E402
+from workbench.rollouts.setup import Setup, setup_of, versions  # noqa: E402
 from workbench.stats.proportions import wilson  # noqa: E402
-from workbench.synthesis.axis import Dial, dials  # noqa: E402
-from workbench.types import Array, Record, Stream  # noqa: E402
+from workbench.synthesis.axis import FaultAxis, fault_axes  # noqa: E402
+from workbench.synthesis.searching import decides, failures_at  # noqa: E402
+from workbench.types import Array, Record  # noqa: E402
 
 FAULTS = (
     "translation", "rotation", "no_op", "action_noise", "action_bias", "latency",
@@ -63,59 +63,61 @@ def main() -> None:
     parser.add_argument("--picture", type=Path, default=Path(__file__).with_suffix(".svg"))
     options = parser.parse_args()
     curves: dict[str, list[Curve]] = {fault: [] for fault in options.faults}
-    found: dict[str, Dial] = {}
+    found: dict[str, FaultAxis] = {}
     for task in options.tasks:  # task by task: the workers keep its scenes
         for fault in options.faults:
             words = ["policy=expert", f"task={task}", f"perturbation=[{fault}]", f"runner.workers={options.workers}"]
             run = Run(compose(words))
-            (found[fault],) = dials(run.config["perturbation"], axes=False)
+            (found[fault],) = fault_axes(run.config["perturbation"])
             if curve := measured(run, found[fault], options.episodes):
                 curves[fault].append(curve)
     draw(curves, found, options.tasks, options.episodes, options.picture)
 
 
-def measured(run: Run, dial: Dial, episodes: int) -> Curve | None:
+def measured(run: Run, axis: FaultAxis, episodes: int) -> Curve | None:
     """The curve, from its file or rolled now; None where the task cannot have the fault."""
+    setup = setup_of(run)
     try:
-        dial.at(dial.scale.low).draw(Stream(run.seed, 0), run.task)
+        axis.suits(setup.task, setup.policy, run.seed)
     except ConfigError as error:
-        print(f"{run.task.name}: {error}")
+        print(f"{setup.task.name}: {error}")
         return None
-    settings = digest({**measured_with(run), "fault": dial.node, "episodes": episodes, "versions": versions()})
-    path = run.root / "runs" / "curves" / f"{run.task.name}-{dial.name}.json"
+    decided = {**decides(setup, run.seed), "fault": axis.node, "episodes": episodes, "versions": versions()}
+    settings = digest(decided)
+    path = run.root / "runs" / "curves" / f"{run.task.name}-{axis.name}.json"
     kept: Record = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     if kept.get("settings") != settings:
-        successes = rolled(run, dial, np.linspace(0, 1, POINTS), episodes)
-        successes |= rolled(run, dial, between(dial, successes, episodes), episodes)
-        magnitudes = sorted(successes, key=dial.scale.severity)
+        successes = rolled(setup, run.seed, axis, np.linspace(0, 1, POINTS), episodes)
+        successes |= rolled(setup, run.seed, axis, between(axis, successes, episodes), episodes)
+        magnitudes = sorted(successes, key=axis.scale.severity)
         kept = {"settings": settings, "magnitudes": magnitudes, "successes": [successes[each] for each in magnitudes]}
         write_text(path, json.dumps(kept))
     return Curve(run.task.name, kept["magnitudes"], kept["successes"], episodes)
 
 
-def rolled(run: Run, dial: Dial, severities: Array, episodes: int) -> dict[float, int]:
+def rolled(setup: Setup, seed: int, axis: FaultAxis, severities: Array, episodes: int) -> dict[float, int]:
     """Magnitude -> successes; every magnitude meets the same episodes, of the split ``select``."""
-    magnitudes = sorted({dial.scale.magnitude(float(severity)) for severity in severities})
+    magnitudes = sorted({axis.scale.magnitude(float(severity)) for severity in severities})
     if not magnitudes:
         return {}
-    with progress(f"{run.task.name}: {dial.name}", len(magnitudes) * episodes) as advance:
-        asked = np.array([[dial.scale.severity(magnitude)] for magnitude in magnitudes])
-        failed = roll_points(run, [dial], "select", asked, range(episodes))
+    with progress(f"{setup.task.name}: {axis.name}", len(magnitudes) * episodes) as advance:
+        asked = np.array([[axis.scale.severity(magnitude)] for magnitude in magnitudes])
+        failed = failures_at(setup, [axis], asked, range(episodes), split="select", seed=seed)
         advance(failed.size)
     return dict(zip(magnitudes, (~failed).sum(1).tolist(), strict=True))
 
 
-def between(dial: Dial, successes: dict[float, int], episodes: int) -> Array:
+def between(axis: FaultAxis, successes: dict[float, int], episodes: int) -> Array:
     """Severities between the two neighbours between which success falls under one half; none if it does not."""
-    ordered = sorted(successes, key=dial.scale.severity)
+    ordered = sorted(successes, key=axis.scale.severity)
     for mild, strong in itertools.pairwise(ordered):
         if 2 * successes[mild] >= episodes > 2 * successes[strong]:
-            return np.linspace(dial.scale.severity(mild), dial.scale.severity(strong), FINER + 2)[1:-1]
+            return np.linspace(axis.scale.severity(mild), axis.scale.severity(strong), FINER + 2)[1:-1]
     return np.zeros(0)
 
 
 def draw(
-    curves: dict[str, list[Curve]], found: dict[str, Dial], tasks: list[str], episodes: int, picture: Path
+    curves: dict[str, list[Curve]], found: dict[str, FaultAxis], tasks: list[str], episodes: int, picture: Path
 ) -> None:
     """One panel a fault, one line a task, the stronger fault to the right."""
     import matplotlib as mpl
@@ -148,25 +150,25 @@ def draw(
     print(f"{picture}: {picture.stat().st_size / 1000:.0f} kB")
 
 
-def _panel(panel, dial: Dial, lines: list[Curve], tasks: list[str]) -> None:
+def _panel(panel, axis: FaultAxis, lines: list[Curve], tasks: list[str]) -> None:
     """Curves of one fault; tasks are set apart a little, so that their bars do not cover one another."""
-    panel.set_title(dial.label.replace("_", " "), fontweight="bold")
+    panel.set_title(axis.label.replace("_", " "), fontweight="bold")
     panel.axhline(0.5, color="0.75", linewidth=1, linestyle=(0, (4, 3)), zorder=0)
     for curve in lines:
         place = tasks.index(curve.task)
         shift = 0.012 * (place - (len(tasks) - 1) / 2)
-        x = [dial.scale.severity(magnitude) + shift for magnitude in curve.magnitudes]
+        x = [axis.scale.severity(magnitude) + shift for magnitude in curve.magnitudes]
         rates = [successes / curve.episodes for successes in curve.successes]
         bounds = np.array([wilson(successes, curve.episodes) for successes in curve.successes])
         bars = np.abs(bounds.T - rates)
         style = {"color": COLOURS[place], "marker": MARKERS[place], "markersize": 5, "linewidth": 1.6}
         panel.errorbar(x, rates, bars, capsize=2, elinewidth=1, **style)
-    shown = sorted({dial.scale.magnitude(severity) for severity in np.linspace(0, 1, 4)})
+    shown = sorted({axis.scale.magnitude(severity) for severity in np.linspace(0, 1, 4)})
     panel.set_xticks(
-        [dial.scale.severity(magnitude) for magnitude in shown],
+        [axis.scale.severity(magnitude) for magnitude in shown],
         [f"{one:.2g}" if one < 100 else f"{one:.0f}" for one in shown],
     )
-    name, _, unit = dial.parameter.rpartition("_")
+    name, _, unit = axis.parameter.rpartition("_")
     panel.set_xlabel(f"{name.replace('_', ' ')} ({UNITS.get(unit, unit)})")
     panel.set_ylim(-0.04, 1.04)
     panel.set_yticks([0, 0.5, 1], ["0 %", "50 %", "100 %"])

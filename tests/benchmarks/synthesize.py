@@ -19,12 +19,12 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from workbench.rollouts.worker import batches, crew, header, write_episodes
-
-from workbench.config import Run, build, compose
-from workbench.execution.processes import spread
-from workbench.jobs.synthesize import Batch, drawn, roll_batch
+from workbench.config import Run, compose
+from workbench.execution.executor import batches
 from workbench.rollouts.launch import Launch
+from workbench.rollouts.rolling import Batch, drawn, roll_batch
+from workbench.rollouts.setup import setup_of
+from workbench.synthesis.fill import fill_batch
 from workbench.types import Stream, episode_index
 
 TASKS = ("lift", "stack", "pick_place_can")
@@ -33,25 +33,24 @@ NUMBERS = range(25)
 
 
 def as_synthesize(batch: Batch) -> int:
-    return len(roll_batch(batch, "CC0-1.0"))
+    return len(fill_batch(batch))
 
 
 def as_rollout(batch: Batch) -> int:
-    mine = crew(batch.run)
-    lockstep = mine.lockstep("policy", mine.policy, batch.run.config["rollout"]["samples"])
-    return len(write_episodes(batch.run.store, header(batch.run, "policy"), lockstep, batch.launches))
+    return len(roll_batch(batch))
 
 
 def bare(batch: Batch) -> int:
-    mine = crew(batch.run)
-    return len(mine.lockstep("bare", mine.policy).outcomes(batch.launches))
+    return len(batch.setup.lockstep("bare", batch.setup.policy).outcomes(batch.launches))
 
 
 def launches(run: Run) -> tuple[list[Launch], list[Launch]]:
     """Nominal ones, and those of three cells."""
     streams = [Stream(run.seed, episode_index("test", number)) for number in NUMBERS]
-    faults = {name: build(run.config["perturbation"][name]) for name in FAULTS}
-    perturbed = [drawn(run, name, fault, "test", number) for name, fault in faults.items() for number in NUMBERS]
+    faults = run.perturbations
+    perturbed = [
+        drawn(run.task, [faults[name]], "test", number, run.seed, name) for name in FAULTS for number in NUMBERS
+    ]
     return [Launch(stream) for stream in streams], perturbed
 
 
@@ -59,10 +58,12 @@ def turn(runs: Sequence[Run], roll: Callable[[Batch], int]) -> float:
     """Episodes a minute."""
     episodes, began = 0, time.perf_counter()
     for run in runs:
+        setup = setup_of(run)
+        header = setup.header(run.seed, "CC0-1.0")
         for part in launches(run):
-            size = 2 * run.config["runner"]["scenes"]
-            items = [Batch(run, each) for each in batches(part, min(size, (len(part) + 1) // 2))]
-            episodes += sum(spread(roll, items, run.config["runner"]))
+            size = min(2 * run.runner.scenes, (len(part) + 1) // 2)
+            items = [Batch(setup, run.store, header, each) for each in batches(part, size)]
+            episodes += sum(run.runner.map_unordered(roll, items))
     return 60 * episodes / (time.perf_counter() - began)
 
 

@@ -1,4 +1,4 @@
-"""The search job: what is turned, what is kept, and that the numbers depend on nothing but the words."""
+"""The search job: what is kept, and that the numbers depend on nothing but the words."""
 
 from __future__ import annotations
 
@@ -7,20 +7,17 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from tests.limits import HANG_S
 from workbench.config import Run, compose
 from workbench.errors import StoreError
-from workbench.jobs.search import Ledger, Settings, roll_points
 from workbench.reporting.report import report, terminal_tables
 from workbench.reporting.sections import joint_table
-from workbench.synthesis.axis import dials
-from workbench.types import Record, Stream
+from workbench.synthesis.searching import tolerance
+from workbench.types import Record
 
 WORDS = ["policy=expert", "name=s", "perturbation=[mass,latency]", "job.most=12", "job.resolution=0.5"]
-SETTINGS = Settings("select", 12, 12, 0.5, 0.95)
 
 
 def search(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
@@ -38,34 +35,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def cells(root: Path, name: str = "s") -> list[Record]:
-    found: list[Record] = json.loads((root / f"runs/{name}/tolerance.json").read_text())["cells"]
-    return found
-
-
-def test_a_dial_turns_the_magnitude_alone():
-    nodes = compose(["perturbation=[push,latency]", "perturbation.push.start_step=7"])["perturbation"]
-    push, latency = dials(nodes, axes=True)
-    task = Run(compose([])).task
-    record = push.at(2.5).draw(Stream(0, 1), task)
-    assert sum(part**2 for part in record["force_n"]) ** 0.5 == pytest.approx(2.5)
-    assert (record["start_step"], record["name"], push.axis) == (7, "push", None)
-    assert latency.scale.whole
-    assert latency.at(latency.scale.magnitude(0.5)).draw(Stream(0, 1), task)["latency_steps"] > 0
-    assert (push.scale.low, push.scale.high, push.scale.worse) == (0.1, 50.0, "larger")
-    assert dials(compose(["perturbation=[friction]"])["perturbation"], True)[0].scale.worse == "smaller"
-
-
-def test_axes_are_dials_of_their_own(monkeypatch):
-    from workbench.envs.perturbations.push import Push
-
-    monkeypatch.setattr(Push, "axes", ("x", "y"))
-    nodes = compose(["perturbation=[push,mass]"])["perturbation"]
-    assert [(one.label, one.node.get("axis")) for one in dials(nodes, True)] == [
-        ("push x", "x"),
-        ("push y", "y"),
-        ("mass", None),
-    ]
-    assert [one.label for one in dials(nodes, False)] == ["push", "mass"]
+    kept = json.loads((root / f"runs/{name}/tolerance.json").read_text())
+    return [kept[key]["record"] for key in sorted(kept) if key != "settings"]
 
 
 def test_cells_hold_what_was_measured(root):
@@ -88,7 +59,7 @@ def test_finished_cells_are_kept_and_the_words_alone_decide(root):
     assert search(root).returncode == 0
     assert path.read_text() == before
     # An interrupted search goes on with what is missing, here in one process instead of two, to the same numbers.
-    path.write_text(json.dumps({**kept, "cells": [row for row in kept["cells"] if row["perturbation"] == "latency"]}))
+    path.write_text(json.dumps({key: kept[key] for key in kept if key != "mass"}))
     done = search(root, "runner.workers=1", "runner.scenes=5")
     assert done.returncode == 0, done.stderr
     assert json.loads(path.read_text()) == kept
@@ -104,17 +75,31 @@ def test_finished_cells_are_kept_and_the_words_alone_decide(root):
     ],
 )
 def test_other_settings_are_refused(root, words, why):
-    chosen = [word for word in WORDS if not word.startswith("job.")]
-    run = Run(compose([*chosen, *[word for word in words if not word.startswith("job.")]]), root)
-    settings = Settings("select", 12, 24, 0.5, 0.95) if why == "most" else SETTINGS
+    run = Run(compose(["job=search", *WORDS, *words]), root)
+    asked = {key: run.config["job"][key] for key in ("most", "resolution")}
+    ledger = root / "runs/s/tolerance.json"
+    before = ledger.read_bytes()
+    with pytest.raises(
+        StoreError, match=rf"tolerance.json was made with another {why}.*choose another name="
+    ) as caught:
+        tolerance(run.task, run.policy(), run.config["perturbation"], seed=run.seed, ledger=ledger, **asked)
+    assert "\n" not in str(caught.value)
+    assert ledger.read_bytes() == before
 
-    def ask() -> None:
-        ledger = Ledger(run, settings)
-        for dial in dials(run.config["perturbation"], False):
-            ledger.holds(dial)
 
-    with pytest.raises(StoreError, match=f"another {why}"):
-        ask()
+def test_other_settings_are_refused_for_other_faults_too(root):
+    """What stands in one file is of one policy, one task and one seed."""
+    run = Run(compose(["policy=expert", "perturbation=[friction]"]), root)
+    with pytest.raises(StoreError, match="another seed"):
+        tolerance(run.task, run.policy(), run.config["perturbation"], most=12, resolution=0.5, seed=4,
+                  ledger=root / "runs/s/tolerance.json")  # fmt: skip
+
+
+def test_a_file_of_an_earlier_version_is_refused_with_what_to_do(tmp_path):
+    run, ledger = Run(compose(["policy=expert", "perturbation=[mass]"]), tmp_path), tmp_path / "tolerance.json"
+    ledger.write_text(json.dumps({"settings": {"seed": 0}, "cells": []}))
+    with pytest.raises(StoreError, match=r"of an earlier version.*move it away"):
+        tolerance(run.task, run.policy(), run.config["perturbation"], ledger=ledger)
 
 
 @pytest.mark.parametrize(
@@ -132,18 +117,6 @@ def test_what_cannot_be_searched_is_said_in_one_line(tmp_path, words, why):
     assert done.returncode != 0
     assert why in done.stderr
     assert "Traceback" not in done.stderr
-
-
-def test_points_come_back_in_their_order_whoever_rolls_them(tmp_path):
-    words = ["policy=expert", "perturbation=[mass,friction]"]
-    severities = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 0.1], [0.0, 1.0], [1.0, 1.0], [0.1, 0.0]])
-    rolled = []
-    for workers in (1, 2):
-        run = Run(compose([*words, f"runner.workers={workers}"]), tmp_path)
-        turned = dials(run.config["perturbation"], False)
-        rolled.append(roll_points(run, turned, "select", severities, range(5, 7)))
-    assert rolled[0].tolist() == rolled[1].tolist()
-    assert rolled[0].mean(1).tolist() == [0.0, 1.0, 0.0, 1.0, 1.0, 0.0]
 
 
 @pytest.mark.slow

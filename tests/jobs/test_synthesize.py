@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -9,39 +10,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
 
 from tests.limits import HANG_S
+from tests.synthesis.recipes import RECIPE, write
 from workbench.attribution.decisive import effect_step
 from workbench.config import ZOO, Run, compose
-from workbench.errors import ConfigError, UnknownNameError
+from workbench.errors import StoreError, UnknownNameError
+from workbench.execution.processes import Processes
 from workbench.jobs import synthesize
 from workbench.store import Store
-from workbench.synthesis.axis import Dial
-from workbench.synthesis.recipe import Recipe, Search, cells_of, find_recipe, wanted
-from workbench.synthesis.tolerance import Scale
-
-ROOT = Path(__file__).parents[2]
-RECIPE = {
-    "about": "a small one, for tests",
-    "licence": "CC0-1.0",
-    "policy": "expert",
-    "tasks": ["lift", "door"],
-    "nominal": {"fit": 1, "calibrate": 2},
-    "least": {"fit": 1, "test": 2},
-    "most": {"fit": 2, "test": 4},
-    "failures": 2,
-    "failure_rates": [0.3, 0.7],
-    "search": {"batch": 4, "most": 4, "resolution": 0.4},
-    "perturbations": {"slip": None, "object_shift": None},
-}
-
-
-def write(folder: Path, name: str = "small", **changes) -> Path:
-    path = folder / "datasets" / "recipes" / f"{name}.yaml"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(yaml.safe_dump(RECIPE | changes))
-    return path
+from workbench.synthesis.recipe import Recipe, wanted
+from workbench.synthesis.synthesizing import synthesize as synthesized
+from workbench.synthesis.tolerances import Search
+from workbench.types import Record
 
 
 def call(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
@@ -60,72 +41,22 @@ def made(tmp_path_factory) -> Path:
     return folder
 
 
+def magnitudes(folder: Path) -> dict[str, dict[str, Record]]:
+    """Task -> label of an axis -> what the file of magnitudes says of it."""
+    kept = json.loads((folder / "runs/small/magnitudes.json").read_text())
+    found: dict[str, dict[str, Record]] = {task: {} for task in RECIPE["tasks"]}
+    for key, entry in kept.items():
+        task, _, label = key.partition("/")
+        if label:
+            found[task][label] = entry["record"]
+    return found
+
+
 def stores(folder: Path) -> dict[str, Store]:
     return {task: Store.open(folder / "datasets" / f"small-{task}.zarr") for task in RECIPE["tasks"]}
 
 
-# Recipes
-
-
-@pytest.mark.parametrize(
-    ("changes", "said"),
-    [
-        ({"failure_rate": 1}, "Did you mean 'failure_rates'"),
-        ({"most": {"fit": 2, "tset": 2}}, "Did you mean 'test'"),
-        ({"most": {"fit": 0, "test": 4}}, r"least.fit=1 must be in 1..most.fit"),
-        ({"least": {"fit": 1}}, "same splits"),
-        ({"failure_rates": [1.5]}, "between 0 and 1"),
-        ({"failure_rates": []}, "between 0 and 1"),
-        ({"tasks": []}, "no task"),
-        ({"nominal": 3}, "how many episodes of each split"),
-        ({"search": {"bach": 3}}, "Did you mean 'batch'"),
-        ({"policy": {"lift": "flow"}}, r"one for each of its tasks \(lift, door\), not for lift"),
-        ({"policy": {"lift": "flow", "door": "flow", "stack": "flow"}}, "not for door, lift, stack"),
-        ({"policies": "flow"}, "Did you mean 'policy'"),
-    ],
-)
-def test_a_recipe_that_cannot_be_meant_is_refused(tmp_path, changes, said):
-    with pytest.raises((ConfigError, UnknownNameError), match=said):
-        Recipe.read(write(tmp_path, **changes))
-
-
-def test_a_recipe_that_is_not_there_is_named_with_those_that_are(tmp_path):
-    with pytest.raises(UnknownNameError, match="Did you mean 'small'"):
-        find_recipe("smal", write(tmp_path).parents[2])
-
-
-def test_a_folder_without_recipes_is_named(tmp_path):
-    """There, those that come with the package are known."""
-    with pytest.raises(UnknownNameError, match=r"recipe 'small'.*Known: .*failures-small, failures-v1"):
-        find_recipe("small", tmp_path)
-    assert find_recipe("failures-small", tmp_path).samefile(ROOT / "datasets" / "recipes" / "failures-small.yaml")
-
-
-def test_a_recipe_of_the_users_own_is_taken_before_the_shipped_one_of_its_name(tmp_path):
-    own = write(tmp_path, "failures-small")
-    assert find_recipe("failures-small", tmp_path) == own
-    with pytest.raises(UnknownNameError, match=r"Known: .*failures-v1.*, own"):
-        find_recipe("smal", write(tmp_path, "own").parents[2])
-
-
-@pytest.mark.parametrize("missing", ["licence", "tasks", "failures"])
-def test_what_a_recipe_lacks_is_said(tmp_path, missing):
-    path = write(tmp_path)
-    path.write_text(yaml.safe_dump({key: RECIPE[key] for key in RECIPE if key != missing}))
-    with pytest.raises(ConfigError, match=missing):
-        Recipe.read(path)
-
-
-@pytest.mark.parametrize("path", sorted((ROOT / "datasets/recipes").glob("*.yaml")), ids=lambda path: path.stem)
-def test_shipped_recipes_can_be_read(path):
-    recipe = Recipe.read(path)
-    assert isinstance(recipe.search, Search)
-    known = {file.stem for file in (ROOT / "conf/perturbation").glob("*.yaml")}
-    assert set(recipe.perturbations) <= known
-    assert set(recipe.tasks) <= {file.stem for file in (ROOT / "conf/task").glob("*.yaml")}
-    assert set(recipe.policies) == set(recipe.tasks)
-    for policy in recipe.policies.values():
-        assert (ROOT / f"conf/policy/{policy}.yaml").is_file()
+# What is asked for
 
 
 def test_a_task_has_the_policy_that_the_recipe_names_for_it(tmp_path, monkeypatch):
@@ -139,44 +70,15 @@ def test_a_task_has_the_policy_that_the_recipe_names_for_it(tmp_path, monkeypatc
     assert one.policies == {"lift": "flow", "door": "flow"}
 
 
-# Cells
-
-
-@pytest.mark.parametrize(
-    ("failed", "count"),
-    [
-        ([], 2),
-        ([True], 2),
-        ([True, True], 2),
-        ([True, False], 4),
-        ([True, False, True], 4),
-        ([False, False, True, True], 4),
-        ([False, False, False, True], 6),
-        ([False] * 6, 7),
-        ([False] * 7, 7),
-        ([True, False, True, False, True, True, True], 4),
-    ],
-)
-def test_a_cell_is_filled_until_enough_of_it_has_failed(failed, count):
-    assert wanted(2, 7, 2, failed) == count
-
-
-def test_magnitudes_that_coincide_make_one_cell():
-    dial = Dial("slip", None, {}, "duration_steps", Scale(1, 200, whole=True))
-    cells = cells_of(dial, {"0.25": 3.0, "0.5": 3.0, "0.75": 9.0, "0.9": None})
-    assert [(cell.magnitude, cell.rate) for cell in cells] == [(3.0, 0.5), (9.0, 0.75)]
-    assert [cell.name for cell in cells_of(dial, {"": 200.0})] == ["slip@end of axis"]
-
-
 # What is made
 
 
 def test_every_cell_is_filled_as_asked(made):
-    found = json.loads((made / "runs/small/magnitudes.json").read_text())
-    assert "hangs on a hinge" in found["door"]["dials"]["object_shift"]["record"]["refused"]
+    found = magnitudes(made)
+    assert "hangs on a hinge" in found["door"]["object_shift"]["refused"]
     for task, store in stores(made).items():
         columns = store.episodes
-        labels = {label for label, entry in found[task]["dials"].items() if "refused" not in entry["record"]}
+        labels = {label for label, record in found[task].items() if "refused" not in record}
         assert labels == {cell.partition("@")[0] for cell in columns["cell"] if cell}
         for cell in {cell for cell in columns["cell"] if cell}:
             for split, least in RECIPE["least"].items():
@@ -188,12 +90,12 @@ def test_every_cell_is_filled_as_asked(made):
 
 
 def test_magnitudes_are_drawn_as_searched(made):
-    found = json.loads((made / "runs/small/magnitudes.json").read_text())
+    found = magnitudes(made)
     for task, store in stores(made).items():
         for cell, text in zip(store.episodes["cell"], store.episodes["perturbations"], strict=True):
             if cell:
                 label, _, rate = cell.partition("@")
-                record = found[task]["dials"][label]["record"]
+                record = found[task][label]
                 value = np.linalg.norm(json.loads(text)[0][record["parameter"]])
                 assert value == pytest.approx(record["found"]["" if rate == "end of axis" else rate], rel=1e-12)
 
@@ -239,10 +141,34 @@ def test_two_workers_in_two_goes_make_the_same(made, tmp_path):
     assert done.returncode == 0, done.stderr[-2000:]
     for task, store in stores(tmp_path).items():
         assert store.digest() == stores(made)[task].digest()
-    assert (tmp_path / "runs/small/magnitudes.json").read_text() == (made / "runs/small/magnitudes.json").read_text()
+    files = [json.loads((folder / "runs/small/magnitudes.json").read_text()) for folder in (tmp_path, made)]
+    assert files[0] == files[1]
     again = call(tmp_path, "job.recipe=small", "runner.scenes=3")
     assert again.returncode == 0
     assert [len(store) for store in stores(tmp_path).values()] == [len(store) for store in stores(made).values()]
+
+
+def test_the_library_makes_what_the_command_makes(made, tmp_path):
+    """On plain parts, without a run; a second call goes on with what there is, and other settings are refused."""
+    run = Run(compose(["policy=expert", "perturbation=[slip,object_shift]"]), tmp_path)
+    recipe = Recipe.read(made / "datasets/recipes/small.yaml")
+    parts = recipe, {"lift": run.task}, {"lift": run.policy()}, run.perturbations
+    asked = {"into": tmp_path / "small", "ledger": tmp_path / "magnitudes.json", "runner": Processes()}
+    result = synthesized(*parts, **asked)
+    assert result.stores["lift"].path == tmp_path / "small-lift.zarr"
+    assert result.stores["lift"].digest() == stores(made)["lift"].digest()
+    assert {label: found.record() for label, found in result.magnitudes["lift"].items()} == magnitudes(made)["lift"]
+    told = json.loads((made / "runs/small/metrics.json").read_text())["synthesis"]["tasks"]
+    assert result.record()["tasks"] == [row for row in told if row["task"] == "lift"]
+    assert synthesized(*parts, **asked).stores["lift"].digest() == result.stores["lift"].digest()
+    with pytest.raises(StoreError, match=r"magnitudes.json was made with another search.most"):
+        synthesized(dataclasses.replace(recipe, search=Search(4, 8, 0.4, 0.5)), *parts[1:], **asked)
+    with pytest.raises(StoreError, match=r"another rollout.samples"):
+        synthesized(*parts, **asked, samples=4)
+    with pytest.raises(UnknownNameError, match="Did you mean 'lift'"):
+        synthesized(recipe, {"lfit": run.task}, {"lfit": run.policy()}, run.perturbations, **asked)
+    with pytest.raises(UnknownNameError, match="perturbation of recipe small 'object_shift'"):
+        synthesized(*parts[:3], {"slip": run.config["perturbation"]["slip"]}, **asked)
 
 
 @pytest.mark.parametrize(
@@ -250,7 +176,7 @@ def test_two_workers_in_two_goes_make_the_same(made, tmp_path):
     [
         (["job.recipe=smal"], "Did you mean 'small'"),
         (["job.recipe=small", "job.tasks=[lfit]"], "Did you mean 'lift'"),
-        (["job.recipe=small", "seed=3"], "another policy, seed, task or search"),
+        (["job.recipe=small", "seed=3"], "magnitudes.json was made with another seed; choose another name=..."),
         (["job.recipe=small", "job.policy=flow"], "there is no checkpoint at runs/lift/policy"),
     ],
 )

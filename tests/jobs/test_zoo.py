@@ -13,9 +13,11 @@ import pytest
 
 from workbench.config import ZOO, Run, build, compose, parts, resolve, weights_digest
 from workbench.errors import CheckpointError, ConfigError, UnknownNameError
+from workbench.execution import chain as stages
 from workbench.jobs import quickstart
 from workbench.jobs import zoo as job
 from workbench.policies.learning import checkpoint
+from workbench.reporting import entry as entries
 from workbench.reporting import zoo
 from workbench.reporting.zoo import CARD, MOST_BYTES, MOST_BYTES_IN_ALL, card_text, cards, read_card
 from workbench.rollouts.setup import setup_of
@@ -226,14 +228,14 @@ def chain(tmp_path, monkeypatch):
 
             return stub
 
-        monkeypatch.setattr(quickstart, "build", note)
+        monkeypatch.setattr(stages, "build", note)
         monkeypatch.setattr(quickstart, "close", lambda run: None)
         monkeypatch.setattr(quickstart, "words_asked", lambda: ["+experiment=quickstart", *words])
-        monkeypatch.setattr(quickstart, "weights_digest", lambda folder: f"{folder} {weights}")
+        monkeypatch.setattr(stages, "weights_digest", lambda folder: f"{folder} {weights}")
         run = Run(compose(["job=quickstart", "+experiment=quickstart", *words]), tmp_path)
         quickstart.run(run, run.config["job"]["stages"])
         return jobs, {
-            name: row["fingerprint"] for name, row in json.loads((run.folder / "stages.json").read_text()).items()
+            name: row["made_with"] for name, row in json.loads((run.folder / "stages.json").read_text()).items()
         }
 
     return started
@@ -350,7 +352,7 @@ def test_other_settings_are_refused_or_set_aside(made, tmp_path, monkeypatch):
 
 
 def test_the_first_seed_is_published_whatever_the_others_did(made, tmp_path, monkeypatch):
-    monkeypatch.setattr(job, "ZOO", tmp_path)
+    monkeypatch.setattr(entries, "ZOO", tmp_path)
     (tmp_path / "lift_flow").mkdir()
     (tmp_path / "lift_flow/weights-old.safetensors").write_bytes(b"old")
     make(made, monkeypatch, "job.publish=true")
@@ -360,22 +362,29 @@ def test_the_first_seed_is_published_whatever_the_others_did(made, tmp_path, mon
     assert cards(tmp_path)["lift_flow"]["sha256"] == json.loads(published["policy.json"])["sha256"]
 
 
+def test_only_a_source_tree_is_published_into(tmp_path, monkeypatch):
+    monkeypatch.setattr(entries, "SOURCE", tmp_path)
+    with pytest.raises(ConfigError, match="installed without one"):
+        make(tmp_path, monkeypatch, "job.publish=true")
+    assert contents(tmp_path) == {}
+
+
 @pytest.mark.parametrize("limit", ["MOST_BYTES", "MOST_BYTES_IN_ALL"])
 def test_what_is_too_big_is_not_published(made, tmp_path, monkeypatch, limit):
-    monkeypatch.setattr(job, "ZOO", tmp_path)
+    monkeypatch.setattr(entries, "ZOO", tmp_path)
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / CARD).write_bytes(b"-" * 1000)
     size = sum(map(len, contents(made / "runs/tiny-seed1/policy").values())) + len(
         (made / "runs/tiny" / CARD).read_bytes()
     )
     fits = size + (1000 if limit == "MOST_BYTES_IN_ALL" else 0)
-    monkeypatch.setattr(job, limit, fits - 1)
+    monkeypatch.setattr(entries, limit, fits - 1)
     before = contents(tmp_path)
     with pytest.raises(ConfigError, match="make it smaller"):
-        job.put(made / "runs/tiny-seed1/policy", made / "runs/tiny" / CARD, "lift_flow")
+        entries.publish(made / "runs/tiny-seed1/policy", made / "runs/tiny" / CARD, "lift_flow")
     assert contents(tmp_path) == before
-    monkeypatch.setattr(job, limit, fits)
-    job.put(made / "runs/tiny-seed1/policy", made / "runs/tiny" / CARD, "lift_flow")
+    monkeypatch.setattr(entries, limit, fits)
+    entries.publish(made / "runs/tiny-seed1/policy", made / "runs/tiny" / CARD, "lift_flow")
 
 
 @pytest.mark.parametrize(
@@ -408,7 +417,7 @@ def test_without_an_entry_it_lists_what_there_is(tmp_path, monkeypatch, capsys):
     for entry, facts in cards().items():
         assert f"zoo/{entry}" in said
         assert f"{facts['seeds'][0]['successes']}/{facts['seeds'][0]['episodes']}" in said
-    monkeypatch.setattr(job, "cards", lambda: zoo.cards(tmp_path))
+    monkeypatch.setattr(job, "listed", lambda: zoo.listed(tmp_path))
     build({**run.config["job"], "_partial_": True})(run)
     assert "the zoo is empty" in capsys.readouterr().out
 

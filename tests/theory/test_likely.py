@@ -9,7 +9,7 @@ import pytest
 
 from workbench.errors import ConfigError
 from workbench.stats.proportions import clopper_pearson
-from workbench.synthesis.likely_failure import FRESH, Finding, cost, find_likely_failure, sample_uniformly
+from workbench.synthesis.likely_failures import FRESH, Finding, cost, find_likely_failure, sample_uniformly
 from workbench.types import Array
 
 WEIGHTS = np.array([1.0, 0.6, 0.2])

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from workbench.errors import ConfigError
-from workbench.synthesis.tolerance import Scale, Tolerance, Trial, contradictions, find_tolerance
+from workbench.synthesis.axis import Scale
+from workbench.synthesis.tolerances import Tolerance, Trial, contradictions, find_tolerance
 
 AXIS = Scale(0.01, 10.0)
 SEARCHES = 400

@@ -49,7 +49,7 @@ class Ledger:
 
     Parameters
     ----------
-    path : the file; it is made at the first entry.
+    path : the file, which is made at the first entry; None keeps the items in memory alone.
     shown : how messages call it.
     remedy : what a person can do where an item was made with other settings.
 
@@ -59,17 +59,20 @@ class Ledger:
         if the file is damaged.
     """
 
-    def __init__(self, path: Path, shown: str = "", remedy: str = "choose another name=..., or move it away") -> None:
-        self.path, self.shown, self.remedy = path, shown or path.name, remedy
+    def __init__(
+        self, path: Path | None, shown: str = "", remedy: str = "choose another name=..., or move it away"
+    ) -> None:
+        self.path, self.shown, self.remedy = path, shown or (path.name if path else ""), remedy
         self._entries: dict[str, Entry] = {}
         self._before: dict[str, Entry | None] = {}
-        if path.exists():
+        if path is not None and path.exists():
             try:
                 kept = json.loads(path.read_text(encoding="utf-8"))
                 self._entries = {key: _entry(row) for key, row in kept.items()}
             except (ValueError, TypeError, AttributeError) as error:
                 raise StoreError(
-                    f"{self.shown} is damaged ({error}); move it away, and what it says is done again"
+                    f"{self.shown} is damaged, or of an earlier version ({error}); move it away, and what it says is "
+                    "done again"
                 ) from None
 
     def __contains__(self, key: str) -> bool:
@@ -130,8 +133,9 @@ class Ledger:
             self._write()
 
     def _write(self) -> None:
-        rows = {key: dataclasses.asdict(entry) for key, entry in self._entries.items()}
-        write_text(self.path, json.dumps(rows, indent=1))
+        if self.path is not None:
+            rows = {key: dataclasses.asdict(entry) for key, entry in self._entries.items()}
+            write_text(self.path, json.dumps(rows, indent=1))
 
 
 def refuse_other(what: str, before: Any, now: Any, remedy: str) -> None:

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-
-from workbench.config import Run, resolve, write_text
+from workbench.config import write_text
 from workbench.reporting.table import Cell, Column, Row, Table, numbers
 from workbench.reporting.words import Rate, count, kilobytes
 from workbench.store import Store
 from workbench.synthesis.recipe import Recipe
-from workbench.types import EPISODES_PER_SPLIT, Record
+from workbench.synthesis.synthesizing import Synthesis
+from workbench.types import Record
 
 CAUTIONS = (
     "Cells are filled until enough of their episodes have failed, so shares of *all* episodes are no failure rates; "
@@ -42,27 +40,23 @@ class Card:
     tasks: list[Record]
     channels: list[Record]
 
-    @property
-    def summary(self) -> Record:
-        """What is the same however it was made; sizes on disk depend on the number of workers."""
-        tasks = [{key: row[key] for key in row if key != "bytes_per_episode"} for row in self.tasks]
-        return {"tasks": tasks, "channels": self.channels}
-
     def tables(self) -> list[Table]:
         """What is worth a look on the terminal."""
         made = task_table(self.tasks), channel_table(self.channels)
         return [table for table in made if table.rows]
 
 
-def write_card(run: Run, recipe: Recipe, runs: Mapping[str, Run], found: Mapping[str, Mapping[str, Record]]) -> Card:
-    """Count the stores of a recipe and write ``datasets/<store>.card.md``."""
-    stores = {task: Store.open(each.store) for task, each in runs.items()}
-    cells = [row for task, store in stores.items() for row in cell_rows(recipe, task, store)]
-    tasks = [task_row(task, store, found[task]) for task, store in stores.items()]
-    channels = [channel_row(name, cells) for name in sorted({row["channel"] for row in cells})]
-    path = run.root / "datasets" / f"{run.config['store']}.card.md"
+def write_card(made: Synthesis, path: Path) -> Card:
+    """Count the stores of a data set and write its card, ``<name>.card.md``."""
+    recipe, stores = made.recipe, made.stores
+    cells = [dataclasses.asdict(row) for row in made.cells()]
+    tasks = [
+        {**dataclasses.asdict(row), "bytes_per_episode": bytes_per_episode(stores[row.task])} for row in made.tasks()
+    ]
+    channels = [dataclasses.asdict(row) for row in made.channels()]
+    found = {task: {label: each.record() for label, each in rows.items()} for task, rows in made.magnitudes.items()}
     parts = (
-        introduction(run, recipe, stores),
+        introduction(path.name.removesuffix(".card.md"), recipe, stores),
         task_table(tasks).markdown("##"),
         channel_table(channels).markdown("##"),
         mode_table(cells).markdown("##"),
@@ -74,97 +68,26 @@ def write_card(run: Run, recipe: Recipe, runs: Mapping[str, Run], found: Mapping
     return Card(path, tasks, channels)
 
 
-def cell_rows(recipe: Recipe, task: str, store: Store) -> list[Record]:
-    """One row a cell of a store: episodes, failures, modes seen and the magnitude.
-
-    A cell is filled until enough of it has failed, so the share of all its episodes that fail is no estimate of a
-    rate; that of the ``first`` ones, which are rolled in any case, is.
-    """
-    rows: dict[str, Record] = {}
-    columns = store.episodes
-    for number in np.flatnonzero(columns["cell"] != ""):
-        record = json.loads(columns["perturbations"][number])[0]
-        row = rows.setdefault(columns["cell"][number], new_row(task, columns["cell"][number], record))
-        failed = not columns["success"][number]
-        first = columns["index"][number] % EPISODES_PER_SPLIT < recipe.least[columns["split"][number]]
-        row["episodes"] += 1
-        row["failures"] += int(failed)
-        row["first"] += int(first)
-        row["first_failures"] += int(first and failed)
-        row["effects"] += int(columns["t_eff"][number] >= 0)
-        if failed:
-            row["modes"][columns["failure_mode"][number]] += 1
-    return [rows[cell] for cell in sorted(rows)]
-
-
-def new_row(task: str, cell: str, record: Record) -> Record:
-    """The row of a cell without episodes."""
-    magnitude = resolve(record["target"]).magnitude.name
-    return {
-        "task": task,
-        "cell": cell,
-        "channel": record["channel"],
-        "perturbation": record["name"],
-        "magnitude": magnitude,
-        "value": length(record[magnitude]),
-        **dict.fromkeys(("episodes", "failures", "first", "first_failures", "effects"), 0),
-        "modes": collections.Counter(),
-    }
-
-
-def length(value: float | Sequence[float]) -> float:
-    """Size of a drawn magnitude, which may be a vector."""
-    if isinstance(value, Sequence):
-        return float(sum(part * part for part in value) ** 0.5)
-    return float(value)
-
-
-def task_row(task: str, store: Store, found: Mapping[str, Record]) -> Record:
-    """Counts of one store."""
-    columns = store.episodes
-    nominal = columns["perturbation"] == ""
-    failed = ~columns["success"]
+def bytes_per_episode(store: Store) -> float:
+    """Size of a store on disk; it depends on how many workers wrote it."""
     size = sum(file.stat().st_size for file in store.path.rglob("*") if file.is_file())
-    return {
-        "task": task,
-        "nominal": int(nominal.sum()),
-        "nominal_successes": int((nominal & ~failed).sum()),
-        "perturbed": int((~nominal).sum()),
-        "failures": int((~nominal & failed).sum()),
-        "refused": sum("refused" in record for record in found.values()),
-        "bytes_per_episode": size / max(len(store), 1),
-        "control_steps": int(columns["length"].sum()),
-    }
+    return size / max(len(store), 1)
 
 
-def channel_row(channel: str, cells: Iterable[Record]) -> Record:
-    """Counts of one channel."""
-    mine = [row for row in cells if row["channel"] == channel]
-    return {
-        "channel": channel,
-        "faults": len({row["perturbation"] for row in mine}),
-        "cells": len(mine),
-        "episodes": sum(row["episodes"] for row in mine),
-        "failures": sum(row["failures"] for row in mine),
-        "first": sum(row["first"] for row in mine),
-        "first_failures": sum(row["first_failures"] for row in mine),
-    }
-
-
-def introduction(run: Run, recipe: Recipe, stores: Mapping[str, Store]) -> str:
+def introduction(name: str, recipe: Recipe, stores: Mapping[str, Store]) -> str:
     """What it is, and how to make it again."""
     head = next(iter(stores.values())).header
     versions = ", ".join(f"{name} {version}" for name, version in head.versions.items())
     episodes = sum(len(store) for store in stores.values())
     lines = (
-        f"# {run.config['store']}",
+        f"# {name}",
         "",
         recipe.about,
         "",
-        f"- **episodes**: {episodes} in {len(stores)} stores (`datasets/{run.config['store']}-<task>.zarr`)",
-        f"- **made by**: `workbench synthesize job.recipe={recipe.name} seed={run.seed}`, policy "
+        f"- **episodes**: {episodes} in {len(stores)} stores (`datasets/{name}-<task>.zarr`)",
+        f"- **made by**: `workbench synthesize job.recipe={recipe.name} seed={head.seed}`, policy "
         + ", ".join(f"`{policy}`" for policy in dict.fromkeys(recipe.policies.values())),
-        f"- **seed**: {run.seed}; the same command gives the same episodes, bit for bit",
+        f"- **seed**: {head.seed}; the same command gives the same episodes, bit for bit",
         f"- **licence**: {recipe.licence}",
         f"- **versions**: {versions}",
         "- **twins**: every perturbed episode names its nominal twin (same seed and noise, no fault) and `t_eff`, the "

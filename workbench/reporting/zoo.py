@@ -192,3 +192,11 @@ def overview(found: Mapping[str, Record]) -> Table:
         *numbers("training, CPU s", "MB"),
     ]
     return Table("policies of the zoo", columns, rows)
+
+
+def listed(zoo: Path = ZOO) -> list[Table | str]:
+    """What the zoo holds, as a table, and where its cards are."""
+    found = cards(zoo)
+    if not found:
+        return ["the zoo is empty; make an entry with: workbench zoo +experiment=zoo/lift_flow"]
+    return [overview(found), "\n".join(f"card: {zoo.resolve() / entry / CARD}" for entry in found)]

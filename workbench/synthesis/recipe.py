@@ -14,11 +14,18 @@ from typing import Any
 
 from workbench.config import read_yaml
 from workbench.errors import ConfigError, UnknownNameError
-from workbench.synthesis.axis import Dial
+from workbench.synthesis.axis import FaultAxis
+from workbench.synthesis.tolerances import Search
 from workbench.types import SPLITS, Record, Split
 
 OPTIONAL = ("cameras", "signals", "search", "limits")
 """Keys that a recipe may leave out."""
+QUICK: Record = {"batch": 6, "most": 12, "resolution": 0.15, "confidence": 0.5}
+"""How magnitudes are searched for unless a recipe says otherwise.
+
+A data set needs cells that fail neither always nor never and says what they do, so few episodes are enough here;
+tolerances that are to be published are measured by :func:`workbench.synthesis.searching.tolerance`.
+"""
 SHIPPED = Path(__file__).parents[1] / "recipes"
 """The recipes that come with the package."""
 
@@ -30,20 +37,6 @@ def find_recipe(name: str, root: Path) -> Path:
         if (path := folder / f"{name}.yaml").exists():
             return path
     raise UnknownNameError("recipe", name, {path.stem for folder in folders for path in folder.glob("*.yaml")})
-
-
-@dataclasses.dataclass(frozen=True)
-class Search:
-    """How magnitudes are searched for; see :func:`workbench.synthesis.tolerance.find_tolerance`.
-
-    A data set needs cells that fail neither always nor never and says what they do, so few episodes are enough here;
-    tolerances that are to be published are measured by the job ``search``.
-    """
-
-    batch: int = 6
-    most: int = 12
-    resolution: float = 0.15
-    confidence: float = 0.5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +57,7 @@ class Recipe:
     least, most : split -> episodes of every cell: so many at first, and at most.
     failures : how many failed episodes a cell of a split should have, if ``most`` allows.
     failure_rates : failure rates for which magnitudes are chosen.
-    search : how magnitudes are searched for.
+    search : how magnitudes are searched for, on the split ``select``.
     perturbations : name -> what differs from its yaml, with ``axes`` for the axes that are wanted (default: all).
     limits : known limits of the data, a line each, for the card.
     """
@@ -128,24 +121,24 @@ class Recipe:
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """One dial at one magnitude.
+    """One fault along one axis, at one magnitude.
 
     Attributes
     ----------
     rate : failure rate that the magnitude was chosen for; None where the whole axis fails always or never.
     """
 
-    dial: Dial
+    axis: FaultAxis
     magnitude: float
     rate: float | None
 
     @property
     def name(self) -> str:
-        """The dial's label, and the rate or that it is the end of the axis."""
-        return f"{self.dial.label}@{'end of axis' if self.rate is None else f'{self.rate:g}'}"
+        """The axis' label, and the rate or that it is the end of the axis."""
+        return f"{self.axis.label}@{'end of axis' if self.rate is None else f'{self.rate:g}'}"
 
 
-def cells_of(dial: Dial, found: Mapping[str, float | None]) -> list[Cell]:
+def cells_of(axis: FaultAxis, found: Mapping[str, float | None]) -> list[Cell]:
     """Cells from what the search found: rate (as text; "" for an end of the axis) -> magnitude; each magnitude once.
 
     Whole magnitudes may coincide; the rate that is nearest to one half keeps it.
@@ -154,7 +147,7 @@ def cells_of(dial: Dial, found: Mapping[str, float | None]) -> list[Cell]:
     for rate in sorted(found, key=lambda text: abs(float(text or 0) - 0.5)):
         magnitude = found[rate]
         if magnitude is not None and magnitude not in cells:
-            cells[magnitude] = Cell(dial, magnitude, float(rate) if rate else None)
+            cells[magnitude] = Cell(axis, magnitude, float(rate) if rate else None)
     return [cells[magnitude] for magnitude in sorted(cells)]
 
 
@@ -195,4 +188,4 @@ def _search(given: Mapping[str, Any]) -> Search:
     for key in given:
         if key not in known:
             raise UnknownNameError("key of a recipe's search", key, known)
-    return Search(**given)
+    return Search(**{**QUICK, **given})

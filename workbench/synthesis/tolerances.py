@@ -3,11 +3,6 @@
 Along the axis of a magnitude, a sequential bisection asks for batches of episodes until the exact interval of the
 failure rate lies on one side of one half.  It assumes that a larger severity never makes failure rarer; where the
 episodes that were rolled say otherwise, the answer says so (:attr:`Tolerance.contradictions`).
-
-Severities
-----------
-Severity 0 is the mildest magnitude that a fault may have and severity 1 the worst; between them the axis is logarithmic
-where the magnitude spans more than a factor of ten, and linear otherwise.
 """
 
 from __future__ import annotations
@@ -21,12 +16,11 @@ import numpy as np
 
 from workbench.errors import ConfigError
 from workbench.stats.proportions import clopper_pearson
+from workbench.synthesis.axis import Scale
 from workbench.types import Array
 
 HALF = 0.5
 """Failure rate at the tolerance."""
-LOGARITHMIC_FROM = 10.0
-"""Ratio of the bounds above which an axis is logarithmic."""
 
 Fails = Callable[[float, range], Sequence[bool]]
 """Whether the episodes with these numbers fail at a magnitude."""
@@ -34,50 +28,28 @@ Verdict = Literal["found", "never fails", "always fails", "unclear at the mildes
 
 
 @dataclasses.dataclass(frozen=True)
-class Scale:
-    """The axis of a magnitude.
+class Search:
+    """How a tolerance is searched for.
 
     Attributes
     ----------
-    low, high : bounds of the magnitude, both above zero.
-    worse : which of them is severity 1.
-    whole : whether magnitudes are whole numbers.
+    batch : episodes at a time.
+    most : episodes at a magnitude, at most.
+    resolution : the bracket's width, as a share of the axis, at which the search stops.
+    confidence : with which the interval contains the tolerance.
     """
 
-    low: float
-    high: float
-    worse: Literal["larger", "smaller"] = "larger"
-    whole: bool = False
+    batch: int = 12
+    most: int = 48
+    resolution: float = 0.05
+    confidence: float = 0.95
 
     def __post_init__(self) -> None:
-        if not 0 < self.low < self.high < math.inf:
-            raise ConfigError(f"the axis {self.low} .. {self.high} of a magnitude must rise, from above zero")
-
-    @property
-    def logarithmic(self) -> bool:
-        """Whether equal steps of severity are equal factors of the magnitude."""
-        return self.high / self.low > LOGARITHMIC_FROM
-
-    def magnitude(self, severity: float) -> float:
-        """Magnitude of a severity in 0..1; the nearest whole number where magnitudes are whole."""
-        if not 0 <= severity <= 1:
-            raise ConfigError(f"severity {severity} must lie within 0 .. 1")
-        share = severity if self.worse == "larger" else 1 - severity
-        value = self.low + (self.high - self.low) * share
-        if self.logarithmic:
-            value = self.low * (self.high / self.low) ** share
-        if self.whole:
-            value = float(round(value))
-        return min(max(value, self.low), self.high)
-
-    def severity(self, magnitude: float) -> float:
-        """Severity in 0..1 of a magnitude; the inverse of :meth:`magnitude`."""
-        if not self.low <= magnitude <= self.high:
-            raise ConfigError(f"magnitude {magnitude} must lie within {self.low} .. {self.high}")
-        share = (magnitude - self.low) / (self.high - self.low)
-        if self.logarithmic:
-            share = math.log(magnitude / self.low) / math.log(self.high / self.low)
-        return share if self.worse == "larger" else 1 - share
+        if not (1 <= self.batch <= self.most and 0 < self.resolution <= HALF and 0 < self.confidence < 1):
+            raise ConfigError(
+                f"batch={self.batch}, most={self.most}, resolution={self.resolution}, confidence={self.confidence} "
+                "must keep to 1 <= batch <= most, 0 < resolution <= 0.5, 0 < confidence < 1"
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -174,10 +146,7 @@ def find_tolerance(
     scale : the axis to search.
     fails : rolls episodes at a magnitude.  Every magnitude is asked for the same numbers from 0 on, so that the search
         compares magnitudes and not episodes (common random numbers).
-    batch : episodes at a time.
-    most : episodes at a magnitude, at most.
-    resolution : the bracket's width, as a share of the axis, at which the search stops.
-    confidence : with which the interval contains the tolerance.
+    batch, most, resolution, confidence : as in :class:`Search`.
 
     Notes
     -----
@@ -187,12 +156,7 @@ def find_tolerance(
     equally by all looks at all magnitudes that the search can ask for, so by the union bound the bracket misses the
     tolerance with at most ``1 - confidence`` where failure is monotone in the magnitude.
     """
-    if not (1 <= batch <= most and 0 < resolution <= HALF and 0 < confidence < 1):
-        raise ConfigError(
-            f"batch={batch}, most={most}, resolution={resolution}, confidence={confidence} must keep to "
-            "1 <= batch <= most, 0 < resolution <= 0.5, 0 < confidence < 1"
-        )
-    search = _Search(scale, fails, batch, most, resolution, confidence)
+    search = _Bisection(scale, fails, Search(batch, most, resolution, confidence))
     verdict, low, high = search.run()
     interval = sorted((scale.magnitude(low), scale.magnitude(high)))
     trials = search.trials()
@@ -215,24 +179,21 @@ def contradictions(trials: Sequence[Trial], confidence: float) -> tuple[tuple[fl
 
 
 @dataclasses.dataclass
-class _Search:
+class _Bisection:
     """One search as it goes: what is known of every magnitude that was asked for."""
 
     scale: Scale
     fails: Fails
-    batch: int
-    most: int
-    resolution: float
-    confidence: float
+    search: Search
     counts: dict[float, tuple[int, int]] = dataclasses.field(default_factory=dict)
 
     @property
     def look_confidence(self) -> float:
         """Confidence of one interval; an error is possible on one side of it alone, as the truth lies on the other."""
-        looks = math.ceil(self.most / self.batch)
+        looks = math.ceil(self.search.most / self.search.batch)
         # The ends and the middle; then one bisection, or one on either side of a magnitude that stays unclear.
-        magnitudes = 3 + 2 * math.ceil(math.log2(1 / self.resolution))
-        return 1 - 2 * (1 - self.confidence) / (looks * magnitudes)
+        magnitudes = 3 + 2 * math.ceil(math.log2(1 / self.search.resolution))
+        return 1 - 2 * (1 - self.search.confidence) / (looks * magnitudes)
 
     def run(self) -> tuple[Verdict, float, float]:
         """Verdict, and the bracket in severities."""
@@ -271,7 +232,7 @@ class _Search:
         """The severity half-way, or None where there is nothing left to ask for."""
         middle = (first + last) / 2
         magnitude = self.scale.magnitude(middle)
-        if abs(last - first) <= self.resolution or magnitude in map(self.scale.magnitude, (first, last)):
+        if abs(last - first) <= self.search.resolution or magnitude in map(self.scale.magnitude, (first, last)):
             return None
         return self.scale.severity(magnitude)
 
@@ -279,8 +240,8 @@ class _Search:
         """-1 where the policy clearly succeeds, 1 where it clearly fails, 0 where ``most`` episodes do not tell."""
         magnitude = self.scale.magnitude(severity)
         failures, episodes = self.counts.get(magnitude, (0, 0))
-        while (side := self.clear(failures, episodes)) == 0 and episodes < self.most:
-            numbers = range(episodes, min(episodes + self.batch, self.most))
+        while (side := self.clear(failures, episodes)) == 0 and episodes < self.search.most:
+            numbers = range(episodes, min(episodes + self.search.batch, self.search.most))
             failed = self.fails(magnitude, numbers)
             if len(failed) != len(numbers):
                 raise ValueError(f"{len(numbers)} episodes were asked for, not {len(failed)}")

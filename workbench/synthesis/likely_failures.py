@@ -22,7 +22,7 @@ import numpy as np
 
 from workbench.errors import ConfigError
 from workbench.stats.proportions import clopper_pearson
-from workbench.synthesis.tolerance import HALF
+from workbench.synthesis.tolerances import HALF
 from workbench.types import Array
 
 Fails = Callable[[Array, range], Array]
