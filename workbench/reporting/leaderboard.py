@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from workbench.benchmarking.columns import FRACTIONS
 from workbench.benchmarking.metrics import AIM
+from workbench.benchmarking.own import CLOCK
 from workbench.errors import ConfigError, UnknownNameError
 from workbench.reporting import charts
 from workbench.reporting.report import DASH, NONE, p_value, percent, seconds
@@ -50,8 +51,6 @@ KEYS = {
 """What a leaderboard holds."""
 KINDS = ("failure-free", "supervised", "combination", "baseline")
 BASELINE = "baseline"
-CLOCK = "elapsed"
-"""The baseline that knows nothing but how long an episode has lasted."""
 COST_LIMIT_MS = 5.0
 """What a score may cost a scene and call."""
 SHOWN_LINES = 6

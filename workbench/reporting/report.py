@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from workbench.benchmarking.columns import FRACTIONS
+from workbench.config import MonitorSchema
 from workbench.reporting import charts
 from workbench.stats.proportions import clopper_pearson, wilson
 from workbench.types import Record
@@ -29,7 +30,7 @@ SECTIONS = (
     *("training", "policy", "instructions", "misled", "perturbed", "modes", "tolerance", "joint", "labels"),
     *("monitors", "strategies"),
 )
-BASELINES = ("elapsed", "always")
+BASELINES = tuple(MonitorSchema().baselines)
 """Scores that look at no policy output; what a real score has to beat."""
 CONSTANT = "always"
 """The baseline whose AUROC is one half by construction, and whose alarms are the most that can come in time."""
