@@ -3,8 +3,8 @@
 from workbench import testing as testing
 from workbench.attribution.labels import label as label
 from workbench.attribution.replaying import replay as replay
-from workbench.benchmarking.leaderboard import benchmark as benchmark
-from workbench.benchmarking.leaderboard import leaderboard as leaderboard
+from workbench.benchmarking.comparison import leaderboard as leaderboard
+from workbench.benchmarking.own import benchmark as benchmark
 from workbench.config.named import calibrator as calibrator
 from workbench.config.named import names as names
 from workbench.config.named import perturbation as perturbation
@@ -16,11 +16,11 @@ from workbench.config.named import untrained as untrained
 from workbench.errors import WorkbenchError as WorkbenchError
 from workbench.execution.processes import Processes as Processes
 from workbench.formats.exporting import export as export
+from workbench.monitoring.assembly import MonitorSettings as MonitorSettings
 from workbench.monitoring.fitting import fit as fit
 from workbench.monitoring.online import OnlineMonitor as OnlineMonitor
 from workbench.recovery.learning import train_head as train_head
 from workbench.recovery.paired import recover as recover
-from workbench.reporting.report import report as report
 from workbench.reporting.table import Table as Table
 from workbench.rollouts.collecting import collect as collect
 from workbench.rollouts.launch import Launch as Launch
@@ -30,9 +30,9 @@ from workbench.rollouts.serving import serve as serve
 from workbench.rollouts.training import train as train
 from workbench.store.reader import Store as Store
 from workbench.store.reader import open_store as open_store
-from workbench.synthesis.fill import synthesize as synthesize
 from workbench.synthesis.searching import likely_failure as likely_failure
 from workbench.synthesis.searching import tolerance as tolerance
+from workbench.synthesis.synthesizing import synthesize as synthesize
 from workbench.testing.new import new_part as new_part
 from workbench.types import Stream as Stream
 from workbench.viewing.recording import view as view

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -25,17 +25,21 @@ from workbench.benchmarking.leaderboard import (
     StoreSummary,
 )
 from workbench.benchmarking.metrics import AIM
-from workbench.benchmarking.question import Question
+from workbench.benchmarking.question import SEEDS, WINDOWS, Question
+from workbench.config import data_path
+from workbench.config.named import node_of, nodes
 from workbench.errors import CalibrationError, ScoreError
 from workbench.execution.executor import Executor
 from workbench.execution.processes import Processes
 from workbench.execution.progress import progress
-from workbench.monitoring.assembly import Recipe
+from workbench.monitoring.assembly import MonitorSettings, Recipe
 from workbench.monitoring.drift import Drift
 from workbench.monitoring.episodes import diverged
 from workbench.monitoring.monitor import NO_PROMISE
 from workbench.monitoring.window import Window
 from workbench.stats.proportions import clopper_pearson
+from workbench.store import Store
+from workbench.types import Record
 
 Result = TypeVar("Result")
 LENGTH, PRIOR = "length", "task_prior"
@@ -78,6 +82,50 @@ class Breakdown(NamedTuple):
     figures: dict[str, Figure]
     tasks: dict[str, dict[str, Figure]]
     families: dict[str, dict[str, Figure]]
+
+
+def leaderboard(
+    stores: Sequence[str | Path | Store],
+    scores: Iterable[str] | Mapping[str, Record],
+    calibrators: Iterable[str] | Mapping[str, Record] = ("split_conformal",),
+    *,
+    protocol: str | Record = "seen",
+    settings: MonitorSettings | None = None,
+    seed: int = 0,
+    seeds: Sequence[int] = SEEDS,
+    windows: Sequence[tuple[str, int]] = WINDOWS,
+    pairs: Sequence[tuple[str, str, str]] = (),
+    resamples: int = 1000,
+    runner: Executor | None = None,
+    root: Path | None = None,
+    command: str = "",
+) -> Leaderboard:
+    """Compare scores by a protocol: fit each on every fold with every seed, choose its window, judge its monitors.
+
+    Parameters
+    ----------
+    stores : names in ``datasets/``, paths, or opened stores.
+    scores, calibrators : names, or name -> configuration.
+    protocol : name, or configuration, of how the stores are cut into folds; see :mod:`workbench.benchmarking.folds`.
+    settings, seed, seeds, windows, pairs, resamples, root : see :class:`workbench.benchmarking.question.Question`.
+    runner : where the work is done; None for this process.
+    command : what makes it again on the command line.
+    """
+    paths = [store.path if isinstance(store, Store) else data_path(store) for store in stores]
+    question = Question(
+        paths,
+        node_of("protocol", protocol) if isinstance(protocol, str) else protocol,
+        nodes("score", scores),
+        nodes("calibrator", calibrators),
+        settings or MonitorSettings(),
+        seed,
+        seeds,
+        windows,
+        pairs,
+        resamples,
+        root,
+    )
+    return compare(question, runner, command)
 
 
 def compare(question: Question, runner: Executor | None = None, command: str = "") -> Leaderboard:

@@ -8,6 +8,7 @@ from typing import Any
 
 from workbench.benchmarking.figures import Figure
 from workbench.types import Record
+from workbench.types.results import Tabular
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,7 +132,7 @@ class Refusal:
 
 
 @dataclasses.dataclass(frozen=True)
-class Leaderboard:
+class Leaderboard(Tabular):
     """All monitors of a question, the best first, and what stands around them.
 
     Attributes
@@ -156,6 +157,10 @@ class Leaderboard:
     drift: tuple[DriftWatch, ...]
     refused: tuple[Refusal, ...]
     diverged: int
+
+    def rows_of_table(self) -> list[Record]:
+        """One row a monitor: value and 95 % interval of every figure."""
+        return [row.record() for row in self.rows]
 
     def record(self) -> Record:
         """As plain data: ``leaderboard.json``."""

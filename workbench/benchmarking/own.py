@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TypedDict
 
 from workbench.benchmarking.columns import FRACTIONS
@@ -18,11 +18,15 @@ from workbench.monitoring.scoring import curves
 from workbench.stats.proportions import Proportion, proportion
 from workbench.store import Store
 from workbench.types import Array, Record
+from workbench.types.results import Tabular
 
 TOGETHER = 50
 """Episodes whose calls are held in memory at a time."""
 CLOCK = "elapsed"
-"""The score that is ranked by elapsed time itself, which is known at every control step and not at calls alone."""
+"""The baseline that knows nothing but how long an episode has lasted.
+
+It is ranked by time itself, which is known at every control step and not at calls alone.
+"""
 
 
 class Delay(TypedDict):
@@ -75,7 +79,7 @@ class BenchmarkRow:
 
 
 @dataclasses.dataclass(frozen=True)
-class Benchmark:
+class Benchmark(Tabular):
     """Monitors on the test split of a store.
 
     Attributes
@@ -88,6 +92,10 @@ class Benchmark:
     rows: tuple[BenchmarkRow, ...]
     episodes: int
     diverged: int
+
+    def rows_of_table(self) -> list[Record]:
+        """One row a monitor."""
+        return self.record()
 
     def record(self) -> list[Record]:
         """As plain data: the section ``monitors`` of ``metrics.json``."""
@@ -117,7 +125,7 @@ def benchmark(store: Store, monitors: Mapping[str, AnyMonitor]) -> Benchmark:
 
 
 def _scored(
-    store: Store, numbers: Sequence[int], monitors: Collection[AnyMonitor]
+    store: Store, numbers: Sequence[int], monitors: Sequence[AnyMonitor]
 ) -> tuple[list[Array], dict[str, list[Array]]]:
     """Control steps (C_i,) of the calls of some episodes, and their raw scores by every score of the monitors."""
     scores, needs = scores_of(monitors), needs_of(monitors)

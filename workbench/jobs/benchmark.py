@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from typing import Any
 
-from workbench.benchmarking.comparison import compare
+from workbench.benchmarking.comparison import leaderboard
 from workbench.benchmarking.own import benchmark
-from workbench.benchmarking.question import Question
-from workbench.config import Run, words_asked
+from workbench.config import Run, command_asked
 from workbench.execution.progress import console
 from workbench.monitoring.assembly import MonitorSettings
 from workbench.monitoring.files import folder_of, load
@@ -25,15 +23,24 @@ def run(run: Run, stores: Sequence[str], seeds: Any, windows: Any, pairs: Any, r
         judge_own(run)
         return
     paths = [run.root / "datasets" / f"{name}.zarr" for name in stores] or [run.store]
-    settings = MonitorSettings(**run.config["monitor"])
-    question = Question(
-        paths, protocol, scores, calibrators, settings, run.seed, seeds, windows, pairs, resamples, root=run.root
+    board = leaderboard(
+        paths,
+        scores,
+        calibrators,
+        protocol=protocol,
+        settings=MonitorSettings(**run.config["monitor"]),
+        seed=run.seed,
+        seeds=seeds,
+        windows=windows,
+        pairs=pairs,
+        resamples=resamples,
+        runner=run.runner,
+        root=run.root,
+        command=command_asked().get("benchmark", "workbench benchmark"),
     )
-    command = shlex.join(["workbench", "benchmark", *(word for word in words_asked() if word != "job=benchmark")])
-    leaderboard = compare(question, run.runner, command)
-    page = write(leaderboard.record(), run.folder)
-    console.print(*terminal(leaderboard.record()))
-    say_diverged(leaderboard.diverged)
+    page = write(board.record(), run.folder)
+    console.print(*terminal(board.record()))
+    say_diverged(board.diverged)
     console.print(f"leaderboard: {run.shown(page)}")
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
+from workbench.config.named import nodes
 from workbench.errors import CalibrationError, ScoreError
 from workbench.execution.progress import progress
 from workbench.monitoring.assembly import (
@@ -31,9 +32,10 @@ if TYPE_CHECKING:
 
 def fit(
     store: Store,
-    scores: Mapping[str, Part],
-    calibrators: Mapping[str, Part],
+    scores: Iterable[Any] | Mapping[str, Part],
+    calibrators: Iterable[Any] | Mapping[str, Part] = ("split_conformal",),
     *,
+    level: float | None = None,
     settings: MonitorSettings | None = None,
     seed: int = 0,
 ) -> Monitors:
@@ -45,7 +47,9 @@ def fit(
 
     Parameters
     ----------
-    scores, calibrators : by name: configurations with ``_target_``, or objects of one's own, which are copied.
+    scores, calibrators : names, or objects of one's own, which are copied; or by name: configurations with
+        ``_target_`` or objects.
+    level : nominal false-alarm rate of every monitor; None for that of the settings.
     settings : window, level, combinations and baselines; the usual ones where none are given.
     seed : of the fits.
 
@@ -57,7 +61,8 @@ def fit(
         if no score is left, or one cannot be fitted for another reason than what the store lacks.
     """
     settings = settings or MonitorSettings()
-    parts, rules = made_all(scores), made_all(calibrators)
+    settings = settings if level is None else dataclasses.replace(settings, level=level)
+    parts, rules = made_all(nodes("score", scores)), made_all(nodes("calibrator", calibrators))
     learning = [*parts.values(), *made_all(groups_of(rules)).values()]
     needs = frozenset(need for part in learning for need in part.needs)
     fitting = known_episodes(store, "fit", needs, failures=any(map(supervised, learning)))

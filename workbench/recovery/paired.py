@@ -24,6 +24,7 @@ from workbench.rollouts.setup import EXPERT, Recording, Setup
 from workbench.stats.proportions import paired_test
 from workbench.store import Store
 from workbench.types import Array, Policy, Record, Strategy, Task
+from workbench.types.results import Tabular
 
 PLACEBO, CONTINUE = "placebo", "continue"
 """The strategies without which nothing can be judged: luck with the same extra time, and nothing at all."""
@@ -57,11 +58,15 @@ class StrategyRow:
 
 
 @dataclasses.dataclass(frozen=True)
-class Recovery:
+class Recovery(Tabular):
     """Strategies judged behind the first alarms of one monitor."""
 
     monitor: str
     rows: tuple[StrategyRow, ...]
+
+    def rows_of_table(self) -> list[Record]:
+        """One row a strategy."""
+        return self.record()
 
     def record(self) -> list[Record]:
         """The section ``strategies`` of ``metrics.json``."""

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from workbench.benchmarking.columns import FRACTIONS
+from workbench.benchmarking.own import CLOCK
 from workbench.reporting import charts
 from workbench.reporting.metrics import METRICS
 from workbench.reporting.standings import KINDS, audited, figure_cell, value
@@ -15,8 +16,6 @@ from workbench.reporting.table import BASELINE
 from workbench.reporting.words import in_unit, percent
 from workbench.types import Record
 
-CLOCK = "elapsed"
-"""The baseline that knows nothing but how long an episode has lasted."""
 SHOWN_LINES = 6
 """How many scores are drawn as lines; more cannot be told apart."""
 

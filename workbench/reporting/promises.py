@@ -6,12 +6,13 @@ import dataclasses
 import functools
 import math
 
+from workbench.config import MonitorSchema
 from workbench.reporting.table import Cell
 from workbench.reporting.words import DASH, NONE, count, interval
 from workbench.stats.proportions import clopper_pearson
 from workbench.types import Record
 
-BASELINES = ("elapsed", "always")
+BASELINES = tuple(MonitorSchema().baselines)
 """Scores that look at no policy output; what a real score has to beat."""
 CONSTANT = "always"
 """The baseline whose AUROC is one half by construction, and whose alarms are the most that can come in time."""

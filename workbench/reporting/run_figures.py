@@ -9,6 +9,7 @@ import numpy as np
 from markupsafe import Markup
 
 from workbench.benchmarking.columns import FRACTIONS
+from workbench.benchmarking.own import CLOCK
 from workbench.monitoring.example import Example
 from workbench.reporting import charts
 from workbench.reporting.promises import BASELINES, CONSTANT
@@ -128,7 +129,7 @@ def auroc_lines(metrics: Record) -> dict[str, list[float | None]]:
 
 def elapsed(metrics: Record) -> list[str]:
     """AUROC of elapsed time alone at the common times, in words."""
-    return [number(value) for value in auroc_lines(metrics).get("elapsed", [])]
+    return [number(value) for value in auroc_lines(metrics).get(CLOCK, [])]
 
 
 def _mean(values: Sequence[float | None]) -> float:

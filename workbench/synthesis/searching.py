@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from workbench.config import shown
+from workbench.config.named import nodes
 from workbench.errors import ConfigError, UnknownNameError
 from workbench.execution.executor import Executor, batches
 from workbench.execution.ledger import Ledger, plain
@@ -152,7 +154,7 @@ class AxisSearch:
 def tolerance(
     task: Task,
     policy: Policy,
-    perturbations: Mapping[str, Record | Perturbation],
+    perturbations: Iterable[Any] | Mapping[str, Any],
     *,
     axes: bool = False,
     split: Split = "select",
@@ -169,7 +171,7 @@ def tolerance(
 
     Parameters
     ----------
-    perturbations : name -> configuration, or a perturbation that was made from one.
+    perturbations : names, or perturbations that were made by name; or name -> configuration or perturbation.
     axes : whether every axis of a fault that has several is searched, instead of directions that are drawn.
     split : of the episodes.
     batch, most, resolution, confidence : as in :class:`workbench.synthesis.tolerances.Search`.
@@ -191,7 +193,7 @@ def tolerance(
     """
     setup = Setup(task, policy, Recording(until=until), runner or Processes())
     search = Search(batch, most, resolution, confidence)
-    asked = suitable_axes(setup, perturbations, axes, split, seed)
+    asked = suitable_axes(setup, nodes("perturbation", perturbations), axes, split, seed)
     settings = {**decides(setup, seed), "split": split, **dataclasses.asdict(search)}
     kept = Ledger(ledger, shown(ledger) if ledger else "")
     kept.holds(SETTINGS, settings)
@@ -212,7 +214,7 @@ def tolerance(
 def likely_failure(
     task: Task,
     policy: Policy,
-    perturbations: Mapping[str, Record | Perturbation],
+    perturbations: Iterable[Any] | Mapping[str, Any],
     *,
     budget: int = 600,
     axes: bool = False,
@@ -226,13 +228,13 @@ def likely_failure(
 
     Parameters
     ----------
-    perturbations : name -> configuration, or a perturbation that was made from one.
+    perturbations : as in :func:`tolerance`.
     budget : episodes of each way of looking.
     axes, split, seed, until, runner : as in :func:`tolerance`.
     confidence : of the interval of the combination's failure rate.
     """
     setup = Setup(task, policy, Recording(until=until), runner or Processes())
-    asked = tuple(suitable_axes(setup, perturbations, axes, split, seed))
+    asked = tuple(suitable_axes(setup, nodes("perturbation", perturbations), axes, split, seed))
     rows = []
     for name, find in (("search", find_likely_failure), ("uniform sampling", sample_uniformly)):
         with progress(name, budget) as advance:

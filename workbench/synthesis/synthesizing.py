@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from workbench.config import data_path
+from workbench.config import data_path, named, root_folder
 from workbench.errors import UnknownNameError
 from workbench.execution.executor import Executor
 from workbench.execution.processes import Processes
@@ -15,8 +16,8 @@ from workbench.store import Store
 from workbench.synthesis.counts import CellCounts, ChannelCounts, TaskCounts, cell_counts, channel_counts, task_counts
 from workbench.synthesis.fill import fill
 from workbench.synthesis.magnitudes import Found, find_magnitudes
-from workbench.synthesis.recipe import Recipe
-from workbench.types import Perturbation, Policy, Record, Task
+from workbench.synthesis.recipe import Recipe, find_recipe
+from workbench.types import Policy, Record, Task
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,10 +56,10 @@ class Synthesis:
 
 
 def synthesize(
-    recipe: Recipe,
-    tasks: Mapping[str, Task],
-    policies: Mapping[str, Policy],
-    perturbations: Mapping[str, Record | Perturbation],
+    recipe: str | Recipe,
+    tasks: Mapping[str, Task] | None = None,
+    policies: Mapping[str, Policy] | None = None,
+    perturbations: Iterable[Any] | Mapping[str, Any] | None = None,
     *,
     into: str | Path,
     seed: int = 0,
@@ -73,8 +74,9 @@ def synthesize(
 
     Parameters
     ----------
-    tasks, policies : by the names that the recipe has for its tasks, of those that are wanted.
-    perturbations : name -> configuration, or a perturbation that was made from one, of the faults of the recipe.
+    recipe : its name, such as ``monitors-small``, or what was read of its file.
+    tasks, policies : by the names that the recipe has for its tasks, of those that are wanted; None for its own.
+    perturbations : as :func:`workbench.synthesis.searching.tolerance` takes them, of the recipe's; None for its own.
     into : what the stores in ``datasets/`` are called before ``-<task>``, or a path that begins alike.
     seed, samples, signals, images, until, runner : as in :func:`workbench.rollouts.rolling.rollout`; without signals,
         those of the recipe.
@@ -85,9 +87,15 @@ def synthesize(
     OtherSettingsError
         if a store or the ledger was made with other settings.
     """
+    recipe = recipe if isinstance(recipe, Recipe) else Recipe.read(find_recipe(recipe, root_folder()))
+    cameras = {"cameras": recipe.cameras} if recipe.cameras else {}
+    tasks = {name: named.task(name, **cameras) for name in recipe.tasks} if tasks is None else tasks
     for name in tasks:
         if name not in recipe.tasks:
             raise UnknownNameError(f"task of recipe {recipe.name}", name, recipe.tasks)
+    if policies is None:
+        policies = {name: named.policy(recipe.policies[name], task) for name, task in tasks.items()}
+    perturbations = named.nodes("perturbation", list(recipe.perturbations) if perturbations is None else perturbations)
     for name in recipe.perturbations:
         if name not in perturbations:
             raise UnknownNameError(f"perturbation of recipe {recipe.name}", name, perturbations)
