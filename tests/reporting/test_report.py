@@ -331,6 +331,24 @@ def test_the_terminal_shows_the_numbers_of_the_page(tmp_path: Path) -> None:
 
 
 FULL: Record = METRICS | {
+    "policy": {
+        "nominal": {"episodes": 100, "successes": 93},
+        "training": {
+            "iteration": [1, 20], "training": [0.5, 0.1], "validation": [0.6, 0.2], "learning_rate": [0.001, 0.0001],
+            "error": {"place": [0.9, 0.452]}, "relative_error": {"place": [1.0, 0.5]}, "parameters": 1234,
+            "demonstrations": 180, "held_out": 20, "warning": "place is learnt far worse", "device": "cpu",
+            "precision": "float32", "seconds": {"wall_s": 95.0, "cpu_s": 80.0, "evaluation_s": 12.0},
+            "evaluations": [{"iteration": 20, "episodes": 50, "successes": 41}],
+        },
+    },
+    "labels": METRICS["labels"] | {
+        "points_of_no_return": [0, 80, -1], "recoverable": 2, "decided": 15, "median_decisive": 61.0,
+        "median_window_steps": 8.0, "median_responsibility": 0.875,
+    },
+    "monitors": [*METRICS["monitors"], always(40, 50)],
+    "strategies_monitor": "rnd+split_conformal",
+    "head": {"failed_episodes": 97, "verified_recoveries": 233},
+    "commands": {"rollout": "workbench rollout name=a"},
     "instructions": [{"instruction": "put red on green", "episodes": 10, "successes": 8}],
     "misled": [{"perturbation": "wrong_instruction", "episodes": 9, "asked": 1, "told": 5, "another": 1, "none": 2}],
     "tolerance": [
@@ -360,6 +378,24 @@ def test_page_and_terminal_show_the_same_tables(tmp_path: Path) -> None:
             assert (cell.text if cell.sure else cell.plain) in parsed.text, (table.title, cell)
             assert cell.sure in parsed.text
     assert sum(tag == "table" for tag, _ in parsed.tags) == len(made)
+
+
+def test_every_sentence_of_the_page_finds_its_numbers(tmp_path: Path) -> None:
+    _, parsed = page(tmp_path, FULL, EXAMPLE)
+    for words in (
+        "20 iterations of a network of 1,234 numbers on 180 expert demonstrations; 20 more were held out.",
+        "It took 2 min, of which the processor worked 80 s (cpu, float32); rolling it on the way took another 12 s.",
+        "Place is learnt far worse.", "in action units: place 0.452.", "in the end 0.100 and 0.200.",
+        "The averaged weights in 50 episodes without faults", "in the end 41/50 · 69–90 %.",
+        "18/20 failures, of all splits, have an onset", "In 1 of 2 failures it is step 0",
+        "In 15/18 failures there is a",
+        "raises the policy's success rate by a median of 0.88", "every recorded state again bit for bit.",
+        "10 of 50 are lost from step 0 on, so 40/50 is the most",
+        "Every test episode in which rnd+split_conformal alarms",
+        "trained further on 233 recoveries that succeeded in simulation, begun in 97 failed episodes",
+        "workbench rollout name=a", "lift: slip. Each line is a monitor's score",
+    ):  # fmt: skip
+        assert words in parsed.text.replace(" .", "."), words
 
 
 def test_the_commands_that_made_the_numbers_stand_as_they_were_given(tmp_path: Path) -> None:
