@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.synthetic import write_store
+from tests.synthetic import HEADER, episode, write_store
 from workbench.benchmarking import Question, benchmark, compare
 from workbench.benchmarking.evaluation import Evaluation
 from workbench.config import compose, read_yaml
 from workbench.errors import ScoreError, StoreError
 from workbench.monitoring import MonitorSettings, OnlineMonitor, fit
-from workbench.store import Store
+from workbench.store import Store, StoreWriter
 
 CONFIG = compose(["score=[mahalanobis,knn]", "calibrator=[split_conformal,functional_band]", "protocol=seen"])
 SETTINGS = MonitorSettings(level=0.2, combine={}, baselines={})
@@ -81,6 +81,24 @@ def test_questions_in_another_order_are_others(question):
     assert hash(turned) != hash(question)
     selected = [row.calibrator for row in compare(turned).rows if row.selected]
     assert selected == ["functional_band"] * 2
+
+
+def test_what_one_protocol_kept_another_extends_in_the_same_process(question, board, tmp_path):
+    path = write_store(tmp_path / "a.zarr")
+    twins = dataclasses.replace(question, stores=[path], protocol=compose(["protocol=twins"])["protocol"])
+    judged = compare(twins).stores[0].test
+    seen = compare(dataclasses.replace(question, stores=[path]))
+    assert seen.rows == board.rows
+    assert judged < seen.stores[0].test
+
+
+def test_a_store_that_grew_is_judged_anew(question, tmp_path):
+    path = write_store(tmp_path / "a.zarr")
+    grown = dataclasses.replace(question, stores=[path])
+    before = compare(grown).stores[0].test
+    with StoreWriter.open(path, HEADER) as writer:
+        writer.append(episode("test", 200))
+    assert compare(grown).stores[0].test == before + 1
 
 
 def test_what_the_job_asks_is_what_a_question_asks_by_itself(question):

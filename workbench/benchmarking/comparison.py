@@ -53,8 +53,8 @@ PAIRED = 5
 
 
 @functools.lru_cache(maxsize=2)
-def evaluation_of(question: Question) -> Evaluation:
-    """The evaluation of a question, in this process."""
+def evaluation_of(question: Question, contents: tuple[str, ...]) -> Evaluation:
+    """The evaluation of a question, in this process; ``contents`` are digests of its stores, which may have grown."""
     return Evaluation(question)
 
 
@@ -63,12 +63,18 @@ class Item:
     """One row, or one pair of rows, for one worker."""
 
     question: Question
+    contents: tuple[str, ...]
     recipes: tuple[Recipe, ...]
     metric: str = ""
 
+    @property
+    def evaluation(self) -> Evaluation:
+        """That of the question, in this process."""
+        return evaluation_of(self.question, self.contents)
+
 
 @dataclasses.dataclass(frozen=True)
-class Judged:
+class JudgedRow:
     """A row, and what stands beside it in other tables."""
 
     row: MonitorRow
@@ -144,14 +150,16 @@ def compare(question: Question, runner: Executor | None = None, command: str = "
         if no score can be fitted.
     """
     runner = runner or Processes()
-    refused = fit_all(question, runner)
+    contents = tuple(Store.open(path).digest() for path in question.stores)
+    refused = fit_all(evaluation_of(question, contents), runner)
     left = question.without([refusal.score for refusal in refused])
     if not left.scores:
         raise ScoreError("no score is left: " + "; ".join(refusal.reason for refusal in refused))
-    evaluation = evaluation_of(left)
-    judged = each_of(judge, [Item(left, (recipe,)) for recipe in evaluation.recipes], "monitors", runner)
+    evaluation = evaluation_of(left, contents)
+    judged = each_of(judge, [Item(left, contents, (each,)) for each in evaluation.recipes], "monitors", runner)
     rows = [each.row for each in judged] + [reference(evaluation, name) for name in (LENGTH, PRIOR)]
-    pairs = each_of(pair, pairs_of(evaluation), "pairs", runner)
+    asked = [Item(left, contents, recipes, metric) for recipes, metric in pairs_of(evaluation)]
+    pairs = each_of(pair, asked, "pairs", runner)
     return Leaderboard(
         protocol=evaluation.cut.name,
         about=evaluation.cut.about,
@@ -194,7 +202,7 @@ def each_of(
 # Fitting
 
 
-def fit_all(question: Question, runner: Executor) -> list[Refusal]:
+def fit_all(evaluation: Evaluation, runner: Executor) -> list[Refusal]:
     """Fit every score on every fold with every seed where that is not on disk; returns those that could not be.
 
     Raises
@@ -202,8 +210,8 @@ def fit_all(question: Question, runner: Executor) -> list[Refusal]:
     ScoreError
         if what tells groups apart for a calibrator cannot be fitted.
     """
-    stores = evaluation_of(question).stores
-    fits: dict[Path, ScoreFit] = {fit.path(0): fit for store in stores for fit in store.fits.values()}
+    question = evaluation.question
+    fits: dict[Path, ScoreFit] = {fit.path(0): fit for store in evaluation.stores for fit in store.fits.values()}
     todo = [dataclasses.replace(fit, seeds=tuple(missing)) for fit in fits.values() if (missing := missing_seeds(fit))]
     # The longest first, so that no worker is left alone with one at the end.
     todo.sort(key=lambda fit: not is_supervised(fit.node))
@@ -223,10 +231,10 @@ def fit_all(question: Question, runner: Executor) -> list[Refusal]:
 # Judging
 
 
-def judge(numbered: tuple[int, Item]) -> tuple[int, Judged]:
+def judge(numbered: tuple[int, Item]) -> tuple[int, JudgedRow]:
     """One monitor, in this process."""
     number, item = numbered
-    (recipe,), question, evaluation = item.recipes, item.question, evaluation_of(item.question)
+    (recipe,), question, evaluation = item.recipes, item.question, item.evaluation
     judged = evaluation.judged(recipe)
     folds = [(store, fold) for store in evaluation.stores for fold in store.folds]
     chosen = {str(store.window(fold, leg)) for store, fold in folds for leg in recipe.legs}
@@ -248,7 +256,7 @@ def judge(numbered: tuple[int, Item]) -> tuple[int, Judged]:
         families=found.families,
     )
     watched = drift(evaluation, recipe.score) if selected and kind in WATCHED else []
-    return number, Judged(row, tuple(audit(evaluation, recipe)), tuple(watched))
+    return number, JudgedRow(row, tuple(audit(evaluation, recipe)), tuple(watched))
 
 
 def kind_of(question: Question, recipe: Recipe) -> str:
@@ -360,25 +368,22 @@ def drift(evaluation: Evaluation, score: str) -> list[DriftWatch]:
     return lines
 
 
-def pairs_of(evaluation: Evaluation) -> list[Item]:
-    """Pairs of monitors that there are, by the first of the calibrators that they share."""
+def pairs_of(evaluation: Evaluation) -> list[tuple[tuple[Recipe, Recipe], str]]:
+    """Pairs of monitors that there are and the metric of each, by the first of the calibrators that they share."""
     first_calibrator = [r for r in evaluation.recipes if r.calibrator in evaluation.shared_calibrators[:1]]
     there = {recipe.score: recipe for recipe in first_calibrator if not recipe.baseline}
-    question, found = evaluation.question, []
-    for first, second, metric in question.pairs:
+    found = []
+    for first, second, metric in evaluation.question.pairs:
         others = [name for name in there if name != first] if second == "*" else [second]
-        found += [
-            Item(question, (there[first], there[other]), metric)
-            for other in others
-            if first in there and other in there
-        ]
+        if first in there:
+            found += [((there[first], there[other]), metric) for other in others if other in there]
     return found
 
 
 def pair(numbered: tuple[int, Item]) -> tuple[int, Pair]:
     """Difference of two monitors on the same episodes and seeds."""
     number, item = numbered
-    evaluation, (first, second) = evaluation_of(item.question), item.recipes
+    evaluation, (first, second) = item.evaluation, item.recipes
     one, other = evaluation.judged(first), evaluation.judged(second)
     found = difference(one, other, item.metric, resamples=PAIRED * item.question.resamples)
     return number, Pair(first.score, second.score, item.metric, **found)

@@ -265,9 +265,13 @@ def _index(path: Path) -> list[str]:
     return uids
 
 
-@functools.lru_cache(maxsize=256)
 def read_curves(path: Path) -> Curves:
     """Curves that :func:`fit_and_score` kept."""
+    return _read_curves(path, path.stat().st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=256)
+def _read_curves(path: Path, written: int) -> Curves:
     from safetensors import safe_open
 
     with safe_open(path, "numpy") as file:
