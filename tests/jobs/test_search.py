@@ -52,6 +52,15 @@ def test_cells_hold_what_was_measured(root):
     assert metrics["tolerance"] == [latency, mass]
 
 
+def test_the_library_measures_what_the_command_measures(root, tmp_path, monkeypatch):
+    """On plain parts, without a file; a perturbation that was made is as good as its configuration."""
+    monkeypatch.chdir(tmp_path)
+    run = Run(compose(["policy=expert", "perturbation=[latency]"]))
+    (row,) = tolerance(run.task, run.policy(), run.perturbations, most=12, resolution=0.5)
+    assert row.record() == cells(root)[0]
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_finished_cells_are_kept_and_the_words_alone_decide(root):
     path = root / "runs/s/tolerance.json"
     before = path.read_text()

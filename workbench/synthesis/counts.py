@@ -11,7 +11,7 @@ import numpy as np
 
 from workbench.config import resolve
 from workbench.store import Store
-from workbench.types import EPISODES_PER_SPLIT
+from workbench.types import EPISODES_PER_SPLIT, Split
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,7 +84,7 @@ def task_counts(task: str, store: Store, refused: int) -> TaskCounts:
     )
 
 
-def cell_counts(task: str, store: Store, least: Mapping[str, int]) -> list[CellCounts]:
+def cell_counts(task: str, store: Store, least: Mapping[Split, int]) -> list[CellCounts]:
     """Counts of every cell of a store, by name.
 
     Parameters
