@@ -96,12 +96,10 @@ def page() -> str:
     lines = [HEAD]
     for heading, names in public().items():
         lines += [f"## {heading[:1].upper()}{heading[1:]}", "", "| call | what |", "|---|---|"]
-        for name, module in names.items():
-            node = definition(module, name)
-            lines += [f"| `{call(node)}` | {summary(node)} |"]
-        lines += [""]
+        nodes = [definition(module, name) for name, module in names.items()]
+        lines += [*(f"| `{call(node)}` | {summary(node)} |" for node in nodes), ""]
     rows = "\n".join(f"| `{name}` | {what} |" for name, what in checks().items())
-    return "\n".join(lines) + TAIL.lstrip("\n").format(checks=rows)
+    return "\n".join(lines) + TAIL.format(checks=rows)
 
 
 if __name__ == "__main__":
