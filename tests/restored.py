@@ -6,9 +6,9 @@ import contextlib
 
 import numpy as np
 
-from workbench.attribution.branching import snapshot_at
 from workbench.errors import DivergedError
 from workbench.rollouts.modes import modes_of
+from workbench.rollouts.stored import snapshot_at
 from workbench.types import Array, Episode, Scene
 
 

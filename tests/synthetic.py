@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from workbench.store import StoreHeader, StoreWriter
-from workbench.types import Episode, Record, episode_index
+from workbench.types import Episode, episode_index, new_record
 
 DEADLINE, EXECUTE, HORIZON, ACTIONS, SAMPLES, EMBEDDING = 48, 4, 8, 7, 6, 5
 ONSET, LOST = 8, 32
@@ -38,17 +38,15 @@ def episode(split: str, number: int, fault: str = "", rate: float = 0.3, drift: 
         "seconds": np.zeros(len(called)),
     }
     drawn = [{"name": fault, "channel": FAULTS[fault]}] if fault else []
-    record: Record = {
-        "uid": f"0:{index}:{f'{fault}{rate}' if fault else 'nominal'}", "index": index, "seed": 0, "split": split,
-        "task": "toy", "model": "m", "instruction": "count", "policy": "Flow", "perturbation": fault,
-        "perturbations": json.dumps(drawn), "cell": f"{fault}@{rate:g}" if fault else "", "execute": EXECUTE,
-        "length": length, "success": not failed, "outcome": "failure" if failed else "success", "failure_mode": "",
-        "modes": "[]", "t_inj": 0 if fault else -1, "t_eff": -1, "t_on": ONSET if failed else -1, "t_on_low": -1,
-        "t_on_high": -1, "t_pnr": LOST if failed else -1, "t_pnr_low": -1, "t_pnr_high": -1, "t_dec": -1,
-        "t_dec_end": -1, "t_dec_by": "", "responsibility": 0.0, "responsibility_low": 0.0, "responsibility_high": 0.0,
-        "values": json.dumps([[0, 4, 4], [int(called[-1]), 0 if failed else 4, 4]]),
-        "twin": f"0:{index}:nominal" if fault else "",
-    }  # fmt: skip
+    record = new_record(
+        uid=f"0:{index}:{f'{fault}{rate}' if fault else 'nominal'}", index=index, seed=0, split=split, task="toy",
+        model="m", instruction="count", policy="Flow", perturbation=fault, perturbations=json.dumps(drawn),
+        cell=f"{fault}@{rate:g}" if fault else "", execute=EXECUTE, length=length, success=not failed,
+        outcome="failure" if failed else "success", modes="[]", t_inj=0 if fault else -1,
+        t_on=ONSET if failed else -1, t_pnr=LOST if failed else -1,
+        values=json.dumps([[0, 4, 4], [int(called[-1]), 0 if failed else 4, 4]]),
+        twin=f"0:{index}:nominal" if fault else "",
+    )  # fmt: skip
     steps = {
         "obs/hand": random.normal(size=(length, 3)),
         "action": np.zeros((length, ACTIONS)),

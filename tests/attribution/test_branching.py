@@ -15,7 +15,6 @@ from workbench.attribution.branching import (
     Onset,
     PointOfNoReturn,
     Value,
-    bare_start,
     branch,
     drive,
     find_onset,
@@ -23,11 +22,10 @@ from workbench.attribution.branching import (
     intervene,
     measure_value,
     replay,
-    snapshot_at,
-    start_at,
-    stream_of,
 )
-from workbench.rollouts.loop import Launch, Lockstep
+from workbench.rollouts.launch import Launch
+from workbench.rollouts.loop import Lockstep
+from workbench.rollouts.stored import bare_start, snapshot_at, start_at, stream_of
 from workbench.types import Episode, PolicyOutput, Stream
 
 DEADLINE = ToyTask().deadline

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from tests.toy import ToyExpert, ToyPolicy, ToyScene, ToyTask, broken, turned
-from workbench.attribution.branching import branch, drive, start_at, stream_of
+from workbench.attribution.branching import branch, drive
 from workbench.attribution.decisive import Decision, Detour, call_at, effect_step, find_decision, take_detour
-from workbench.rollouts.loop import Launch, Lockstep
+from workbench.rollouts.launch import Launch
+from workbench.rollouts.loop import Lockstep
+from workbench.rollouts.stored import start_at, stream_of
 from workbench.stats.proportions import paired_gain
 from workbench.types import Array, Episode, Record, Stream
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from workbench.config import Run, build, compose
 from workbench.execution.processes import spread
 from workbench.jobs.synthesize import Batch, drawn, roll_batch
-from workbench.rollouts.loop import Launch
+from workbench.rollouts.launch import Launch
 from workbench.rollouts.worker import batches, crew, header, write_episodes
 from workbench.types import Stream, episode_index
 

@@ -18,7 +18,8 @@ import time
 from workbench.config import build
 from workbench.execution.processes import spread
 from workbench.policies.expert import Expert
-from workbench.rollouts.loop import Launch, Lockstep
+from workbench.rollouts.launch import Launch
+from workbench.rollouts.loop import Lockstep
 from workbench.types import Stream
 
 BATCHES, EPISODES = 12, 25

@@ -31,6 +31,11 @@ def test_union_table_is_up_to_date():
     assert (ROOT / "docs/perturbations.md").read_text(encoding="utf-8") == made.page()
 
 
+def test_schema_of_the_store_lists_the_columns_of_the_table():
+    made = script("columns")
+    assert made.SCHEMA.read_text(encoding="utf-8") == made.page()
+
+
 def test_readme_tells_of_the_zoo_what_its_cards_say():
     made = script("zoo")
     assert made.README.read_text(encoding="utf-8") == made.page()

@@ -20,7 +20,8 @@ from workbench.envs.tasks.blocks import APART_M, COLOURS, GOALS, LEFT_M, Blocks,
 from workbench.errors import ConfigError, UnknownNameError
 from workbench.policies.expert import Expert
 from workbench.reporting.report import instruction_rows, misled_rows, terminal_tables, write_report
-from workbench.rollouts.loop import Launch, Lockstep
+from workbench.rollouts.launch import Launch
+from workbench.rollouts.loop import Lockstep
 from workbench.rollouts.modes import MODES, modes_of
 from workbench.rollouts.worker import write_episodes
 from workbench.store import Store, StoreHeader

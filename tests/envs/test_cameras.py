@@ -16,7 +16,8 @@ from workbench.envs.sensors.cameras import Cameras, backend, renderer_of, thin_m
 from workbench.envs.tasks.lift import Lift
 from workbench.envs.tasks.stack import Stack
 from workbench.errors import ConfigError, RenderError, UnknownNameError, WorkbenchError
-from workbench.rollouts.loop import Launch, Lockstep
+from workbench.rollouts.launch import Launch
+from workbench.rollouts.loop import Lockstep
 from workbench.store import Store, StoreHeader, StoreWriter
 from workbench.types import PolicyOutput, Stream
 

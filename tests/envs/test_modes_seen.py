@@ -18,7 +18,8 @@ from workbench.envs.tasks.pick_place_can import PickPlaceCan
 from workbench.envs.tasks.stack import Stack
 from workbench.errors import ContractError
 from workbench.policies.expert import Expert
-from workbench.rollouts.loop import Launch, Lockstep
+from workbench.rollouts.launch import Launch
+from workbench.rollouts.loop import Lockstep
 from workbench.rollouts.modes import MODES, modes_of
 from workbench.testing.task import check_task
 from workbench.types import ROLES, Array, Episode, Record, Stream, Task

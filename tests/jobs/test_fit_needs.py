@@ -14,7 +14,8 @@ from workbench.errors import ScoreError, WorkbenchError
 from workbench.jobs import benchmark, fit
 from workbench.jobs.fit import held, load_monitors
 from workbench.monitoring.monitor import needs_of
-from workbench.rollouts.loop import Launch, Lockstep
+from workbench.rollouts.launch import Launch
+from workbench.rollouts.loop import Lockstep
 from workbench.rollouts.worker import header
 from workbench.store import Store, StoreWriter
 from workbench.types import RECENT, Episode, EpisodeCalls, Stream, episode_index

@@ -17,7 +17,8 @@ from workbench.jobs.label import (
     spread_calls,
     summary,
 )
-from workbench.rollouts.loop import Launch, Lockstep
+from workbench.rollouts.launch import Launch
+from workbench.rollouts.loop import Lockstep
 from workbench.store import Store
 from workbench.types import EPISODE_COLUMNS, Stream
 

@@ -26,7 +26,8 @@ from workbench.policies.learning.training import train
 from workbench.policies.remote import RemotePolicy
 from workbench.policies.server import PolicyServer
 from workbench.policies.wire import frames as wire
-from workbench.rollouts.loop import Launch, Lockstep
+from workbench.rollouts.launch import Launch
+from workbench.rollouts.loop import Lockstep
 from workbench.rollouts.worker import header, write_episodes
 from workbench.store import Store, StoreWriter
 from workbench.types import Demonstration, Episode, Stream, Task, episode_index

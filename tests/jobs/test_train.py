@@ -19,7 +19,8 @@ from workbench.jobs import train
 from workbench.policies.flow import FlowPolicy
 from workbench.policies.learning.training import TrainingState
 from workbench.reporting.report import terminal_tables, write_report
-from workbench.rollouts.loop import Launch, Lockstep, Outcome
+from workbench.rollouts.launch import Launch, Outcome
+from workbench.rollouts.loop import Lockstep
 from workbench.store import Store, StoreHeader, StoreWriter
 from workbench.types import Record, Stream, split_of
 

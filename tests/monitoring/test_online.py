@@ -25,7 +25,8 @@ from workbench.jobs import rollout
 from workbench.jobs.rollout import launch
 from workbench.monitoring.monitor import FittedScore, Monitor, OnlineMonitor, calibrate, fit_score, offline
 from workbench.monitoring.window import Window
-from workbench.rollouts.loop import Launch, Lockstep
+from workbench.rollouts.launch import Launch
+from workbench.rollouts.loop import Lockstep
 from workbench.rollouts.worker import header
 from workbench.store import Store, StoreWriter
 from workbench.types import RECENT, Array, Episode, EpisodeCalls, PolicyCall, PolicyOutput, Stream, episode_index

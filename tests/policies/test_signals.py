@@ -14,7 +14,8 @@ from workbench.policies.chunks.chunk_policy import DRAWS, ChunkPolicy
 from workbench.policies.diffusion import DiffusionPolicy
 from workbench.policies.flow import FlowPolicy
 from workbench.policies.learning.training import train
-from workbench.rollouts.loop import Launch, Lockstep
+from workbench.rollouts.launch import Launch
+from workbench.rollouts.loop import Lockstep
 from workbench.types import Demonstration, Steering, Stream
 
 SMALL: dict[str, Any] = {"hidden": 32, "blocks": 1, "embedding": 8, "horizon": 4, "execute": 2, "history": 2}

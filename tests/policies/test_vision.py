@@ -27,7 +27,8 @@ from workbench.policies.learning.demonstrations import windows_of
 from workbench.policies.learning.training import TrainingState, train
 from workbench.policies.networks.layers import ChunkNetwork, StateEncoder
 from workbench.policies.networks.vision import ConvEncoder, SpatialSoftmax, centre_crops, random_crops
-from workbench.rollouts.loop import Launch, Lockstep, Start
+from workbench.rollouts.launch import Launch, Start
+from workbench.rollouts.loop import Lockstep
 from workbench.store import StoreHeader, StoreWriter
 from workbench.types import Demonstration, Record, Stream
 
@@ -415,7 +416,7 @@ def test_faults_of_images_reach_the_policy(sighted: FlowPolicy, blind: str) -> N
 @draws
 def test_branch_from_a_snapshot_goes_on_bit_for_bit(sighted: FlowPolicy) -> None:
     """Also in other company: the scene that is restored stood elsewhere, and others are asked with it."""
-    from workbench.attribution.branching import start_at
+    from workbench.rollouts.stored import start_at
 
     factual = rolled(sighted, scenes=2)[0]
     starts = [start_at(factual, step, sighted) for step in (2, 4)]

@@ -10,7 +10,8 @@ import pytest
 from tests.toy import GOAL, ToyPolicy, ToyScene, ToyTask, broken
 from workbench.attribution.branching import Replayed, replay
 from workbench.errors import ConfigError, DivergedError
-from workbench.rollouts.loop import Launch, Lockstep, uid_of
+from workbench.rollouts.launch import Launch, uid_of
+from workbench.rollouts.loop import Lockstep
 from workbench.types import Episode, PolicyCall, Stream, episode_index, split_of
 
 

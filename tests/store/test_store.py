@@ -21,10 +21,10 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from workbench import store as store_module
 from workbench.errors import StoreError, UnknownNameError
-from workbench.store import Store, StoreHeader, StoreWriter
-from workbench.types import EPISODE_COLUMNS, Episode, episode_index
+from workbench.store import Store, StoreHeader, StoreWriter, arrays, layout
+from workbench.store import writer as writing
+from workbench.types import EPISODE_COLUMNS, LABELS, Episode, episode_index, new_record
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -52,15 +52,12 @@ def make_episode(number: int, **changes: Any) -> Episode:
         "samples": rng.normal(size=(calls, 5, 8, 7)).astype(np.float32),
         "seconds": rng.random(calls),
     }
-    record: dict[str, Any] = {
-        "uid": f"4:{number}:é{number:x}", "index": number, "seed": 4, "split": "train", "task": "lift", "model": "ab",
-        "instruction": "lift the cube\0", "policy": "flow", "perturbation": "slip" if number % 2 else "",
-        "perturbations": json.dumps([{"name": "slip", "force_n": number / 3}]), "cell": "", "execute": 4,
-        "length": length, "success": number % 2 == 0, "outcome": "", "failure_mode": "", "modes": "[]",
-        "t_inj": -1, "t_eff": -1, "t_on": -1, "t_on_low": -1, "t_on_high": -1, "t_pnr": -1, "t_pnr_low": -1,
-        "t_pnr_high": -1, "t_dec": -1, "t_dec_end": -1, "t_dec_by": "", "responsibility": 0.0,
-        "responsibility_low": 0.0, "responsibility_high": 0.0, "values": "[]", "twin": "",
-    }  # fmt: skip
+    record = new_record(
+        uid=f"4:{number}:é{number:x}", index=number, seed=4, split="train", task="lift", model="ab",
+        instruction="lift the cube\0", policy="flow", perturbation="slip" if number % 2 else "",
+        perturbations=json.dumps([{"name": "slip", "force_n": number / 3}]), cell="", execute=4,
+        length=length, success=number % 2 == 0, outcome="", modes="[]",
+    )  # fmt: skip
     values = rng.normal(size=(length, memory))
     return Episode(record | changes, steps, called if calls else {}, values)
 
@@ -92,7 +89,7 @@ def kill(writer: StoreWriter) -> None:
 
 
 def test_large_episodes_are_committed_before_they_fill_the_memory(tmp_path, monkeypatch):
-    monkeypatch.setattr(store_module, "BATCH_BYTES", 30_000)
+    monkeypatch.setattr(writing, "BATCH_BYTES", 30_000)
     with StoreWriter.open(tmp_path / "a.zarr", HEADER) as writer:
         writer.append(make_episode(6))  # seven steps, 34 KB
         assert len(Store.open(tmp_path / "a.zarr")) == 1
@@ -107,7 +104,7 @@ class Killed(BaseException):
 @contextlib.contextmanager
 def dies_at_write(number: int) -> Iterator[list[Path]]:
     """Die in the middle of writing the ``number``-th file; yields the files that were written."""
-    write_file: Callable[[Path, bytes], None] = store_module._write_file
+    write_file: Callable[[Path, bytes], None] = layout.write_file
     written: list[Path] = []
 
     def dying(file: Path, content: bytes) -> None:
@@ -117,12 +114,12 @@ def dies_at_write(number: int) -> Iterator[list[Path]]:
         write_file(file, content)
         written.append(file)
 
-    store_module._write_file = dying
+    layout.write_file = arrays.write_file = dying
     try:
         with contextlib.suppress(Killed):
             yield written
     finally:
-        store_module._write_file = write_file
+        layout.write_file = arrays.write_file = write_file
 
 
 class StoreAgainstList(RuleBasedStateMachine):
@@ -135,8 +132,8 @@ class StoreAgainstList(RuleBasedStateMachine):
         self.waiting: dict[str, list[Episode]] = {"p": [], "q": []}
         self.writers: dict[str, StoreWriter] = {}
         self.count = 0
-        self.batch, store_module.BATCH = store_module.BATCH, 3
-        self.wait, store_module.LOCK_WAIT_S = store_module.LOCK_WAIT_S, 0.0
+        self.batch, writing.BATCH = writing.BATCH, 3
+        self.wait, layout.LOCK_WAIT_S = layout.LOCK_WAIT_S, 0.0
         self.writer("p")
 
     def writer(self, part: str) -> StoreWriter:
@@ -227,7 +224,7 @@ class StoreAgainstList(RuleBasedStateMachine):
             same(store.episode(number), self.committed[uid])
         for writer in self.writers.values():
             kill(writer)
-        store_module.BATCH, store_module.LOCK_WAIT_S = self.batch, self.wait
+        writing.BATCH, layout.LOCK_WAIT_S = self.batch, self.wait
         shutil.rmtree(self.path.parent)
 
 
@@ -268,7 +265,7 @@ def test_a_death_anywhere_in_a_commit_is_harmless(tmp_path: Path) -> None:
 
 
 def test_chunks_that_fill_up_keep_their_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_module, "_CHUNK_ROWS", {"steps": 5, "calls": 2, "memory": 7, "episodes": 4})
+    monkeypatch.setattr(arrays, "CHUNK_ROWS", {"steps": 5, "calls": 2, "memory": 7, "episodes": 4})
     path = tmp_path / "a.zarr"
     for start in range(0, 30, 3):
         write(path, range(start, start + 3))
@@ -543,7 +540,7 @@ def test_labels_only(tmp_path: Path) -> None:
 
 
 def test_one_writer_a_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_module, "LOCK_WAIT_S", 0.05)
+    monkeypatch.setattr(layout, "LOCK_WAIT_S", 0.05)
     path = tmp_path / "a.zarr"
     write(path, (0,))
     store = Store.open(path)
@@ -564,7 +561,7 @@ def test_one_writer_a_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
 def test_a_forked_child_holds_no_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_module, "LOCK_WAIT_S", 1.0)
+    monkeypatch.setattr(layout, "LOCK_WAIT_S", 1.0)
     writer = StoreWriter.open(tmp_path / "a.zarr", HEADER)
     receive, send = os.pipe()
     child = os.fork()
@@ -682,7 +679,7 @@ def test_the_documented_schema_is_the_written_one(tmp_path: Path) -> None:
     assert columns.keys() == written.keys()
     for name, array in written.items():
         assert array.metadata.to_dict()["data_type"] == columns[name]["dtype"]
-    assert {name for name, column in columns.items() if column.get("label")} == set(store_module.LABELS)
+    assert {name for name, column in columns.items() if column.get("label")} == set(LABELS)
 
 
 def test_labels_of_a_death_outlive_the_next_labels(tmp_path: Path) -> None:
@@ -695,3 +692,55 @@ def test_labels_of_a_death_outlive_the_next_labels(tmp_path: Path) -> None:
     episodes = Store.open(path).episodes
     assert episodes["t_on"].tolist() == [5, 6, -1]
     assert episodes["outcome"].tolist() == ["partial", "", ""]
+
+
+def test_a_table_has_one_row_an_episode_and_misses_what_was_not_measured(tmp_path: Path) -> None:
+    path = tmp_path / "a.zarr"
+    write(path, range(4))
+    store = Store.open(path)
+    store.annotate(1, t_on=0, t_pnr=2, responsibility=0.25, failure_mode="slip", twin=store.uids[0], values="[[0,1,4]]")
+    table = store.table()
+    assert list(table.columns) == list(EPISODE_COLUMNS)
+    assert table.index.tolist() == [0, 1, 2, 3]
+    assert table["uid"].tolist() == list(store.uids)
+    measured = [name for name in LABELS if table[name].notna()[1]]
+    assert sorted(measured) == sorted(["t_on", "t_pnr", "responsibility", "failure_mode", "twin", "values", "outcome"])
+    assert table[[name for name in LABELS if name != "outcome"]].drop(1).isna().all(axis=None)
+    assert table["t_inj"].isna().all(), "no perturbation struck"
+    assert (table["t_on"].sum(), table["t_pnr"].mean(), table["responsibility"].max()) == (0, 2.0, 0.25)
+    for name, kind in EPISODE_COLUMNS.items():
+        assert table[name].dtype != object, name
+        assert {type(value) for value in table[name].dropna().tolist()} <= {kind}, name
+    assert table[["perturbation", "cell"]].notna().all(axis=None), "a nominal episode is one without perturbation"
+
+
+def test_a_table_of_one_split_keeps_the_numbers_of_its_episodes(tmp_path: Path) -> None:
+    path = tmp_path / "a.zarr"
+    with StoreWriter.open(path, HEADER) as writer:
+        for number in range(6):
+            episode = make_episode(number)
+            episode.record["split"] = "fit" if number % 3 == 1 else "test"
+            writer.append(episode)
+    store = Store.open(path)
+    table = store.table("fit")
+    assert table.index.tolist() == [1, 4]
+    assert [store.episode(number).record["uid"] for number in table.index] == table["uid"].tolist()
+    assert store.table("select").empty
+    with pytest.raises(UnknownNameError, match=r"split 'tset'.*Did you mean 'test'"):
+        store.table("tset")
+
+
+def test_a_table_is_the_readers_own(tmp_path: Path) -> None:
+    write(tmp_path / "a.zarr", range(2))
+    store = Store.open(tmp_path / "a.zarr")
+    table = store.table()
+    table.loc[0, "length"] = 99
+    table.loc[0, "t_on"] = 7
+    assert store.table().loc[0, "length"] == store.episodes["length"][0] == 1
+    assert store.table()["t_on"].isna().all()
+
+
+def test_a_store_shows_itself_in_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "a.zarr"
+    write(path, range(5))
+    assert repr(Store.open(path)) == f"Store({str(path)!r}: 5 episodes of lift, 2 failed)"

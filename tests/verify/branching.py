@@ -30,13 +30,14 @@ import yaml
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from tests.verify.claims import table, verdict
-from workbench.attribution.branching import perturbations_of, snapshot_at, stream_of
 from workbench.config import build
 from workbench.envs.scene import MujocoScene, MujocoTask
 from workbench.errors import ConfigError
 from workbench.execution.progress import console
 from workbench.policies.expert import Expert
-from workbench.rollouts.loop import Launch, Lockstep
+from workbench.rollouts.launch import Launch
+from workbench.rollouts.loop import Lockstep
+from workbench.rollouts.stored import perturbations_of, snapshot_at, stream_of
 from workbench.rollouts.worker import versions
 from workbench.store import Store, StoreHeader, StoreWriter
 from workbench.types import Array, Episode, Record, Snapshot, Stream, episode_index

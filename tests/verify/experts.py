@@ -23,7 +23,8 @@ from workbench.config import build
 from workbench.execution.processes import spread
 from workbench.execution.progress import console
 from workbench.policies.expert import Expert
-from workbench.rollouts.loop import Launch, Lockstep, Outcome
+from workbench.rollouts.launch import Launch, Outcome
+from workbench.rollouts.loop import Lockstep
 from workbench.stats.proportions import wilson
 from workbench.types import Stream
 

@@ -43,7 +43,8 @@ from rich.markup import escape
 from workbench.cli import INTERRUPTED, one_line_errors
 from workbench.config import Run
 from workbench.execution.progress import console
-from workbench.rollouts.loop import Launch, Lockstep
+from workbench.rollouts.launch import Launch
+from workbench.rollouts.loop import Lockstep
 from workbench.store import Store
 from workbench.types import Array, Record, Scene, Stream, episode_index
 

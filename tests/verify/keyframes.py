@@ -25,7 +25,8 @@ from workbench.errors import ConfigError
 from workbench.execution.processes import spread
 from workbench.execution.progress import console
 from workbench.policies.expert import Expert
-from workbench.rollouts.loop import Launch, Lockstep
+from workbench.rollouts.launch import Launch
+from workbench.rollouts.loop import Lockstep
 from workbench.rollouts.modes import MODES, modes_of
 from workbench.types import Stream
 

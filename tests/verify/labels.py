@@ -35,21 +35,15 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from tests.verify.claims import command, parser, table, verdict
-from workbench.attribution.branching import (
-    THETA,
-    bare_start,
-    drive,
-    first_step,
-    measure_value,
-    perturbations_of,
-    stream_of,
-)
+from workbench.attribution.branching import THETA, drive, first_step, measure_value
 from workbench.attribution.decisive import call_at, take_detour
 from workbench.config import Run, build, compose, digest
 from workbench.execution.processes import spread
 from workbench.execution.progress import console, progress
 from workbench.jobs.label import SEARCHES, Settings, label_episodes, nominal_twins
-from workbench.rollouts.loop import Launch, Lockstep
+from workbench.rollouts.launch import Launch
+from workbench.rollouts.loop import Lockstep
+from workbench.rollouts.stored import bare_start, perturbations_of, stream_of
 from workbench.stats.proportions import clopper_pearson
 from workbench.types import Episode, Record, Stream, episode_index
 

@@ -32,7 +32,8 @@ from workbench.config import build
 from workbench.errors import ConfigError
 from workbench.execution.progress import console
 from workbench.policies.expert import Expert
-from workbench.rollouts.loop import Launch, Lockstep
+from workbench.rollouts.launch import Launch
+from workbench.rollouts.loop import Lockstep
 from workbench.rollouts.modes import MODES, beginnings
 from workbench.stats.proportions import confusion
 from workbench.store import Store, StoreHeader, StoreWriter

@@ -23,7 +23,8 @@ from workbench.execution.progress import console
 from workbench.jobs.fit import load_monitors
 from workbench.jobs.rollout import launch
 from workbench.monitoring.monitor import AnyMonitor, OnlineMonitor, Reading, needs_of, offline
-from workbench.rollouts.loop import Launch, Lockstep
+from workbench.rollouts.launch import Launch
+from workbench.rollouts.loop import Lockstep
 from workbench.rollouts.worker import header
 from workbench.store import Store, StoreWriter
 from workbench.types import Array, Episode, PolicyCall, Stream

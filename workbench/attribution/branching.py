@@ -7,16 +7,17 @@ questions of many episodes are rolled together in one lockstep.
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Container, Generator, Sequence
 from typing import TypeVar
 
 import numpy as np
 
 from workbench.errors import DivergedError
-from workbench.rollouts.loop import Launch, Lockstep, Outcome, Start
+from workbench.rollouts.launch import Launch, Outcome, Start
+from workbench.rollouts.loop import Lockstep
+from workbench.rollouts.stored import bare, bare_start, perturbations_of, snapshot_at, start_at, stream_of
 from workbench.stats.proportions import clopper_pearson
-from workbench.types import Array, Episode, Policy, Record, Scene, Snapshot, Strategy, Stream, Task
+from workbench.types import Episode, Policy, Scene, Snapshot, Strategy, Stream, Task
 
 Answer = TypeVar("Answer")
 Search = Generator[list[Launch], list[Outcome], Answer]
@@ -26,58 +27,6 @@ THETA = 0.5
 CONFIDENCE = 0.95
 NOISE = "branch"
 """Name of the stream from which branches of an episode draw their noise."""
-
-
-def stream_of(episode: Episode) -> Stream:
-    """Random stream of a stored episode."""
-    return Stream(int(episode.record["seed"]), int(episode.record["index"]))
-
-
-def perturbations_of(episode: Episode) -> tuple[Record, ...]:
-    """Drawn perturbations of a stored episode."""
-    return tuple(json.loads(episode.record["perturbations"]))
-
-
-def snapshot_at(episode: Episode, step: int) -> Snapshot:
-    """The stored snapshot before action ``step``."""
-    return Snapshot(
-        episode.record["task"],
-        episode.record["model"],
-        step,
-        episode.steps["state"][step],
-        episode.memory[step],
-        stream_of(episode),
-        perturbations_of(episode),
-    )
-
-
-def start_at(episode: Episode, step: int, policy: Policy) -> Start:
-    """Everything that a branch needs at a stored step: the scene's snapshot and the policy's memory."""
-    keys = [key.removeprefix("obs/") for key in episode.steps if key.startswith("obs/")]
-    first = max(0, step - policy.history + 1)
-    history = tuple({key: episode.steps[f"obs/{key}"][past] for key in keys} for past in range(first, step))
-    called = episode.calls["step"]
-    calls = int(np.searchsorted(called, step, side="left"))
-    queue: Array = np.zeros((0, 0))
-    if calls:
-        # What is left of the last chunk is still to come: as it was asked, for chunks are stored with fewer digits and
-        # faults may displace them.  As many actions as were run of it, which a fault may have changed, too.
-        actions, first = episode.steps["action"], int(called[calls - 1])
-        run = int(called[calls]) - first if calls < len(called) else max(policy.execute, len(actions) - first)
-        asked = np.asarray(actions[step : first + run], dtype=np.float64)
-        unasked = episode.calls["chunk"][calls - 1][step + len(asked) - first : run]
-        queue = np.concatenate([asked, np.asarray(unasked, dtype=np.float64)])
-    return Start(snapshot_at(episode, step), history, queue, calls)
-
-
-def bare_start(episode: Episode, step: int) -> Start:
-    """A start for a driver that remembers nothing of the episode so far."""
-    return bare(snapshot_at(episode, step))
-
-
-def bare(snapshot: Snapshot) -> Start:
-    """A start at a snapshot for a driver that remembers nothing."""
-    return Start(snapshot, (), np.zeros((0, 0)), 0)
 
 
 def branch(

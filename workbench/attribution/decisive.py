@@ -11,9 +11,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from workbench.attribution.branching import NOISE, Search, branches_from, perturbations_of, start_at, stream_of
+from workbench.attribution.branching import NOISE, Search, branches_from
 from workbench.errors import DivergedError
-from workbench.rollouts.loop import Launch, Start
+from workbench.rollouts.launch import Launch, Start
+from workbench.rollouts.stored import perturbations_of, start_at, stream_of
 from workbench.stats.proportions import paired_gain
 from workbench.types import Array, Episode, Observation, Policy, Scene
 

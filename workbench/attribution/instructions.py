@@ -10,7 +10,7 @@ import collections
 import dataclasses
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from workbench.attribution.branching import perturbations_of, stream_of
+from workbench.rollouts.stored import perturbations_of, stream_of
 from workbench.store import Store
 from workbench.types import Episode, Record, Task
 

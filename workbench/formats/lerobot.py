@@ -1,4 +1,4 @@
-"""LeRobotDataset v3.0 (Hugging Face, ``lerobot`` 0.4), written and read without lerobot itself.
+"""LeRobotDataset v3.0 (Hugging Face, ``lerobot`` 0.4), written without lerobot itself.
 
 Policies of LeRobot take ``observation.*`` and ``action``; everything else rides along untouched, so what the simulator
 knows about failures stands under ``next.*`` and ``failure.*``.  Per frame t, as in the store: observation before the
@@ -7,10 +7,8 @@ action of t; reward, stage and success after it.
 
 from __future__ import annotations
 
-import dataclasses
 import io
 import json
-import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from workbench.errors import StoreError
-from workbench.types import Array, Episode, Record
+from workbench.formats.format import Header
+from workbench.types import COLUMNS, Array, Episode, Record
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -30,87 +29,43 @@ FILES_PER_CHUNK = 1000
 DATA_PATH = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
 EPISODES_PATH = "meta/episodes/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
 QUANTILES = {"q01": 0.01, "q10": 0.10, "q50": 0.50, "q90": 0.90, "q99": 0.99}
-EPISODE_COLUMNS = (
-    "uid", "split", "success", "outcome", "failure_mode", "modes", "perturbation", "perturbations", "t_inj", "t_eff",
-    "t_on", "t_on_low", "t_on_high", "t_pnr", "t_pnr_low", "t_pnr_high", "t_dec", "t_dec_end", "t_dec_by",
-    "responsibility", "responsibility_low", "responsibility_high", "twin", "policy", "seed", "index",
-)  # fmt: skip
-"""Columns of the store's ``episodes/`` that go to ``meta/episodes`` as ``failure.<column>``."""
+EPISODE_COLUMNS = tuple(column.name for column in COLUMNS if column.name not in ("instruction", "length"))
+"""Columns of the store's ``episodes/`` that go to ``meta/episodes`` as ``failure.<column>``: but for what LeRobot has
+columns of its own for."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Dataset:
-    """What was read back.
-
-    Attributes
-    ----------
-    info : ``meta/info.json``.
-    stats : ``meta/stats.json``.
-    tasks : instructions, by task index.
-    episodes : column -> values, one row an episode.
-    frames : feature -> (T, ...), one row a frame; images as PNG bytes.
-    """
-
-    info: Record
-    stats: Record
-    tasks: list[str]
-    episodes: dict[str, list[Any]]
-    frames: dict[str, Array]
-
-
-def export(store_episodes: Iterable[Episode], folder: Path, *, fps: float, robot_type: str = "panda") -> Path:
-    """Write episodes as a LeRobotDataset; one episode is held in memory at a time.
+class LeRobot:
+    """LeRobotDataset v3.0.
 
     Parameters
     ----------
-    store_episodes
-        Episodes with ``obs/<key>``, ``action``, ``reward``, ``stage`` and optionally ``images/<camera>``.
-    folder
-        New folder; an existing one is refused with a StoreError.
-    fps
-        Control steps per second.
-    robot_type
-        Name of the robot, as LeRobot shows it.
+    robot_type : name of the robot, as LeRobot shows it.
     """
-    if folder.exists():
-        raise StoreError(f"{folder} exists already; choose another folder or move it away")
-    unfinished = folder.with_name(f".{folder.name}.unfinished")
-    if unfinished.exists():
-        shutil.rmtree(unfinished)
-    try:
-        writer = _Writer(unfinished, fps)
-        for episode in store_episodes:
-            writer.add(episode)
-        writer.finish(robot_type)
-    except BaseException:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        raise
-    unfinished.rename(folder)
-    return folder
 
-
-def read_back(folder: Path) -> Dataset:
-    """Read a LeRobotDataset v3.0 from its files; StoreError if it is missing or of another version."""
-    import pandas as pd
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    if not (folder / "meta/info.json").is_file():
-        raise StoreError(f"{folder} holds no LeRobotDataset (meta/info.json is missing)")
-    info = json.loads((folder / "meta/info.json").read_text(encoding="utf-8"))
-    if info["codebase_version"] != VERSION:
-        raise StoreError(f"{folder} is of version {info['codebase_version']}; only {VERSION} is read")
-    tables = [pq.read_table(path) for path in sorted(folder.glob("data/*/*.parquet"))]
-    episodes = [pq.read_table(path) for path in sorted(folder.glob("meta/episodes/*/*.parquet"))]
-    tasks = pd.read_parquet(folder / "meta/tasks.parquet").sort_values("task_index")
-    frames = pa.concat_tables(tables)
-    return Dataset(
-        info=info,
-        stats=json.loads((folder / "meta/stats.json").read_text(encoding="utf-8")),
-        tasks=[str(name) for name in tasks.index],
-        episodes=pa.concat_tables(episodes).to_pydict(),
-        frames={name: _from_arrow(frames.column(name), info["features"][name]) for name in frames.column_names},
+    name = "lerobot"
+    about = "LeRobotDataset v3.0 of Hugging Face, on which policies of LeRobot train"
+    loses = (
+        "state and memory, so that nothing can be replayed or branched",
+        "policy calls",
+        "actions as executed",
+        "predicates",
+        "depth and segmentation",
+        "digits beyond float32",
     )
+    calls = False
+
+    def __init__(self, robot_type: str = "panda") -> None:
+        self.robot_type = robot_type
+
+    def write(self, episodes: Iterable[Episode], folder: Path, header: Header) -> None:
+        """Write episodes with ``obs/<key>``, ``action``, ``reward``, ``stage``, ``modes``, perhaps ``images/<camera>``.
+
+        One episode is held in memory at a time.
+        """
+        writer = _Writer(folder, header.control_hz)
+        for episode in episodes:
+            writer.add(episode)
+        writer.finish(self.robot_type)
 
 
 class _Writer:
@@ -333,17 +288,6 @@ def _to_arrow(values: Array, feature: Record) -> Any:
     if values.ndim == 2 and values.shape[1] > 1:
         return pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), values.shape[1])
     return pa.array(values.reshape(-1))
-
-
-def _from_arrow(column: Any, feature: Record) -> Array:
-    column = column.combine_chunks()
-    if feature["dtype"] == "image":
-        return np.array([row["bytes"] for row in column.to_pylist()], dtype=object)
-    if feature["shape"] == [1]:
-        scalars: Array = column.to_numpy(zero_copy_only=False)
-        return scalars
-    rows: Array = column.flatten().to_numpy(zero_copy_only=False).reshape(len(column), *feature["shape"])
-    return rows
 
 
 def _png(image: Array) -> bytes:

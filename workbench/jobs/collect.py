@@ -11,7 +11,7 @@ from workbench.config import Run, build
 from workbench.errors import ConfigError
 from workbench.execution.processes import spread
 from workbench.execution.progress import console, progress
-from workbench.rollouts.loop import Launch
+from workbench.rollouts.launch import Launch
 from workbench.rollouts.worker import advance_all, batches, crew, header, try_cameras, write_episodes
 from workbench.store import Store
 from workbench.types import Record, Stream, Task, episode_index

@@ -2,36 +2,21 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
-from importlib import resources
-
-from workbench.config import Run, resolve
-from workbench.errors import StoreError, UnknownNameError
+from workbench.config import Run
 from workbench.execution.progress import console, progress
+from workbench.formats.exporting import export
+from workbench.formats.format import format_named
 from workbench.store import Store
-from workbench.types import Episode
 
 
 def run(run: Run, format: str) -> None:
     """Write ``datasets/exports/<store>-<format>/``; an existing one is refused unless ``overwrite=true``."""
-    known = [file.name.removesuffix(".py") for file in resources.files("workbench.formats").iterdir()]
-    if format not in known or format.startswith("_"):
-        raise UnknownNameError("format", format, [name for name in known if not name.startswith("_")])
+    wanted = format_named(format)
     run.refuse_other_store()
     store = Store.open(run.store)
     folder = run.root / "datasets" / "exports" / f"{run.config['store']}-{format}"
-    if folder.exists():
-        if not run.overwrite:
-            raise StoreError(f"{run.shown(folder)} exists; overwrite=true replaces it, or move it away")
-        shutil.rmtree(folder)
     with progress("export", len(store)) as advance:
-
-        def episodes() -> Iterator[Episode]:
-            for number in range(len(store)):
-                yield store.episode(number, calls=())
-                advance(1)
-
-        resolve(f"workbench.formats.{format}.export")(episodes(), folder, fps=store.header.control_hz)
+        export(store, wanted, folder, overwrite=run.overwrite, advance=advance)
     run.update_metrics(export=run.shown(folder))
     console.print(f"export: {run.shown(folder)}")
+    console.print(f"without: {', '.join(wanted.loses)}")

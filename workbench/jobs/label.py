@@ -18,7 +18,6 @@ from workbench.attribution.branching import (
     find_point_of_no_return,
     measure_value,
     replay,
-    stream_of,
 )
 from workbench.attribution.decisive import Decision, effect_step, find_decision
 from workbench.config import Run
@@ -26,10 +25,12 @@ from workbench.errors import ConfigError, UnknownNameError
 from workbench.execution.processes import spread
 from workbench.execution.progress import console, progress
 from workbench.reporting.report import terminal_tables
-from workbench.rollouts.loop import Launch, Lockstep
+from workbench.rollouts.launch import Launch
+from workbench.rollouts.loop import Lockstep
+from workbench.rollouts.stored import stream_of
 from workbench.rollouts.worker import batches, crew
 from workbench.store import Store
-from workbench.types import SPLITS, Array, Episode, Record, Task
+from workbench.types import COLUMNS, SPLITS, Array, Episode, Record, Task
 
 EPISODES_PER_BATCH = 10
 
@@ -38,12 +39,8 @@ SEARCHES = ("onset", "point of no return", "decisive step")
 VALUES = "values"
 """Name of the stream that chooses at which policy calls the value is measured."""
 UNKNOWN: Record = {
-    **dict.fromkeys(("t_eff", "t_on", "t_on_low", "t_on_high", "t_pnr", "t_pnr_low", "t_pnr_high"), -1),
-    **dict.fromkeys(("t_dec", "t_dec_end"), -1),
-    **dict.fromkeys(("responsibility", "responsibility_low", "responsibility_high"), 0.0),
-    **dict.fromkeys(("t_dec_by", "twin"), ""),
-    "outcome": "failure",
-}
+    column.name: column.default for column in COLUMNS if column.label and column.name not in ("failure_mode", "values")
+} | {"outcome": "failure"}
 """Labels of an episode that has none, but for its values."""
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from workbench.attribution.branching import bare_start, intervene, perturbations_of, stream_of
+from workbench.attribution.branching import intervene
 from workbench.config import Run, build, parameters_of, resolve
 from workbench.config.parts import load_policy
 from workbench.errors import ConfigError, StoreError, UnknownNameError
@@ -18,7 +18,8 @@ from workbench.jobs.fit import load_monitors
 from workbench.jobs.train import demonstration, read_demonstrations, seen_by
 from workbench.monitoring.monitor import needs_of, offline
 from workbench.reporting.report import terminal_tables
-from workbench.rollouts.loop import Launch, Outcome
+from workbench.rollouts.launch import Launch, Outcome
+from workbench.rollouts.stored import bare_start, perturbations_of, stream_of
 from workbench.rollouts.worker import advance_all, batches, crew
 from workbench.stats.proportions import paired_test
 from workbench.store import Store

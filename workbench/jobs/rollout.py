@@ -12,7 +12,7 @@ from workbench.errors import ConfigError, StoreError, UnknownNameError
 from workbench.execution.processes import spread
 from workbench.execution.progress import console, progress
 from workbench.reporting.report import terminal_tables
-from workbench.rollouts.loop import Launch
+from workbench.rollouts.launch import Launch
 from workbench.rollouts.worker import (
     advance_all,
     batches,

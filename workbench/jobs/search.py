@@ -15,7 +15,7 @@ from workbench.errors import ConfigError, StoreError, UnknownNameError
 from workbench.execution.processes import spread
 from workbench.execution.progress import bars, console, progress
 from workbench.reporting.report import terminal_tables
-from workbench.rollouts.loop import Launch
+from workbench.rollouts.launch import Launch
 from workbench.rollouts.worker import crew, weights_digest
 from workbench.synthesis.axis import Dial, dials
 from workbench.synthesis.likely_failure import Finding, find_likely_failure, sample_uniformly

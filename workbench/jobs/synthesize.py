@@ -16,7 +16,7 @@ from workbench.execution.processes import spread
 from workbench.execution.progress import bars, console
 from workbench.jobs.rollout import refuse_foreign
 from workbench.reporting.cards import write_card
-from workbench.rollouts.loop import Launch, uid_of
+from workbench.rollouts.launch import Launch, uid_of
 from workbench.rollouts.worker import batches, crew, header, telling_what_is_kept, try_cameras, write_episodes
 from workbench.store import Store
 from workbench.synthesis.axis import Dial, dial_of

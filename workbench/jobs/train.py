@@ -11,7 +11,8 @@ from workbench.config import Run, build, digest
 from workbench.errors import CheckpointError, ConfigError, StoreError
 from workbench.execution.progress import console, progress
 from workbench.reporting.report import terminal_tables
-from workbench.rollouts.loop import Launch, Lockstep
+from workbench.rollouts.launch import Launch
+from workbench.rollouts.loop import Lockstep
 from workbench.store import Store
 from workbench.types import Demonstration, Episode, Policy, Record, Stream, episode_index
 

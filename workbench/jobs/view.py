@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from workbench.attribution.branching import snapshot_at
 from workbench.config import Run
 from workbench.errors import StoreError, UnknownNameError
 from workbench.execution.progress import console, progress
 from workbench.jobs.fit import folder_of, load_monitors
 from workbench.jobs.replay import find
 from workbench.monitoring.monitor import AnyMonitor, Reading, needs_of, offline
+from workbench.rollouts.stored import snapshot_at
 from workbench.store import Store
 from workbench.types import Array, Episode, EpisodeCalls, Record, Scene
 from workbench.viewing.episode import MonitorTrace, record_episode

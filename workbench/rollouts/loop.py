@@ -1,98 +1,32 @@
 """The loop: scenes in lockstep, one batched policy call, and subscribers that follow.
 
-Episodes and branches go through the same loop.  A *launch* says what to roll: a fresh episode, or a branch from a
-snapshot with what the policy still remembered there.
+Episodes and branches go through the same loop: a launch says which it is.
 """
 
 from __future__ import annotations
 
-import collections
-import dataclasses
 import json
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from workbench.config import digest
-from workbench.errors import ConfigError, DivergedError, PolicyServerError, UnknownNameError
-from workbench.rollouts.modes import as_json, failure_mode, modes_of
-from workbench.store import SIGNALS
+from workbench.errors import ConfigError, PolicyServerError, UnknownNameError
+from workbench.rollouts.launch import Launch, Outcome
+from workbench.rollouts.recorder import Recorder
+from workbench.rollouts.slot import Slot
 from workbench.types import (
-    ABORTED,
-    RECENT,
+    SIGNALS,
     Array,
     Episode,
-    Observation,
     Policy,
     PolicyCall,
     PolicyOutput,
     Record,
     Scene,
-    Snapshot,
-    Stream,
     Subscriber,
     Task,
-    split_of,
 )
-
-
-@dataclasses.dataclass(frozen=True)
-class Start:
-    """A scene's snapshot together with what the policy remembered at that step.
-
-    Attributes
-    ----------
-    history : observations seen before this step, oldest first.
-    queue : (R, A) actions of the last chunk that were still to be run.
-    calls : policy calls made before this step.
-    """
-
-    snapshot: Snapshot
-    history: tuple[Observation, ...]
-    queue: Array
-    calls: int
-
-
-@dataclasses.dataclass(frozen=True)
-class Launch:
-    """One rollout to be made.
-
-    Attributes
-    ----------
-    stream : random stream of the episode.
-    perturbations : drawn records.
-    start : where a branch begins; None for a fresh episode.
-    noise : stream of the policy's noise; None for the episode's own.
-    deadline : control step at which it ends without success; None for the task's.
-    cell : of a data set, to which the episode belongs; "" for none.
-    """
-
-    stream: Stream
-    perturbations: tuple[Record, ...] = ()
-    start: Start | None = None
-    noise: Stream | None = None
-    deadline: int | None = None
-    cell: str = ""
-
-    @property
-    def uid(self) -> str:
-        """Names the episode across stores and splits."""
-        return uid_of(self.stream, self.perturbations)
-
-
-@dataclasses.dataclass(frozen=True)
-class Outcome:
-    """How a rollout that nobody recorded ended."""
-
-    success: bool
-    length: int
-    diverged: bool = False
-
-
-def uid_of(stream: Stream, perturbations: Sequence[Record]) -> str:
-    """``<seed>:<index>:<digest of the drawn perturbations>``, or ``...:nominal``."""
-    return f"{stream.seed}:{stream.episode}:{digest(list(perturbations)) if perturbations else 'nominal'}"
 
 
 class Lockstep:
@@ -158,13 +92,13 @@ class Lockstep:
         """Roll without keeping anything but how it ended; in the order of the launches."""
         ended: list[Outcome | None] = [None] * len(launches)
         for slot in self._run(launches, keep=False):
-            ended[slot.number] = Outcome(slot.succeeded, slot.scene.step_index, slot.diverged)
+            ended[slot.number] = slot.outcome
         return [outcome for outcome in ended if outcome is not None]
 
-    def _run(self, launches: Iterable[Launch], keep: bool) -> Iterator[_Slot]:
+    def _run(self, launches: Iterable[Launch], keep: bool) -> Iterator[Slot]:
         waiting = enumerate(launches)
         idle = list(self._scenes)
-        active: list[_Slot] = []
+        active: list[Slot] = []
         while True:
             while len(active) < self._capacity:
                 following = next(waiting, None)
@@ -187,22 +121,22 @@ class Lockstep:
                 yield slot
                 idle.append(slot.scene)
 
-    def _abort(self, active: Sequence[_Slot]) -> Iterator[_Slot]:
+    def _abort(self, active: Sequence[Slot]) -> Iterator[Slot]:
         """The episodes under way that have any step to show."""
         for slot in active:
             slot.aborted = True
-            if slot.rows is not None and slot.rows.memory:
+            if slot.recorder is not None and slot.recorder.memory:
                 yield slot
 
-    def _launch(self, number: int, launch: Launch, idle: list[Scene], keep: bool) -> _Slot:
+    def _launch(self, number: int, launch: Launch, idle: list[Scene], keep: bool) -> Slot:
         if not idle:
             self._scenes.append(self.task.scene())
             idle.append(self._scenes[-1])
-        rows = _Rows(self._images) if keep else None
-        return _Slot(number, launch, idle.pop(), self.policy, self.task.deadline, rows)
+        recorder = Recorder(self._images) if keep else None
+        return Slot(number, launch, idle.pop(), self.policy, self.task.deadline, recorder)
 
-    def _plan(self, due: list[_Slot]) -> None:
-        groups: dict[str, list[_Slot]] = {}
+    def _plan(self, due: list[Slot]) -> None:
+        groups: dict[str, list[Slot]] = {}
         for slot in due:
             groups.setdefault(json.dumps(slot.scene.settings(), sort_keys=True), []).append(slot)
         for settings, slots in groups.items():
@@ -221,7 +155,7 @@ class Lockstep:
             self._others[settings] = self.policy.altered(json.loads(settings))
         return self._others[settings]
 
-    def _ask(self, policy: Policy, due: list[_Slot]) -> None:
+    def _ask(self, policy: Policy, due: list[Slot]) -> None:
         seen = [slot.seen() for slot in due]
         observation = {key: np.stack([np.stack([past[key] for past in each]) for each in seen]) for key in seen[0][0]}
         if policy.cameras:
@@ -241,7 +175,7 @@ class Lockstep:
         for row, slot in enumerate(due):
             slot.take(output.chunk[row], {key: values[row] for key, values in kept.items()}, seconds)
 
-    def _call(self, due: Sequence[_Slot], kept: Mapping[str, Array]) -> PolicyCall:
+    def _call(self, due: Sequence[Slot], kept: Mapping[str, Array]) -> PolicyCall:
         """What a detector sees of a call."""
         recent = [slot.recently() for slot in due]
         return PolicyCall(
@@ -263,181 +197,3 @@ def _kept(output: PolicyOutput) -> dict[str, Array]:
     values = {"chunk": output.chunk, "samples": output.samples, "embedding": output.embedding}
     values |= {f"{SIGNALS}{name}": value for name, value in output.signals.items()}
     return {key: np.asarray(value, dtype=np.float32) for key, value in values.items() if value is not None}
-
-
-class _Slot:
-    """One scene at work on one launch."""
-
-    def __init__(
-        self, number: int, launch: Launch, scene: Scene, policy: Policy, deadline: int, rows: _Rows | None
-    ) -> None:
-        self.number, self.launch, self.scene, self.policy = number, launch, scene, policy
-        self.deadline = deadline if launch.deadline is None else launch.deadline
-        self.noise_stream = (launch.noise or launch.stream).child("policy")
-        self.ended = self.succeeded = self.diverged = self.aborted = False
-        self.rows = rows
-        if launch.start is None:
-            scene.begin(launch.stream, launch.perturbations)
-            self.history: list[Observation] = []
-            self.queue, self.calls = np.zeros((0, 0)), 0
-        else:
-            scene.restore(launch.start.snapshot)
-            self.history = list(launch.start.history)
-            self.queue, self.calls = launch.start.queue, launch.start.calls
-        self.next_action = 0
-        self.recent: collections.deque[Observation] = collections.deque(self.history, maxlen=RECENT - 1)
-        scene.privileged = policy.privileged
-        self.instruction = scene.instruction()
-
-    @property
-    def needs_plan(self) -> bool:
-        return self.next_action >= len(self.queue)
-
-    def current(self) -> Observation:
-        """What the policy is handed at this step."""
-        return self.scene.truth().observation if self.policy.privileged else self.scene.observe()
-
-    def seen(self) -> list[Observation]:
-        """The last ``history`` observations, the oldest repeated at the start of an episode."""
-        past = [*self.history[len(self.history) - self.policy.history + 1 :], self.current()]
-        return [past[0]] * (self.policy.history - len(past)) + past
-
-    def recently(self) -> list[Observation]:
-        """What the robot saw at the last RECENT control steps, the oldest repeated at the start of an episode."""
-        past = [*self.recent, self.scene.observe()]
-        return [past[0]] * (RECENT - len(past)) + past
-
-    def images(self, cameras: Sequence[str]) -> dict[str, Array]:
-        """The present images of some cameras."""
-        drawn = self.scene.images()
-        return {f"images/{camera}": drawn[f"images/{camera}"] for camera in cameras}
-
-    def noise(self) -> np.random.Generator:
-        return self.noise_stream.at(self.calls)
-
-    def take(self, chunk: Array, kept: Mapping[str, Array], seconds: float) -> None:
-        self.queue = self.scene.queue(np.asarray(chunk, dtype=np.float64), self.policy.execute)
-        self.next_action = 0
-        self.calls += 1
-        if self.rows is not None:
-            self.rows.call(self.scene.step_index, kept, seconds)
-
-    def step(self, until: str) -> None:
-        if self.scene.step_index >= self.deadline:
-            self.ended = True
-            return
-        action = self.queue[self.next_action]
-        self.next_action += 1
-        seen = self.current() if self.policy.history > 1 else {}
-        self.recent.append(self.scene.observe())
-        if self.rows is not None:
-            self.rows.before(self.scene, action)
-        try:
-            _, reward, _, _, info = self.scene.step(action)
-        except DivergedError as error:
-            self.diverged = self.ended = True
-            if self.rows is not None:
-                # There is nothing after it, so what was true before it stands; the action is what replays it.
-                self.rows.after(self.scene, 0.0, {"applied": error.applied})
-            return
-        if self.rows is not None:
-            self.rows.after(self.scene, reward, info)
-        if self.policy.history > 1:
-            self.history = [*self.history[-(self.policy.history - 1) :], seen]
-        self.succeeded = self.succeeded or self.scene.truth().success
-        self.ended = self.scene.step_index >= self.deadline or (self.succeeded and until == "success")
-
-    def episode(self, task: Task, policy: Policy) -> Episode:
-        assert self.rows is not None
-        steps, calls, memory = self.rows.arrays()
-        seen = steps["modes"] = modes_of(steps, self.scene.task, self.diverged)
-        launch = self.launch
-        names = "+".join(record["name"] for record in launch.perturbations)
-        record: Record = {
-            "uid": launch.uid,
-            "index": launch.stream.episode,
-            "seed": launch.stream.seed,
-            "split": split_of(launch.stream.episode),
-            "task": task.name,
-            "model": self.scene.snapshot().model,
-            "instruction": self.instruction,
-            "policy": type(policy).__name__,
-            "perturbation": names,
-            "perturbations": json.dumps(list(launch.perturbations)),
-            "cell": launch.cell,
-            "execute": policy.execute,
-            "length": len(steps["action"]),
-            "success": self.succeeded and not self.aborted,
-            "outcome": self._outcome(),
-            "failure_mode": "" if self.succeeded or self.aborted else failure_mode(seen),
-            "modes": as_json(seen),
-            "t_inj": self.scene.injected(),
-            "t_eff": -1,
-            "t_on": -1,
-            "t_on_low": -1,
-            "t_on_high": -1,
-            "t_pnr": -1,
-            "t_pnr_low": -1,
-            "t_pnr_high": -1,
-            "t_dec": -1,
-            "t_dec_end": -1,
-            "t_dec_by": "",
-            "responsibility": 0.0,
-            "responsibility_low": 0.0,
-            "responsibility_high": 0.0,
-            "values": "[]",
-            "twin": "",
-        }
-        return Episode(record, steps, calls, memory)
-
-    def _outcome(self) -> str:
-        if self.aborted:
-            return ABORTED
-        if self.diverged:
-            return "diverged"
-        if self.succeeded:
-            return "perturbed success" if self.launch.perturbations else "success"
-        return "failure"
-
-
-class _Rows:
-    """Rows of one episode as they come, with or without its images."""
-
-    def __init__(self, images: bool) -> None:
-        self.images = images
-        self.steps: dict[str, list[Array | float]] = {}
-        self.calls: dict[str, list[Array | float]] = {}
-        self.memory: list[Array] = []
-
-    def before(self, scene: Scene, action: Array) -> None:
-        snapshot = scene.snapshot()
-        for key, value in scene.observe().items():
-            self._step(f"obs/{key}", value)
-        for key, value in scene.images().items() if self.images else ():
-            self._step(key, value)
-        self._step("action", action)
-        self._step("state", snapshot.state)
-        self.memory.append(snapshot.memory)
-
-    def after(self, scene: Scene, reward: float, info: Record) -> None:
-        truth = scene.truth()
-        self._step("applied", info["applied"])
-        self._step("reward", reward)
-        self._step("stage", truth.stage)
-        for key, value in truth.predicates.items():
-            self._step(f"predicates/{key}", value)
-
-    def call(self, step: int, kept: Mapping[str, Array], seconds: float) -> None:
-        for key, value in kept.items():
-            self.calls.setdefault(key, []).append(value)
-        self.calls.setdefault("step", []).append(step)
-        self.calls.setdefault("seconds", []).append(seconds)
-
-    def arrays(self) -> tuple[dict[str, Array], dict[str, Array], Array]:
-        """Stacked rows."""
-        steps = {key: np.asarray(values) for key, values in self.steps.items()}
-        calls = {key: np.asarray(values) for key, values in self.calls.items()}
-        return steps, calls, np.asarray(self.memory, dtype=np.float64)
-
-    def _step(self, key: str, value: Array | float) -> None:
-        self.steps.setdefault(key, []).append(np.array(value))

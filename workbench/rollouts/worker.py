@@ -15,7 +15,8 @@ from typing import Any, TypeVar
 
 from workbench.config import Run, build, digest
 from workbench.errors import PolicyServerError
-from workbench.rollouts.loop import Launch, Lockstep
+from workbench.rollouts.launch import Launch
+from workbench.rollouts.loop import Lockstep
 from workbench.store import Store, StoreHeader, StoreWriter
 from workbench.types import Episode, Policy, Record
 

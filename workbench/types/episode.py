@@ -1,0 +1,193 @@
+"""Finished episodes: whole, as a detector may see them, and what the simulator knows of them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+from workbench.errors import ConfigError, UnknownNameError
+from workbench.types.data import Array, Record
+from workbench.types.policy import PolicyCall
+from workbench.types.random import Split, Stream
+
+
+@dataclasses.dataclass(frozen=True)
+class EpisodeCalls:
+    """All policy calls of one episode, as a detector may see them.
+
+    Attributes
+    ----------
+    uid : names the episode across stores and splits.
+    split : the split the episode belongs to.
+    step : (C,) control steps; ``chunk`` (C, H, A); ``samples`` (C, B, H, A) or None; ``embedding`` (C, D) or None.
+    instruction : what the robot was told at the start.
+    signals : name -> (C, ...).
+    observation : key -> (C, RECENT, size), as in :class:`PolicyCall`.
+    """
+
+    uid: str
+    split: Split
+    step: Array
+    chunk: Array
+    samples: Array | None
+    embedding: Array | None
+    execute: int
+    instruction: str = ""
+    signals: Mapping[str, Array] = dataclasses.field(default_factory=dict)
+    observation: Mapping[str, Array] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class EpisodeTruth:
+    """What the simulator knows of an episode: for what learns from outcomes, and for judging; never for a score's
+    ``update``.
+
+    Attributes
+    ----------
+    uid : the episode's.
+    success : whether it succeeded.
+    family : channels of its perturbations, joined by "+"; "" for a nominal episode.
+    perturbation : their names, joined by "+".
+    length, deadline : control steps done, and the task's deadline.
+    t_on, t_pnr : failure onset and point of no return in control steps; -1 where not measured or there is none.
+    stage : (C,) at every policy call, index of the first stage not yet reached.
+    values : (V, 3) control step of a policy call, successes, branches: the measured value V(t); (0, 3) if none was.
+    """
+
+    uid: str
+    success: bool
+    family: str
+    perturbation: str
+    length: int
+    deadline: int
+    t_on: int
+    t_pnr: int
+    stage: Array
+    values: Array
+
+
+@dataclasses.dataclass
+class Episode:
+    """One finished episode, as it is stored and read back.
+
+    Attributes
+    ----------
+    record : one row of ``episodes/``; the columns are :data:`EPISODE_COLUMNS`.
+    steps : name -> (T, ...): ``obs/<key>``, ``action``, ``applied``, ``reward``, ``stage``, ``predicates/<key>``,
+        ``state`` (T, S), ``modes`` (T,) uint16 (see :mod:`workbench.rollouts.modes`), and if the task has cameras
+        ``images/<camera>`` (T, H, W, 3) uint8, ``depth/<camera>`` and ``segmentation/<camera>`` (T, H, W), as
+        :meth:`Scene.images` gives them.
+    calls : name -> (C, ...): ``step``, ``chunk``, ``samples``, ``embedding``, ``seconds``; may be empty.
+    memory : (T, M) float64, the rest of every step's snapshot; M differs from episode to episode.
+    """
+
+    record: Record
+    steps: dict[str, Array]
+    calls: dict[str, Array]
+    memory: Array
+
+
+ABORTED = "aborted"
+"""Outcome of an episode whose policy was lost on the way: it says nothing of the policy, and is rolled anew."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """One column of a store's ``episodes/``.
+
+    Attributes
+    ----------
+    kind : ``str``, ``int``, ``float`` or ``bool``.
+    words : what it says.
+    default : value that says that nothing was measured, or that there is nothing; None where every episode has one.
+    label : whether it may be rewritten once the episode is stored.
+    unit : of a number; "" for none.
+    """
+
+    name: str
+    kind: type[str] | type[int] | type[float] | type[bool]
+    words: str
+    default: str | int | float | None = None
+    label: bool = False
+    unit: str = ""
+
+
+def _step(name: str, words: str, *, label: bool = True) -> Column:
+    """A column that names a control step, or -1."""
+    return Column(name, int, words, default=-1, label=label, unit="control steps")
+
+
+def _label(name: str, kind: type[str] | type[float], words: str) -> Column:
+    """A column of words or numbers that may be rewritten."""
+    return Column(name, kind, words, default=kind(), label=True)
+
+
+COLUMNS: tuple[Column, ...] = (
+    Column("uid", str, "<seed>:<index>:<digest of the drawn perturbations>"),
+    Column("index", int, "decides every random draw of the episode, and its split"),
+    Column("seed", int, "of the run"),
+    Column("split", str, "train, fit, select, calibrate or test"),
+    Column("task", str, "name of the task"),
+    Column("model", str, "digest of the compiled model"),
+    Column("instruction", str, "what the robot was told at the start"),
+    Column("policy", str, "class of the policy"),
+    Column("perturbation", str, "names of the perturbations as composed, joined by '+'; '' for a nominal episode"),
+    Column("perturbations", str, "JSON list of their records, as drawn"),
+    Column("cell", str, "of a synthesized data set: perturbation, axis and failure rate aimed at; '' elsewhere"),
+    Column("execute", int, "actions of a chunk that are run before the next policy call", unit="control steps"),
+    Column("length", int, "control steps done", unit="control steps"),
+    Column("success", bool, "whether the task was done"),
+    Column("outcome", str, "how it ended; readers leave out 'aborted', whose policy was lost on the way", label=True),
+    _label(
+        "failure_mode",
+        str,
+        "mode by which a failure is called, of workbench/rollouts/modes.py; '' for a success",
+    ),
+    Column("modes", str, "JSON list of {mode, step}: every beginning of a failure mode, in order"),
+    _step("t_inj", "first step at which a perturbation was active; -1: never", label=False),
+    _step("t_eff", "first step at which the state differs from the nominal twin's; -1: not measured, or none"),
+    _step("t_on", "onset: first step after which V(t) stays below one half; -1: not measured, or none"),
+    _step("t_on_low", "earliest onset that the branches leave open; -1: as t_on"),
+    _step("t_on_high", "latest onset that the branches leave open; -1: as t_on"),
+    _step("t_pnr", "point of no return: one past the last step from which the expert succeeds; -1: not measured"),
+    _step("t_pnr_low", "earliest point of no return that the trials leave open; -1: not measured"),
+    _step("t_pnr_high", "latest point of no return that the trials leave open; -1: not measured"),
+    _step("t_dec", "first of the replaced actions that turn failure into success; -1: not measured, or none"),
+    _step("t_dec_end", "one past the last of them; -1: as t_dec"),
+    _label("t_dec_by", str, "whose actions replaced them, 'twin' or 'expert'; '' where there are none"),
+    _label("responsibility", float, "gain in success rate by that replacement; 0 where there is none"),
+    _label("responsibility_low", float, "lower end of its 95 % interval"),
+    _label("responsibility_high", float, "upper end of its 95 % interval"),
+    Column(
+        "values", str, "JSON list of [step of a policy call, successes, branches]: the measured V(t)", "[]", label=True
+    ),
+    _label("twin", str, "uid of the nominal twin; '' if there is none"),
+)
+"""The columns of ``episodes/``, listed here and nowhere else: writers, readers, tables and exports follow."""
+EPISODE_COLUMNS: Mapping[str, type] = {column.name: column.kind for column in COLUMNS}
+"""Column -> type of its values."""
+LABELS: tuple[str, ...] = tuple(column.name for column in COLUMNS if column.label)
+"""Columns that may be rewritten once the episode is stored."""
+
+
+def new_record(**said: Any) -> Record:
+    """A row of ``episodes/`` in the order of its columns: what is said of the episode, and the rest's defaults.
+
+    Raises UnknownNameError for a column that there is not, and ConfigError where one without default is missing.
+    """
+    for name in said:
+        if name not in EPISODE_COLUMNS:
+            raise UnknownNameError("column of episodes/", name, EPISODE_COLUMNS)
+    missing = [column.name for column in COLUMNS if column.default is None and column.name not in said]
+    if missing:
+        raise ConfigError(f"an episode's record lacks {', '.join(missing)}; these have no default")
+    return {column.name: said.get(column.name, column.default) for column in COLUMNS}
+
+
+@runtime_checkable
+class Subscriber(Protocol):
+    """Something that follows a rollout: the store, a monitor, a viewer, a progress bar."""
+
+    def on_call(self, episodes: Sequence[Stream], call: PolicyCall) -> None: ...
+    def on_end(self, episode: Episode) -> None: ...
