@@ -133,3 +133,11 @@ def test_impossible_cameras_are_refused_before_a_store_is_made(tmp_path):
     said = refused(tmp_path, "collect", "job.episodes=2", "task.cameras={names: [wrist], profile: nice}")
     assert "unknown profile of task.cameras 'nice'" in said
     assert not list(tmp_path.glob("datasets/*"))
+
+
+def test_new_is_the_one_job_with_words_of_its_own():
+    assert hydra_arguments(["new", "score", "mine"]) == ["job=new", "job.kind='score'", "job.name='mine'"]
+    assert hydra_arguments(["new", "task", "mine", "it's"])[-1] == r"job.folder='it\'s'"
+    assert hydra_arguments(["new", "job.kind=score", "job.name=mine"]) == ["job=new", "job.kind=score", "job.name=mine"]
+    with pytest.raises(ConfigError, match="too many words"):
+        hydra_arguments(["new", "score", "a", "b", "c"])

@@ -140,7 +140,7 @@ def test_nobody_is_imported_before_the_package_is_trusted(tmp_path, monkeypatch)
     (tmp_path / "bystander.py").write_text("raise SystemExit('imported')\n")
     monkeypatch.syspath_prepend(tmp_path)
     for target in ("bystander.X", "bystander.sub.X"):
-        with pytest.raises(ConfigError, match="bystander is no installed package of parts"):
+        with pytest.raises(ConfigError, match="of the package bystander, which is not installed"):
             build({"_target_": target})
 
 
@@ -237,7 +237,7 @@ def test_a_fault_that_somebody_defined_here_replays_and_its_namesake_elsewhere_d
     task = Lift()
     record = Nudge().draw(Stream(0, 0), task)
     task.scene().begin(Stream(0, 0), [json.loads(json.dumps(record))])
-    with pytest.raises(ConfigError, match="mylab is no installed package"):
+    with pytest.raises(ConfigError, match="of the package mylab, which is not installed"):
         task.scene().begin(Stream(0, 0), [record | {"target": "mylab.nudge.Nudge"}])
 
 
@@ -245,5 +245,5 @@ def test_a_fault_that_somebody_defined_here_replays_and_its_namesake_elsewhere_d
 def test_no_word_of_the_command_line_adds_a_plug_in(words):
     with pytest.raises(ConfigError, match="refused here"):
         compose(words)
-    with pytest.raises(ConfigError, match="no installed package"):
+    with pytest.raises(ConfigError, match="not installed here"):
         resolve("mylab.x.Y")

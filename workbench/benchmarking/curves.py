@@ -150,14 +150,16 @@ def code_digest(target: str) -> str:
 
 
 def code_files(target: str) -> set[Path]:
-    """The file of a class and those of all modules of detectors that it imports, directly or not."""
-    waiting, found = [target.rpartition(".")[0]], set[Path]()
+    """The file of a class and those of the modules of detectors, or of its own package, that it imports by any way."""
+    home: str = resolve(target).__module__
+    waiting, found = [home], set[Path]()
+    ours = ("workbench.detectors.", f"{home.partition('.')[0]}." if not home.startswith("workbench.") else "-")
     while waiting:
         path = Path(inspect.getfile(importlib.import_module(waiting.pop())))
         if path not in found:
             found.add(path)
             for node in ast.walk(ast.parse(path.read_bytes())):
-                if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("workbench.detectors."):
+                if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith(ours):
                     waiting.append(node.module)
     return found
 

@@ -58,7 +58,7 @@ def installed_plugins() -> tuple[Plugin, ...]:
         if one that is named is not there, or can be none.
     """
     files = {file.resolve() for folder in (_ours(), Path("conf")) for file in folder.glob(f"{LOCAL}/*.yaml")}
-    return _plugins(tuple(sys.path), tuple((file, file.stat().st_mtime_ns) for file in sorted(files)))
+    return _plugins(_stamped(Path(folder) for folder in sys.path), _stamped(sorted(files)))
 
 
 def conf_folders() -> tuple[tuple[str, Path], ...]:
@@ -75,9 +75,10 @@ def conf_folders() -> tuple[tuple[str, Path], ...]:
     taken = {file: trust.OURS for file in _yaml_files(_ours())} if found else {}
     for owner, folder in found:
         for file in _yaml_files(folder):
-            if file in taken or file.startswith(f"{LOCAL}/"):
-                whose = taken.get(file, "the user alone")
-                raise ConfigError(f"package {owner} has a conf/{file}, and so has {whose}: it must be renamed")
+            if file.startswith(f"{LOCAL}/"):
+                raise ConfigError(f"package {owner} has a conf/{file}, which is the user's alone: it must go")
+            if file in taken:
+                raise ConfigError(f"package {owner} has a conf/{file}, and so has {taken[file]}: it must be renamed")
             taken[file] = owner
     here = Path("conf").resolve()
     return (*found, ("conf", here)) if (here / LOCAL).is_dir() and here != _ours().resolve() else tuple(found)
@@ -93,9 +94,17 @@ def refuse_strangers(asked: Sequence[Any]) -> None:
         )
 
 
+Stamped = tuple[tuple[Path, int], ...]
+"""Files or folders, and when each was last changed."""
+
+
+def _stamped(paths: Iterable[Path]) -> Stamped:
+    return tuple((path, path.stat().st_mtime_ns) for path in paths if path.exists())
+
+
 @functools.cache
-def _plugins(path: tuple[str, ...], files: tuple[tuple[Path, int], ...]) -> tuple[Plugin, ...]:
-    """Of a search path of Python's and of yaml files as they were last changed."""
+def _plugins(path: Stamped, files: Stamped) -> tuple[Plugin, ...]:
+    """Of the folders from which Python imports, and of yaml files, as they were last changed."""
     found: dict[str, Plugin] = {}
     for package, said_by in [*_of_distributions(), *_of_files(file for file, _ in files)]:
         found.setdefault(package, _plugin(package, said_by))

@@ -1,6 +1,7 @@
 """Checks of contracts, for our parts and for those of others: each says which law is broken, and probably why."""
 
 from workbench.testing.calibrator import check_calibrator
+from workbench.testing.new import new_part
 from workbench.testing.perturbation import check_perturbation
 from workbench.testing.policy import check_policy
 from workbench.testing.score import check_score
@@ -14,4 +15,5 @@ __all__ = [
     "check_score",
     "check_strategy",
     "check_task",
+    "new_part",
 ]

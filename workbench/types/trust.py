@@ -44,8 +44,8 @@ def named(target: str) -> Any:
         raise ConfigError(f"target {target!r} is refused: it must be the dotted path of a class or function")
     if not trusted(package):
         raise ConfigError(
-            f"target {target!r} is refused: {package} is no installed package of parts. Install it (it needs the entry "
-            f"point workbench.parts), or name it in conf/local; besides, only targets below {OURS!r} are used"
+            f"target {target!r} is refused: it is of the package {package}, which is not installed here as one of "
+            "parts (by its entry point workbench.parts, or by plugins in conf/local)"
         )
     found = _walked(target)
     if why := _stranger(found):
