@@ -229,13 +229,12 @@ def forget_other_settings(
     other way round.
     """
     searched, valued = plain(dataclasses.asdict(settings)), plain(dataclasses.asdict(values))
-    before = {SEARCHED: ledger.entry(SEARCHED), VALUED: ledger.entry(VALUED)}
     old = dict(earlier or {})
     # Labels of earlier versions say nothing about values: they measured none.
     old_values = old.pop("values", valued)
-    if values.calls and (before[VALUED].made_with if before[VALUED] else old_values) != valued:
+    if values.calls and _made_with(ledger, VALUED, old_values) != valued:
         store.annotate_many({uid: {"values": "[]"} for uid in store.uids})
-    if (before[SEARCHED].made_with if before[SEARCHED] else old or searched) != searched:
+    if _made_with(ledger, SEARCHED, old or searched) != searched:
         store.annotate_many({store.uids[number]: UNKNOWN for number in failures(store.episodes)})
         ledger.forget(SEARCHED)
     if SEARCHED not in ledger:
@@ -243,6 +242,12 @@ def forget_other_settings(
     if values.calls or (VALUED not in ledger and earlier):
         ledger.put(VALUED, valued if values.calls else old_values)
     return Store.open(store.path)
+
+
+def _made_with(ledger: Ledger, key: str, otherwise: Any) -> Any:
+    """Settings of an item of a ledger, or others where it has none."""
+    entry = ledger.entry(key)
+    return entry.made_with if entry is not None else otherwise
 
 
 def failures(episodes: Mapping[str, Array]) -> list[int]:

@@ -19,16 +19,36 @@ def run(run: Run, monitor: str, allowance_steps: int, expert: Record, moments: i
     run.refuse_other_store()
     store, head, strategies = Store.open(run.store), run.folder / "head", run.config["strategy"]
     chosen = load_monitors(run)[monitor]
-    rolled = {
-        "allowance_steps": allowance_steps,
-        "expert": expert,
-        "runner": run.runner,
-        "until": run.config["rollout"]["until"],
-    }
+    until = run.config["rollout"]["until"]
     if needs_head(strategies) and (run.overwrite or not head.exists()):
-        learning = {"into": head, "moments": moments, "trainer": trainer, "seed": run.seed}
-        learnt = train_head(store, Store.open(run.demos), run.task, run.policy(), **learning, **rolled)
+        learnt = train_head(
+            store,
+            Store.open(run.demos),
+            run.task,
+            run.policy(),
+            into=head,
+            moments=moments,
+            allowance_steps=allowance_steps,
+            trainer=trainer,
+            expert=expert,
+            seed=run.seed,
+            runner=run.runner,
+            until=until,
+        )
         run.update_metrics(head=dataclasses.asdict(learnt))
-    recovery = recover(store, chosen, strategies, run.task, run.policy(), head=head, **rolled)
+    recovery = recover(
+        store,
+        chosen,
+        strategies,
+        run.task,
+        run.policy(),
+        allowance_steps=allowance_steps,
+        expert=expert,
+        head=head,
+        runner=run.runner,
+        until=until,
+    )
     run.update_metrics(strategies=recovery.record(), strategies_monitor=recovery.monitor)
     console.print(*terminal_tables(run.metrics(), only=("strategies",)))
+    if recovery.diverged:
+        console.print(f"left out: {recovery.diverged} episodes whose physics diverged")

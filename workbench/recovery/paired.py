@@ -17,6 +17,7 @@ from workbench.errors import ConfigError
 from workbench.execution.executor import Executor, batches
 from workbench.execution.processes import Processes
 from workbench.execution.progress import progress
+from workbench.monitoring.episodes import diverged, sound
 from workbench.monitoring.monitor import AnyMonitor, needs_of
 from workbench.monitoring.reading import offline
 from workbench.rollouts.launch import Outcome
@@ -59,10 +60,16 @@ class StrategyRow:
 
 @dataclasses.dataclass(frozen=True)
 class Recovery(Tabular):
-    """Strategies judged behind the first alarms of one monitor."""
+    """Strategies judged behind the first alarms of one monitor.
+
+    Attributes
+    ----------
+    diverged : test episodes that were left out because their physics diverged.
+    """
 
     monitor: str
     rows: tuple[StrategyRow, ...]
+    diverged: int
 
     def rows_of_table(self) -> list[Record]:
         """One row a strategy."""
@@ -129,18 +136,17 @@ def recover(
         for found in setup.runner.map_unordered(judge_batch, items):
             judged += found
             advance(len(found))
-    return Recovery(monitor.name, compared(list(chosen), judged))
+    return Recovery(monitor.name, compared(list(chosen), judged), diverged(store, "test"))
 
 
 def first_alarms(store: Store, monitor: AnyMonitor) -> list[tuple[int, int]]:
     """Test episodes with an alarm, and the control step of their first one; none whose physics diverged."""
-    rows, found = store.episodes, []
-    for number in range(len(store)):
-        if rows["split"][number] == "test" and rows["outcome"][number] != "diverged":
-            calls = store.calls(number, needs_of([monitor]))
-            (reading,) = offline([monitor], [calls])[monitor.name]
-            if reading.alarm.any():
-                found.append((number, int(calls.step[int(np.argmax(reading.alarm))])))
+    found = []
+    for number in sound(store, "test"):
+        calls = store.calls(number, needs_of([monitor]))
+        (reading,) = offline([monitor], [calls])[monitor.name]
+        if reading.alarm.any():
+            found.append((number, int(calls.step[int(np.argmax(reading.alarm))])))
     return found
 
 
