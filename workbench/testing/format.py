@@ -15,7 +15,7 @@ import numpy as np
 from workbench.errors import ContractError, WorkbenchError
 from workbench.formats.format import Format, Header
 from workbench.testing.contract import blaming, name_of, refusing, require
-from workbench.types import Episode, new_record
+from workbench.types import Array, Episode, new_record
 
 IN_MEMORY = 3
 """How many episodes may be held at a time."""
@@ -209,7 +209,7 @@ def made_up(number: int) -> Episode:
         length=length, success=not failed, outcome="failure" if failed else "success", modes="[]",
         failure_mode="timeout" if failed else "",
     )  # fmt: skip
-    steps = {
+    steps: dict[str, Array] = {
         "obs/hand": rng.normal(size=(length, 3)),
         "obs/thing": rng.normal(size=(length, 2)),
         "images/agentview": rng.integers(0, 256, size=(length, 8, 8, 3)).astype(np.uint8),
@@ -221,5 +221,5 @@ def made_up(number: int) -> Episode:
         "state": rng.normal(size=(length, 5)),
         "predicates/success": np.zeros(length),
     }
-    calls = {"step": called, "chunk": rng.normal(size=(len(called), 8, 7)).astype(np.float32)}
+    calls: dict[str, Array] = {"step": called, "chunk": rng.normal(size=(len(called), 8, 7)).astype(np.float32)}
     return Episode(record, steps, calls, np.zeros((length, 2)))
