@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import ast
+import contextlib
+import dataclasses
 import functools
 import json
+import shutil
 import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-from workbench.config import build, compose, parameters_of, read_yaml, resolve
+from workbench.config import ZOO, Run, build, compose, made_policy, parameters_of, read_yaml, resolve
 from workbench.config.build import NO_PARTS
 from workbench.envs.faults.specification import describe, effect_of
 from workbench.envs.tasks.lift import Lift
@@ -247,3 +251,91 @@ def test_no_word_of_the_command_line_adds_a_plug_in(words):
         compose(words)
     with pytest.raises(ConfigError, match="not installed here"):
         resolve("mylab.x.Y")
+
+
+BY_NAME = {
+    "workbench/types/trust.py": "the one place",
+    "workbench/benchmarking/curves.py": "files of modules that a resolved class imports",
+    "envs/__init__.py": "mujoco",
+    "envs/robots/robosuite.py": "cv2",
+    "envs/sensors/cameras.py": "mujoco's GL contexts, by a name out of three",
+    "policies/networks/text.py": "sentence_transformers",
+}
+"""Files that import modules by a name that is computed, and which."""
+
+
+def test_code_is_named_in_one_place():
+    """No other file imports, instantiates or evaluates what is written somewhere."""
+    root, found = Path(__file__).parents[2], set()
+    for path in (
+        file for folder in ("workbench", "envs", "policies", "detectors") for file in (root / folder).rglob("*.py")
+    ):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            called = node.func if isinstance(node, ast.Call) else None
+            name = getattr(called, "id", getattr(called, "attr", ""))
+            bare = isinstance(called, ast.Name)
+            if name in ("import_module", "__import__", "instantiate") or (bare and name in ("eval", "exec", "compile")):
+                found.add(path.resolve().relative_to(root).as_posix())
+    assert found == set(BY_NAME)
+
+
+@pytest.fixture
+def bystander(tmp_path, monkeypatch):
+    """A module that can be imported and says so; as hostile files would name it."""
+    (tmp_path / "bystander.py").write_text(
+        "from pathlib import Path\nPath(__file__).with_name('ran').touch()\nclass X: pass\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    yield "bystander.X"
+    assert not (tmp_path / "ran").exists()
+    assert "bystander" not in sys.modules
+
+
+def poisoned(value, target):
+    """Every mapping of some plain data with a target of its own."""
+    if isinstance(value, dict):
+        return {"_target_": target, "target": target, **{key: poisoned(part, target) for key, part in value.items()}}
+    return [poisoned(part, target) for part in value] if isinstance(value, list) else value
+
+
+def test_a_checkpoint_names_no_code(tmp_path, bystander):
+    weights = tmp_path / "policy"
+    shutil.copytree(ZOO / "lift_flow", weights)
+    record = json.loads((weights / "policy.json").read_text())
+    (weights / "policy.json").write_text(json.dumps(poisoned(record, bystander)))
+    with contextlib.suppress(WorkbenchError):
+        made_policy({"_target_": "workbench.policies.flow.FlowPolicy"}, Lift(), weights)
+    with pytest.raises(WorkbenchError, match="refused"):
+        made_policy({"_target_": bystander}, Lift(), weights)
+
+
+def test_numbers_and_monitors_of_a_run_name_no_code(tmp_path, bystander):
+    run = Run(compose(["name=n"]), tmp_path)
+    run.update_metrics(monitors={"_target_": bystander}, policy={"_target_": bystander})
+    assert run.metrics()["monitors"] == {"_target_": bystander}
+    (run.folder / "policy").mkdir()
+    (run.folder / "config.yaml").write_text(f"policy: {{_target_: {bystander}}}\nplugins: [bystander]\n")
+    (run.folder / "policy" / "policy.json").write_text(json.dumps({"_target_": bystander}))
+    with pytest.raises(WorkbenchError):
+        run.policy()
+
+
+def test_a_store_names_no_code(tmp_path, bystander):
+    """Its records of perturbations, what its header says of policy and task, and a recipe."""
+    record = {"name": "x", "target": bystander, "start_step": 0, "stage": None, "predicate": None, "duration_steps": 1}
+    scene = Lift().scene()
+    with pytest.raises(ConfigError, match="of the package bystander, which is not installed"):
+        scene.begin(Stream(0, 0), [record])
+    snapshot = scene.snapshot()
+    for wrong in (dataclasses.replace(snapshot, perturbations=(record,)),):
+        with pytest.raises(ConfigError, match="bystander"):
+            scene.restore(wrong)
+        with pytest.raises(ConfigError, match="bystander"):
+            scene.without_pending(wrong)
+    for node in (
+        {"_target_": bystander},
+        {"_target_": f"{bystander}.y"},
+        {"_target_": WINDOW, "kind": {"_target_": bystander}},
+    ):
+        with pytest.raises(WorkbenchError):
+            build(node)

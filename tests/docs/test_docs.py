@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import shlex
 from pathlib import Path
 from typing import get_args
 
@@ -12,9 +13,11 @@ import pytest
 import yaml
 
 import workbench as wb
-from workbench.config import build
+from workbench.cli import hydra_arguments
+from workbench.config import build, compose
 from workbench.monitoring.window import Kind
 from workbench.reporting.leaderboard import METRICS
+from workbench.testing import new_part
 from workbench.types import PolicyCall
 
 ROOT = Path(__file__).parents[2]
@@ -103,3 +106,28 @@ def test_table_of_public_names_holds_them_all():
     listed = [name for names in made.public().values() for name in names]
     assert sorted([*listed, "__version__", "testing"]) == sorted(wb.__all__)
     assert [name for name in listed if f"`wb.{name}" not in made.page()] == []
+
+
+@pytest.mark.parametrize("kind", script("own").PAGES)
+def test_pages_of_own_parts_are_up_to_date(kind):
+    """The files that they show are those that ``workbench new`` writes, and the laws those that are tried."""
+    made = script("own")
+    text = (ROOT / "docs" / f"own-{kind}.md").read_text(encoding="utf-8")
+    assert text == made.page(kind)
+    assert text.count("\n- ") >= 9
+    for link in re.findall(r"\]\(([\w-]+\.md)", text):
+        assert (ROOT / "docs" / link).is_file()
+
+
+def test_commands_of_the_pages_of_own_parts_are_understood(monkeypatch, tmp_path):
+    """Each composes once the package that the page writes is there; what it writes is tried in tests/plugins."""
+    monkeypatch.chdir(tmp_path)
+    for kind in script("own").PAGES:
+        new_part(kind, f"my_{kind}", tmp_path / "lab" / "mylab")
+    monkeypatch.syspath_prepend(tmp_path / "lab" / "mylab")
+    (tmp_path / "conf/local").mkdir(parents=True)
+    (tmp_path / "conf/local/default.yaml").write_text("plugins: [mylab]")
+    for kind in script("own").PAGES:
+        text = (ROOT / "docs" / f"own-{kind}.md").read_text(encoding="utf-8")
+        for line in re.findall(r"^workbench (.*)$", text, re.MULTILINE):
+            assert compose(hydra_arguments(shlex.split(line)))["job"]

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from workbench.benchmarking.curves import code_files
 from workbench.config import Run, build, compose, installed_plugins, options_of, resolve
 from workbench.config.plugins import GROUP, conf_folders
 from workbench.errors import ConfigError
@@ -307,3 +308,16 @@ def test_the_command_line_takes_its_words_in_order(here):
     assert (here / "some-lab" / "some_lab" / "mine.py").is_file()
     assert "pip install -e some-lab" in " ".join(done.stdout.split())
     assert "workbench fit name=mine" in " ".join(done.stdout.split())
+
+
+def test_the_code_behind_a_score_is_that_of_its_whole_package(tmp_path, here, site):
+    """So that curves of a benchmark are computed anew when a helper of it changes."""
+    package = written(tmp_path, "score")
+    (package / "helper.py").write_text("FACTOR = 1\n")
+    file = package / "my_score.py"
+    file.write_text(f"from {package.name}.helper import FACTOR\n{file.read_text()}")
+    install(package, site)
+    found = {path.name for path in code_files(f"{package.name}.my_score.MyScore")}
+    assert found == {"my_score.py", "helper.py"}
+    with pytest.raises(ConfigError, match="refused"):
+        code_files("os.path.join")

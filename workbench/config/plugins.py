@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import importlib
 import importlib.util
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -105,6 +106,7 @@ def _stamped(paths: Iterable[Path]) -> Stamped:
 @functools.cache
 def _plugins(path: Stamped, files: Stamped) -> tuple[Plugin, ...]:
     """Of the folders from which Python imports, and of yaml files, as they were last changed."""
+    importlib.invalidate_caches()
     found: dict[str, Plugin] = {}
     for package, said_by in [*_of_distributions(), *_of_files(file for file, _ in files)]:
         found.setdefault(package, _plugin(package, said_by))

@@ -1,6 +1,7 @@
 """Checks of contracts, for our parts and for those of others: each says which law is broken, and probably why."""
 
 from workbench.testing.calibrator import check_calibrator
+from workbench.testing.format import check_format
 from workbench.testing.new import new_part
 from workbench.testing.perturbation import check_perturbation
 from workbench.testing.policy import check_policy
@@ -10,6 +11,7 @@ from workbench.testing.task import check_task
 
 __all__ = [
     "check_calibrator",
+    "check_format",
     "check_perturbation",
     "check_policy",
     "check_score",

@@ -198,7 +198,7 @@ def record_is_plain_and_whole(case: PerturbationCase) -> None:
 
 def magnitudes_are_bounded_away_from_zero(case: PerturbationCase) -> None:
     """It has a magnitude with a lowest value above zero, keeps to it in every draw, and refuses what lies outside."""
-    magnitude = getattr(case.perturbation, "magnitude", None)
+    magnitude: Any = getattr(case.perturbation, "magnitude", None)
     require(magnitude is not None, case.who, "it has no magnitude; say how strong it can be, and how weak at the least")
     name, low, high = magnitude.name, magnitude.low, magnitude.high
     require(

@@ -36,7 +36,7 @@ def check_policy(policy: Policy, task: Task, atol: float = 1e-5) -> tuple[str, .
     case = PolicyCase(policy, task, atol)
     for law in LAWS:
         law(case)
-    return (declares_what_it_sees.__name__, *(law.__name__ for law in LAWS))
+    return tuple(law.__name__ for law in TRIED)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,7 +104,7 @@ def declares_what_it_sees(policy: Policy, task: Task) -> None:
 
 
 def _whole(value: Any) -> bool:
-    return isinstance(value, int | np.integer) and value >= 1
+    return isinstance(value, int | np.integer) and bool(value >= 1)
 
 
 def plans_have_the_declared_shape(case: PolicyCase) -> None:
@@ -238,6 +238,8 @@ LAWS: tuple[Callable[[PolicyCase], None], ...] = (
     signals_can_be_asked_for,
     weights_survive_the_round_trip,
 )
+TRIED: tuple[Callable[..., None], ...] = (declares_what_it_sees, *LAWS)
+"""Every law, in order."""
 
 
 def _history(task: Task, policy: Policy, number: int) -> dict[str, Array]:
@@ -253,18 +255,18 @@ def _history(task: Task, policy: Policy, number: int) -> dict[str, Array]:
     return shown | {f"images/{camera}": images[f"images/{camera}"] for camera in policy.cameras}
 
 
-def _parts(output: PolicyOutput) -> list[Array | None]:
-    return [output.chunk, output.samples, output.embedding]
+def _pairs(one: PolicyOutput, other: PolicyOutput) -> list[tuple[Array | None, Array | None]]:
+    """Chunk, samples and embedding of two plans, those of which at least one has any."""
+    pairs = [(one.chunk, other.chunk), (one.samples, other.samples), (one.embedding, other.embedding)]
+    return [(a, b) for a, b in pairs if a is not None or b is not None]
 
 
 def _same(one: PolicyOutput, other: PolicyOutput) -> bool:
-    return all(
-        np.array_equal(a, b) for a, b in zip(_parts(one), _parts(other), strict=True) if a is not None or b is not None
-    )
+    return all(a is not None and b is not None and np.array_equal(a, b) for a, b in _pairs(one, other))
 
 
 def _near(one: PolicyOutput, whole: PolicyOutput, rows: Sequence[int], atol: float) -> bool:
-    pairs = [(a, b) for a, b in zip(_parts(one), _parts(whole), strict=True) if a is not None or b is not None]
     return all(
-        a is not None and b is not None and np.allclose(a, b[list(rows)], rtol=atol, atol=atol) for a, b in pairs
+        a is not None and b is not None and np.allclose(a, b[list(rows)], rtol=atol, atol=atol)
+        for a, b in _pairs(one, whole)
     )

@@ -47,9 +47,7 @@ def check_task(task: Task, seeds: Sequence[int] = (0, 1)) -> tuple[str, ...]:
             law(case)
     its_plan_ends_in_success(cases)
     every_fault_can_be_had_or_is_refused(cases[0])
-    first = (declares_what_it_is, gymnasium_accepts_its_scene)
-    last = (its_plan_ends_in_success, every_fault_can_be_had_or_is_refused)
-    return tuple(law.__name__ for law in (*first, *LAWS, *last))
+    return tuple(law.__name__ for law in TRIED)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -365,3 +363,11 @@ LAWS: tuple[Callable[[TaskCase], None], ...] = (
     failure_modes_can_be_read,
     it_can_be_looked_at,
 )
+TRIED: tuple[Callable[..., None], ...] = (
+    declares_what_it_is,
+    gymnasium_accepts_its_scene,
+    *LAWS,
+    its_plan_ends_in_success,
+    every_fault_can_be_had_or_is_refused,
+)
+"""Every law, in order."""
