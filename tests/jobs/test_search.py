@@ -145,6 +145,7 @@ def test_points_come_back_in_their_order_whoever_rolls_them(tmp_path):
     assert rolled[0].mean(1).tolist() == [0.0, 1.0, 0.0, 1.0, 1.0, 0.0]
 
 
+@pytest.mark.slow
 def test_a_joint_search_runs_and_judges(tmp_path):
     done = search(tmp_path, "job.jointly=true", "job.budget=320", "name=j", "perturbation=[mass,friction]")
     assert done.returncode == 0, done.stderr[-2000:]
