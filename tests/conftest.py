@@ -1,8 +1,21 @@
-"""Says in every run whether images were drawn: without a GL library those tests are skipped."""
+"""Marks the slow tests, and says in every run whether images were drawn: without a GL library those are skipped."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
+
+SLOW = frozenset(
+    line for line in Path(__file__).with_name("slow.txt").read_text().splitlines() if line and line[0] != "#"
+)
+"""Functions, classes and files that ``make test-quick`` leaves out."""
+
+
+def pytest_collection_modifyitems(items: list[Any]) -> None:
+    for item in items:
+        names = {item.path.name, *(node.name.partition("[")[0] for node in item.listchain())}
+        if names & SLOW:
+            item.add_marker("slow")
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

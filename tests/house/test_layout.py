@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import SLOW
+
 ROOT = Path(__file__).parents[2]
 PARTS = ("envs", "policies", "detectors")
 ROOMS = {
@@ -90,6 +92,16 @@ def test_every_library_that_is_imported_is_declared():
     used = {module.split(".")[0] for path in shipped() for module in imported(path)}
     others = used - sys.stdlib_module_names - {"workbench"}
     assert {named.get(name, name.replace("_", "-")) for name in others} == declared - {"mink"}  # robosuite's
+
+
+def test_what_is_named_as_slow_is_there():
+    files = list((ROOT / "tests").rglob("test_*.py"))
+    known = {path.name for path in files}
+    for path in files:
+        nodes = ast.walk(ast.parse(path.read_text()))
+        known |= {node.name for node in nodes if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
+        known |= set(re.findall(r"^(Test\w+) = ", path.read_text(), re.MULTILINE))  # of a state machine
+    assert known >= SLOW
 
 
 def test_no_test_has_a_time_limit_of_its_own():
