@@ -14,6 +14,7 @@ import numpy as np
 
 from workbench.testing.contract import blaming, global_streams_left_alone, name_of, require
 from workbench.types import Array, Observation, Policy, PolicyOutput, Stream, Task
+from workbench.types.abilities import image_sizes_of, images_of
 
 SCENES, SAMPLES, SEED = 3, 4, 0
 
@@ -99,7 +100,7 @@ def declares_what_it_sees(policy: Policy, task: Task) -> None:
         words = getattr(policy, name, None)
         listed = isinstance(words, Sequence) and not isinstance(words, str)
         require(listed and all(isinstance(word, str) for word in words or ()), who, f"{name}={words!r} must be names")
-    missing = sorted(set(policy.cameras) - set(getattr(task, "image_sizes", {})))
+    missing = sorted(set(policy.cameras) - set(image_sizes_of(task)))
     require(not missing, who, f"it looks through {missing}, which task {task.name} does not have: set task.cameras")
 
 
@@ -219,7 +220,7 @@ def weights_survive_the_round_trip(case: PolicyCase) -> None:
                 Path(folder),
                 task=case.task.name,
                 observation_sizes=case.task.observation_sizes,
-                image_sizes=getattr(case.task, "image_sizes", {}),
+                image_sizes=image_sizes_of(case.task),
             )
         require(
             _same(case.plan(samples=SAMPLES, policy=loaded), case.output),
@@ -251,7 +252,7 @@ def _history(task: Task, policy: Policy, number: int) -> dict[str, Array]:
         # Without a fault what is true is what is seen.
         seen = [*seen[:-1], scene.truth().observation]
     shown = {key: np.stack([each[key] for each in seen]) for key in seen[0]}
-    images = scene.images() if policy.cameras else {}
+    images = images_of(scene) if policy.cameras else {}
     return shown | {f"images/{camera}": images[f"images/{camera}"] for camera in policy.cameras}
 
 

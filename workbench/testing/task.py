@@ -20,6 +20,7 @@ from workbench.errors import ContractError, DivergedError, WorkbenchError
 from workbench.rollouts.modes import modes_of
 from workbench.testing.contract import blaming, driver_of, require
 from workbench.types import ROLES, Array, Keyframe, Observation, Scene, Stream, Task
+from workbench.types.abilities import HasShapes, image_sizes_of, images_of, stages_of
 
 STEPS = 20
 """Random actions that are played per seed; a snapshot is taken halfway."""
@@ -131,7 +132,7 @@ def observes_and_judges_as_declared(case: TaskCase) -> None:
     observation = case.begin(scene)
     keys, stage = set(scene.truth().predicates), 0
     require("success" in keys, who, "its predicates lack 'success'; return it with the others")
-    stages = len(getattr(task, "stages", ()))
+    stages = len(stages_of(task))
     for action in [None, *case.actions]:
         if action is not None:
             observation = scene.step(action)[0]
@@ -264,13 +265,13 @@ def it_can_be_looked_at(case: TaskCase) -> None:
     """Images have the declared size; geometries belong to bodies that have a pose; as far as a scene offers them."""
     scene, who = case.scene(), case.who
     case.begin(scene)
-    sizes = getattr(case.task, "image_sizes", {})
+    sizes = image_sizes_of(case.task)
     if sizes:
         with blaming(who, "images()"):
-            found = {name: value.shape for name, value in scene.images().items() if name.startswith("images/")}
+            found = {name: value.shape for name, value in images_of(scene).items() if name.startswith("images/")}
         wanted = {f"images/{camera}": (*size, 3) for camera, size in sizes.items()}
         require(found == wanted, who, f"its images have shapes {found}, but image_sizes declares {wanted}")
-    if hasattr(scene, "shapes"):
+    if isinstance(scene, HasShapes):
         with blaming(who, "shapes(), which viewers draw (does the model have the props that faults bring in?)"):
             bodies = {shape.body for shape in scene.shapes()}
         missing = sorted(bodies - set(scene.body_poses()))
@@ -282,7 +283,7 @@ def its_plan_is_whole(case: TaskCase) -> None:
     plan: Callable[[Observation], Sequence[Keyframe]] | None = getattr(case.task, "plan", None)
     if plan is None:
         return
-    who, stages = case.who, getattr(case.task, "stages", ())
+    who, stages = case.who, stages_of(case.task)
     scene = case.scene()
     case.begin(scene)
     with blaming(who, "plan at the start of an episode"):
@@ -325,7 +326,7 @@ def its_plan_ends_in_success(cases: Sequence[TaskCase]) -> None:
             before, success = now, scene.step(action)[1]
             if success:
                 return
-        reached.append(f"stage {scene.truth().stage} of {len(getattr(case.task, 'stages', ()))}")
+        reached.append(f"stage {scene.truth().stage} of {len(stages_of(case.task))}")
     raise ContractError(
         f"{cases[0].who}: the scripted expert, who follows its plan, wins none of {len(cases)} episodes "
         f"({', '.join(reached)} in {cases[0].task.deadline} steps). Is a keyframe out of the arm's reach or inside "
