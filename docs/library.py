@@ -17,8 +17,8 @@ HEAD = """# Library
 The public names of `import workbench as wb`. They are imported when they are used. Everything else can be reached, and
 nothing else is promised. The `workbench` command calls the same functions. Written by `python docs/library.py`.
 
-Whatever takes a part takes its name (`"slip"`), or an object of your own. Results are typed; they print themselves, and
-what holds a table has `.table()`.
+Whatever takes a part takes its name (`"slip"`), or an object of your own. Results are typed. Those that hold rows show
+themselves in a notebook, and `.table()` gives them as a pandas data frame.
 """
 TAIL = """
 ## Check a part of your own

@@ -26,7 +26,7 @@ ELSEWHERE = {
 }  # fmt: skip
 """First words of commands that are not ours, and why they are not tried."""
 PLACEHOLDERS = re.compile(r"\b(JOB|NAME|ENTRY|FILE)\b|\.\.\.|<[a-z]+>")
-OWN_PARTS = re.compile(r"\bjerk\b|\bmylab\b")
+OWN_PARTS = re.compile(r"^(?!workbench new ).*(\bjerk\b|\bmy_\w+)")
 """Parts that a page tells how to write, and so are not here."""
 LED_TO = (
     "start", "own-policy", "own-score", "own-task", "labels", "monitors", "faults", "recovery", "view", "data",

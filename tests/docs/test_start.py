@@ -30,7 +30,7 @@ def test_it_runs_and_prints_what_the_page_says(tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "COLUMNS": "120"}
     done = subprocess.run([sys.executable, SCRIPT], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    (recording,) = (tmp_path / "runs/start").glob("*.rrd")
+    (recording,) = (tmp_path / "datasets/recordings").glob("*.rrd")
     assert recording.stat().st_size > 0
     page = PAGE.read_text(encoding="utf-8")
     (shown,) = re.findall(r"^It prints:\n\n```\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
@@ -39,4 +39,4 @@ def test_it_runs_and_prints_what_the_page_says(tmp_path):
 
 def words(text):
     """What is no figure, of the tables: figures are those of one machine and one version of its libraries."""
-    return set(re.findall(r"[A-Za-z_]{2,}", text.partition("runs/start/")[0]))
+    return set(re.findall(r"[A-Za-z_]{2,}", text.partition("recording ")[0]))
