@@ -2,7 +2,8 @@
 
 A new virtual environment of the asked Python gets the wheel and what it needs, in the versions of constraints.txt, and
 nothing of this checkout.  In an empty folder it then answers, lists the zoo, rolls a policy of the zoo, goes through
-the whole chain and synthesizes from a shipped recipe, all small.
+the whole chain and synthesizes from a shipped recipe, all small.  Then ``workbench new`` writes a package with a part
+of every kind, which is installed beside the wheel and goes through rollout, fit, benchmark and recover.
 
 Run: make verify WHAT=wheel ARGS="--python python3.12"     (some 3 GB below --folder, removed at the end)
 """
@@ -54,6 +55,19 @@ STEPS = (
     Step(["quickstart", "policy=zoo/lift_flow", *SMALL, WITHOUT_HEAD], makes="runs/quickstart/report.html"),
     Step(["synthesize", "job.recipe=failures-small", "job.tasks=[lift]"], makes="datasets/failures-small-lift.zarr"),
 )
+PARTS = ("score", "perturbation", "policy", "task", "strategy")
+WRITTEN = tuple(Step(["new", kind, f"my_{kind}", "lab"], makes=f"lab/lab/my_{kind}.py") for kind in PARTS)
+JUDGED = ["name=own", "store=quickstart", "policy=zoo/lift_flow", "score=[rnd,my_score]", "monitor.level=0.2"]
+USED = (
+    Step(["rollout", "name=faulty", "policy=zoo/lift_flow", "perturbation=[my_perturbation]", "job.episodes.test=2"]),
+    Step(["rollout", "name=elsewhere", "task=my_task", "policy=my_policy", "job.episodes.test=2"]),
+    Step(["fit", *JUDGED], prints="monitors"),
+    Step(["benchmark", *JUDGED], prints="my_score"),
+    Step(
+        ["recover", *JUDGED, "strategy=[continue,placebo,my_strategy]", "job.allowance_steps=40"], prints="my_strategy"
+    ),
+)
+"""The parts at work, on what the chain has made."""
 
 
 def main() -> int:
@@ -67,10 +81,14 @@ def main() -> int:
         binaries = install(build_wheel(folder), folder / "venv", options.python)
         empty = folder / "empty"
         empty.mkdir()
-        held = [run(binaries, empty, step, shown) for step in STEPS]
+        held = [run(binaries, empty, step, shown) for step in (*STEPS, *WRITTEN)]
+        subprocess.run([binaries / "python", "-m", "pip", "install", "--quiet", "--no-deps", empty / "lab"], check=True)
+        held += [run(binaries, empty, step, shown) for step in USED]
+        lines = {kind: len((empty / f"lab/lab/my_{kind}.py").read_text().splitlines()) for kind in PARTS}
         version = subprocess.run([binaries / "python", "--version"], capture_output=True, text=True, check=True)
         size_mb = sum(path.stat().st_size for path in (folder / "venv").rglob("*") if path.is_file()) / 1e6
     console.print(shown)
+    console.print("lines of each part:", ", ".join(f"{kind} {count}" for kind, count in lines.items()))
     return verdict(all(held), f"the wheel runs by itself with {version.stdout.strip()} ({size_mb:.0f} MB installed)")
 
 
