@@ -67,7 +67,7 @@ class SceneTask:
     Attributes
     ----------
     robot : what moves in it.
-    commands_pose : whether its first six command the gripper's translation and rotation in space.
+    commands_pose : whether an action's first six numbers command the hand's translation and rotation in space.
     object_is_free : whether the manipulated object hangs on nothing but a free joint.
     stages : in their order; none if nothing comes before the end.
     goals_of_another_object : those of its goals that handle another object than ``object_body``; the others lead that

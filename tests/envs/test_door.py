@@ -291,7 +291,7 @@ def test_friction_reaches_the_contacts_of_the_fingers(door, scene, nominal):
         for action in nominal[:45]:
             scene.step(action)
         assert scene.truth().predicates["grasped"]
-        pads = [scene.model.geom(name).id for name in (*door.cell.left_pads, *door.cell.right_pads)]
+        pads = [scene.model.geom(name).id for name in (*door.cell.fingers.left_pads, *door.cell.fingers.right_pads)]
         held = np.isin(scene.data.contact.geom, pads).any(axis=1)
         assert set(scene.data.contact.friction[held, 0]) == {friction}
 

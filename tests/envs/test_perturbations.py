@@ -228,7 +228,9 @@ def test_object_shift_moves_it_by_the_stored_vector_and_it_rests_on_the_table(re
 
 def pad_frictions(scene: MujocoScene) -> set[float]:
     cube = scene.model.geom("cube_g0").id
-    pads = {scene.model.geom(name).id for name in (*scene.task.cell.left_pads, *scene.task.cell.right_pads)}
+    pads = {
+        scene.model.geom(name).id for name in (*scene.task.cell.fingers.left_pads, *scene.task.cell.fingers.right_pads)
+    }
     return {
         round(float(contact.friction[0]), 9)
         for contact in scene.data.contact
