@@ -18,7 +18,7 @@ help:
 
 $(BIN)/workbench: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v < (3, 14) else "Python 3.11, 3.12 or 3.13 is needed, this is %d.%d; try: make PYTHON=python3.11" % v)'
-	@echo "installing the workbench and its libraries into $(VENV), once: 3 GB (more where torch comes with CUDA), some minutes"
+	@echo "installing the workbench and its libraries into $(VENV), once: 3 GB (7 GB where torch comes with CUDA), some minutes"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
 	touch $@
