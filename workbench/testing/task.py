@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, cast
@@ -20,7 +20,7 @@ from workbench.errors import ContractError, DivergedError, WorkbenchError
 from workbench.rollouts.modes import modes_of
 from workbench.testing.contract import blaming, driver_of, require
 from workbench.types import ROLES, Array, Keyframe, Observation, Scene, Stream, Task
-from workbench.types.abilities import HasShapes, image_sizes_of, images_of, stages_of
+from workbench.types.abilities import HasShapes, action_groups_of, image_sizes_of, images_of, stages_of
 
 STEPS = 20
 """Random actions that are played per seed; a snapshot is taken halfway."""
@@ -90,19 +90,16 @@ def declares_what_it_is(task: Task) -> None:
     require(task.deadline > 0, who, f"its deadline is {task.deadline} control steps; it must be positive")
     require(task.control_hz > 0, who, f"control_hz={task.control_hz} control steps a second; it must be positive")
     require(bool(task.instruction.strip()), who, "it has no instruction; say in one sentence what is to be done")
-    stages = getattr(task, "stages", None)
-    if stages is not None:
-        distinct = len(stages) > 0 and len(set(stages)) == len(stages)
-        require(distinct, who, f"its stages are {stages}; there must be some, each named once, in order")
+    stages = stages_of(task)
+    require(len(set(stages)) == len(stages), who, f"its stages are {stages}; each must be named once, in order")
     require("success" in task.roles, who, "its roles lack 'success'; say which predicate tells it")
-    groups: Mapping[str, tuple[int, int]] | None = getattr(task, "action_groups", None)
-    if groups is not None:
-        columns = [column for first, end in groups.values() for column in range(first, end)]
-        require(
-            sorted(columns) == list(range(task.action_size)),
-            who,
-            f"its action_groups {dict(groups)} must hold each of the {task.action_size} columns once",
-        )
+    groups = action_groups_of(task)
+    columns = [column for first, end in groups.values() for column in range(first, end)]
+    require(
+        sorted(columns) == list(range(task.action_size)),
+        who,
+        f"its action_groups {dict(groups)} must hold each of the {task.action_size} columns once",
+    )
     with blaming(who, "predicate_names"):
         names = task.predicate_names
     wrong = [part for part, name in task.roles.items() if part not in ROLES or name not in names]
