@@ -32,7 +32,7 @@ class Source(Protocol):
 def export(
     store: Source,
     format: Format | str,
-    folder: Path,
+    folder: str | Path,
     *,
     overwrite: bool = False,
     advance: Callable[[int], None] | None = None,
@@ -54,7 +54,7 @@ def export(
     StoreError
         if the folder exists and ``overwrite`` is not given or it is no export; if the episodes do not fit together.
     """
-    wanted = format_named(format) if isinstance(format, str) else format
+    wanted, folder = format_named(format) if isinstance(format, str) else format, Path(folder)
     if folder.exists():
         _refuse(folder, overwrite)
     unfinished = folder.with_name(f".{folder.name}.unfinished")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +42,14 @@ class Recording:
     example: Example
 
 
-def view(store: Store, episode: int | str, task: Task, monitors: Sequence[AnyMonitor] = (), *, into: Path) -> Recording:
+def view(
+    store: Store,
+    episode: int | str,
+    task: Task,
+    monitors: Iterable[AnyMonitor] | Mapping[str, AnyMonitor] = (),
+    *,
+    into: str | Path,
+) -> Recording:
     """Write one stored episode as a Rerun recording, and read it back.
 
     Parameters
@@ -61,11 +68,12 @@ def view(store: Store, episode: int | str, task: Task, monitors: Sequence[AnyMon
     StoreError
         if the store is empty, or what was written cannot be read.
     """
-    number = most_telling(store, monitors) if episode == AUTO else store.number_of(episode)
-    stored, calls = store.episode(number, calls=()), store.calls(number, needs_of(monitors))
-    readings = {name: each[0] for name, each in offline(monitors, [calls]).items()} if monitors else {}
+    judges = list(monitors.values() if isinstance(monitors, Mapping) else monitors)
+    number = most_telling(store, judges) if episode == AUTO else store.number_of(episode)
+    stored, calls = store.episode(number, calls=()), store.calls(number, needs_of(judges))
+    readings = {name: each[0] for name, each in offline(judges, [calls]).items()} if judges else {}
     uid = str(stored.record["uid"])
-    path = into / f"{uid.replace(':', '-')}.rrd"
+    path = Path(into) / f"{uid.replace(':', '-')}.rrd"
     record_episode(path, shown_episode(stored, task, store.header.control_hz, calls, readings))
     entities_of(path)
     return Recording(path, uid, example_of(stored, calls, readings))
