@@ -12,7 +12,7 @@ print(store.table().groupby(["split", "perturbation"])["success"].agg(["sum", "c
 
 # When was each failed episode lost?  Measured by branching from exact snapshots.
 store = wb.label(store, task, policy).store
-print(store.table().query("not success")[["perturbation", "t_inj", "t_on", "t_pnr", "t_dec"]], end="\n\n")
+print(store.table().query("not success")[["perturbation", "t_inj", "t_on", "t_pnr"]], end="\n\n")
 
 # Scores learn from the fit split, thresholds from the calibrate split; figures are of the test split.
 monitors = wb.fit(store, ["rnd", "stac", "elapsed"])

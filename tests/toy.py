@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from workbench.errors import ConfigError
 from workbench.types import Array, Observation, PolicyOutput, Record, Snapshot, Stream, Truth
 from workbench.types.abilities import stages_of
 
@@ -58,6 +59,8 @@ class ToyScene:
         return self._step
 
     def begin(self, stream: Stream, perturbations: Sequence[Record] = ()) -> Observation:
+        if unknown := [record["name"] for record in perturbations if "breaks" not in record]:
+            raise ConfigError(f"the scene of task {self.task.name} has faults of its own alone, not {unknown[0]}")
         self._stream, self._records = stream, tuple(perturbations)
         self._step, self._place, self._broken = 0, 0.0, False
         self._begin_step()

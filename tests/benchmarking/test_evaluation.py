@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 
 from tests.synthetic import HEADER, episode, write_store
-from workbench.benchmarking import Question, benchmark, compare
+from workbench.benchmarking import benchmark
+from workbench.benchmarking.comparison import compare
 from workbench.benchmarking.evaluation import Evaluation
+from workbench.benchmarking.question import Question
 from workbench.config import compose, read_yaml
 from workbench.errors import ScoreError, StoreError
 from workbench.monitoring import MonitorSettings, OnlineMonitor, fit

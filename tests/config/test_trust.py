@@ -256,6 +256,7 @@ def test_no_word_of_the_command_line_adds_a_plug_in(words):
 BY_NAME = {
     "workbench/types/trust.py": "the one place",
     "workbench/benchmarking/curves.py": "files of modules that a resolved class imports",
+    "workbench/__init__.py": "its own public names, which stand in it",
     "envs/__init__.py": "mujoco",
     "envs/robots/robosuite.py": "cv2",
     "envs/sensors/cameras.py": "mujoco's GL contexts, by a name out of three",

@@ -12,6 +12,7 @@ from workbench.benchmarking.judged import JudgedEpisode
 from workbench.benchmarking.question import Question
 from workbench.config import Run, compose
 from workbench.errors import ConfigError, ScoreError, StoreError, UnknownNameError
+from workbench.execution.processes import Processes
 from workbench.jobs import benchmark
 from workbench.monitoring.assembly import MonitorSettings
 from workbench.monitoring.monitor import ALL, ANY
@@ -47,7 +48,7 @@ def made(root, *words, stores=("a", "b"), pairs=()):
 
 
 def compared(*asked, workers=1, **more):
-    return compare(made(*asked, **more), {"workers": workers}).record()
+    return compare(made(*asked, **more), Processes(workers)).record()
 
 
 @pytest.fixture(scope="module")

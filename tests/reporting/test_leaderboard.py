@@ -15,10 +15,11 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from workbench.benchmarking.metrics import AIM
 from workbench.errors import ConfigError, UnknownNameError
 from workbench.reporting import charts
 from workbench.reporting.leaderboard import KEYS, headlines, terminal, tidy, write
-from workbench.reporting.metrics import AIM, CELLS, METRICS
+from workbench.reporting.metrics import CELLS, METRICS
 from workbench.reporting.standings import (
     audit_table,
     cost_table,

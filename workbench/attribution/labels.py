@@ -170,7 +170,7 @@ def label(
     store = forget_other_settings(store, settings, values, ledger, earlier)
     steps, error = _search(store, setup, dict(expert), settings, ledger)
     measure_values(store.path, setup, values)
-    return Labelling(Store.open(store.path), steps, error)
+    return Labelling(Store.open(store.path), settings, values, steps, error)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -180,18 +180,26 @@ class Labelling:
     Attributes
     ----------
     store : with its labels.
+    settings, values : with which they were measured.
     simulated_steps : search -> control steps that were simulated for it.
     replay_max_abs_error : largest difference between a stored state and its replay; 0.0 is bit for bit.
     """
 
     store: Store
+    settings: Settings
+    values: Values
     simulated_steps: Mapping[str, int]
     replay_max_abs_error: float
 
     def record(self) -> Record:
         """The section ``labels`` of ``metrics.json``."""
-        said = {"replay_max_abs_error": self.replay_max_abs_error, "simulated_steps": dict(self.simulated_steps)}
-        return {**said, **summary(self.store.episodes)}
+        settings = {**dataclasses.asdict(self.settings), "values": dataclasses.asdict(self.values)}
+        return {
+            "settings": plain(settings),
+            "replay_max_abs_error": self.replay_max_abs_error,
+            "simulated_steps": dict(self.simulated_steps),
+            **summary(self.store.episodes),
+        }
 
 
 SEARCHED, VALUED = "searches", "values"

@@ -10,7 +10,7 @@ from workbench.benchmarking.own import benchmark
 from workbench.config import Run, command_asked
 from workbench.execution.progress import console
 from workbench.monitoring.assembly import MonitorSettings
-from workbench.monitoring.files import folder_of, load
+from workbench.monitoring.files import load_monitors
 from workbench.reporting.leaderboard import terminal, write
 from workbench.reporting.report import terminal_tables
 from workbench.store import Store
@@ -47,8 +47,7 @@ def run(run: Run, stores: Sequence[str], seeds: Any, windows: Any, pairs: Any, r
 def judge_own(run: Run) -> None:
     """Write the ``monitors`` section of ``metrics.json``."""
     run.refuse_other_store()
-    monitors = load(folder_of(run), run.config["score"], run.config["calibrator"])
-    judged = benchmark(Store.open(run.store), monitors)
+    judged = benchmark(Store.open(run.store), load_monitors(run))
     run.update_metrics(monitors=judged.record())
     console.print(*terminal_tables(run.metrics(), only=("monitors",)))
     say_diverged(judged.diverged)
