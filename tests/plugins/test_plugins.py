@@ -131,6 +131,7 @@ def test_a_package_runs_through_the_command_line_and_its_store_replays_where_it_
         done = call(here, *words, site=site)
         assert done.returncode == 0, (words, done.stdout, done.stderr)
     assert "bit for bit: 2 of 2" in done.stdout
+    assert "my_perturbation" in call(here, "rollout", "--help", site=site).stdout
     refused = call(here, "replay", "name=moved")
     assert refused.returncode == 1 or refused.returncode == 2
     assert "Traceback" not in refused.stderr
@@ -313,11 +314,13 @@ def test_the_command_line_takes_its_words_in_order(here):
 def test_the_code_behind_a_score_is_that_of_its_whole_package(tmp_path, here, site):
     """So that curves of a benchmark are computed anew when a helper of it changes."""
     package = written(tmp_path, "score")
-    (package / "helper.py").write_text("FACTOR = 1\n")
+    (package / "helper.py").write_text("from .deeper import FACTOR\nfrom . import beside\n")
+    (package / "deeper.py").write_text("FACTOR = 1\n")
+    (package / "beside.py").write_text("import os\n")
     file = package / "my_score.py"
     file.write_text(f"from {package.name}.helper import FACTOR\n{file.read_text()}")
     install(package, site)
     found = {path.name for path in code_files(f"{package.name}.my_score.MyScore")}
-    assert found == {"my_score.py", "helper.py"}
+    assert found == {"my_score.py", "helper.py", "deeper.py", "beside.py"}
     with pytest.raises(ConfigError, match="refused"):
         code_files("os.path.join")

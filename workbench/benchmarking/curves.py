@@ -17,8 +17,10 @@ import dataclasses
 import functools
 import hashlib
 import importlib
+import importlib.util
 import inspect
 import json
+import sys
 import time
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -152,15 +154,19 @@ def code_digest(target: str) -> str:
 def code_files(target: str) -> set[Path]:
     """The file of a class and those of the modules of detectors, or of its own package, that it imports by any way."""
     home: str = resolve(target).__module__
+    package = home.partition(".")[0]
+    ours = ("workbench.detectors.",) if package == "workbench" else ("workbench.detectors.", f"{package}.")
     waiting, found = [home], set[Path]()
-    ours = ("workbench.detectors.", f"{home.partition('.')[0]}." if not home.startswith("workbench.") else "-")
     while waiting:
-        path = Path(inspect.getfile(importlib.import_module(waiting.pop())))
+        module = importlib.import_module(waiting.pop())
+        path = Path(inspect.getfile(module))
         if path not in found:
             found.add(path)
             for node in ast.walk(ast.parse(path.read_bytes())):
-                if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith(ours):
-                    waiting.append(node.module)
+                if isinstance(node, ast.ImportFrom):
+                    source = importlib.util.resolve_name("." * node.level + (node.module or ""), module.__package__)
+                    names = [source, *(f"{source}.{alias.name}" for alias in node.names)]
+                    waiting += [name for name in names if name.startswith(ours) and name in sys.modules]
     return found
 
 

@@ -58,7 +58,7 @@ def plain(composed: Any) -> Record:
 
     container = OmegaConf.to_container(composed, resolve=True)
     assert isinstance(container, dict)
-    refuse_strangers(container.pop("plugins"))
+    refuse_strangers(container.pop("plugins", []))
     return {str(key): value for key, value in container.items()}
 
 
