@@ -177,3 +177,11 @@ def test_a_target_that_has_moved_is_still_found(module, today):
 
 def test_a_protocol_of_an_earlier_version_is_built():
     assert build({"_target_": "workbench.protocols.Seen"}).name == "seen"
+
+
+def test_the_root_folder_is_given_by_a_key_or_by_the_environment(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert Run(compose([])).store == tmp_path / "datasets" / "default.zarr"
+    monkeypatch.setenv("WORKBENCH_ROOT", str(tmp_path / "elsewhere"))
+    assert Run(compose([])).store == tmp_path / "elsewhere" / "datasets" / "default.zarr"
+    assert Run(compose(["root=own"])).store == tmp_path / "own" / "datasets" / "default.zarr"

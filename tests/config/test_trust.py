@@ -257,7 +257,6 @@ BY_NAME = {
     "workbench/types/trust.py": "the one place",
     "workbench/__init__.py": "the public names",
     "workbench/benchmarking/curves.py": "files of modules that a resolved class imports",
-    "workbench/__init__.py": "its own public names, which stand in it",
     "envs/__init__.py": "mujoco",
     "envs/robots/robosuite.py": "cv2",
     "envs/sensors/cameras.py": "mujoco's GL contexts, by a name out of three",

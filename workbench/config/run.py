@@ -26,7 +26,8 @@ class Run:
 
     def __init__(self, config: Record, root: Path | None = None) -> None:
         self.config = config
-        self.root = root_folder() if root is None else root
+        given = Path(config["root"]).absolute() if config.get("root") else root_folder()
+        self.root = given if root is None else root
         self.name: str = config["name"]
         self.seed: int = config["seed"]
         self.overwrite: bool = config["overwrite"]

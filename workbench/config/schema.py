@@ -44,6 +44,8 @@ class MonitorSchema:
 class Schema:
     """Run-level keys; a misspelt one is refused with the right ones listed.
 
+    ``root`` is the folder below which ``runs/`` and ``datasets/`` lie; without it that of the environment's
+    WORKBENCH_ROOT, or the current one.
     ``plugins`` is for a yaml file of the user's own conf/local alone; see :mod:`workbench.config.plugins`.
     """
 
@@ -51,6 +53,7 @@ class Schema:
     seed: int = 0
     store: str = "${name}"
     demos: str = "${name}-demos"
+    root: str | None = None
     checkpoint: str | None = None
     overwrite: bool = False
     task: Any = None
