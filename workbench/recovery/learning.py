@@ -72,14 +72,8 @@ def train_head(
         raise ConfigError(f"job.moments={moments} and job.allowance_steps={allowance_steps} must be at least 1")
     setup = Setup(task, policy, Recording(until=until), runner or Processes())
     starts = recovery_starts(store, moments)
-    recoveries: list[Demonstration] = []
-    with progress("verified recoveries", len(starts)) as advance:
-        shared = setup, store.path, dict(expert), allowance_steps
-        items = [Batch(*shared, part) for part in batches(starts, EPISODES_PER_BATCH)]
-        found = dict(setup.runner.map_unordered(recovery_batch, list(enumerate(items))))
-        for place in range(len(items)):
-            recoveries += [recovery for each in found[place] for recovery in each]
-            advance(len(found[place]))
+    items = [Batch(setup, store.path, dict(expert), allowance_steps, p) for p in batches(starts, EPISODES_PER_BATCH)]
+    recoveries = verified_recoveries(items, setup.runner)
     seen = described(policy).get("observations"), policy.cameras
     with progress("training the head", int(parameter(trainer, "iterations"))) as advance:
         build({**trainer, "_partial_": True})(
@@ -92,6 +86,16 @@ def train_head(
         )
     policy.save(into)
     return Learnt(len(starts), len(recoveries))
+
+
+def verified_recoveries(items: Sequence[Batch], runner: Executor) -> list[Demonstration]:
+    """Recoveries of all batches in their order, whoever finishes first: the order decides what a training holds out."""
+    found: dict[int, list[list[Demonstration]]] = {}
+    with progress("verified recoveries", sum(len(item.starts) for item in items)) as advance:
+        for place, recovered in runner.map_unordered(recovery_batch, list(enumerate(items))):
+            found[place] = recovered
+            advance(len(recovered))
+    return [recovery for place in range(len(items)) for each in found[place] for recovery in each]
 
 
 def recovery_starts(store: Store, moments: int) -> list[tuple[int, tuple[int, ...]]]:
