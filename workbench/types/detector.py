@@ -146,6 +146,8 @@ class Calibrator(Protocol):
     One that reads more says so by an attribute ``uses``, and is handed it as arguments of these names: ``failures``,
     curves (C_i,) of failed calibration episodes; ``groups``, (C_i,) of the calls of the successful ones; ``held_out``,
     curves of the score's own fit episodes, each scored without itself (a score's ``leave_one_out()``, uid -> (C_i,)).
+    One that reads no episode, and whose threshold a person set for one score, says so by ``by_hand = True``: it is for
+    the baselines that name it.
     """
 
     def calibrate(self, curves: Sequence[Array], level: float) -> Threshold:
