@@ -218,7 +218,7 @@ def _search(
     with progress("labels", len(failed)) as advance:
         advance(len(failed) - len(wanted))
         items = [Batch(setup, store.path, expert, settings, part) for part in batches(wanted, EPISODES_PER_BATCH)]
-        for found in setup.runner.map_unordered(label_batch, items):
+        for found in setup.map_unordered(label_batch, items):
             # Batch by batch, so that an interrupted job keeps what it has measured.
             store.annotate_many({label.uid: label.columns for label in found})
             error = max([error, *(label.replay_error for label in found)])
@@ -291,7 +291,7 @@ def measure_values(path: Path, setup: Setup, values: Values) -> None:
     with progress("values", len(wanted)) as advance:
         advance(len(wanted) - len(missing))
         items = [ValueBatch(setup, path, values, part) for part in batches(missing, EPISODES_PER_BATCH)]
-        for found in setup.runner.map_unordered(value_batch, items):
+        for found in setup.map_unordered(value_batch, items):
             Store.open(path).annotate_many({uid: {"values": json.dumps(known)} for uid, known in found.items()})
             advance(len(found))
 

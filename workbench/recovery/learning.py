@@ -73,7 +73,7 @@ def train_head(
     setup = Setup(task, policy, Recording(until=until), runner or Processes())
     starts = recovery_starts(store, moments)
     items = [Batch(setup, store.path, dict(expert), allowance_steps, p) for p in batches(starts, EPISODES_PER_BATCH)]
-    recoveries = verified_recoveries(items, setup.runner)
+    recoveries = verified_recoveries(items, setup)
     seen = described(policy).get("observations"), policy.cameras
     with progress("training the head", int(parameter(trainer, "iterations"))) as advance:
         build({**trainer, "_partial_": True})(
@@ -88,7 +88,7 @@ def train_head(
     return Learnt(len(starts), len(recoveries))
 
 
-def verified_recoveries(items: Sequence[Batch], runner: Executor) -> list[Demonstration]:
+def verified_recoveries(items: Sequence[Batch], runner: Executor | Setup) -> list[Demonstration]:
     """Recoveries of all batches in their order, whoever finishes first: the order decides what a training holds out."""
     found: dict[int, list[list[Demonstration]]] = {}
     with progress("verified recoveries", sum(len(item.starts) for item in items)) as advance:

@@ -133,7 +133,7 @@ def recover(
     judged: list[dict[str, Outcome]] = []
     with progress("branches from alarms", len(alarms)) as advance:
         items = [Batch(*shared, part) for part in batches(alarms, EPISODES_PER_BATCH)]
-        for found in setup.runner.map_unordered(judge_batch, items):
+        for found in setup.map_unordered(judge_batch, items):
             judged += found
             advance(len(found))
     return Recovery(monitor.name, compared(list(chosen), judged), diverged(store, "test"))

@@ -98,7 +98,7 @@ def roll(setup: Setup, path: Path, launches: Sequence[Launch], *, seed: int, dem
     with telling_what_is_kept(path), progress(bar, len(launches)) as advance:
         advance(len(launches) - len(wanted))
         items = [Batch(setup, path, header, part) for part in batches(wanted, size * setup.runner.scenes)]
-        for rows in setup.runner.map_unordered(roll_batch, items):
+        for rows in setup.map_unordered(roll_batch, items):
             advance(len(rows))
 
 

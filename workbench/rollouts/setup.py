@@ -14,7 +14,7 @@ from typing import Any
 from workbench.config import Run, build, described, made, made_policy, origin_of, shown, weights_digest
 from workbench.config.parts import travelling
 from workbench.errors import PolicyServerError
-from workbench.execution.executor import Executor
+from workbench.execution.executor import Executor, Item, Result
 from workbench.execution.ledger import refuse_other
 from workbench.execution.processes import Processes
 from workbench.rollouts.launch import Launch
@@ -76,6 +76,18 @@ class Setup:
         }
         # The digest makes new weights another setup, for processes that keep the one before.
         return _again, (json.dumps(plain, sort_keys=True), weights_digest(policy.weights))
+
+    def map_unordered(self, function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
+        """Results of a function over items that hold this setup, as they come; see :class:`Executor`.
+
+        Raises
+        ------
+        ConfigError
+            if it would have to travel to other processes, and has a part that was made by hand.
+        """
+        if self.runner.workers > 1 and len(items) > 1:
+            travelling(self.task, self.policy)
+        yield from self.runner.map_unordered(function, items)
 
     def header(self, seed: int, licence: str = "CC-BY-4.0", policy: str | None = None) -> StoreHeader:
         """Header of a store that this setup writes: what decides its episodes, and what made it.

@@ -87,7 +87,7 @@ def fill(setup: Setup, path: Path, recipe: Recipe, cells: Sequence[Cell], *, see
             if not missing:
                 return Store.open(path)
             items = [Batch(setup, path, header, part) for part in batches(missing, 2 * setup.runner.scenes)]
-            for names in setup.runner.map_unordered(fill_batch, items):
+            for names in setup.map_unordered(fill_batch, items):
                 for name in names:
                     advance(name, 1)
                     counted[name] = counted.get(name, 0) + 1

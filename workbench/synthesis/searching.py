@@ -202,7 +202,7 @@ def tolerance(
         for axis in asked:
             advance(axis.label, int(axis not in wanted))
         items = [AxisSearch(setup, axis, search, split, seed) for axis in wanted]
-        for place, found, diverged in setup.runner.map_unordered(search_axis, list(enumerate(items))):
+        for place, found, diverged in setup.map_unordered(search_axis, list(enumerate(items))):
             # One by one, so that an interrupted call keeps what it has measured.
             row = ToleranceRow.of(wanted[place], found, confidence, diverged)
             kept.put(SETTINGS, settings)
@@ -318,7 +318,7 @@ def failures_at(
         (place, setup, [launch for launches in part for launch in launches])
         for place, part in enumerate(batches(points, POINTS_A_BATCH))
     ]
-    answers = dict(setup.runner.map_unordered(failed_launches, items))
+    answers = dict(setup.map_unordered(failed_launches, items))
     flat = [failed for place in range(len(items)) for failed in answers[place]]
     return np.array(flat, dtype=bool).reshape(len(points), len(numbers))
 
