@@ -91,7 +91,7 @@ def declares_what_it_is(task: Task) -> None:
     require(task.control_hz > 0, who, f"control_hz={task.control_hz} control steps a second; it must be positive")
     require(bool(task.instruction.strip()), who, "it has no instruction; say in one sentence what is to be done")
     stages = stages_of(task)
-    require(len(set(stages)) == len(stages), who, f"its stages are {stages}; each must be named once, in order")
+    require(len(set(stages)) == len(stages), who, f"its stages are {stages}; they must be in order, each named once")
     require("success" in task.roles, who, "its roles lack 'success'; say which predicate tells it")
     groups = action_groups_of(task)
     columns = [column for first, end in groups.values() for column in range(first, end)]
