@@ -14,6 +14,9 @@ import pytest
 
 from tests.chain import SMALL
 from tests.limits import HANG_S
+from workbench.config import Run, compose
+from workbench.execution.chain import Stage
+from workbench.jobs.quickstart import unneeded
 
 
 def workbench(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
@@ -160,3 +163,10 @@ def test_nothing_is_overwritten_or_mixed_by_mistake(root, words, said):
     assert said in done.stderr
     assert "Traceback" not in done.stderr
     assert before == {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()}
+
+
+def test_a_policy_of_the_zoo_is_known_before_the_report_is_written(tmp_path):
+    run = Run(compose(["job=quickstart", "policy=zoo/lift_flow"]), tmp_path)
+    assert unneeded(Stage("train", [], [], ["checkpoint"], [run])) == "weights from the zoo (lift_flow)"
+    assert run.metrics()["policy"] == {"training": None, "zoo": "lift_flow"}
+    assert unneeded(Stage("rollout", [], [], ["store"], [run])) == ""

@@ -19,8 +19,6 @@ def run(run: Run, stages: Mapping[str, Mapping[str, Any]]) -> None:
     for name, node in stages.items():
         runs = [Run(compose([*asked, *words]), run.root) for words in node["runs"]]
         chain.settle(Stage(name, node["reads"], node["after"], node["makes"], runs), unneeded)
-    if run.zoo:
-        run.update_metrics(policy={"training": None, "zoo": run.zoo})
     seconds = chain.seconds()
     run.update_metrics(jobs=seconds, wall_s=round(sum(seconds.values()), 1))
     close(run)
@@ -30,6 +28,7 @@ def unneeded(stage: Stage) -> str:
     """Why a stage is left out of a run whose policy is of the zoo; "" where it is not."""
     run = stage.runs[0]
     if run.zoo and "checkpoint" in stage.makes:
+        run.update_metrics(policy={"training": None, "zoo": run.zoo})  # now, for the report of a later stage reads it
         return f"weights from the zoo ({run.zoo})"
     if run.zoo and "demos" in stage.makes and not needs_head(run.config["strategy"]):
         return "no demonstrations are needed"
