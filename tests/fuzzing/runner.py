@@ -14,6 +14,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import importlib
+import itertools
 import multiprocessing
 import os
 import shutil
@@ -99,7 +100,7 @@ def run(names: Sequence[str], attempts: int, seed: int, workers: int = 2, hang_s
     """Make as many attempts of each subject; returns subject -> what came of them."""
     context = multiprocessing.get_context("spawn")
     cuts = np.linspace(0, attempts, workers + 1).astype(int).tolist()
-    waiting = [Span(name, seed, *cut) for name in names for cut in zip(cuts, cuts[1:], strict=False)]
+    waiting = [Span(name, seed, *cut) for name in names for cut in itertools.pairwise(cuts)]
     tallies = {name: Tally() for name in names}
     running: list[_Worker] = []
     try:

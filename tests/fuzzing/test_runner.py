@@ -45,7 +45,7 @@ def test_attempts_that_end_well_are_counted(tally, done):
 def test_a_fault_is_shown_with_what_repeats_it(tally, done):
     assert len(tally.shown) == 5
     for line in tally.shown:
-        name, number, kind = line.split(": ")[0].split() + [line.split(": ")[1]]
+        name, number, kind = [*line.split(": ")[0].split(), line.split(": ")[1]]
         assert name == BAD
         assert done[int(number)].startswith(kind)
 

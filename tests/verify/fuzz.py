@@ -1,7 +1,7 @@
-"""Is whatever is read from files and servers either read or refused in one line?  Mutated inputs, by the hundred thousand.
+"""Is whatever comes from files and servers either read or refused in one line?  Mutated inputs, by the hundred thousand.
 
-Subjects are the modules of ``tests/fuzzing`` (``tests/fuzzing/runner.py`` says what one is).  Each attempt mutates one valid
-input at random and reads it through the public door.  The claims, over all attempts:
+Subjects are the modules of ``tests/fuzzing`` (``tests/fuzzing/runner.py`` says what one is).  Each attempt mutates one
+valid input at random and reads it through the public door.  The claims, over all attempts:
 
 - it ends with a value or with a WorkbenchError of one line, within 10 s and 1 GB;
 - nothing is written outside its folder, and nothing that was read is executed (an audit hook watches).

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-import pickle
+import pickle  # noqa: TID251
 import signal
 import socket
 import subprocess
