@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
 import json
 import math
 import os
@@ -38,6 +39,7 @@ from typing import Annotated, Any, Literal, Union
 import numpy as np
 
 from workbench.errors import WorkbenchError
+from workbench.types.data import Array
 
 DEEPEST = 64
 """Nesting of what is read; the deepest that is written is a configuration, of about 10."""
@@ -309,6 +311,13 @@ def shown(value: Any) -> str:
     return text if len(text) <= SHOWN else f"{text[: SHOWN - 4]} ..."
 
 
+def brief(text: str, most: int = 300) -> str:
+    """What another library says, as one printable line."""
+    line = " ".join(text[: 4 * most].split())
+    line = line if line.isprintable() else ascii(line)[1:-1]
+    return line if len(line) <= most else f"{line[: most - 4]} ..."
+
+
 def _brief(value: Any) -> str:
     if isinstance(value, str):
         return repr(value[: SHOWN + 1])
@@ -347,6 +356,8 @@ def checked(kind: Any, value: Any, source: Source, key: str = "") -> Any:
     if dataclasses.is_dataclass(kind):
         return _made(kind, value, source, key)
     if origin is dict and isinstance(value, dict):
+        for name in value:
+            checked(arguments[0], name, source, f"the key of {key}" if key else "a key")
         return {name: checked(arguments[1], each, source, _within(key, name)) for name, each in value.items()}
     if origin in (list, tuple) and isinstance(value, (list, tuple)):
         return origin(checked(arguments[0], each, source, f"{key}[{at}]") for at, each in enumerate(value))
@@ -449,7 +460,7 @@ def _unit(kind: Any) -> str:
     return "characters" if kind is str else "items"
 
 
-def tensors(content: bytes, source: Source, load: Callable[[bytes], dict[str, Any]] | None = None) -> dict[str, Any]:
+def tensors_of(content: bytes, source: Source, load: Callable[[bytes], dict[str, Any]] | None = None) -> dict[str, Any]:
     """Arrays of a safetensors file: their sizes follow from that of the content, and nothing in it can be code.
 
     Parameters
@@ -462,7 +473,7 @@ def tensors(content: bytes, source: Source, load: Callable[[bytes], dict[str, An
     try:
         found: dict[str, Any] = (load or numpys)(content)
     except (SafetensorError, ValueError, KeyError, TypeError, OverflowError, RuntimeError, MemoryError) as error:
-        raise source.wrong(f"is no safetensors file ({shown(str(error))})") from None
+        raise source.wrong(f"is no safetensors file ({brief(str(error))})") from None
     return found
 
 
@@ -473,6 +484,31 @@ def words_of(content: bytes, source: Source) -> dict[str, str]:
     said = header.get("__metadata__", {}) if isinstance(header, dict) else None
     found: dict[str, str] = checked(dict[str, str], said, source, "__metadata__")
     return found
+
+
+SEAL = "sha256"
+"""Key, among what a safetensors file says, of a digest of the rest; files of earlier versions have none."""
+
+
+def sealed(arrays: Mapping[str, Array], said: Mapping[str, str]) -> dict[str, str]:
+    """What a safetensors file is to say, and with it the digest of all that it holds."""
+    return {**said, SEAL: _digest(arrays, said)}
+
+
+def check_seal(arrays: Mapping[str, Array], said: Mapping[str, str], source: Source) -> None:
+    """The source's error if a file is not as it was sealed; nothing where it never was."""
+    rest = {key: text for key, text in said.items() if key != SEAL}
+    if SEAL in said and said[SEAL] != _digest(arrays, rest):
+        raise source.wrong("was changed since it was written: its sha256 is another")
+
+
+def _digest(arrays: Mapping[str, Array], said: Mapping[str, str]) -> str:
+    hashed = hashlib.sha256(json.dumps(sorted(said.items())).encode())
+    for name in sorted(arrays):
+        value = np.ascontiguousarray(arrays[name])
+        hashed.update(json.dumps([name, value.dtype.str, list(np.shape(arrays[name]))]).encode())
+        hashed.update(value.tobytes())
+    return hashed.hexdigest()
 
 
 def array(
