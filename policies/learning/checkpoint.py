@@ -36,9 +36,9 @@ def write(folder: Path, tensors: Mapping[str, torch.Tensor], record: Record) -> 
     whole = {**record, "weights": name, "sha256": digest, "versions": versions}
     replace(folder / name, data)
     replace(folder / RECORD, json.dumps(whole, indent=1).encode())
-    for other in folder.glob("weights-*.safetensors"):
+    for other in (*folder.glob("weights-*.safetensors"), *folder.glob(".*.partial")):
         if other.name != name:
-            other.unlink()
+            other.unlink(missing_ok=True)
 
 
 def located(name: str) -> Path:
@@ -98,11 +98,14 @@ def read_record(folder: Path) -> Record:
 def replace(path: Path, data: bytes) -> None:
     """Put a file in place at once: whole and on disk, or not at all."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    with partial.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    try:
+        with partial.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def check_layout(folder: Path, trained: Mapping[str, int], offered: Mapping[str, int], chosen: bool) -> None:
