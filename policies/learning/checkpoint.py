@@ -104,6 +104,9 @@ def replace(path: Path, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
+    except OSError as error:
+        error.filename = str(path)  # what people know of
+        raise
     finally:
         partial.unlink(missing_ok=True)
 
