@@ -88,11 +88,11 @@ def run(
     child = os.fork()
     if not child:
         _become(words, root, notes, said, at_event, most_bytes, read_only)
-    if after_s is not None:
-        code = _wait(child, after_s)
-        if code is None:
+    code = None if after_s is None else _wait(child, after_s)
+    if code is None:
+        if after_s is not None:
             os.killpg(child, by)
-    code = _wait(child, HANG_S)
+        code = _wait(child, HANG_S)
     if code is None:
         os.killpg(child, signal.SIGKILL)
         raise TimeoutError(f"workbench {' '.join(words)} hangs: {said.read_text(errors='replace')[-500:]}")
@@ -187,15 +187,10 @@ def _wait(child: int, seconds: float) -> int | None:
     while True:
         found, status = os.waitpid(child, os.WNOHANG)
         if found:
-            _ENDED[child] = os.waitstatus_to_exitcode(status)
-        if child in _ENDED:
-            return _ENDED[child]
+            return os.waitstatus_to_exitcode(status)
         if time.monotonic() > end:
             return None
         time.sleep(0.005)
-
-
-_ENDED: dict[int, int] = {}
 
 
 def _bury(child: int) -> None:
@@ -215,7 +210,7 @@ def import_what_was(folder: Path) -> None:
         if not name.startswith(("workbench.conf", "__", "tests.", "_")):
             try:
                 importlib.import_module(name)
-            except BaseException:  # noqa: S112 (parts of libraries that import each other in one order alone)
+            except BaseException:  # parts of libraries that import each other in one order alone
                 continue
 
 

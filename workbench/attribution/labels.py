@@ -176,8 +176,8 @@ def label(
     refuse_other_source(store, setup)
     ledger = Ledger(store.path.with_suffix(".labels.json"))
     if not overwrite:
-        refuse_other_labels(store, settings, values, dict(expert), ledger, earlier)
-    store = forget_other_settings(store, settings, values, dict(expert), ledger, earlier)
+        refuse_other_labels(store, settings, values, ledger, earlier, dict(expert))
+    store = forget_other_settings(store, settings, values, ledger, earlier, dict(expert))
     steps, error = _search(store, setup, dict(expert), settings, ledger)
     measure_values(store.path, setup, values)
     return Labelling(Store.open(store.path), settings, values, steps, error)
@@ -252,16 +252,16 @@ def forget_other_settings(
     store: Store,
     settings: Settings,
     values: Values,
-    expert: Record,
     ledger: Ledger,
     earlier: Record | None = None,
+    expert: Record = EXPERT,
 ) -> Store:
     """Take back what was measured with other settings.
 
     Values V(t) have settings of their own: they stay when those of the searches change or none are asked for, and the
     other way round.
     """
-    (searched, before), (valued, valued_before) = settings_of(settings, values, expert, ledger, earlier)
+    (searched, before), (valued, valued_before) = settings_of(settings, values, ledger, earlier, expert)
     if values.calls and valued_before != valued:
         store.annotate_many({uid: {"values": "[]"} for uid in store.uids})
     if before != searched:
@@ -278,12 +278,12 @@ def refuse_other_labels(
     store: Store,
     settings: Settings,
     values: Values,
-    expert: Record,
     ledger: Ledger,
     earlier: Record | None = None,
+    expert: Record = EXPERT,
 ) -> None:
     """Refuse to measure again, with other settings, what is measured already; nothing where there is nothing."""
-    (searched, before), (valued, valued_before) = settings_of(settings, values, expert, ledger, earlier)
+    (searched, before), (valued, valued_before) = settings_of(settings, values, ledger, earlier, expert)
     what, remedy = f"the labels of {shown(store.path)}", "overwrite=true takes them back and measures anew"
     if any(store.episodes["t_pnr"][number] >= 0 for number in failures(store.episodes)):
         refuse_other(what, before, searched, remedy)
@@ -292,7 +292,7 @@ def refuse_other_labels(
 
 
 def settings_of(
-    settings: Settings, values: Values, expert: Record, ledger: Ledger, earlier: Record | None
+    settings: Settings, values: Values, ledger: Ledger, earlier: Record | None, expert: Record
 ) -> tuple[tuple[Record, Record], tuple[Record, Record]]:
     """Settings of the searches and of the values, each as asked for and as it was before."""
     searched, valued = searched_with(settings, expert), plain(dataclasses.asdict(values))

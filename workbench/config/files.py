@@ -81,7 +81,11 @@ def put(new: Path, place: Path) -> None:
     elif not _exchanged(new, place):
         old = _set_by(place)
         place.rename(old)
-        new.rename(place)
+        try:
+            new.rename(place)
+        except OSError:
+            old.rename(place)
+            raise
         remove(old)
 
 

@@ -24,10 +24,6 @@ class Source(Protocol):
     @property
     def header(self) -> Header: ...
     def __len__(self) -> int: ...
-    def digest(self) -> str:
-        """Of all episodes and their labels."""
-        ...
-
     def episode(self, number: int, steps: Sequence[str] | None = None, calls: Sequence[str] | None = None) -> Episode:
         """The ``number``-th; ``calls=()`` leaves its policy calls out."""
         ...
@@ -43,7 +39,7 @@ def export(
 ) -> Path:
     """Write all episodes of a store as a data set of its own; returns its folder.
 
-    An export of these very episodes is kept as it is.
+    A whole export of these very episodes is kept as it is.
 
     Parameters
     ----------
@@ -64,14 +60,14 @@ def export(
     wanted, folder = format_named(format) if isinstance(format, str) else format, Path(folder)
     mark = _mark(store, wanted)
     if folder.exists() and not overwrite:
-        if _mark_of(folder) == mark:
+        if mark["content"] and _mark_of(folder) == {**mark, "files": _files(folder)}:
             return folder
         raise StoreError(f"{folder} exists already; overwrite=true replaces it, or move it away")
     if folder.exists() and not (folder / MARK).is_file():
         raise StoreError(f"{folder} holds no {MARK}, so no export of ours is replaced there; move it away")
     with replacing(folder) as new:
         wanted.write(_episodes(store, wanted, advance), new, store.header)
-        (new / MARK).write_text(json.dumps(mark, indent=2), encoding="utf-8")
+        (new / MARK).write_text(json.dumps({**mark, "files": _files(new)}, indent=2), encoding="utf-8")
     return folder
 
 
@@ -81,6 +77,12 @@ def _mark_of(folder: Path) -> object:
         return json.loads((folder / MARK).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return None
+
+
+def _files(folder: Path) -> dict[str, int]:
+    """Path -> bytes of every file of an export but its mark."""
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path != folder / MARK]
+    return {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
 
 
 def _episodes(store: Source, format: Format, advance: Callable[[int], None] | None) -> Iterator[Episode]:
@@ -99,6 +101,6 @@ def _mark(store: Source, format: Format) -> dict[str, object]:
         "store": store.path.name,
         "task": header.task,
         "episodes": len(store),
-        "content": store.digest(),
+        "content": digest() if (digest := getattr(store, "digest", None)) else None,
         "licence": header.licence,
     }
