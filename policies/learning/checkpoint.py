@@ -85,9 +85,9 @@ def write(folder: Path, weights: Mapping[str, torch.Tensor], record: Record) -> 
     whole["record_sha256"] = _digest(whole)
     replace(folder / name, data)
     replace(folder / RECORD, json.dumps(whole, indent=1).encode())
-    for other in folder.glob("weights-*.safetensors"):
+    for other in (*folder.glob("weights-*.safetensors"), *folder.glob(".*.partial")):
         if other.name != name:
-            other.unlink()
+            other.unlink(missing_ok=True)
 
 
 def located(name: str) -> Path:
@@ -144,11 +144,17 @@ def _digest(record: Record) -> str:
 def replace(path: Path, data: bytes) -> None:
     """Put a file in place at once: whole and on disk, or not at all."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    with partial.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    try:
+        with partial.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as error:
+        error.filename = str(path)  # what people know of
+        raise
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def check_layout(folder: Path, trained: Mapping[str, int], offered: Mapping[str, int], chosen: bool) -> None:
