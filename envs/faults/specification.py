@@ -63,8 +63,6 @@ class Specification:
     """How strong it is; what searches and severities turn."""
     drawn: ClassVar[Mapping[str, Any]] = {}
     """What a record holds beside schedule and magnitude, or of the magnitude: name -> type; those of its bases, too."""
-    lasts: ClassVar[tuple[int, int]] = (1, FOREVER)
-    """Bounds of ``duration_steps``."""
     name = _OfFile()
     axes: ClassVar[tuple[str, ...]] = ()
     """What the parameter ``axis`` may be, where there is one."""
@@ -160,7 +158,6 @@ class Specification:
     @classmethod
     def fields(cls) -> dict[str, Any]:
         """Types of all that a record of this fault holds; see :mod:`workbench.types.reading`."""
-        lasts = int(cls.magnitude.high) if cls.magnitude.name == "duration_steps" else cls.lasts[1]
         found = {
             "name": NAME,
             "channel": among([cls.channel]),
@@ -169,8 +166,8 @@ class Specification:
             "stage": NAME | None,
             "predicate": Annotated[str, Size(1, MOST_LETTERS)] | None,
             cls.magnitude.name: cls.magnitude.drawn,
-            # One of zero steps never strikes: the control arm of an experiment.
-            "duration_steps": whole(0, lasts),
+            # One of zero steps never strikes: the control arm of an experiment.  An endless one is a law's.
+            "duration_steps": whole(0, FOREVER),
         }
         for kind in reversed(cls.__mro__):
             found |= vars(kind).get("drawn", {})

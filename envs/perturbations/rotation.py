@@ -47,7 +47,6 @@ class Rotation(Specification):
     channel = "keyframe"
     effect = RotationEffect
     magnitude = Magnitude("angle_rad", 0.02, 3.0, sizes=(3,))
-    lasts = (1, 1000)
     axes = AXES
     drawn = typed(axis=among(axes), frame=among(FRAMES))
     needs_pose_control = True
@@ -61,7 +60,7 @@ class Rotation(Specification):
         frame: str = "tool",
         **start: Unpack[Start],
     ) -> None:
-        super().__init__(duration_steps=within_steps("duration_steps", duration_steps, *self.lasts), **start)
+        super().__init__(duration_steps=within_steps("duration_steps", duration_steps, 1, 1000), **start)
         self.angle_rad = self.magnitude.within(angle_rad)
         self.axis, self.frame = one_of("axis", axis, self.axes), one_of("frame", frame, FRAMES)
 

@@ -53,7 +53,6 @@ class Translation(Specification):
     channel = "keyframe"
     effect = TranslationEffect
     magnitude = Magnitude("offset_m", 0.002, 0.2, sizes=(3,))
-    lasts = (1, 1000)
     needs_hand = True
     axes = AXES
     drawn = typed(axis=among(axes), frame=among(FRAMES))
@@ -67,7 +66,7 @@ class Translation(Specification):
         frame: str = "world",
         **start: Unpack[Start],
     ) -> None:
-        super().__init__(duration_steps=within_steps("duration_steps", duration_steps, *self.lasts), **start)
+        super().__init__(duration_steps=within_steps("duration_steps", duration_steps, 1, 1000), **start)
         self.offset_m = self.magnitude.within(offset_m)
         self.axis, self.frame = one_of("axis", axis, self.axes), one_of("frame", frame, FRAMES)
 

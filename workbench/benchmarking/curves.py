@@ -22,8 +22,9 @@ import inspect
 import json
 import sys
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence, Set
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 
@@ -31,12 +32,28 @@ from workbench import __version__
 from workbench.benchmarking.columns import HALF
 from workbench.benchmarking.folds import Fold
 from workbench.config import build, digest, resolve, write_bytes
-from workbench.errors import ScoreError, SplitError
+from workbench.errors import ScoreError, SplitError, StoreError
+from workbench.execution.progress import say
 from workbench.monitoring.scoring import curves, fit_score
 from workbench.monitoring.window import Window
 from workbench.stats.concordance import matched_auroc
 from workbench.store import Store
 from workbench.types import Array, EpisodeCalls, EpisodeTruth, PolicyCall, Record
+from workbench.types.reading import (
+    MOST_TENSOR_BYTES,
+    SEAL,
+    Distinct,
+    Source,
+    array,
+    check_seal,
+    checked,
+    keys,
+    parsed,
+    read_bytes,
+    sealed,
+    tensors_of,
+    words_of,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -174,7 +191,18 @@ def missing_seeds(fit: ScoreFit) -> list[int]:
     """Seeds of which no file holds every episode that is wanted."""
     known = Store.open(fit.store).uids
     uids = {known[number] for number in fit.scored}
-    return [seed for seed in fit.seeds if not fit.path(seed).exists() or not uids <= set(_index(fit.path(seed)))]
+    return [seed for seed in fit.seeds if not _holds(fit.path(seed), uids)]
+
+
+def _holds(path: Path, uids: Set[str]) -> bool:
+    """Whether a file holds whole curves of these episodes; of a damaged one, one line is said."""
+    if not path.exists():
+        return False
+    try:
+        return uids <= read_curves(path).scores.keys()
+    except StoreError as error:
+        say(str(error))
+        return False
 
 
 def fit_and_score(fit: ScoreFit) -> tuple[ScoreFit, str]:
@@ -262,38 +290,51 @@ def _keep(
         "fit_s": repr(fit_s),
         "milliseconds": repr(milliseconds),
     }
-    write_bytes(path, save(tensors, said))
-
-
-def _index(path: Path) -> list[str]:
-    from safetensors import safe_open
-
-    with safe_open(path, "numpy") as file:
-        uids: list[str] = json.loads(file.metadata()["uids"])
-    return uids
+    write_bytes(path, save(tensors, sealed(tensors, said)))
 
 
 def read_curves(path: Path) -> Curves:
-    """Curves that :func:`fit_and_score` kept."""
-    return _read_curves(path, path.stat().st_mtime_ns)
+    """Curves that :func:`fit_and_score` kept; StoreError if the file is not as it was written."""
+    source = Source(str(path), StoreError, "its curves are computed anew")
+    try:
+        written = path.stat().st_mtime_ns
+    except OSError:
+        raise source.wrong("is missing") from None
+    return _read_curves(path, written)
 
 
 @functools.lru_cache(maxsize=256)
 def _read_curves(path: Path, written: int) -> Curves:
-    from safetensors import safe_open
-
-    with safe_open(path, "numpy") as file:
-        said = file.metadata()
-        names = ("scores", "steps", "ends", "held_out", "held_out_ends")
-        scores, steps, ends, held_out, held_out_ends = (file.get_tensor(name) for name in names)
-    uids, cuts = json.loads(said["uids"]), ends[:-1]
+    source = Source(str(path), StoreError, "its curves are computed anew")
+    content = read_bytes(path, source, MOST_TENSOR_BYTES)
+    arrays, said = tensors_of(content, source), words_of(content, source)
+    keys(said, ("uids", "fit_s", "milliseconds", SEAL), ("uids", "fit_s", "milliseconds", SEAL), source)
+    check_seal(arrays, said, source)
+    uids = checked(Annotated[list[str], Distinct()], parsed(said["uids"], source), source, "uids")
+    scores = array(arrays, "scores", source, "f", [None])
+    steps = array(arrays, "steps", source, "i", [len(scores)])
+    held_out = array(arrays, "held_out", source, "f", [None])
+    cuts = _cuts(array(arrays, "ends", source, "i", [len(uids)]), len(scores), source)
+    held_out_cuts = _cuts(array(arrays, "held_out_ends", source, "i", [None]), len(held_out), source)
     return Curves(
-        dict(zip(uids, np.split(scores, cuts), strict=True)),
-        dict(zip(uids, np.split(steps, cuts), strict=True)),
-        np.split(held_out, held_out_ends[:-1]) if len(held_out_ends) else [],
-        float(said["fit_s"]),
-        float(said["milliseconds"]),
+        dict(zip(uids, np.split(scores, cuts)[: len(uids)], strict=True)),
+        dict(zip(uids, np.split(steps, cuts)[: len(uids)], strict=True)),
+        np.split(held_out, held_out_cuts) if len(arrays["held_out_ends"]) else [],
+        _seconds(said["fit_s"], source),
+        _seconds(said["milliseconds"], source),
     )
+
+
+def _cuts(ends: Array, size: int, source: Source) -> Array:
+    """Where arrays are cut into curves, from where each of them ends."""
+    if (np.diff(ends, prepend=0) < 0).any() or (ends[-1] if len(ends) else 0) != size:
+        raise source.wrong("says that curves end where they do not")
+    return ends[:-1]
+
+
+def _seconds(text: str, source: Source) -> float:
+    found: float = checked(float, parsed(text, source), source)
+    return found
 
 
 def choose_window(

@@ -49,6 +49,11 @@ def bars(label: str, totals: Mapping[str, int]) -> Iterator[Callable[[str, int],
         yield advance
 
 
+def say(line: str) -> None:
+    """A line for people on stderr, as it stands."""
+    Console(stderr=True, soft_wrap=True, highlight=False).print(line, markup=False)
+
+
 @contextlib.contextmanager
 def progress(label: str, total: int) -> Iterator[Callable[[int], None]]:
     """A bar on stderr; yields the function that advances it."""
