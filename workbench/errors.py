@@ -29,11 +29,16 @@ class ConfigError(WorkbenchError, ValueError):
     """A configuration value is unknown, of the wrong type or out of its bounds."""
 
 
+LONGEST = 80
+"""Characters of a name that an error repeats."""
+
+
 class UnknownNameError(ConfigError, KeyError):
     """A name that does not exist was asked for."""
 
     def __init__(self, what: str, asked: str, known: Iterable[str]) -> None:
         names = sorted(known)
+        asked = asked if len(asked) <= LONGEST else f"{asked[:LONGEST]} ..."
         near = difflib.get_close_matches(asked, names, n=1, cutoff=0.5)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         super().__init__(f"unknown {what} {asked!r}.{hint} Known: {', '.join(names) or 'none'}.")

@@ -6,7 +6,7 @@ import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -32,6 +32,7 @@ from workbench.rollouts.setup import EXPERT, Recording, Setup, refuse_other_sour
 from workbench.rollouts.stored import stream_of
 from workbench.store import Store
 from workbench.types import COLUMNS, SPLITS, Array, Episode, Policy, Record, Task
+from workbench.types.reading import Among, Between, Size, checked
 
 EPISODES_PER_BATCH = 10
 
@@ -216,6 +217,21 @@ SEARCHED, VALUED = "searches", "values"
 """Items of the ledger beside a store: labels that are searched for, and measured values, each with its settings."""
 
 
+_Steps = Annotated[int, Between(0)]
+_EACH = Size(len(SEARCHES), len(SEARCHES))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Spent:
+    """What the ledger says of searches: steps, largest error of a replay, and uid -> steps of each search."""
+
+    steps: Annotated[
+        dict[Annotated[str, Among(SEARCHES)], Annotated[int, Between(0)]], Size(len(SEARCHES), len(SEARCHES))
+    ]
+    error: Annotated[float, Between(0)]
+    episodes: dict[str, Annotated[list[_Steps], _EACH]] = dataclasses.field(default_factory=dict)
+
+
 def _search(
     store: Store, setup: Setup, expert: Record, settings: Settings, ledger: Ledger
 ) -> tuple[dict[str, int], float]:
@@ -223,8 +239,9 @@ def _search(
     failed = failures(store.episodes)
     wanted = [number for number in failed if store.episodes["t_pnr"][number] < 0]
     entry = ledger.entry(SEARCHED)
-    known = (entry.record if entry else None) or {"steps": dict.fromkeys(SEARCHES, 0), "error": 0.0}
-    error, cost = float(known["error"]), dict(known.get("episodes", {}))
+    record = (entry.record if entry else None) or {"steps": dict.fromkeys(SEARCHES, 0), "error": 0.0}
+    known: _Spent = checked(_Spent, record, ledger.source, SEARCHED)
+    error, cost = float(known.error), dict(known.episodes)
     with progress("labels", len(failed)) as advance:
         advance(len(failed) - len(wanted))
         items = [Batch(setup, store.path, expert, settings, part) for part in batches(wanted, EPISODES_PER_BATCH)]
@@ -233,12 +250,12 @@ def _search(
             # uid and before its labels, so that it counts once, whenever the job was interrupted.
             error = max([error, *(label.replay_error for label in found)])
             cost |= {label.uid: [label.steps[name] for name in SEARCHES] for label in found}
-            made = {"steps": known["steps"], "error": error, "episodes": cost}
+            made = {"steps": known.steps, "error": error, "episodes": cost}
             ledger.put(SEARCHED, searched_with(settings, expert), made)
             store.annotate_many({label.uid: label.columns for label in found})
             advance(len(found))
     spent_on = [spent for uid, spent in cost.items() if uid in store.uids]
-    each = [dict(known["steps"]), *(dict(zip(SEARCHES, spent, strict=True)) for spent in spent_on)]
+    each = [dict(known.steps), *(dict(zip(SEARCHES, spent, strict=True)) for spent in spent_on)]
     return {name: sum(spent[name] for spent in each) for name in SEARCHES}, error
 
 

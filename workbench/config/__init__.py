@@ -1,7 +1,7 @@
 """From words on the command line to objects: the schema of a run, and the one place where targets are instantiated."""
 
 from workbench.config.build import build, ctrl_c_held_back, parameters_of, resolve
-from workbench.config.compose import command_asked, compose, options_of, plain, prepare_hydra, read_yaml, words_asked
+from workbench.config.compose import command_asked, compose, options_of, plain, prepare_hydra, words_asked
 from workbench.config.files import (
     building,
     data_path,
@@ -17,6 +17,7 @@ from workbench.config.files import (
 )
 from workbench.config.parts import ZOO, described, made, made_policy, origin_of, weights_digest
 from workbench.config.plugins import Plugin, installed_plugins
+from workbench.config.reading import read_yaml
 from workbench.config.run import Run
 from workbench.config.schema import MonitorSchema, RolloutSchema, Schema
 

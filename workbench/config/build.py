@@ -15,6 +15,7 @@ from typing import Any
 
 from workbench.config.moved import where_now
 from workbench.errors import ConfigError, UnknownNameError, WorkbenchError
+from workbench.types.reading import brief, shown
 from workbench.types.trust import OURS, named
 
 NO_PARTS = ("cli", "config", "errors", "stats", "store", "testing", "types")
@@ -36,8 +37,8 @@ def build(node: Mapping[str, Any], **extra: Any) -> Any:
     target, kind = str(node.get("_target_", "")), resolve(node.get("_target_", ""))
     special = {key: value for key, value in node.items() if str(key).startswith("_") and key != "_target_"}
     if special != ({"_partial_": True} if inspect.isfunction(kind) else {}):
-        words = ", ".join(f"{key}={value}" for key, value in special.items()) or "no _partial_"
-        raise ConfigError(f"target {target!r} is refused with {words}: classes are built, functions are _partial_")
+        words = ", ".join(f"{brief(str(key))}={shown(value)}" for key, value in special.items()) or "no _partial_"
+        raise ConfigError(f"target {shown(target)} is refused with {words}: classes are built, functions are _partial_")
     arguments = copy.deepcopy({key: value for key, value in node.items() if key not in ("_target_", *special)})
     if inspect.isfunction(kind):
         return functools.partial(kind, **arguments, **extra)
@@ -48,7 +49,7 @@ def build(node: Mapping[str, Any], **extra: Any) -> Any:
     except Exception as error:
         if match := re.search(r"unexpected keyword argument '(\w+)'", str(error)):
             raise UnknownNameError(f"parameter of {target}", match[1], parameters_of(target)) from None
-        raise ConfigError(f"{target} cannot be built: {' '.join(str(error).split())}") from error
+        raise ConfigError(f"{target} cannot be built: {brief(str(error), 1000)}") from error
 
 
 @contextlib.contextmanager
@@ -83,7 +84,9 @@ def parameters_of(target: str) -> list[str]:
 
 def resolve(target: str) -> Any:
     """The class or function behind a dotted path that is allowed; see :mod:`workbench.types.trust`."""
-    path = where_now(target) if isinstance(target, str) else repr(target)
+    if not isinstance(target, str):
+        raise ConfigError(f"target {shown(target)} is refused: it must be the dotted path of a class or function")
+    path = where_now(target)
     with ctrl_c_held_back():
         found = named(path)
     if found.__module__.startswith(tuple(f"{OURS}.{room}" for room in NO_PARTS)):

@@ -5,12 +5,10 @@ from __future__ import annotations
 import functools
 import shlex
 from importlib import resources
-from pathlib import Path
 from typing import Any
 
 from workbench.config.plugins import conf_folders, refuse_strangers
 from workbench.config.schema import Schema
-from workbench.errors import ConfigError
 from workbench.types import Record
 
 CONFIG = "workbench.conf"
@@ -72,20 +70,6 @@ def compose(overrides: list[str]) -> Record:
         return plain(hydra.compose("workbench", overrides=overrides))
     with hydra.initialize_config_module(config_module=CONFIG, version_base="1.3"):
         return plain(hydra.compose("workbench", overrides=overrides))
-
-
-def read_yaml(path: Path) -> Record:
-    """A YAML file as plain data, with text as it stands; ConfigError if it is no mapping."""
-    from omegaconf import OmegaConf
-    from yaml import YAMLError
-
-    try:
-        content = OmegaConf.to_container(OmegaConf.load(path))
-    except YAMLError as error:
-        raise ConfigError(f"{path.name} is no YAML mapping: {' '.join(str(error).split())}") from None
-    if not isinstance(content, dict):
-        raise ConfigError(f"{path.name} is no YAML mapping, but a {type(content).__name__}")
-    return {str(key): value for key, value in content.items()}
 
 
 def options_of(group: str) -> list[str]:

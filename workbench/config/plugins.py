@@ -25,8 +25,10 @@ from importlib import metadata, resources
 from pathlib import Path
 from typing import Any
 
+from workbench.config.reading import yaml_text
 from workbench.errors import ConfigError
 from workbench.types import trust
+from workbench.types.reading import brief
 
 GROUP = "workbench.parts"
 """Entry point group."""
@@ -131,9 +133,9 @@ def _mapping(file: Path) -> dict[str, Any]:
     from yaml import YAMLError, safe_load
 
     try:
-        content = safe_load(file.read_text(encoding="utf-8"))
-    except (YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file} is no YAML: {' '.join(str(error).split())}") from None
+        content = safe_load(yaml_text(file))
+    except (YAMLError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{file} is no YAML: {brief(str(error))}") from None
     return content if isinstance(content, dict) else {}
 
 

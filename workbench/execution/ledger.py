@@ -12,11 +12,11 @@ import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from workbench.config.files import write_text
 from workbench.errors import OtherSettingsError, StoreError
-from workbench.types import Record
+from workbench.types.reading import Between, Source, checked, read_json
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,15 +33,26 @@ class Entry:
 
     made_with: Any
     ended: bool = False
-    seconds: float = 0.0
+    seconds: Annotated[float, Between(0.0)] = 0.0
     record: Any = None
 
 
-def _entry(row: Record) -> Entry:
-    """An entry as it was written; earlier versions called the settings of a stage its fingerprint."""
-    if "fingerprint" in row:
-        return Entry(row["fingerprint"], row["ended"], row["seconds"])
-    return Entry(**row)
+@dataclasses.dataclass(frozen=True)
+class _Stage:
+    """An entry of earlier versions, which called the settings of a stage its fingerprint."""
+
+    fingerprint: Any
+    ended: bool
+    seconds: Annotated[float, Between(0.0)]
+
+
+def _entry(row: Any, source: Source, key: str) -> Entry:
+    """An entry as it was written."""
+    if isinstance(row, dict) and "fingerprint" in row:
+        stage: _Stage = checked(_Stage, row, source, key)
+        return Entry(stage.fingerprint, stage.ended, stage.seconds)
+    entry: Entry = checked(Entry, row, source, key)
+    return entry
 
 
 class Ledger:
@@ -65,15 +76,10 @@ class Ledger:
         self.path, self.shown, self.remedy = path, shown or (path.name if path else ""), remedy
         self._entries: dict[str, Entry] = {}
         self._before: dict[str, Entry | None] = {}
+        self.source = Source(self.shown, StoreError, "move it away, and what it says is done again")
         if path is not None and path.exists():
-            try:
-                kept = json.loads(path.read_text(encoding="utf-8"))
-                self._entries = {key: _entry(row) for key, row in kept.items()}
-            except (ValueError, TypeError, AttributeError) as error:
-                raise StoreError(
-                    f"{self.shown} is damaged, or of an earlier version ({error}); move it away, and what it says is "
-                    "done again"
-                ) from None
+            rows = checked(dict[str, Any], read_json(path, self.source, infinite=True), self.source)
+            self._entries = {key: _entry(row, self.source, key) for key, row in rows.items()}
 
     def __contains__(self, key: str) -> bool:
         return key in self._entries

@@ -7,6 +7,7 @@ import dataclasses
 import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Annotated, Literal
 
 from workbench.config import resolve, shown
 from workbench.errors import ConfigError
@@ -17,8 +18,23 @@ from workbench.rollouts.setup import Setup
 from workbench.synthesis.axis import FaultAxis, fault_axis, node_of
 from workbench.synthesis.recipe import Cell, Recipe, cells_of
 from workbench.synthesis.searching import AxisSearch, decides, made_with, search_axis
-from workbench.synthesis.tolerances import Tolerance
+from workbench.synthesis.tolerances import Tolerance, Verdict
 from workbench.types import Perturbation, Record
+from workbench.types.reading import Like, Source, checked
+
+
+@dataclasses.dataclass(frozen=True)
+class _Kept:
+    """Magnitudes as the ledger keeps them; see :class:`Magnitudes`."""
+
+    found: dict[Annotated[str, Like(r"|0(\.\d+)?|1e-\d+", "a failure rate")], float | None] = dataclasses.field(
+        default_factory=dict
+    )
+    verdict: Verdict | Literal[""] = ""
+    tolerance: float | None = None
+    parameter: str = ""
+    trials: list[list[float]] = dataclasses.field(default_factory=list)
+    refused: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,9 +66,10 @@ class Magnitudes:
         return cls(axis, found, searched.verdict, searched.magnitude, trials)
 
     @classmethod
-    def read(cls, axis: FaultAxis, record: Record) -> Magnitudes:
-        """Those of a record."""
-        return cls(axis, **{key: value for key, value in record.items() if key != "parameter"})
+    def read(cls, axis: FaultAxis, record: Record, source: Source) -> Magnitudes:
+        """Those of a record of a ledger."""
+        kept: _Kept = checked(_Kept, record, source, axis.label)
+        return cls(axis, kept.found, kept.verdict, kept.tolerance, kept.trials, kept.refused)
 
     @property
     def cells(self) -> list[Cell]:
@@ -122,7 +139,8 @@ def find_magnitudes(
             advance(task, 1)
     records = kept.records()
     return {
-        task: {axis.label: Magnitudes.read(axis, records[f"{task}/{axis.label}"]) for axis in axes} for task in setups
+        task: {axis.label: Magnitudes.read(axis, records[f"{task}/{axis.label}"], kept.source) for axis in axes}
+        for task in setups
     }
 
 

@@ -10,13 +10,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from workbench.config import read_yaml
 from workbench.errors import ConfigError, UnknownNameError
 from workbench.synthesis.axis import FaultAxis
 from workbench.synthesis.tolerances import Search
-from workbench.types import SPLITS, Record, Split
+from workbench.types import EPISODES_PER_SPLIT, SPLITS, Record, Split
+from workbench.types.reading import NAME, TEXT, Between, Size, Source, checked
 
 OPTIONAL = ("cameras", "signals", "search", "limits")
 """Keys that a recipe may leave out."""
@@ -34,9 +35,32 @@ def find_recipe(name: str, root: Path) -> Path:
     """File of a recipe: the user's own in ``datasets/recipes/`` below ``root``, or else the one that is shipped."""
     folders = (root / "datasets" / "recipes", SHIPPED)
     for folder in folders:
-        if (path := folder / f"{name}.yaml").exists():
+        if (path := folder / f"{name}.yaml").exists() and path.parent == folder:
             return path
     raise UnknownNameError("recipe", name, {path.stem for folder in folders for path in folder.glob("*.yaml")})
+
+
+_Count = Annotated[int, Between(0, EPISODES_PER_SPLIT)]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Said:
+    """A recipe as its file says it; see :class:`Recipe`."""
+
+    about: Annotated[str, Size(1, 20_000)]
+    licence: NAME
+    policy: Annotated[str, Size(1, 200)] | dict[NAME, Annotated[str, Size(1, 200)]]
+    tasks: Annotated[tuple[NAME, ...], Size(1, 100)]
+    nominal: dict[str, _Count]
+    least: dict[str, _Count]
+    most: dict[str, _Count]
+    failures: _Count
+    failure_rates: Annotated[tuple[Annotated[float, Between(0, 1)], ...], Size(1, 100)]
+    perturbations: Annotated[dict[NAME, Record | None], Size(1, 1000)]
+    cameras: Record | None = None
+    signals: tuple[NAME, ...] | None = None
+    search: Record | None = None
+    limits: tuple[TEXT, ...] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,22 +113,23 @@ class Recipe:
                 raise UnknownNameError(f"key of {path.name}", key, known)
         if missing := [key for key in known if key not in given and key not in OPTIONAL]:
             raise ConfigError(f"{path.name} says nothing about {', '.join(missing)}")
+        said: _Said = checked(_Said, given, Source(path.name, ConfigError))
         return cls(
             name=path.stem,
-            about=" ".join(str(given["about"]).split()),
-            licence=str(given["licence"]),
-            policies=_policies(path, given["policy"], given["tasks"]),
-            tasks=tuple(given["tasks"]),
-            cameras=given.get("cameras"),
-            signals=tuple(given.get("signals") or ()),
-            nominal=_counts(path, "nominal", given["nominal"]),
-            least=_counts(path, "least", given["least"]),
-            most=_counts(path, "most", given["most"]),
-            failures=int(given["failures"]),
-            failure_rates=tuple(map(float, given["failure_rates"])),
-            search=_search(given.get("search") or {}),
-            perturbations={name: dict(node or {}) for name, node in given["perturbations"].items()},
-            limits=tuple(given.get("limits") or ()),
+            about=" ".join(said.about.split()),
+            licence=said.licence,
+            policies=_policies(path, said.policy, said.tasks),
+            tasks=said.tasks,
+            cameras=said.cameras,
+            signals=said.signals or (),
+            nominal=_counts(path, "nominal", said.nominal),
+            least=_counts(path, "least", said.least),
+            most=_counts(path, "most", said.most),
+            failures=said.failures,
+            failure_rates=tuple(map(float, said.failure_rates)),
+            search=_search(said.search or {}),
+            perturbations={name: dict(node or {}) for name, node in said.perturbations.items()},
+            limits=said.limits or (),
         )
 
     def __post_init__(self) -> None:
@@ -188,4 +213,5 @@ def _search(given: Mapping[str, Any]) -> Search:
     for key in given:
         if key not in known:
             raise UnknownNameError("key of a recipe's search", key, known)
-    return Search(**{**QUICK, **given})
+    found: Search = checked(Search, {**QUICK, **given}, Source("search of a recipe", ConfigError))
+    return found

@@ -24,6 +24,7 @@ from workbench.synthesis.axis import FaultAxis, fault_axes
 from workbench.synthesis.likely_failures import Finding, find_likely_failure, sample_uniformly
 from workbench.synthesis.tolerances import Search, Tolerance, Verdict, find_tolerance
 from workbench.types import SPLITS, Array, Perturbation, Policy, Record, Split, Task
+from workbench.types.reading import checked
 
 RATES = (0.25, 0.5, 0.75)
 """Failure rates whose magnitudes stand beside a tolerance."""
@@ -208,7 +209,8 @@ def tolerance(
             kept.put(SETTINGS, settings)
             kept.put(row.label, made_with(wanted[place]), row.record())
             advance(row.label, 1)
-    return tuple(ToleranceRow(**record) for key, record in kept.records().items() if key != SETTINGS)
+    rows = {key: record for key, record in kept.records().items() if key != SETTINGS}
+    return tuple(checked(ToleranceRow, record, kept.source, key) for key, record in rows.items())
 
 
 def likely_failure(

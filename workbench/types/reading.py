@@ -32,6 +32,7 @@ import re
 import stat
 import types
 import typing
+from collections import abc
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union
@@ -355,12 +356,13 @@ def checked(kind: Any, value: Any, source: Source, key: str = "") -> Any:
         return value
     if dataclasses.is_dataclass(kind):
         return _made(kind, value, source, key)
-    if origin is dict and isinstance(value, dict):
+    if origin in (dict, abc.Mapping) and isinstance(value, dict):
         for name in value:
             checked(arguments[0], name, source, f"the key of {key}" if key else "a key")
         return {name: checked(arguments[1], each, source, _within(key, name)) for name, each in value.items()}
-    if origin in (list, tuple) and isinstance(value, (list, tuple)):
-        return origin(checked(arguments[0], each, source, f"{key}[{at}]") for at, each in enumerate(value))
+    if origin in (list, tuple, abc.Sequence) and isinstance(value, (list, tuple)):
+        made = [checked(arguments[0], each, source, f"{key}[{at}]") for at, each in enumerate(value)]
+        return tuple(made) if origin is tuple else made
     if not _is(kind if origin is None else None, value):
         raise _unlike(kind, value, source, key)
     return value
@@ -447,9 +449,9 @@ def described(kind: Any) -> str:
         return " or ".join(described(each) for each in arguments)
     if origin is Literal:
         return " or ".join(shown(each) for each in arguments)
-    if origin in (list, tuple):
+    if origin in (list, tuple, abc.Sequence):
         return f"a list, each {described(arguments[0])}"
-    if origin is dict or dataclasses.is_dataclass(kind):
+    if origin in (dict, abc.Mapping) or dataclasses.is_dataclass(kind):
         return "an object"
     if kind is Any:
         return ""

@@ -15,8 +15,11 @@ from types import ModuleType
 from typing import Any
 
 from workbench.errors import ConfigError
+from workbench.types.reading import shown
 
 OURS = "workbench"
+LONGEST = 300
+"""Characters of a path."""
 _PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", re.ASCII)
 _installed: list[Callable[[], Iterable[str]]] = []
 
@@ -40,6 +43,8 @@ def named(target: str) -> Any:
         If its package is not trusted, if there is no such thing, or if it is something else, or defined elsewhere.
     """
     package = target.partition(".")[0]
+    if len(target) > LONGEST:
+        raise ConfigError(f"target {shown(target)} is refused: it is longer than any path of a class or function")
     if not _PATH.fullmatch(target) or "__" in {name[:2] for name in target.split(".")}:
         raise ConfigError(f"target {target!r} is refused: it must be the dotted path of a class or function")
     if not trusted(package):
