@@ -9,6 +9,7 @@ import numpy as np
 
 from workbench.errors import ScoreError
 from workbench.types import Array, EpisodeCalls, PolicyCall, Record
+from workbench.types.reading import Source, checked, parsed
 
 
 class TaskGroups:
@@ -43,5 +44,6 @@ class TaskGroups:
 
     def load(self, state: Mapping[str, Array]) -> None:
         """The inverse of :meth:`state`."""
-        found = json.loads(state["instructions"].tobytes())
+        source = Source("the instructions that groups by task know", ScoreError)
+        found: list[str] = checked(list[str], parsed(np.asarray(state["instructions"]).tobytes(), source), source)
         self._index = {instruction: number for number, instruction in enumerate(found)}

@@ -14,7 +14,7 @@ from workbench.config.plugins import _mapping
 from workbench.synthesis.recipe import Recipe
 
 ROOT = Path(__file__).parents[2]
-NODE = {"_target_": "workbench.detectors.scores.mahalanobis.Mahalanobis", "shrinkage": 0.1}
+NODE = {"_target_": "workbench.detectors.scores.entropy.ActionChunkEntropy", "dims": [0, 1]}
 NAMES = ("os", "sys", "subprocess", "system", "remove", "Popen", "eval", "exec", "__import__", "partial", "lambda",
          "load", "__init__", "__subclasses__", "__globals__", "Path", "unlink", "import_module", "json", "np", "torch",
          "run", "main", "build", "cli", "config", "files", "types", "trust", "importlib",
@@ -72,5 +72,5 @@ def _node(random: np.random.Generator) -> Any:
     elif kind < 0.8:
         node = {"_target_": one_of(random, STRINGS)}
     if kind > 0.5:
-        node[one_of(random, ("_partial_", "_args_", "_recursive_", "_convert_", "shrinkage", "x"))] = anything(random)
+        node[one_of(random, ("_partial_", "_args_", "_recursive_", "_convert_", "dims", "x"))] = anything(random)
     return node

@@ -9,7 +9,6 @@ back, so that what is judged is as new as the protocol's name says.
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -19,6 +18,7 @@ from workbench.errors import ConfigError, SplitError
 from workbench.monitoring.episodes import sound
 from workbench.store import Store
 from workbench.types import Split, split_of
+from workbench.types.faults import channels_in
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +63,7 @@ def entries_of(store: Store) -> list[Entry]:
             uid=str(rows["uid"][number]),
             split=split_of(int(rows["index"][number])),
             instruction=str(rows["instruction"][number]),
-            family="+".join(sorted({each["channel"] for each in json.loads(rows["perturbations"][number])})),
+            family=channels_in(rows["perturbations"][number], f"{store.path}, perturbations of {rows['uid'][number]}"),
             perturbation=str(rows["perturbation"][number]),
             rate=_rate(str(rows["cell"][number])),
             success=bool(rows["success"][number]),

@@ -15,11 +15,11 @@ from typing import Any
 
 from workbench.config.moved import where_now
 from workbench.errors import ConfigError, UnknownNameError, WorkbenchError
-from workbench.types.reading import brief, shown
+from workbench.types.reading import bounded, brief, shown
 from workbench.types.trust import OURS, named
 
-NO_PARTS = ("cli", "config", "errors", "stats", "store", "testing", "types")
-"""Rooms of ours that hold nothing which a configuration names."""
+PARTS = ("benchmarking.folds", "detectors", "envs", "execution", "formats", "jobs", "monitoring", "policies")
+"""Rooms and modules of ours that hold what a configuration names: nothing elsewhere is built by one."""
 
 
 def build(node: Mapping[str, Any], **extra: Any) -> Any:
@@ -34,6 +34,10 @@ def build(node: Mapping[str, Any], **extra: Any) -> Any:
     ConfigError
         if the target lies outside the allowed packages, does not exist, or refuses its arguments.
     """
+    try:
+        bounded(node)
+    except ValueError as error:
+        raise ConfigError(f"the configuration of target {shown(node.get('_target_'))} {error}") from None
     target, kind = str(node.get("_target_", "")), resolve(node.get("_target_", ""))
     special = {key: value for key, value in node.items() if str(key).startswith("_") and key != "_target_"}
     if special != ({"_partial_": True} if inspect.isfunction(kind) else {}):
@@ -89,6 +93,8 @@ def resolve(target: str) -> Any:
     path = where_now(target)
     with ctrl_c_held_back():
         found = named(path)
-    if found.__module__.startswith(tuple(f"{OURS}.{room}" for room in NO_PARTS)):
-        raise ConfigError(f"target {path!r} is refused: {found.__module__} holds nothing that a configuration may name")
+    home = f"{found.__module__}."
+    parts = not home.startswith(f"{OURS}.") or home.startswith(tuple(f"{OURS}.{room}." for room in PARTS))
+    if not parts or any(name.startswith("_") for name in path.split(".")):
+        raise ConfigError(f"target {path!r} is refused: {found.__module__} holds no such part of a configuration")
     return found

@@ -12,8 +12,9 @@ from typing import Any
 from workbench.config.build import build, resolve
 from workbench.config.compose import compose, options_of
 from workbench.config.parts import made, made_policy
-from workbench.errors import ConfigError, UnknownNameError
+from workbench.errors import CheckpointError, ConfigError, UnknownNameError
 from workbench.types import Calibrator, Perturbation, Policy, Record, Score, Strategy, SupervisedScore, Task
+from workbench.types.reading import Source, checked, read_json
 
 OWN: Record = {"_target_": "workbench.policies.own.OwnPolicy"}
 """What makes a policy of a person's own object."""
@@ -157,7 +158,8 @@ def _is_whole(part: Any) -> bool:
 
 def _node_of_checkpoint(folder: Path) -> Record:
     """Configuration of the kind of policy that a folder holds; its own settings stand in the folder."""
-    kind = json.loads((folder / "policy.json").read_text(encoding="utf-8")).get("policy")
+    source = Source(str(folder / "policy.json"), CheckpointError, "train the policy again")
+    kind = checked(dict[str, Any], read_json(folder / "policy.json", source), source).get("policy")
     for name in options_of("policy"):
         node = node_of("policy", name)
         if resolve(node["_target_"]).__name__ == kind:

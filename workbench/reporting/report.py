@@ -21,6 +21,7 @@ from workbench.reporting.run_figures import elapsed, figures
 from workbench.reporting.words import seconds
 from workbench.store import Store
 from workbench.types import Record
+from workbench.types.faults import faults_in
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -79,7 +80,8 @@ def terminal_tables(metrics: Record, only: Sequence[str] = SECTIONS) -> list[Ren
 def fault_words(store: Store) -> dict[str, str]:
     """Fault -> what happens, in the first line of the file that makes it; of the faults that a store holds."""
     drawn = set(store.episodes["perturbations"])
-    targets = {fault["name"]: fault["target"] for records in drawn for fault in json.loads(records)}
+    faults = [fault for records in drawn for fault in faults_in(records, f"{store.path}, its perturbations")]
+    targets = {fault["name"]: fault["target"] for fault in faults if "target" in fault}
     files = {name: resolve(target).__module__ for name, target in sorted(targets.items())}
     return {name: (sys.modules[file].__doc__ or "").partition("\n")[0] for name, file in files.items()}
 

@@ -16,6 +16,7 @@ from workbench.reporting.table import Cell, Column, Row, Table, numbers
 from workbench.reporting.words import count, interval, megabytes
 from workbench.stats.proportions import over_seeds, wilson
 from workbench.types import Record
+from workbench.types.reading import Source, checked, parsed, read_bytes, read_json
 
 CARD = "card.md"
 LICENCE = "CC-BY-4.0"
@@ -33,17 +34,19 @@ def cards(zoo: Path = ZOO) -> dict[str, Record]:
 
 def read_policy(folder: Path) -> Record:
     """The JSON part of a checkpoint."""
-    record: Record = json.loads((folder / "policy.json").read_text(encoding="utf-8"))
+    source = Source(str(folder / "policy.json"), CheckpointError, "train the policy again")
+    record: Record = checked(Record, read_json(folder / "policy.json", source), source)
     return record
 
 
 def read_card(path: Path) -> Record:
     """Front part of a card; CheckpointError if it has none."""
+    source = Source(str(path), CheckpointError)
     try:
-        before, front, _ = path.read_text(encoding="utf-8").split(FENCE, 2)
-        facts: Record = json.loads(front)
+        before, front, _ = read_bytes(path, source).decode("utf-8").split(FENCE, 2)
     except ValueError as error:
         raise CheckpointError(f"{path} does not begin with a JSON front part between lines of --- ({error})") from None
+    facts: Record = checked(Record, parsed(front, source), source)
     if before:
         raise CheckpointError(f"{path} has text before its front part")
     return facts

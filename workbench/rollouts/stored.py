@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 
 from workbench.rollouts.launch import Start
 from workbench.types import Array, Episode, Policy, Record, Snapshot, Stream
+from workbench.types.faults import faults_in
 
 
 def stream_of(episode: Episode) -> Stream:
@@ -17,7 +16,7 @@ def stream_of(episode: Episode) -> Stream:
 
 def perturbations_of(episode: Episode) -> tuple[Record, ...]:
     """Drawn perturbations of a stored episode."""
-    return tuple(json.loads(episode.record["perturbations"]))
+    return faults_in(episode.record["perturbations"], f"perturbations of {episode.record['uid']}")
 
 
 def snapshot_at(episode: Episode, step: int) -> Snapshot:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
 from workbench.stats.proportions import confusion
 from workbench.store import Store
 from workbench.types import Record
+from workbench.types.faults import faults_in
 
 
 def summary(store: Store, split: str = "test") -> Record:
@@ -18,7 +17,8 @@ def summary(store: Store, split: str = "test") -> Record:
     for row in wanted:
         name = str(rows["perturbation"][row])
         counts.setdefault(name, []).append(bool(rows["success"][row]))
-        channels[name] = "+".join(record["channel"] for record in json.loads(rows["perturbations"][row]))
+        records = faults_in(rows["perturbations"][row], f"{store.path}, perturbations of {rows['uid'][row]}")
+        channels[name] = "+".join(record["channel"] for record in records)
     nominal = counts.pop("", [])
     return {
         "policy": {"nominal": {"episodes": len(nominal), "successes": sum(nominal)}},

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-import json
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
 from workbench.config import resolve
+from workbench.errors import StoreError
 from workbench.store import Store
-from workbench.types import EPISODES_PER_SPLIT, Split
+from workbench.types import EPISODES_PER_SPLIT, Record, Split
+from workbench.types.faults import faults_in
+from workbench.types.reading import Source, checked
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,6 +86,17 @@ def task_counts(task: str, store: Store, refused: int) -> TaskCounts:
     )
 
 
+def _fault_of(text: str, where: str) -> Record:
+    """The one fault of a cell's episode, with its target and its magnitude."""
+    source, records = Source(where, StoreError), faults_in(text, where)
+    if len(records) != 1 or "target" not in records[0]:
+        raise source.wrong(f"holds {len(records)} faults, and must hold one with its target")
+    [record] = records
+    name = resolve(record["target"]).magnitude.name
+    checked(float | list[float], record.get(name), source, name)
+    return record
+
+
 def cell_counts(task: str, store: Store, least: Mapping[Split, int]) -> list[CellCounts]:
     """Counts of every cell of a store, by name.
 
@@ -95,7 +108,7 @@ def cell_counts(task: str, store: Store, least: Mapping[Split, int]) -> list[Cel
     found = []
     for cell in sorted({str(name) for name in columns["cell"] if name}):
         mine = np.flatnonzero(columns["cell"] == cell)
-        record = json.loads(columns["perturbations"][mine[0]])[0]
+        record = _fault_of(columns["perturbations"][mine[0]], f"{store.path}, cell {cell}")
         failed = ~columns["success"][mine]
         limits = np.array([least[split] for split in columns["split"][mine]])
         first = columns["index"][mine] % EPISODES_PER_SPLIT < limits

@@ -33,4 +33,10 @@ def faults_in(text: str, where: str) -> tuple[Record, ...]:
     for number, record in enumerate(records):
         for key in ("name", "channel"):
             checked(NAME, record.get(key), source, f"[{number}].{key}")
+        checked(str, record.get("target", ""), source, f"[{number}].target")
     return tuple(records)
+
+
+def channels_in(text: str, where: str) -> str:
+    """Channels of an episode's faults, joined by "+"; "" for a nominal one."""
+    return "+".join(sorted({record["channel"] for record in faults_in(text, where)}))

@@ -410,7 +410,7 @@ def _made(kind: Any, value: Any, source: Source, key: str) -> Any:
 
 def keys(value: Mapping[str, Any], needed: Any, known: Any, source: Source, key: str = "") -> None:
     """The source's error if an object lacks a key that is needed, or has one that is not known."""
-    within = f" in {key}" if key else ""
+    within = f" in {brief(key, 200)}" if key else ""
     if missing := [name for name in needed if name not in value]:
         raise source.wrong(f"lacks {', '.join(missing)}{within}")
     if more := [name for name in value if name not in known]:
@@ -432,7 +432,7 @@ def _within(key: str, name: str) -> str:
 
 
 def _unlike(kind: Any, value: Any, source: Source, key: str) -> WorkbenchError:
-    subject = f"says {key}={shown(value)}, which" if key else f"is {shown(value)}, and"
+    subject = f"says {brief(key, 200)}={shown(value)}, which" if key else f"is {shown(value)}, and"
     return source.wrong(f"{subject} must be {described(kind)}")
 
 

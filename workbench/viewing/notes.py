@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 
+from workbench.errors import StoreError
 from workbench.types import Record
+from workbench.types.faults import faults_in
+from workbench.types.reading import Source, checked
 
 UNITS = ("_fraction", "_scale", "_m", "_rad", "_n", "_s", "_steps")
 """How the names of a fault's magnitudes end."""
@@ -30,10 +31,11 @@ def title_of(record: Record) -> str:
 
 def notes_of(record: Record) -> str:
     """What was drawn and what was seen, as Markdown."""
+    drawn = faults_in(record["perturbations"], f"perturbations of {record['uid']}")
     lines = [
         f"### {title_of(record)}",
         f"- asked: {record['instruction']}; seen: {record['failure_mode'] or 'success'}",
-        *(f"- injected: {fault_of(fault, record['length'])}" for fault in json.loads(record["perturbations"])),
+        *(f"- injected: {fault_of(fault, record['length'])}" for fault in drawn),
         f"- onset: {moment(record['t_on'])}, 95 % interval {record['t_on_low']} to {record['t_on_high']}"
         if record["t_on"] >= 0
         else "- onset: not measured",
@@ -58,7 +60,9 @@ def fault_of(record: Record, length: int) -> str:
 
     A duration beyond the episode's length is left out: the fault stayed.
     """
-    drawn = {key: np.asarray(value) for key, value in record.items() if key.endswith(UNITS)}
+    source = Source(f"the record of perturbation {record['name']}", StoreError)
+    kind = float | list[float]
+    drawn = {key: np.asarray(checked(kind, record[key], source, key)) for key in record if key.endswith(UNITS)}
     magnitudes = [
         f"{key} {np.array2string(value, precision=3, separator=', ')}"
         for key, value in drawn.items()
