@@ -15,7 +15,7 @@ from workbench.config import Run, shown, write_bytes, write_text
 from workbench.errors import CheckpointError, OtherSettingsError, UnknownNameError
 from workbench.execution.ledger import plain, refuse_other
 from workbench.monitoring.assembly import Part, groups_of, made_all
-from workbench.monitoring.monitor import COMBINATIONS, AnyMonitor, Monitor, parts_of
+from workbench.monitoring.monitor import ALL, ANY, COMBINATIONS, AnyMonitor, Monitor, parts_of
 from workbench.monitoring.scoring import FittedScore
 from workbench.monitoring.window import Window
 from workbench.types import AdaptiveThreshold, Array, Record, Scorer, Threshold, reading
@@ -23,6 +23,7 @@ from workbench.types.reading import (
     MOST_TENSOR_BYTES,
     NAME,
     TEXT,
+    Among,
     Between,
     Like,
     Size,
@@ -93,7 +94,7 @@ class _Record:
 
     scores: dict[NAME, _Fitted]
     leaves: dict[NAME, _Leaf]
-    monitors: dict[NAME, dict[Literal["all", "any"], list[NAME]]]
+    monitors: dict[NAME, dict[Annotated[str, Among((ALL, ANY))], list[NAME]]]
     made_with: Record | None = None
     tensors: Annotated[str, Like(_FILE, "the name of a file of tensors")] = TENSORS.name
     sha256: Annotated[str, Size(0, 64)] = ""
@@ -285,7 +286,8 @@ def _load_monitor(name: str, composition: Mapping[str, list[str]], leaves: Mappi
         if len(composition) > 1 or len(set(legs)) < 2:
             raise CheckpointError(f"{reading.shown(name)} must combine two or more others in one way")
         return COMBINATIONS[how](name, tuple(_known(leg, leaves) for leg in legs))
-    return _known(name, leaves)
+    leaf: Monitor = _known(name, leaves)
+    return leaf
 
 
 def _known(name: str, there: Mapping[str, Any]) -> Any:
