@@ -76,7 +76,11 @@ class Ledger:
         self.path, self.shown, self.remedy = path, shown or (path.name if path else ""), remedy
         self._entries: dict[str, Entry] = {}
         self._before: dict[str, Entry | None] = {}
-        self.source = Source(self.shown, StoreError, "move it away, and what it says is done again")
+        self.source = Source(
+            self.shown,
+            StoreError,
+            "it is damaged, or of an earlier version: move it away, and what it says is done again",
+        )
         if path is not None and path.exists():
             rows = checked(dict[str, Any], read_json(path, self.source, infinite=True), self.source)
             self._entries = {key: _entry(row, self.source, key) for key, row in rows.items()}
