@@ -344,6 +344,8 @@ def checked(kind: Any, value: Any, source: Source, key: str = "") -> Any:
         return value
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin is Annotated:
+        if arguments[0] in _WORDS and not _is(arguments[0], value):
+            raise _unlike(kind, value, source, key)
         found = checked(arguments[0], value, source, key)
         if not all(rule.allows(value) for rule in arguments[1:]):
             raise _unlike(kind, value, source, key)
