@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import TypedDict
@@ -33,12 +34,19 @@ _COMPARISON = re.compile(r"(\w+)(?:\s*([<>])\s*([-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?
 def comparison(predicate: str) -> tuple[str, str, float]:
     """A schedule's predicate as (name, ``<`` or ``>``, number); a bare name asks whether it holds."""
     found = _COMPARISON.fullmatch(predicate.strip()) if isinstance(predicate, str) else None
-    if found is None:
+    if found is None or not _is_number(found[3] or "0"):
         raise ConfigError(
             f"predicate={predicate!r} must be a predicate's name, or compare it with a number: cube_height_m > 0.02"
         )
     name, sign, number = found.groups()
     return (name, sign, float(number)) if sign else (name, ">", 0.5)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
 
 
 def holds(predicate: str, predicates: Mapping[str, float]) -> bool:

@@ -235,7 +235,8 @@ def effect_of(record: Record, stream: Stream, task: Task | None = None) -> Effec
 
 def describe(record: Record) -> str:
     """One line for people: what was drawn, and when it strikes."""
-    return f"{record['name']}: {_read(record).phrase(record)}, {when(record)}"
+    kind = _read(record)
+    return f"{record['name']}: {kind.phrase(record)}, {when(record)}"
 
 
 def _read(record: Record, task: Task | None = None) -> type[Specification]:

@@ -1,6 +1,7 @@
 """Fits and kept curves: shared, kept, redone when what decides them changes, and chosen on `select` alone."""
 
 import dataclasses
+import json
 import shutil
 
 import numpy as np
@@ -70,6 +71,43 @@ def test_what_is_there_is_kept_and_what_changed_is_not(run):
     run.config["score"]["rnd"]["epochs"] = 4
     assert parts_of(run)[2]["", "mahalanobis"].key == part.key
     assert parts_of(run)[2]["", "rnd"].key != parts["", "rnd"].key
+
+
+@pytest.mark.parametrize("damage", ["bit", "truncated", "other", "unsealed", "folder"])
+def test_damaged_curves_are_noticed_in_one_line_and_computed_anew(run, damage, capsys):
+    from safetensors.numpy import load, save
+
+    _, _, parts = parts_of(run, seeds=(0,))
+    part = parts["", "mahalanobis"]
+    fit_and_score(part)
+    path, before = part.path(0), read_curves(part.path(0)).scores
+    content = path.read_bytes()
+    if damage == "bit":  # of the last score: what nothing but a checksum can tell
+        start = 8 + int.from_bytes(content[:8], "little")
+        at = start + json.loads(content[8:start])["scores"]["data_offsets"][0]
+        path.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+    elif damage == "truncated":
+        path.write_bytes(content[:-8])
+    elif damage == "other":
+        path.write_bytes(b"not what was written")
+    elif damage == "unsealed":
+        path.write_bytes(save(load(content), {"uids": json.dumps([*before]), "fit_s": "1.0", "milliseconds": "1.0"}))
+    else:
+        path.unlink()
+        path.mkdir()
+    capsys.readouterr()
+    assert missing_seeds(part) == [0]
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert path.name in said
+    assert "computed anew" in said
+    if damage == "folder":
+        return
+    fit_and_score(part)
+    assert missing_seeds(part) == []
+    again = read_curves(path).scores
+    assert again.keys() == before.keys()
+    assert all(np.array_equal(again[uid], before[uid]) for uid in before)
 
 
 def test_a_score_is_computed_anew_when_its_own_code_changes():

@@ -198,7 +198,8 @@ NAME = Annotated[str, Size(1, 200), Like(r"[^\x00-\x1f\x7f/\\]+", "without slash
 """Type of a name that may be shown, and become one of a file."""
 SIZES = Annotated[dict[str, Annotated[int, Between(1, 10_000)]], Size(1, 100)]
 """Type of vectors by name: how many numbers each has."""
-TEXT = Annotated[str, Size(0, 2000)]
+TEXT = Annotated[str, Size(0, 2000), Like(r"[^\x00-\x1f\x7f]*", "of one line")]
+"""Type of words for people."""
 
 
 def read_bytes(path: Path, source: Source, most: int = MOST_BYTES) -> bytes:
