@@ -24,7 +24,7 @@ import types
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import mujoco
 import numpy as np
@@ -32,6 +32,17 @@ import numpy as np
 from workbench.envs.faults.props import parked, with_props
 from workbench.errors import ConfigError
 from workbench.types import Array, Shape
+from workbench.types.reading import (
+    RECORD_SEAL,
+    Between,
+    Size,
+    Source,
+    check_record_seal,
+    checked,
+    keys,
+    read_json,
+    sealed_record,
+)
 from workbench.types.robot import Arm, Fingers, Robot
 
 FORMAT = 2
@@ -121,15 +132,38 @@ def robot_cell(environment: str, robot: Robot, control_hz: int, without: tuple[s
     path = (
         cache_folder() / f"{environment}-{robot.robosuite}-{control_hz}hz{less}-robosuite{version}-format{FORMAT}.json"
     )
+    kept = _kept(path)
+    if kept is not None:
+        return RobotCell(robot, **vars(kept))
+    cell = _build(environment, robot, control_hz, without)
+    said = {field.name: getattr(cell, field.name) for field in dataclasses.fields(_Kept)}
+    _write_atomically(path, json.dumps(sealed_record(said)))
+    return cell
+
+
+@dataclasses.dataclass(frozen=True)
+class _Kept:
+    """A cell without its robot, as the cache keeps it; see :class:`RobotCell`."""
+
+    xml: str
+    visual_xml: str
+    kp: Annotated[tuple[float, ...], Size(6, 6)]
+    damping_ratio: float
+    substeps: Annotated[int, Between(1, 100_000)]
+
+
+def _kept(path: Path) -> _Kept | None:
+    """What a cache holds; None where it holds nothing, or not what was written."""
+    source = Source(str(path), ConfigError)
     try:
-        stored: dict[str, Any] = json.loads(path.read_text())
-    except (OSError, ValueError):
-        cell = _build(environment, robot, control_hz, without)
-        fields = dataclasses.asdict(cell)
-        del fields["robot"]
-        _write_atomically(path, json.dumps(fields))
-        return cell
-    return RobotCell(robot, **(stored | {"kp": tuple(stored["kp"])}))
+        record = checked(dict[str, Any], read_json(path, source), source)
+        check_record_seal(record, source)
+        keys(record, [RECORD_SEAL], record, source)
+        del record[RECORD_SEAL]
+        kept: _Kept = checked(_Kept, record, source)
+    except ConfigError:
+        return None
+    return kept
 
 
 def cache_folder() -> Path:
