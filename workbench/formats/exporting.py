@@ -10,7 +10,8 @@ from typing import Protocol
 from workbench.config import replacing
 from workbench.errors import StoreError
 from workbench.formats.format import Format, Header, format_named
-from workbench.types import Episode
+from workbench.types import Episode, reading
+from workbench.types.reading import read_json
 
 MARK = "workbench.json"
 """File in every export that says what it was made of; no folder without it is ever replaced."""
@@ -74,8 +75,8 @@ def export(
 def _mark_of(folder: Path) -> object:
     """What a folder says that it was made of; None where it does not say."""
     try:
-        return json.loads((folder / MARK).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        return read_json(folder / MARK, reading.Source(str(folder / MARK), StoreError))
+    except StoreError:
         return None
 
 

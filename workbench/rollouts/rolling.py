@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ from workbench.rollouts.setup import (
 )
 from workbench.store import Store, StoreHeader
 from workbench.types import SPLITS, Perturbation, Policy, Record, Split, Stream, Task, episode_index
+from workbench.types.faults import faults_in
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,7 +149,8 @@ def refuse_other_faults(
         same = np.flatnonzero((rows["perturbation"] == names) & (rows["cell"] == cell))
         for row in same[:DRAWN_AGAIN]:
             stream = Stream(int(rows["seed"][row]), int(rows["index"][row]))
-            before = {each["name"]: each for each in json.loads(rows["perturbations"][row])}
+            stored = faults_in(rows["perturbations"][row], f"{store.path}, perturbations of {rows['uid'][row]}")
+            before = {each["name"]: each for each in stored}
             now = {each["name"]: each for each in (one.draw(stream, task) for one in group)}
             refuse_other(shown(store.path), {"perturbation": before}, {"perturbation": now}, NEW_STORE)
 
