@@ -29,7 +29,11 @@ def prepare(folder: Path) -> list[tuple[Any, list[Any]]]:
     nodes = [read_yaml(file) for file in sorted((ROOT / "conf" / "perturbation").glob("*.yaml"))]
     faults = [build(next(iter(node.values()))) for node in nodes]
     tasks = [Lift(cameras=CAMERAS), PushT(), Blocks()]
-    return [(task.scene(), list(_drawn(faults, task))) for task in tasks]
+    scenes = [task.scene() for task in tasks]
+    for scene in scenes:  # what numba compiled is taken up at the first step
+        scene.step(np.zeros(scene.task.action_size))
+        scene.restore(scene.snapshot())
+    return [(scene, list(_drawn(faults, scene.task))) for scene in scenes]
 
 
 def _drawn(faults: list[Any], task: Any) -> Any:

@@ -30,7 +30,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.fuzzing.watch import GB, Watch, bound_memory, grown
+from tests.fuzzing.watch import GB, Watch, bound_memory, cpu_s, grown
 from workbench.errors import WorkbenchError
 
 ROOT = Path(__file__).parents[2]
@@ -38,6 +38,8 @@ HERE = Path(__file__).parent
 FAULTS = ("traceback", "hang", "memory", "files", "code", "died", "words")
 """``words``: a refusal that is no line for people, such as one that cannot be printed or says all that was read."""
 HANG_S = 10.0
+"""Of a process that computes; one that waits, or that others keep waiting, is given :data:`PATIENCE` times as long."""
+PATIENCE = 6
 MOST_GROWN = GB
 MOST_ASKED = 3 * GB
 MOST_WORDS = 2000
@@ -125,9 +127,12 @@ class _Worker:
     def __init__(self, context: Any, span: Span, hang_s: float) -> None:
         self.span, self._hang_s, self._began = span, hang_s, time.monotonic()
         self.ours, theirs = context.Pipe()
-        # Which attempt is under way, since when, and how many returned and were refused: read while it works.
-        self._progress = context.RawArray("d", 4)
-        self._process = context.Process(target=_work, args=(span, self._progress, theirs), daemon=True)
+        # Which attempt is under way, since when by the clock, how many returned and were refused, and CPU seconds when
+        # it began: read while it works.
+        self._progress = context.RawArray("d", 5)
+        self._scratch = tempfile.TemporaryDirectory(prefix="fuzz-", ignore_cleanup_errors=True)
+        arguments = (span, self._progress, theirs, Path(self._scratch.name))
+        self._process = context.Process(target=_work, args=arguments, daemon=True)
         self._process.start()
         theirs.close()
         self._done = False
@@ -135,14 +140,12 @@ class _Worker:
     def turn(self, tally: Tally) -> Span | None:
         """Take in what it says; returns what is left to do once it has ended."""
         self._heard(tally)
-        number, since, returned, refused = self._progress
         alive = self._process.is_alive()
-        late = time.monotonic() - since > self._hang_s if since else time.monotonic() - self._began > PREPARING_S
-        if alive and not late:
+        if alive and not self._late():
             return None
         self.end()
         self._heard(tally)
-        number, since, returned, refused = self._progress
+        number, since, returned, refused, _ = self._progress
         if self._done:
             rest = dataclasses.replace(self.span, first=self.span.last)
         elif not since:
@@ -160,6 +163,16 @@ class _Worker:
         tally.seconds += time.monotonic() - self._began
         return rest
 
+    def _late(self) -> bool:
+        """Whether it hangs: by its own CPU seconds, so that a busy machine makes no hang, or by the clock at last."""
+        _, since, _, _, spent_s = self._progress
+        if not since:
+            return time.monotonic() - self._began > PREPARING_S
+        over_s = time.monotonic() - since
+        return over_s > self._hang_s * PATIENCE or (
+            over_s > self._hang_s and cpu_s(self._process.pid) - spent_s > self._hang_s
+        )
+
     def _heard(self, tally: Tally) -> None:
         try:
             while self.ours.poll():
@@ -174,34 +187,35 @@ class _Worker:
     def end(self) -> None:
         self._process.kill()
         self._process.join()
+        self._scratch.cleanup()
 
 
-def _work(span: Span, progress: Any, parent: Connection) -> None:
+def _work(span: Span, progress: Any, parent: Connection, scratch: Path) -> None:
     """Make the attempts of a span; leaves early when it has grown, to be started again."""
     sys.dont_write_bytecode = True
     sys.path[:0] = [str(ROOT)]
-    with tempfile.TemporaryDirectory(prefix="fuzz-") as scratch:
-        os.environ["WORKBENCH_ROOT"] = scratch
-        module = module_of(span.subject)
-        prepared, place = _prepared(module, Path(scratch))
-        watch = Watch(ROOT)
-        for number in range(2):  # imports what is imported late; counts for nothing
-            _tried(module, prepared, random_of(span.subject, span.seed + 1, number), place, watch)
-        most = grown() + MOST_GROWN
-        bound_memory(MOST_ASKED)
-        for number in range(span.first, span.last):
-            progress[0], progress[1] = number, time.monotonic()
-            end, found = _tried(module, prepared, random_of(span.subject, span.seed, number), place, watch)
-            if (held := grown()) > most:
-                found.append(("memory", f"the process has held {held / GB:.1f} GB"))
-            for kind, line in found:
-                parent.send((kind, f"{span.subject} {number}: {kind}: {line}"))
-            if end:
-                progress[end] += 1
-            progress[0], progress[1] = -(number + 1), time.monotonic()
-            if held > most:
-                return
-        parent.send(("done", ""))
+    os.environ["WORKBENCH_ROOT"] = str(scratch)
+    module = module_of(span.subject)
+    prepared, place = _prepared(module, scratch)
+    watch = Watch(ROOT)
+    for number in range(2):  # imports what is imported late; counts for nothing
+        _tried(module, prepared, random_of(span.subject, span.seed + 1, number), place, watch)
+    most = grown() + MOST_GROWN
+    bound_memory(MOST_ASKED)
+    for number in range(span.first, span.last):
+        progress[4] = cpu_s(os.getpid())
+        progress[0], progress[1] = number, time.monotonic()
+        end, found = _tried(module, prepared, random_of(span.subject, span.seed, number), place, watch)
+        if (held := grown()) > most:
+            found.append(("memory", f"the process has held {held / GB:.1f} GB"))
+        for kind, line in found:
+            parent.send((kind, f"{span.subject} {number}: {kind}: {line}"))
+        if end:
+            progress[end] += 1
+        progress[0], progress[1] = -(number + 1), time.monotonic()
+        if held > most:
+            return
+    parent.send(("done", ""))
 
 
 def _prepared(module: Any, scratch: Path) -> tuple[Any, Path]:

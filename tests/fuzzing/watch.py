@@ -117,6 +117,15 @@ def grown() -> int:
     raise OSError("the fuzzers need Linux: they read /proc/self/status")
 
 
+def cpu_s(process: int | None) -> float:
+    """CPU seconds that a process has spent, all threads; 0 once it has ended."""
+    try:
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(") ")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def bound_memory(more: int) -> None:
     """Let requests for ``more`` bytes of address space than are taken now fail, before they take the machine down."""
     taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
