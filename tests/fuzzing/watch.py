@@ -8,6 +8,7 @@ import resource
 import site
 import sys
 import sysconfig
+import typing
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -97,9 +98,10 @@ def _below(file: str, libraries: tuple[str, ...], folder: str | None) -> bool:
 
 
 def _importing() -> bool:
+    """Whether a module is being imported, or an annotation of one evaluated."""
     frame = sys._getframe()
     while frame is not None:
-        if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
+        if frame.f_code.co_filename in ("<frozen importlib._bootstrap>", typing.__file__):
             return True
         frame = frame.f_back
     return False
