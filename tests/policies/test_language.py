@@ -178,6 +178,7 @@ def test_round_trip_is_exact_and_keeps_the_words(policy: LanguagePolicy, tmp_pat
 def test_tampered_vocabulary_is_refused_in_one_line(policy: LanguagePolicy, tmp_path: Path, kind: str) -> None:
     policy.save(tmp_path)
     record = json.loads((tmp_path / "policy.json").read_text())
+    del record["record_sha256"]
     words = record["config"]["vocabulary"]
     record["config"]["vocabulary"] = {
         "swapped": [words[3], *words[1:3], words[0], *words[4:]],
