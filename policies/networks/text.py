@@ -206,12 +206,12 @@ def sentence_model(weights: str) -> Any:
 
 
 def _refuse_code(folder: Path) -> None:
-    """ConfigError for a sentence encoder that would bring code along: pickles, or modules of other packages."""
+    """ConfigError for a sentence encoder with modules of other packages, or with files that may hold code."""
     source = Source(str(folder / "modules.json"), ConfigError, "take an encoder of sentence-transformers' own modules")
     modules = checked(list[dict[str, Any]], read_json(folder / "modules.json", source), source)
     foreign = [each.get("type") for each in modules if not str(each.get("type")).startswith("sentence_transformers.")]
     if foreign:
         raise source.wrong(f"names {shown(foreign[0])}")
-    pickled = [file for file in folder.rglob("*") if file.suffix in (".bin", ".pt", ".pth", ".pkl", ".ckpt", ".py")]
-    if pickled:
-        raise ConfigError(f"{pickled[0]} may hold code, and is not read: save the encoder as safetensors")
+    holding = [file for file in folder.rglob("*") if file.suffix in (".bin", ".pt", ".pth", ".pkl", ".ckpt", ".py")]
+    if holding:
+        raise ConfigError(f"{holding[0]} may hold code, and is not read: save the encoder as safetensors")

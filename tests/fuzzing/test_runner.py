@@ -17,7 +17,7 @@ ATTEMPTS, SEED = 100, 55
 
 @pytest.fixture(scope="module")
 def tally():
-    return run([BAD], ATTEMPTS, seed=SEED, hang_s=3)[BAD]
+    return run([BAD], ATTEMPTS, seed=SEED, hang_s=8)[BAD]
 
 
 @pytest.fixture(scope="module")

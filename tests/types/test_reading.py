@@ -91,7 +91,7 @@ def test_a_valid_value_becomes_its_dataclass():
         ({"sizes": {"y": "2"}}, "sizes.y='2', which must be a whole number"),
         ({"sizes": [1]}, "must be an object"),
         ({"note": 1}, "note=1, which must be a text"),
-        ({"pairs": [[1]]}, r"pairs\[0\]=a list of 1, which must be a list, each a whole number of 2 items"),
+        ({"pairs": [[1]]}, r"pairs\[0\]=a list of 1, which must be a list of 2 items, each a whole number"),
         ({"extra": 1}, "has 'extra', and may have inner, kind"),
     ],
 )

@@ -50,13 +50,13 @@ class _Said:
     about: Annotated[str, Size(1, 20_000)]
     licence: NAME
     policy: Annotated[str, Size(1, 200)] | dict[NAME, Annotated[str, Size(1, 200)]]
-    tasks: Annotated[tuple[NAME, ...], Size(1, 100)]
-    nominal: dict[str, _Count]
-    least: dict[str, _Count]
-    most: dict[str, _Count]
+    tasks: Annotated[tuple[NAME, ...], Size(0, 100)]
+    nominal: Any
+    least: Any
+    most: Any
     failures: _Count
-    failure_rates: Annotated[tuple[Annotated[float, Between(0, 1)], ...], Size(1, 100)]
-    perturbations: Annotated[dict[NAME, Record | None], Size(1, 1000)]
+    failure_rates: Annotated[tuple[float, ...], Size(0, 100)]
+    perturbations: Annotated[dict[NAME, Record | None], Size(0, 1000)]
     cameras: Record | None = None
     signals: tuple[NAME, ...] | None = None
     search: Record | None = None
@@ -200,7 +200,9 @@ def _policies(path: Path, given: Any, tasks: Sequence[str]) -> dict[str, str]:
 
 
 def _counts(path: Path, key: str, given: Any) -> dict[Split, int]:
-    if not isinstance(given, Mapping) or any(type(count) is not int or count < 0 for count in given.values()):
+    if not isinstance(given, Mapping) or any(
+        type(count) is not int or not 0 <= count <= EPISODES_PER_SPLIT for count in given.values()
+    ):
         raise ConfigError(f"{key} of {path.name} must say how many episodes of each split, such as {{fit: 2, test: 2}}")
     for split in given:
         if split not in SPLITS:

@@ -447,7 +447,9 @@ def described(kind: Any) -> str:
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin is Annotated:
         rules = " ".join(text for rule in arguments[1:] if (text := str(rule)))
-        return f"{described(arguments[0])} {rules}".strip().replace("items", _unit(arguments[0]))
+        base, _, each = described(arguments[0]).partition(", each")
+        words = f"{base} {rules}".strip().replace("items", _unit(arguments[0]))
+        return f"{words}, each{each}" if each else words
     if origin in (Union, types.UnionType):
         return " or ".join(described(each) for each in arguments)
     if origin is Literal:
