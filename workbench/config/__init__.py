@@ -1,7 +1,17 @@
 """From words on the command line to objects: the schema of a run, and the one place where targets are instantiated."""
 
-from workbench.config.build import build, ctrl_c_held_back, parameters_of, resolve
-from workbench.config.compose import command_asked, compose, options_of, plain, prepare_hydra, read_yaml, words_asked
+from workbench.config.build import build, check_arguments, ctrl_c_held_back, job_of, parameters_of, resolve
+from workbench.config.compose import (
+    command_asked,
+    command_line,
+    compose,
+    hydra_words,
+    options_of,
+    plain,
+    prepare_hydra,
+    read_yaml,
+    words_asked,
+)
 from workbench.config.files import data_path, digest, hash_file, root_folder, shown, write_bytes, write_text
 from workbench.config.parts import ZOO, described, made, made_policy, origin_of, weights_digest
 from workbench.config.plugins import Plugin, installed_plugins
@@ -16,14 +26,18 @@ __all__ = [
     "Run",
     "Schema",
     "build",
+    "check_arguments",
     "command_asked",
+    "command_line",
     "compose",
     "ctrl_c_held_back",
     "data_path",
     "described",
     "digest",
     "hash_file",
+    "hydra_words",
     "installed_plugins",
+    "job_of",
     "made",
     "made_policy",
     "options_of",

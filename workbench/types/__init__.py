@@ -49,7 +49,7 @@ from workbench.types.policy import (
     PolicyOutput,
     Steering,
 )
-from workbench.types.random import EPISODES_PER_SPLIT, SPLITS, Split, Stream, episode_index, split_of
+from workbench.types.random import EPISODES_PER_SPLIT, MOST_SEED, SPLITS, Split, Stream, episode_index, split_of
 from workbench.types.recovery import Strategy
 from workbench.types.robot import Arm, Fingers, Robot
 from workbench.types.scene import ROLES, Keyframe, Perturbation, Scene, Shape, Snapshot, Task, Truth
@@ -61,6 +61,7 @@ __all__ = [
     "EPISODE_COLUMNS",
     "FURTHEST",
     "LABELS",
+    "MOST_SEED",
     "OBSERVATION",
     "RECENT",
     "ROLES",
