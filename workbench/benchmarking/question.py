@@ -13,8 +13,10 @@ from workbench.config import options_of
 from workbench.errors import ConfigError, StoreError, UnknownNameError
 from workbench.monitoring.assembly import MonitorSettings
 from workbench.monitoring.window import Window
-from workbench.types import Record
+from workbench.types import Positive, Record
 
+Windows = Sequence[tuple[str, Positive]]
+Pairs = Sequence[tuple[str, str, str]]
 SEEDS = (0, 1, 2)
 WINDOWS = (("last", 1), ("mean", 2), ("mean", 4), ("sum", 4), ("max", 3), ("total", 1), ("cusum", 1))
 
@@ -46,8 +48,8 @@ class Question:
     settings: MonitorSettings = dataclasses.field(default_factory=MonitorSettings)
     seed: int = 0
     seeds: Sequence[int] = SEEDS
-    windows: Sequence[tuple[str, int]] = WINDOWS
-    pairs: Sequence[tuple[str, str, str]] = ()
+    windows: Windows = WINDOWS
+    pairs: Pairs = ()
     resamples: int = 1000
     root: Path | None = None
 

@@ -6,17 +6,17 @@ from workbench.config.compose import (
     command_line,
     compose,
     hydra_words,
-    options_of,
     plain,
     prepare_hydra,
     read_yaml,
     words_asked,
 )
 from workbench.config.files import data_path, digest, hash_file, root_folder, shown, write_bytes, write_text
+from workbench.config.options import options_of
 from workbench.config.parts import ZOO, described, made, made_policy, origin_of, weights_digest
 from workbench.config.plugins import Plugin, installed_plugins
 from workbench.config.run import Run
-from workbench.config.schema import MonitorSchema, RolloutSchema, Schema
+from workbench.config.schema import MonitorSchema, RolloutSchema, Schema, refuse_name
 
 __all__ = [
     "ZOO",
@@ -46,6 +46,7 @@ __all__ = [
     "plain",
     "prepare_hydra",
     "read_yaml",
+    "refuse_name",
     "resolve",
     "root_folder",
     "shown",

@@ -65,7 +65,8 @@ def check_arguments(node: Mapping[str, Any], path: str, extra: Sequence[str] | N
     Parameters
     ----------
     path : of the node in the configuration.
-    extra : names of arguments that are no part of the node; None where that is not known, so that none is missed.
+    extra : names of arguments that are no part of the node; None where that is not known, as of a part in a job: then
+        none is missed, and null leaves one to whoever builds it.
 
     Raises
     ------
@@ -81,7 +82,8 @@ def check_arguments(node: Mapping[str, Any], path: str, extra: Sequence[str] | N
     for key, value in given.items():
         if key not in known and not open_ended:
             raise UnknownNameError("key", f"{path}.{key}", [f"{path}.{name}" for name in known])
-        if said := complaint(value, known.get(key, Any), f"{path}.{key}"):
+        unset = value is None and extra is None
+        if not unset and (said := complaint(value, known.get(key, Any), f"{path}.{key}")):
             raise ConfigError(said)
         if isinstance(value, Mapping) and "_target_" in value:
             check_arguments(value, f"{path}.{key}")
@@ -116,8 +118,8 @@ def parameters_of(target: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, parameter in inspect.signature(resolve(target), eval_str=True).parameters.items():
         unpacked = parameter.kind is inspect.Parameter.VAR_KEYWORD and typing.get_args(parameter.annotation)
-        known = parameter.annotation is not inspect.Parameter.empty
-        found |= typing.get_type_hints(unpacked[0]) if unpacked else {name: parameter.annotation if known else Any}
+        hint = Any if parameter.annotation is inspect.Parameter.empty else parameter.annotation
+        found |= typing.get_type_hints(unpacked[0], include_extras=True) if unpacked else {name: hint}
     return found
 
 

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from workbench.conf import OURS
 from workbench.config.build import parameters_of
+from workbench.config.explaining import explained
 from workbench.config.hints import inside
+from workbench.config.options import groups
 from workbench.config.plugins import conf_folders, given_folders, refuse_strangers
 from workbench.config.schema import Schema, hints
 from workbench.config.words import hydra_word, points_of, read, unquoted
@@ -21,8 +22,6 @@ from workbench.types import Record
 
 CONFIG = "workbench.conf"
 """Package of the yaml files."""
-LISTED = ("perturbation", "score", "calibrator", "strategy")
-"""Groups of which several options are chosen, in a list."""
 
 
 def prepare_hydra() -> None:
@@ -76,9 +75,10 @@ def compose(words: Sequence[str]) -> Record:
     Raises
     ------
     ConfigError
-        for a word that is none, or cannot be read.
+        for a word that is none, cannot be read, or names what there is not.
     """
-    return plain(composed(hydra_words(words)))
+    with explained(lambda: chosen(words)):
+        return plain(composed(hydra_words(words)))
 
 
 def composed(words: Sequence[str]) -> Any:
@@ -159,21 +159,6 @@ def _chosen(words: tuple[str, ...], known: frozenset[str]) -> Record:
         return {}
 
 
-def groups() -> frozenset[str]:
-    """Groups of the configuration, ``policy/zoo`` and the like among them."""
-    return _groups_below(*conf_paths())
-
-
-def conf_paths() -> list[Path]:
-    """Folders of yaml files: ours, and those of everybody else."""
-    return [OURS, *(folder for _, folder in conf_folders())]
-
-
-@functools.cache
-def _groups_below(*folders: Path) -> frozenset[str]:
-    return frozenset(file.parent.relative_to(each).as_posix() for each in folders for file in each.glob("*/**/*.yaml"))
-
-
 def read_yaml(path: Path) -> Record:
     """A YAML file as plain data, with text as it stands; ConfigError if it is no mapping."""
     from omegaconf import OmegaConf
@@ -186,12 +171,6 @@ def read_yaml(path: Path) -> Record:
     if not isinstance(content, dict):
         raise ConfigError(f"{path.name} is no YAML mapping, but a {type(content).__name__}")
     return {str(key): value for key, value in content.items()}
-
-
-def options_of(group: str) -> list[str]:
-    """Names that a group of the configuration knows, those of installed packages of parts included."""
-    found = [file.name for folder in conf_paths() if (folder / group).is_dir() for file in (folder / group).iterdir()]
-    return sorted({name.removesuffix(".yaml") for name in found if name.endswith(".yaml")})
 
 
 def words_asked() -> list[str]:

@@ -7,8 +7,9 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from workbench.config.compose import LISTED, compose, groups, options_of
+from workbench.config.compose import compose
 from workbench.config.jobs import job_file, jobs
+from workbench.config.options import LISTED, groups, options_of
 from workbench.config.schema import abouts
 from workbench.types import Record
 

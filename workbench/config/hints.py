@@ -9,6 +9,9 @@ import typing
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from workbench.errors import UnknownNameError
+from workbench.types import Within
+
 _LISTS = (list, tuple, collections.abc.Sequence, collections.abc.Iterable, collections.abc.Collection)
 _MAPPINGS = (dict, collections.abc.Mapping)
 
@@ -54,7 +57,10 @@ def takes(hint: Any) -> Takes:
 
 def inside(hint: Any, names: list[str]) -> Any:
     """Annotation of what lies behind some keys of a mapping; Any where that is not said."""
-    for _ in names:
+    for name in names:
+        if typed := [member for member in _members(hint) if typing.is_typeddict(member)]:
+            hint = typing.get_type_hints(typed[0], include_extras=True).get(name, Any)
+            continue
         found = [member for member in _members(hint) if _origin(member) in _MAPPINGS]
         hint = typing.get_args(found[0])[1] if found and len(typing.get_args(found[0])) == 2 else Any
     return hint
@@ -64,7 +70,8 @@ def complaint(value: Any, hint: Any, path: str) -> str:
     """What is wrong with a value, with the path of what is wrong in it; "" if nothing is."""
     members = list(_members(hint))
     if any(_fits(value, member) for member in members):
-        return ""
+        ranges = [each for each in _ranges(hint) if type(value) in (int, float) and not each.holds(value)]
+        return f"{path}={value!r} must be {ranges[0]}" if ranges else ""
     for member in members:
         if said := _inner_complaint(value, member, path):
             return said
@@ -77,6 +84,8 @@ def complaint(value: Any, hint: Any, path: str) -> str:
 def _inner_complaint(value: Any, member: Any, path: str) -> str:
     """What is wrong inside of a list or mapping, if the value is one at all."""
     origin = _origin(member)
+    if typing.is_typeddict(member) and isinstance(value, Mapping):
+        return _keys_complaint(value, typing.get_type_hints(member, include_extras=True), path)
     if origin in _MAPPINGS and isinstance(value, Mapping) and typing.get_args(member):
         _, inner = typing.get_args(member)
         return next((said for key in value if (said := complaint(value[key], inner, f"{path}.{key}"))), "")
@@ -88,6 +97,19 @@ def _inner_complaint(value: Any, member: Any, path: str) -> str:
     return ""
 
 
+def _keys_complaint(value: Mapping[str, Any], hints: Mapping[str, Any], path: str) -> str:
+    """What is wrong with the keys of a mapping that has certain ones, or with their values."""
+    for key in value:
+        if key not in hints:
+            return str(UnknownNameError("key", f"{path}.{key}", [f"{path}.{name}" for name in hints]))
+    for key, hint in hints.items():
+        if key not in value:
+            return f"{path}.{key} is missing"
+        if said := complaint(value[key], hint, f"{path}.{key}"):
+            return said
+    return ""
+
+
 def _fits(value: Any, member: Any) -> bool:
     origin = _origin(member)
     if member is Any:
@@ -96,7 +118,7 @@ def _fits(value: Any, member: Any) -> bool:
         return type(value) is member or (member is float and type(value) is int)
     if origin is typing.Literal:
         return any(type(value) is type(allowed) and value == allowed for allowed in typing.get_args(member))
-    if origin in _MAPPINGS:
+    if origin in _MAPPINGS or typing.is_typeddict(member):
         return isinstance(value, Mapping) and not _inner_complaint(value, member, "")
     if origin in _LISTS:
         return (
@@ -119,7 +141,7 @@ def _member_words(member: Any) -> str:
         return simple[member]
     if origin is typing.Literal:
         return f"one of {', '.join(map(str, typing.get_args(member)))}"
-    if origin in _MAPPINGS:
+    if origin in _MAPPINGS or typing.is_typeddict(member):
         return "a mapping such as {a: ...}"
     if origin in _LISTS:
         of = in_words(items[0]) if items and items[0] is not Any else ""
@@ -138,6 +160,13 @@ def _members(hint: Any) -> Iterator[Any]:
             yield from _members(member)
     else:
         yield type(None) if hint is None else hint
+
+
+def _ranges(hint: Any) -> list[Within]:
+    """Bounds that an annotation names for numbers, of a union those of its members."""
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return [each for member in typing.get_args(hint) for each in _ranges(member)]
+    return [each for each in getattr(hint, "__metadata__", ()) if isinstance(each, Within)]
 
 
 def _origin(member: Any) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from workbench.conf import described
-from workbench.config.compose import LISTED, conf_paths, groups, options_of
+from workbench.config.options import LISTED, conf_paths, groups, options_of
 from workbench.errors import ConfigError, UnknownNameError
 
 NEW = ("job.kind", "job.name", "job.folder")
@@ -57,8 +57,10 @@ def job_words(words: Sequence[str]) -> list[str]:
 
 def _stray(word: str) -> str:
     """What to say of a word behind the job that is no ``key=value``."""
-    found = [group for group in sorted(groups()) if word in options_of(group)]
+    found = [group for group in sorted(groups() - {"job"}) if word in options_of(group)]
     meant = [f"{group}=[{word}]" if group in LISTED else f"{group}={word}" for group in found]
+    if word in jobs():
+        return f"{word!r} is a second job: jobs are run one at a time"
     hint = f" Did you mean {' or '.join(meant)}?" if meant else ""
     return f"{word!r} is no key=value: words behind the job are written like seed=1, without spaces.{hint}"
 

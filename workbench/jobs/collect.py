@@ -9,7 +9,9 @@ from workbench.rollouts.setup import Recording
 from workbench.types import Record
 
 
-def run(run: Run, episodes: int, expert: Record, noise: Record | None) -> None:
+def run(
+    run: Run, episodes: Annotated[int, Within(1, EPISODES_PER_SPLIT)], expert: Record, noise: Record | None
+) -> None:
     """Collect demonstrations into ``datasets/<demos>.zarr``; those that are there already are kept."""
     recording = Recording(**run.config["rollout"])
     settings = {"seed": run.seed, "recording": recording, "runner": run.runner}

@@ -11,10 +11,10 @@ from workbench.recovery.learning import train_head
 from workbench.recovery.paired import needs_head, recover
 from workbench.reporting.report import terminal_tables
 from workbench.store import Store
-from workbench.types import Record
+from workbench.types import Positive, Record
 
 
-def run(run: Run, monitor: str, allowance_steps: int, expert: Record, moments: int, trainer: Record) -> None:
+def run(run: Run, monitor: str, allowance_steps: Positive, expert: Record, moments: Positive, trainer: Record) -> None:
     """Train the head if a strategy needs it, then branch from every alarm with every strategy."""
     run.refuse_other_store()
     store, head, strategies = Store.open(run.store), run.folder / "head", run.config["strategy"]

@@ -11,9 +11,10 @@ from workbench.reporting.report import terminal_tables
 from workbench.rollouts.rolling import rollout
 from workbench.rollouts.serving import same_server
 from workbench.rollouts.summary import diverged, summary
+from workbench.types import Episodes
 
 
-def run(run: Run, episodes: Mapping[str, int], one_each: bool) -> None:
+def run(run: Run, episodes: Mapping[str, Episodes], one_each: bool) -> None:
     """Roll episodes of each split into ``datasets/<store>.zarr``; those that are there already are kept."""
     run.refuse_other_store()
     faults, policy = run.perturbations, run.policy()  # what is refused is refused once, and not in every worker

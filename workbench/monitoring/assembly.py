@@ -48,6 +48,8 @@ class MonitorSettings:
 
     def __post_init__(self) -> None:
         Window(self.window, self.width)
+        if not 0 < self.level < 1:
+            raise ConfigError(f"monitor.level={self.level} must lie between 0 and 1")
         for name, parts in self.combine.items():
             if len(parts) != 1 or not set(parts) <= set(COMBINATIONS):
                 raise ConfigError(

@@ -23,7 +23,7 @@ from workbench.rollouts.setup import (
     write_episodes,
 )
 from workbench.store import Store, StoreHeader
-from workbench.types import SPLITS, Perturbation, Policy, Record, Split, Stream, Task, episode_index
+from workbench.types import EPISODES_PER_SPLIT, SPLITS, Perturbation, Policy, Record, Split, Stream, Task, episode_index
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,12 +119,17 @@ def planned(
     if one_each and not specifications:
         raise ConfigError("job.one_each=true needs perturbations, for example perturbation=[slip,object_shift]")
     groups = [[one] for one in specifications] if one_each else [list(specifications)]
-    launches = []
     for split, count in episodes.items():
         if split not in SPLITS:
             raise UnknownNameError("split", split, SPLITS)
-        if count < 0:
-            raise ConfigError(f"job.episodes.{split}={count} must be 0 or more")
+        if not 0 <= count * len(groups) <= EPISODES_PER_SPLIT:
+            each = f" of each of {len(groups)} perturbations" if one_each else ""
+            raise ConfigError(
+                f"job.episodes.{split}={count}{each} must be 0 or more, and at most {EPISODES_PER_SPLIT} in all: a split "
+                "has so many numbers of episodes"
+            )
+    launches = []
+    for split, count in episodes.items():
         for number in range(count * len(groups)):
             launches.append(drawn(task, groups[number // count], split, number, seed))
     return launches

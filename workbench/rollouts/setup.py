@@ -13,7 +13,7 @@ from typing import Any
 
 from workbench.config import Run, build, described, made, made_policy, origin_of, shown, weights_digest
 from workbench.config.parts import travelling
-from workbench.errors import PolicyServerError
+from workbench.errors import ConfigError, PolicyServerError, UnknownNameError
 from workbench.execution.executor import Executor, Item, Result
 from workbench.execution.ledger import refuse_other
 from workbench.execution.processes import Processes
@@ -25,6 +25,8 @@ from workbench.types.abilities import HasImages, ability, image_sizes_of
 
 EXPERT: Record = {"_target_": "workbench.policies.expert.Expert"}
 """The reference: who collects demonstrations and says from where an episode could still be won."""
+UNTIL = ("success", "deadline")
+"""What ends an episode."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +48,10 @@ class Recording:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "signals", list(self.signals))
+        if self.until not in UNTIL:
+            raise UnknownNameError("value of rollout.until", self.until, UNTIL)
+        if self.samples < 0:
+            raise ConfigError(f"rollout.samples={self.samples} must be 0 or more")
 
 
 @dataclasses.dataclass(frozen=True)

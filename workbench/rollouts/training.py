@@ -7,7 +7,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from workbench.config import build, described, digest, resolve, shown
 from workbench.errors import CheckpointError, ConfigError
@@ -17,11 +17,18 @@ from workbench.rollouts.collecting import read_demonstrations
 from workbench.rollouts.launch import Launch
 from workbench.rollouts.loop import Lockstep
 from workbench.store import Store
-from workbench.types import Demonstration, Policy, Record, Stream, Task, episode_index
+from workbench.types import Count, Demonstration, Episodes, Policy, Record, Stream, Task, episode_index
 from workbench.types.abilities import action_groups_of
 
 TRAINER: Record = {"_target_": "workbench.policies.learning.training.train"}
 """What trains, with its own settings."""
+
+
+class Evaluation(TypedDict):
+    """So many episodes of the select split, every so many iterations; both 0 for never."""
+
+    episodes: Episodes
+    every: Count
 
 
 def train(
@@ -33,7 +40,7 @@ def train(
     trainer: Mapping[str, Any] = TRAINER,
     seed: int = 0,
     run_seed: int = 0,
-    evaluation: Mapping[str, int] | None = None,
+    evaluation: Evaluation | None = None,
     scenes: int = 25,
     overwrite: bool = False,
 ) -> Any:
@@ -58,7 +65,7 @@ def train(
         raise CheckpointError(
             f"{shown(into)} holds a trained policy; overwrite=true trains it anew, name=... keeps both"
         )
-    counts = dict(evaluation or {"episodes": 0, "every": 0})
+    counts = evaluation or Evaluation(episodes=0, every=0)
     evaluate = evaluator(task, counts["episodes"], counts["every"], run_seed, scenes)
     if isinstance(demonstrations, Store):
         seen = described(policy).get("observations"), policy.cameras

@@ -50,6 +50,7 @@ from workbench.types.policy import (
     Steering,
 )
 from workbench.types.random import EPISODES_PER_SPLIT, MOST_SEED, SPLITS, Split, Stream, episode_index, split_of
+from workbench.types.ranges import Count, Episodes, Positive, Seed, Share, Within
 from workbench.types.recovery import Strategy
 from workbench.types.robot import Arm, Fingers, Robot
 from workbench.types.scene import ROLES, Keyframe, Perturbation, Scene, Shape, Snapshot, Task, Truth
@@ -72,10 +73,12 @@ __all__ = [
     "Array",
     "Calibrator",
     "Column",
+    "Count",
     "Demonstration",
     "Episode",
     "EpisodeCalls",
     "EpisodeTruth",
+    "Episodes",
     "Fingers",
     "HasActionGroups",
     "HasCameras",
@@ -93,12 +96,15 @@ __all__ = [
     "Policy",
     "PolicyCall",
     "PolicyOutput",
+    "Positive",
     "Record",
     "Robot",
     "Scene",
     "Score",
     "Scorer",
+    "Seed",
     "Shape",
+    "Share",
     "Snapshot",
     "Split",
     "Steering",
@@ -109,6 +115,7 @@ __all__ = [
     "Task",
     "Threshold",
     "Truth",
+    "Within",
     "ability",
     "episode_index",
     "new_record",
