@@ -13,6 +13,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -43,7 +44,7 @@ from workbench.policies.learning.training_curve import (
     warning_of,
 )
 from workbench.policies.networks.layers import ChunkNetwork, Inputs
-from workbench.types import Demonstration, Record
+from workbench.types import Count, Demonstration, Positive, Record, Within
 
 POINTS = 20
 """Points of the curve."""
@@ -58,22 +59,22 @@ def train(
     *,
     task: str,
     groups: Mapping[str, tuple[int, int]] | None = None,
-    iterations: int = 2500,
-    batch: int = 256,
-    draws: int = 1,
-    learning_rate: float = 1e-3,
-    warmup: int = 100,
-    weight_decay: float = 1e-4,
-    clip_norm: float = 1.0,
-    ema_decay: float = 0.995,
-    held_out: float = 0.1,
+    iterations: Positive = 2500,
+    batch: Positive = 256,
+    draws: Positive = 1,
+    learning_rate: Annotated[float, Within(0, outside="low")] = 1e-3,
+    warmup: Count = 100,
+    weight_decay: Annotated[float, Within(0)] = 1e-4,
+    clip_norm: Annotated[float, Within(0, outside="low")] = 1.0,
+    ema_decay: Annotated[float, Within(0, 1, "high")] = 0.995,
+    held_out: Annotated[float, Within(0, 1, "high")] = 0.1,
     seed: int = 0,
     device: str = "auto",
     precision: str = "float32",
     evaluate: Evaluate | None = None,
     evaluate_every: int = 0,
     folder: Path | None = None,
-    save_every: int = 500,
+    save_every: Positive = 500,
     progress: Callable[[int, float], None] | None = None,
 ) -> TrainingCurve:
     """Train a policy in place; one that has weights already is fine-tuned from them, with its own statistics.

@@ -13,8 +13,9 @@ from workbench.config import options_of
 from workbench.errors import ConfigError, StoreError, UnknownNameError
 from workbench.monitoring.assembly import MonitorSettings
 from workbench.monitoring.window import Window
-from workbench.types import Positive, Record
+from workbench.types import Positive, Record, Seed
 
+Seeds = Sequence[Seed]
 Windows = Sequence[tuple[str, Positive]]
 Pairs = Sequence[tuple[str, str, str]]
 SEEDS = (0, 1, 2)
@@ -47,7 +48,7 @@ class Question:
     calibrators: Mapping[str, Record]
     settings: MonitorSettings = dataclasses.field(default_factory=MonitorSettings)
     seed: int = 0
-    seeds: Sequence[int] = SEEDS
+    seeds: Seeds = SEEDS
     windows: Windows = WINDOWS
     pairs: Pairs = ()
     resamples: int = 1000

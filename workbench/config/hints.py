@@ -13,6 +13,7 @@ from workbench.errors import UnknownNameError
 from workbench.types import Within
 
 _LISTS = (list, tuple, collections.abc.Sequence, collections.abc.Iterable, collections.abc.Collection)
+_EXAMPLES = {int: "1", float: "0.5", str: "a"}
 _MAPPINGS = (dict, collections.abc.Mapping)
 
 
@@ -144,8 +145,8 @@ def _member_words(member: Any) -> str:
     if origin in _MAPPINGS or typing.is_typeddict(member):
         return "a mapping such as {a: ...}"
     if origin in _LISTS:
-        of = in_words(items[0]) if items and items[0] is not Any else ""
-        return "a list such as [" + {"a whole number": "1,2", "a number": "0.5,1", "text": "a,b"}.get(of, "...") + "]"
+        examples = [_EXAMPLES.get(next(_members(item)), "...") for item in items]
+        return f"a list such as [{','.join(examples if len(items) > 1 else [*examples, '...'])}]"
     return str(member)
 
 

@@ -125,8 +125,8 @@ def planned(
         if not 0 <= count * len(groups) <= EPISODES_PER_SPLIT:
             each = f" of each of {len(groups)} perturbations" if one_each else ""
             raise ConfigError(
-                f"job.episodes.{split}={count}{each} must be 0 or more, and at most {EPISODES_PER_SPLIT} in all: a split "
-                "has so many numbers of episodes"
+                f"job.episodes.{split}={count}{each} must be 0 or more, and at most {EPISODES_PER_SPLIT} in all: "
+                "a split has so many numbers of episodes"
             )
     launches = []
     for split, count in episodes.items():

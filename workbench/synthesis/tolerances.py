@@ -45,11 +45,8 @@ class Search:
     confidence: float = 0.95
 
     def __post_init__(self) -> None:
-        if not (
-            1 <= self.batch <= self.most <= EPISODES_PER_SPLIT
-            and 0 < self.resolution <= HALF
-            and 0 < self.confidence < 1
-        ):
+        counted = 1 <= self.batch <= self.most <= EPISODES_PER_SPLIT
+        if not (counted and 0 < self.resolution <= HALF and 0 < self.confidence < 1):
             raise ConfigError(
                 f"batch={self.batch}, most={self.most}, resolution={self.resolution}, confidence={self.confidence} "
                 f"must keep to 1 <= batch <= most <= {EPISODES_PER_SPLIT}, 0 < resolution <= 0.5, 0 < confidence < 1"
