@@ -87,10 +87,25 @@ class Run:
         """How episodes are rolled, as :func:`workbench.rollouts.rolling.rollout` takes it."""
         return {**self.config["rollout"], "seed": self.seed, "runner": self.runner}
 
+    @property
+    def learns(self) -> bool:
+        """Whether the policy has weights."""
+        return hasattr(resolve(self.config["policy"]["_target_"]), "load")
+
+    def refuse_untrainable(self) -> None:
+        """ConfigError for a policy that learns nothing, or whose weights are of the zoo."""
+        if self.zoo:
+            raise ConfigError(
+                f"policy=zoo/{self.zoo} is trained: there is nothing to train; policy=flow trains one of your own, and "
+                "workbench zoo makes an entry of the zoo again"
+            )
+        if not self.learns:
+            kind = self.config["policy"]["_target_"].rpartition(".")[-1]
+            raise ConfigError(f"{kind} learns nothing, so it cannot be trained; choose a policy that can: policy=flow")
+
     def policy(self, trained: bool = True) -> Policy:
         """The policy, with its weights if it has any and ``trained`` is asked for."""
-        node = self.config["policy"]
-        learns = hasattr(resolve(node["_target_"]), "load")
+        node, learns = self.config["policy"], self.learns
         if learns and not trained:
             policy: Policy = made(node)
             return policy

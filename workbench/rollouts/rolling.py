@@ -135,6 +135,14 @@ def planned(
     return launches
 
 
+def refuse_unsuitable(specifications: Iterable[Perturbation], task: Task, policy: Policy | None, seed: int) -> None:
+    """ConfigError if a task or a policy cannot have one of some faults; None for a policy that is still to be trained."""
+    for one in specifications:
+        one.draw(Stream(seed, 0), task)
+        if policy is not None:
+            one.suits(policy)
+
+
 def drawn(
     task: Task, specifications: Iterable[Perturbation], split: Split, number: int, seed: int, cell: str = ""
 ) -> Launch:
