@@ -119,6 +119,7 @@ def planned(
     if one_each and not specifications:
         raise ConfigError("job.one_each=true needs perturbations, for example perturbation=[slip,object_shift]")
     groups = [[one] for one in specifications] if one_each else [list(specifications)]
+    launches = []
     for split, count in episodes.items():
         if split not in SPLITS:
             raise UnknownNameError("split", split, SPLITS)
@@ -128,15 +129,13 @@ def planned(
                 f"job.episodes.{split}={count}{each} must be 0 or more, and at most {EPISODES_PER_SPLIT} in all: "
                 "a split has so many numbers of episodes"
             )
-    launches = []
-    for split, count in episodes.items():
         for number in range(count * len(groups)):
             launches.append(drawn(task, groups[number // count], split, number, seed))
     return launches
 
 
 def refuse_unsuitable(specifications: Iterable[Perturbation], task: Task, policy: Policy | None, seed: int) -> None:
-    """ConfigError if a task or a policy cannot have one of some faults; None for a policy that is still to be trained."""
+    """ConfigError if a task or a policy cannot have one of some faults; None for a policy that is yet to be trained."""
     for one in specifications:
         one.draw(Stream(seed, 0), task)
         if policy is not None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from string import Template
 
 from workbench.config import options_of, write_text
-from workbench.config.plugins import GROUP
+from workbench.conf import GROUP
 from workbench.errors import ConfigError, UnknownNameError
 
 KINDS = {
