@@ -11,7 +11,19 @@ from workbench.config.compose import (
     read_yaml,
     words_asked,
 )
-from workbench.config.files import data_path, digest, hash_file, root_folder, shown, write_bytes, write_text
+from workbench.config.files import (
+    building,
+    data_path,
+    digest,
+    hash_file,
+    put,
+    remove,
+    replacing,
+    root_folder,
+    shown,
+    write_bytes,
+    write_text,
+)
 from workbench.config.options import options_of
 from workbench.config.parts import ZOO, described, made, made_policy, origin_of, weights_digest
 from workbench.config.plugins import Plugin, installed_plugins
@@ -26,6 +38,7 @@ __all__ = [
     "Run",
     "Schema",
     "build",
+    "building",
     "check_arguments",
     "command_asked",
     "command_line",
@@ -45,8 +58,11 @@ __all__ = [
     "parameters_of",
     "plain",
     "prepare_hydra",
+    "put",
     "read_yaml",
     "refuse_name",
+    "remove",
+    "replacing",
     "resolve",
     "root_folder",
     "shown",
