@@ -45,7 +45,7 @@ from workbench.policies.learning.training_curve import (
     warning_of,
 )
 from workbench.policies.networks.layers import ChunkNetwork, Inputs
-from workbench.types import Count, Demonstration, Positive, Record, Within
+from workbench.types import Count, Demonstration, Inside, Positive, Record
 from workbench.types.reading import (
     MOST_TENSOR_BYTES,
     Between,
@@ -78,12 +78,12 @@ def train(
     iterations: Positive = 2500,
     batch: Positive = 256,
     draws: Positive = 1,
-    learning_rate: Annotated[float, Within(0, outside="low")] = 1e-3,
+    learning_rate: Annotated[float, Inside(0, math.inf)] = 1e-3,
     warmup: Count = 100,
-    weight_decay: Annotated[float, Within(0)] = 1e-4,
-    clip_norm: Annotated[float, Within(0, outside="low")] = 1.0,
-    ema_decay: Annotated[float, Within(0, 1, "high")] = 0.995,
-    held_out: Annotated[float, Within(0, 1, "high")] = 0.1,
+    weight_decay: Annotated[float, Inside(0, math.inf, zero=True)] = 1e-4,
+    clip_norm: Annotated[float, Inside(0, math.inf)] = 1.0,
+    ema_decay: Annotated[float, Inside(0, 1, zero=True)] = 0.995,
+    held_out: Annotated[float, Inside(0, 1, zero=True)] = 0.1,
     seed: int = 0,
     device: str = "auto",
     precision: str = "float32",

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from workbench.errors import UnknownNameError
-from workbench.types import Within
+from workbench.types import Inside
+from workbench.types.reading import Between
 
 _LISTS = (list, tuple, collections.abc.Sequence, collections.abc.Iterable, collections.abc.Collection)
 _EXAMPLES = {int: "1", float: "0.5", str: "a"}
@@ -71,8 +72,8 @@ def complaint(value: Any, hint: Any, path: str) -> str:
     """What is wrong with a value, with the path of what is wrong in it; "" if nothing is."""
     members = list(_members(hint))
     if any(_fits(value, member) for member in members):
-        ranges = [each for each in _ranges(hint) if type(value) in (int, float) and not each.holds(value)]
-        return f"{path}={value!r} must be {ranges[0]}" if ranges else ""
+        broken = [each for each in _bounds(hint) if type(value) in (int, float) and not each.allows(value)]
+        return f"{path}={value!r} must be {in_words(hint)} {broken[0]}" if broken else ""
     for member in members:
         if said := _inner_complaint(value, member, path):
             return said
@@ -163,11 +164,11 @@ def _members(hint: Any) -> Iterator[Any]:
         yield type(None) if hint is None else hint
 
 
-def _ranges(hint: Any) -> list[Within]:
+def _bounds(hint: Any) -> list[Between | Inside]:
     """Bounds that an annotation names for numbers, of a union those of its members."""
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        return [each for member in typing.get_args(hint) for each in _ranges(member)]
-    return [each for each in getattr(hint, "__metadata__", ()) if isinstance(each, Within)]
+        return [each for member in typing.get_args(hint) for each in _bounds(member)]
+    return [each for each in getattr(hint, "__metadata__", ()) if isinstance(each, Between | Inside)]
 
 
 def _origin(member: Any) -> Any:

@@ -6,9 +6,10 @@ from typing import Annotated
 
 from workbench.config import Run
 from workbench.rollouts.serving import serve
-from workbench.types import Positive, Record, Within
+from workbench.types import Positive, Record
+from workbench.types.reading import Between
 
-Port = Annotated[int, Within(0, 2**16 - 1)]
+Port = Annotated[int, Between(0, 2**16 - 1)]
 
 
 def run(run: Run, server: Record, host: str, port: Port, allow_remote: bool, frame_limit_mib: Positive) -> None:

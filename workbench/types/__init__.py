@@ -50,7 +50,7 @@ from workbench.types.policy import (
     Steering,
 )
 from workbench.types.random import EPISODES_PER_SPLIT, MOST_SEED, SPLITS, Split, Stream, episode_index, split_of
-from workbench.types.ranges import Count, Episodes, Positive, Seed, Share, Within
+from workbench.types.ranges import Count, Episodes, Inside, Positive, Seed, Share
 from workbench.types.recovery import Strategy
 from workbench.types.robot import Arm, Fingers, Robot
 from workbench.types.scene import ROLES, Keyframe, Perturbation, Scene, Shape, Snapshot, Task, Truth
@@ -90,6 +90,7 @@ __all__ = [
     "HasShapes",
     "HasStages",
     "HasTrails",
+    "Inside",
     "Keyframe",
     "Observation",
     "Perturbation",
@@ -115,7 +116,6 @@ __all__ = [
     "Task",
     "Threshold",
     "Truth",
-    "Within",
     "ability",
     "episode_index",
     "new_record",
