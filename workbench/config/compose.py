@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import shlex
 import typing
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from workbench.types import Record
 
 CONFIG = "workbench.conf"
 """Package of the yaml files."""
+OPTIONS = str | list[str] | None
+"""What a group of the configuration takes."""
 
 
 def prepare_hydra() -> None:
@@ -106,14 +109,14 @@ def hydra_words(words: Sequence[str], sweep: bool = False) -> list[str]:
         for a word that is none, or cannot be read.
     """
     typed = [read(word) for word in words]
-    return [hydra_word(word, hint_of(word.key, words), sweep) for word in typed]
+    return [hydra_word(word, functools.partial(hint_of, words=words), sweep) for word in typed]
 
 
 def hint_of(key: str, words: Sequence[str]) -> Any:
     """Annotation of what a key takes, in the configuration that some words choose; Any where nothing says so."""
     head, *rest = key.split(".")
     if key.partition("@")[0] in groups():
-        return str | list[str] | None
+        return OPTIONS
     if "/" in key or head == "hydra":
         return Any
     found = hints().get(head, Any)
@@ -152,7 +155,7 @@ def chosen(words: Sequence[str]) -> Record:
 @functools.lru_cache(maxsize=64)
 def _chosen(words: tuple[str, ...], known: frozenset[str]) -> Record:
     try:
-        typed = [hydra_word(read(word), str | list[str] | None, sweep=True) for word in words]
+        typed = [hydra_word(read(word), lambda _: OPTIONS, sweep=True) for word in words]
         first = [next(iter(points_of(word)), "") for word in typed]
         return plain(composed([word for word in first if word]))
     except Exception:  # whatever is wrong with them is said where everything is composed
@@ -196,8 +199,15 @@ def command_asked() -> dict[str, str]:
 
 def command_line(job: str, words: Sequence[str]) -> str:
     """A line that does in a shell what a job does with some words in Hydra's grammar."""
-    chosen_by = [f"job={job}", *words]
-    typed = [bare if hydra_word(read(bare := unquoted(word)), hint_of(read(word).key, chosen_by)) == word else word
-             for word in words]  # fmt: skip
+    hint = functools.partial(hint_of, words=[f"job={job}", *words])
+    typed = [_as_typed(word, hint) for word in words]
     folders = [f"--config-dir={folder}" for folder in given_folders()]
     return shlex.join(["workbench", job, *typed, *folders])
+
+
+def _as_typed(word: str, hint: Callable[[str], Any]) -> str:
+    """A word without the quotes of Hydra's grammar, where they are put there again when it is read."""
+    with contextlib.suppress(ConfigError):
+        if hydra_word(read(bare := unquoted(word)), hint) == word:
+            return bare
+    return word

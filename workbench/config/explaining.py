@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import errno
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -27,6 +28,10 @@ def explained(config: Callable[[], Record]) -> Iterator[None]:
         yield
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(" ".join(explain(error, config).split())) from None
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        raise ConfigError("a name is too long to be that of a yaml file") from None
 
 
 def explain(error: Exception, config: Callable[[], Record]) -> str:

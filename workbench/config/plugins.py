@@ -20,7 +20,7 @@ import functools
 import importlib
 import importlib.util
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -97,8 +97,10 @@ def give_folder(folder: Path) -> None:
 _given: list[Path] = []
 
 
-def refuse_strangers(asked: Sequence[Any]) -> None:
+def refuse_strangers(asked: Any) -> None:
     """Refuse plug-ins that a composed configuration asks for and the user's own conf/local does not."""
+    if not isinstance(asked, list):
+        raise ConfigError(f"plugins={asked!r} must be a list of packages")
     known = [plugin.package for plugin in installed_plugins()]
     if unknown := [str(name) for name in asked if name not in known]:
         raise ConfigError(

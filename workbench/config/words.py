@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from workbench.config.hints import Takes, in_words, takes
@@ -167,12 +167,12 @@ def read(word: str) -> Word:
     return found
 
 
-def hydra_word(word: Word, hint: Any, sweep: bool = False) -> str:
+def hydra_word(word: Word, hint_of: Callable[[str], Any], sweep: bool = False) -> str:
     """A word in Hydra's grammar, which then reads what was typed.
 
     Parameters
     ----------
-    hint : annotation of what the key takes; Any where that is not known.
+    hint_of : gives the annotation of what a key takes; Any where that is not known.
     sweep : whether commas separate the points of a sweep.
 
     Raises
@@ -181,8 +181,9 @@ def hydra_word(word: Word, hint: Any, sweep: bool = False) -> str:
         for a value with a comma outside of a sweep, and for one that is outside of Hydra's grammar where no text is
         taken; with the word as it should be typed.
     """
-    if word.value is None or word.value == "":
+    if not word.value or is_plain(word.value):
         return str(word)
+    hint = hint_of(word.key)
     kind = takes(hint)
     points = split_at_commas(word.value)
     if sweep and kind.text and (function := _SWEEP.fullmatch(word.value)):
@@ -227,9 +228,12 @@ def as_typed(value: str, kind: Takes) -> str:
         return f"[{','.join(as_typed(item.strip(), kind.texts) for item in items)}]"
     if not kind.text or (kind.none and value == "null") or (kind.whole and _WHOLE.fullmatch(value)):
         return value
-    if _QUOTED.fullmatch(value) or (_PLAIN.fullmatch(value) and not _OTHERWISE.fullmatch(value)):
-        return value
-    return quoted(value)
+    return value if _QUOTED.fullmatch(value) or is_plain(value) else quoted(value)
+
+
+def is_plain(value: str) -> bool:
+    """Whether Hydra reads a value as the text that it is."""
+    return bool(_PLAIN.fullmatch(value)) and not _OTHERWISE.fullmatch(value)
 
 
 def quoted(text: str) -> str:
