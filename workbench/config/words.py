@@ -282,11 +282,11 @@ def refuse_unreadable(word: Word, typed: Word, hint: Any) -> None:
     from hydra.errors import HydraException
 
     value = str(word.value)
-    if _PLAIN.fullmatch(value) or _WHOLE.fullmatch(value):
+    if is_plain(value):
         return
     try:
         parsed(str(word))
-    except (HydraException, RecursionError):
+    except (HydraException, RecursionError, ValueError):  # ValueError: thousands of digits
         if takes(hint).anything:
             as_text = _with(typed, quoted(str(typed.value)))
             raise ConfigError(f"{typed} cannot be read; if its value is meant as text, type {as_text}") from None
