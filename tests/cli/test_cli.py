@@ -119,7 +119,7 @@ def test_the_configuration_can_be_looked_at_without_running(tmp_path):
 @pytest.mark.parametrize(
     "line", ["rollout --cfg job name=1.10", "--cfg job rollout name=1.10", "rollout name=1.10 -c=job"]
 )
-def test_flags_stand_anywhere(tmp_path, line):
+def test_flags_stand_anywhere_of_a_process(tmp_path, line):
     done = call(tmp_path, *line.split())
     assert done.returncode == 0, done.stderr
     assert "name: '1.10'" in done.stdout
@@ -206,7 +206,7 @@ def test_the_arguments_of_every_job_are_those_of_its_signature(job):
         ("benchmark", "job.pairs=[[a,b]]", "a list"),
         ("benchmark", "job.resamples=0", "1 .. "),
         ("recover", "job.moments=0", "1 .. "),
-        ("recover", "job.trainer.clip_norm=0", "above 0"),
+        ("recover", "job.trainer.learning_rate=0", "above 0"),
         ("search", "job.split=tset", "one of train"),
         ("search", "job.confidence=1", "below 1"),
         ("search", "job.budget=200000", "100000"),

@@ -14,6 +14,7 @@ import yaml
 
 import workbench as wb
 from workbench.config import build, compose
+from workbench.config.jobs import job_words
 from workbench.monitoring.window import Kind
 from workbench.reporting.leaderboard import METRICS
 from workbench.testing import new_part

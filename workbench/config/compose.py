@@ -23,7 +23,7 @@ from workbench.types import Record
 
 CONFIG = "workbench.conf"
 """Package of the yaml files."""
-OPTIONS = str | list[str] | None
+OPTIONS = str | list[str]
 """What a group of the configuration takes."""
 
 
