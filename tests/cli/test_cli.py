@@ -231,7 +231,6 @@ def test_a_job_is_refused_before_it_begins(job, word, said):
         (["strategy=[placebo]"], "must include 'continue'"),
         (["policy=expert"], "cannot be trained"),
         (["perturbation=[goal_change]"], "goal_change"),
-        (["policy=zoo/lift_flow", "perturbation=[no_replanning,wrong_order]"], "wrong_order"),
         (["monitor.level=1"], "between 0 and 1"),
         (["job.stages.fit.after=[rolout]"], "Did you mean 'rollout'"),
         (["job.stages.fit.makes=[stor]"], "Did you mean 'store'"),

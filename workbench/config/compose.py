@@ -115,9 +115,9 @@ def hydra_words(words: Sequence[str], sweep: bool = False) -> list[str]:
 def hint_of(key: str, words: Sequence[str]) -> Any:
     """Annotation of what a key takes, in the configuration that some words choose; Any where nothing says so."""
     head, *rest = key.split(".")
-    if key.partition("@")[0] in groups():
+    if key.partition("@")[0] in groups() or "/" in key:
         return OPTIONS
-    if "/" in key or head == "hydra":
+    if head == "hydra":
         return Any
     found = hints().get(head, Any)
     if dataclasses.is_dataclass(found):

@@ -23,10 +23,9 @@ def jobs() -> dict[str, str]:
 
 def job_file(job: str) -> Path:
     """The yaml of a job; UnknownNameError if there is none."""
-    for folder in conf_paths():
-        if (file := folder / "job" / f"{job}.yaml").is_file():
-            return file
-    raise UnknownNameError("job", job, jobs())
+    if job not in (known := jobs()):
+        raise UnknownNameError("job", job, known)
+    return next(file for folder in conf_paths() if (file := folder / "job" / f"{job}.yaml").is_file())
 
 
 def job_words(words: Sequence[str]) -> list[str]:
