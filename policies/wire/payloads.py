@@ -75,14 +75,12 @@ class Layout:
             )
         fingers_for(task, f"layout {name}")
 
-    def request(
-        self, observation: Mapping[str, Array], images: Sequence[Array], instruction: str, fingers: Fingers
-    ) -> Record:
-        """One scene's request, from its present observation and images (H, W, 3)."""
+    def arrays(self, observation: Mapping[str, Array], images: Sequence[Array], fingers: Fingers) -> dict[str, Array]:
+        """Arrays of one scene's request, from its present observation and images (H, W, 3)."""
         turned = [libero_image(image) if self.as_libero else image for image in images]
         pictures = {key: resized_with_padding(image, IMAGE_PX) for key, image in zip(self.images, turned, strict=True)}
         vectors = {key: vector(observation, fingers) for key, vector in self.vectors.items()}
-        return {**pictures, **vectors, self.prompt: instruction}
+        return {**pictures, **vectors}
 
 
 def _listed(names: Sequence[str]) -> str:
