@@ -373,7 +373,8 @@ class HttpTransport:
             raise PolicyServerError(f"the policy server at {self._shown} sent what is no message: {error}") from None
         if isinstance(value, str):
             raise PolicyServerError(
-                f"the policy server at {self._shown} failed and says no more than {shown(value)}; its own log has the reason"
+                f"the policy server at {self._shown} failed and says no more than {shown(value)}; its own log has "
+                "the reason"
             )
         return value
 

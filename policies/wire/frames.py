@@ -28,7 +28,7 @@ from workbench.types import Array
 NDARRAY, GENERIC, DATA, DTYPE, SHAPE = b"__ndarray__", b"__npgeneric__", b"data", b"dtype", b"shape"
 _DTYPE = re.compile(r"[<>|=]?(b1|[iu][1248]|f[248]|[SU]\d{1,8})")
 """``dtype.str`` of what has a form on the wire: booleans, numbers of up to 64 bits, strings.  openpi refuses objects,
-records and complex numbers; numpy's strings of any length are pointers, its times and long doubles differ by machine."""
+records and complex numbers; strings of any length are pointers, times and long doubles differ by machine."""
 _SIMPLE = re.compile(r"[<>|=]?[?b-zA-Z]\d{0,8}")
 """What numpy may be asked about: no lists of types, and no alias that it warns of."""
 _SCALARS: Mapping[str, tuple[type, ...]] = {

@@ -5,8 +5,6 @@ from __future__ import annotations
 import reprlib
 from typing import Any
 
-import numpy as np
-
 LETTERS = 300
 """How many letters of what the other side says are shown."""
 _TAIL = 16 * LETTERS
@@ -44,7 +42,7 @@ def shortened(value: Any) -> str:
     """What was said, in one line of bounded length; text as it is, anything else as Python writes it."""
     said = value[: 4 * LETTERS] if isinstance(value, str) else _BOUNDED.repr(value)
     line = "".join(letter if letter.isprintable() else "?" for letter in " ".join(said.split()))
-    longer = len(line) > LETTERS or isinstance(value, str) and len(value) > len(said)
+    longer = len(line) > LETTERS or (isinstance(value, str) and len(value) > len(said))
     return f"{line[:LETTERS]}..." if longer else line
 
 
