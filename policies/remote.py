@@ -227,11 +227,11 @@ class RemotePolicy:
                 f"{self.task.action_size} (task.controller)"
             )
         taken = image_sizes_of(self.task)
-        for camera, size in said.cameras.items():
-            if camera not in taken or size != tuple(taken[camera]):
+        for camera, (height, width) in said.cameras.items():
+            if camera not in taken or (height, width) != tuple(taken[camera]):
                 raise ConfigError(
-                    f"the server's {shown(said.policy)} sees camera {camera!r} at {list(size)} pixels; add "
-                    f"'task.cameras={{names: [{','.join(said.cameras)}], height_px: {size[0]}, width_px: {size[1]}}}'"
+                    f"the server's {shown(said.policy)} sees camera {camera!r} at {[height, width]} pixels; add "
+                    f"'task.cameras={{names: [{','.join(said.cameras)}], height_px: {height}, width_px: {width}}}'"
                 )
 
     def _shown(self, seen: Mapping[str, Array], instruction: str) -> tuple[Record, str, str]:

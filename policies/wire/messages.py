@@ -22,6 +22,7 @@ from workbench.policies.wire.limits import (
     HORIZON,
     LETTERS,
     METADATA_BYTES,
+    NAMES,
     NUMBERS,
     OBSERVATION,
     PIXELS,
@@ -168,8 +169,8 @@ def signals_of(metadata: Record) -> tuple[str, ...]:
     """The names that the metadata of somebody else's server list as ``signals``, if they mean that by it."""
     listed = metadata.get("signals")
     meant = listed if isinstance(listed, list) else []
-    found = []
-    for name in meant:
+    found: list[str] = []
+    for name in meant[:NAMES]:
         try:
             found += names("signals", [name])
         except ConfigError:
