@@ -1,4 +1,4 @@
-"""What others send: a request that would stall a server, a server that would stall a client, and connections that break."""
+"""What others send: requests that would stall a server, answers that would stall a client, connections that break."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import functools
 import json
-import signal
 import socket
 import struct
 import subprocess
@@ -38,10 +37,10 @@ from tests.policies.test_remote import (
     rest,
 )
 from tests.toy import ToyPolicy, ToyTask
-from workbench.errors import ConfigError, PolicyServerError, WireError, WorkbenchError
+from workbench.errors import ConfigError, PolicyServerError, WorkbenchError
 from workbench.policies.remote import RemotePolicy
 from workbench.policies.server import PolicyServer
-from workbench.policies.wire import connections, frames
+from workbench.policies.wire import frames
 from workbench.policies.wire.limits import FRAGMENTS, ITEMS, LETTERS, METADATA_BYTES, SAMPLES
 from workbench.policies.wire.messages import Description
 from workbench.rollouts.launch import Launch
@@ -162,7 +161,7 @@ STALLING: dict[str, tuple[Any, str]] = {
     "objects": (place(dtype="|O"), "object"),
     "strings of any length": (place(dtype="T"), "StringDType"),
     "records": (place(dtype="f4,f4"), "no numpy type"),
-    "times": (place(dtype="<M8[s]"), "datetime64"),
+    "times": (place(dtype="<M8[s]"), "no numpy type"),
     "a type of a megabyte": (place(dtype="f" * 2**20), "no numpy type"),
     "letters that do not exist": (place(dtype="<U2", data=b"\xff" * 16), "no letter"),
     "a number as text": ({**REQUEST, "x": {b"__npgeneric__": True, b"data": "1.5", b"dtype": "<f8"}}, "scalar"),
@@ -387,7 +386,6 @@ ANSWERS: dict[str, tuple[Any, str]] = {
     "one long text among many": ({"actions": ["x" * 2**20, *[""] * 90_000]}, "no numbers"),
     "actions that are true": ({"actions": [[True] * 7] * 4}, "no numbers"),
     "actions of 10**300": ({"actions": np.full((4, 7), 1e300)}, "cannot be kept"),
-    "actions in whole numbers of 64 bits": ({"actions": [[2**64 - 1, -1, 0, 0, 0, 0, 0]] * 4}, "no numbers|4, 7"),
     "actions of nothing": ({"actions": []}, r"\(0,\)|no numbers"),
     "actions of a million numbers": ({"actions": np.zeros(10**6)}, r"\(1000000,\)"),
     "an embedding of 2**20 + 1": ({"actions": actions(), "embedding": np.zeros(2**20 + 1)}, "may hold"),
@@ -422,7 +420,7 @@ def test_an_answer_that_would_stall_or_mislead_a_client_is_refused_in_one_line(c
         (b"[" + b"1," * ITEMS + b"1]", "more than 100000"),
         (b'{"actions": 1, "actions": [1]}', "twice"),
         (b'{"actions": ["' + b"x" * 10**6 + b'", "", ""]}', "no numbers"),
-        (b'"\\ud800\\u001b[2J"', r"'\\\\ud800"),
+        (b'"\\ud800\\u001b[2J"', "no JSON"),
         (b"[1" + b"0" * 10_000 + b"]", "no JSON"),
         (b"[1e999, 0, 0, 0, 0, 0, 0]", "NaN or infinity|no numbers|\\(7,\\)"),
         (b'{"__numpy__": "", "dtype": "<f4", "shape": [0, 4611686018427387904]}', "no array can have"),
@@ -466,14 +464,10 @@ def test_an_answer_that_nobody_asked_for_is_not_taken_for_the_next_one() -> None
         policy = RemotePolicy(arm(), url=server.url, **LIBERO)
         assert (policy.plan(observation(), noise()).chunk == 1).all()
         until = time.monotonic() + HANG_S
-        while time.monotonic() < until:
-            try:
-                said = policy.plan(observation(), noise()).chunk
-            except PolicyServerError as error:
-                assert "nobody asked for" in str(error)
-                break
-            assert (said >= 0).all()
-            time.sleep(0.05)
+        with pytest.raises(PolicyServerError, match="nobody asked for"):
+            while time.monotonic() < until:
+                time.sleep(0.05)  # what comes unasked has come by then
+                assert (policy.plan(observation(), noise()).chunk >= 0).all()
         policy.close()
 
 
@@ -518,8 +512,8 @@ def opened(server: PolicyServer) -> socket.socket:
         b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
     )
     heard = b""
-    while b"\r\n\r\n" not in heard:
-        heard += raw.recv(4096)
+    while not heard.endswith(b"\r\n\r\n"):
+        heard += raw.recv(1)
     return raw
 
 
@@ -577,7 +571,7 @@ def test_a_client_refuses_an_answer_in_endless_pieces() -> None:
 
     with Websocket(respond) as server:
         policy = RemotePolicy(arm(), url=server.url, **{**LIBERO, "reply_timeout_s": 5.0})
-        with pytest.raises(PolicyServerError, match="above the frame limit|no answer within"):
+        with pytest.raises(PolicyServerError, match=r"above the frame limit|no answer within"):
             policy.plan(observation(), noise())
 
 
@@ -603,7 +597,7 @@ def test_a_redirection_to_another_address_is_not_followed() -> None:
 
         redirecting = Redirecting()
         redirecting.start()
-        with pytest.raises(PolicyServerError, match="redirect|HTTP 302"):
+        with pytest.raises(PolicyServerError, match=r"redirect|HTTP 302"):
             RemotePolicy(arm(), url=redirecting.url, **LIBERO)
         redirecting.listening.close()
         assert other.connections == 0
