@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import base64
 import binascii
+import functools
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import msgpack
@@ -26,9 +27,9 @@ from workbench.policies.wire.shown import shortened, shown
 from workbench.types import Array
 
 NDARRAY, GENERIC, DATA, DTYPE, SHAPE = b"__ndarray__", b"__npgeneric__", b"data", b"dtype", b"shape"
-_DTYPE = re.compile(r"[<>|=]?(b1|[iu][1248]|f[248]|[SU]\d{1,8})")
-"""``dtype.str`` of what has a form on the wire: booleans, numbers of up to 64 bits, strings.  openpi refuses objects,
-records and complex numbers; strings of any length are pointers, times and long doubles differ by machine."""
+_KINDS, _DOUBLE = "biufSU", 8
+"""Kinds of numpy types that have a form on the wire, floats up to doubles.  openpi refuses objects, records and complex
+numbers; strings of any length are pointers, times and long doubles differ by machine."""
 _SIMPLE = re.compile(r"[<>|=]?[?b-zA-Z]\d{0,8}")
 """What numpy may be asked about: no lists of types, and no alias that it warns of."""
 _SCALARS: Mapping[str, tuple[type, ...]] = {
@@ -85,7 +86,7 @@ def _packable(value: Any) -> Any:
 
 
 def _refuse_type(dtype: np.dtype[Any]) -> None:
-    if not _DTYPE.fullmatch(dtype.str):
+    if dtype.kind not in _KINDS or (dtype.kind == "f" and dtype.itemsize > _DOUBLE):
         raise WireError(f"numpy values of type {dtype} have no form on the wire; send numbers, strings or booleans")
 
 
@@ -100,7 +101,7 @@ def decode(frame: bytes) -> Any:
     """
     reader = _Reader(frame)
     value = reader.value(0)
-    if (left := len(frame) - reader.at) > 0:
+    if (left := len(frame) - reader.tell()) > 0:
         raise WireError(f"{left} bytes follow the end of the message")
     return value
 
@@ -113,14 +114,11 @@ class _Reader:
     """
 
     def __init__(self, frame: bytes) -> None:
-        self.frame, self.items = frame, 0
+        self.frame, self.size, self.items = frame, len(frame), 0
         self.unpacker = msgpack.Unpacker(max_buffer_size=max(1, len(frame)))
         self.unpacker.feed(frame)
-
-    @property
-    def at(self) -> int:
+        self.tell: Callable[[], int] = self.unpacker.tell
         """How many bytes were read."""
-        return int(self.unpacker.tell())
 
     def value(self, depth: int) -> Any:
         self.items += 1
@@ -128,8 +126,8 @@ class _Reader:
             raise WireError(f"the message nests deeper than {DEPTH} levels")
         if self.items > ITEMS:
             raise WireError(f"the message holds more than {ITEMS} values")
-        at = self.at
-        first = self.frame[at] if at < len(self.frame) else None
+        at = self.tell()
+        first = self.frame[at] if at < self.size else None
         if first in _NO_TYPE:
             raise WireError(f"byte {at} of the message, 0x{first:02x}, is no type that is accepted")
         try:
@@ -161,7 +159,7 @@ class _Reader:
 
     def refuse_count(self, count: int) -> None:
         """A value takes a byte at least, so that a claimed count is checked before anything is made of it."""
-        if count > len(self.frame) - self.at:
+        if count > self.size - self.tell():
             raise WireError(f"the message is truncated: it claims {count} more values than it has bytes for")
 
 
@@ -190,6 +188,11 @@ def _scalar(data: Any, dtype: np.dtype[Any]) -> Any:
 def _dtype(text: Any) -> np.dtype[Any]:
     if not isinstance(text, str):
         raise WireError(f"an array's dtype is {shown(text)}, must be a string such as '<f4'")
+    return _type_of(text)
+
+
+@functools.lru_cache(maxsize=256)
+def _type_of(text: str) -> np.dtype[Any]:
     try:
         dtype = np.dtype(text) if _SIMPLE.fullmatch(text) else None
     except (TypeError, ValueError):

@@ -85,8 +85,12 @@ def text(name: str, value: Any, letters: int) -> str:
         raise ConfigError(f"{name}={shown(value)} must be text")
     if len(value) > letters:
         raise ConfigError(f"{name} has {len(value)} letters, must have at most {letters}: {shown(value[:40])}...")
-    if any("\ud800" <= letter <= "\udfff" for letter in value):
-        raise ConfigError(f"{name}={shown(value)} holds half of a letter (a lone surrogate), which cannot be sent")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ConfigError(
+            f"{name}={shown(value)} holds half of a letter (a lone surrogate), which cannot be sent"
+        ) from None
     return value
 
 

@@ -7,6 +7,7 @@ received, at the client and at the server; sizes are those of :mod:`workbench.po
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
@@ -136,7 +137,7 @@ class Description:
         cameras = {camera: list(sizes) for camera, sizes in self.cameras.items()}
         return dataclasses.asdict(self) | {"cameras": cameras, "signals": list(self.signals)}
 
-    @property
+    @functools.cached_property
     def arrays(self) -> dict[str, tuple[int, ...]]:
         """Key of a request -> shape of its array."""
         vectors = {f"observation/{name}": (self.history, size) for name, size in self.observations.items()}
@@ -276,8 +277,8 @@ def _refuse_observation(key: str, array: Array) -> None:
         raise ObservationError(f"{key} is {array.dtype}{list(array.shape)}, must be numbers")
     if not 0 < array.size <= HISTORY * OBSERVATION:
         raise ObservationError(f"{key} holds {array.size} numbers, must hold 1..{HISTORY * OBSERVATION}")
-    if not np.isfinite(array).all():
-        raise ObservationError(f"{key} holds NaN or infinity")
+    if not _within(array):
+        raise ObservationError(f"{key} holds NaN or infinity, or numbers beyond {_LARGEST:.2g}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -318,10 +319,12 @@ class Answer:
         chunk = (served.horizon, served.action_size)
         samples = None
         if request.samples and output.samples is not None:
-            samples = _of_shape("samples", output.samples[0], (request.samples, *chunk))
-        embedding = None if output.embedding is None else _numbers("embedding", output.embedding[0], FEATURES)
-        signals = {name: _numbers(f"signal {name}", values[0], FEATURES) for name, values in output.signals.items()}
-        return cls(_of_shape("actions", output.chunk[0], chunk), samples, embedding, signals)
+            samples = _of_shape("samples", output.samples[0], (request.samples, *chunk), None)
+        embedding = None if output.embedding is None else _numbers("embedding", output.embedding[0], FEATURES, None)
+        signals = {
+            name: _numbers(f"signal {name}", values[0], FEATURES, None) for name, values in output.signals.items()
+        }
+        return cls(_of_shape("actions", output.chunk[0], chunk, None), samples, embedding, signals)
 
     @classmethod
     def read(cls, said: Any, chunk: tuple[int, int], samples: int, signals: Sequence[str]) -> Self:
@@ -348,14 +351,14 @@ class Answer:
         }
 
 
-def _numbers(name: str, values: Any, most: int) -> Array:
-    """Numbers in an array of this process's own, in float32 or float64: what comes off the wire is read-only."""
+def _numbers(name: str, values: Any, most: int, copy: bool | None = True) -> Array:
+    """Numbers in float32 or float64; in an array of this process's own, where what came off the wire is read-only."""
     if not _are_numbers(values):
         raise WireError(f"{name} are no numbers: {shown(values)}")
     if isinstance(values, np.ndarray) and values.size > most:
         raise WireError(f"{name} hold {values.size} numbers, may hold {most}")
     try:
-        array = np.array(values)
+        array = np.array(values, copy=copy)
     except ValueError:
         raise WireError(f"{name} are no numbers in rows of one length: {shown(values)}") from None
     if array.dtype.kind not in "iuf":  # nothing at all, or whole numbers that no type of numpy holds
@@ -373,17 +376,22 @@ def _are_numbers(values: Any) -> bool:
 
 
 def _refuse_unfit(name: str, values: Array, most: int) -> None:
-    if not values.size or not np.isfinite(values).all():
-        raise WireError(f"{name} hold NaN or infinity, or nothing")
     if values.size > most:
         raise WireError(f"{name} hold {values.size} numbers, may hold {most}")
-    if values.dtype != np.float32 and np.abs(values).max() > _LARGEST:
-        raise WireError(f"{name} hold numbers beyond {_LARGEST:.2g}, which cannot be kept")
+    if not values.size or not _within(values):
+        raise WireError(
+            f"{name} hold NaN or infinity, or nothing, or numbers beyond {_LARGEST:.2g}, which cannot be kept"
+        )
 
 
-def _of_shape(name: str, values: Any, shape: tuple[int, ...]) -> Array:
+def _within(array: Array) -> bool:
+    """Whether all numbers are finite, in float32 too.  Their squares say it at once, unless they are very large."""
+    return float(np.vdot(array, array)) <= _LARGEST or bool((np.abs(array) <= _LARGEST).all())
+
+
+def _of_shape(name: str, values: Any, shape: tuple[int, ...], copy: bool | None = True) -> Array:
     has = values.shape if isinstance(values, np.ndarray) else None
-    array = _numbers(name, values, math.prod(shape)) if has in (None, shape) else None
+    array = _numbers(name, values, math.prod(shape), copy) if has in (None, shape) else None
     if array is None or array.shape != shape:
         raise WireError(
             f"{name} are of shape {has if array is None else array.shape}, must be {shape} (see policy.horizon, the "

@@ -33,8 +33,8 @@ SIGNALS = ("denoising_loss", "reconstruction")
 CLAIMS = (0, 1, -1, 2, 5, 2**16, 2**31, 2**32 - 1, 2**62, 2**63, 2**64 - 1)
 DTYPES = (
     "<f4", "<f8", "|u1", "<i8", "|b1", "<f2", "<f16", "<c8", "|O", "O", "T", "|V8", "<U4", "<U99999999", "|S0",
-    "<M8[ns]", "M8", "a5", "f4,f4", "{'names': ['a'], 'formats': ['f4']}", "(2,)f4", ">f4", "?", "d", "p", "", "<U1114112",
-    "x" * 99,
+    "<M8[ns]", "M8", "a5", "f4,f4", "{'names': ['a'], 'formats': ['f4']}", "(2,)f4", ">f4", "?", "d", "p", "",
+    "<U1114112", "x" * 99,
 )  # fmt: skip
 EXTENSIONS = (b"\xc1", b"\xd4\x01\x00", b"\xd6\xff\x00\x00\x00\x00", b"\xc7\x04\x05abcd", b"\xc9\xff\xff\xff\xff\x01")
 BOMBS = (

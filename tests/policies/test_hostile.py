@@ -456,19 +456,16 @@ def test_answers_that_change_from_call_to_call_are_refused(first: Any, second: A
 
 
 def test_an_answer_that_nobody_asked_for_is_not_taken_for_the_next_one() -> None:
-    def respond(connection: Any, request: Any, number: int) -> Any:
-        connection.send(frames.encode({"actions": actions(fill=number)}))
-        return {"actions": actions(fill=-number)}
+    def respond(connection: Any, request: Any, number: int) -> None:
+        two = [frames.encode({"actions": actions(fill=fill)}) for fill in (number, -number)]
+        connection.socket.sendall(b"".join(b"\x82\x7e" + struct.pack(">H", len(each)) + each for each in two))
 
     with Websocket(respond) as server:
         policy = RemotePolicy(arm(), url=server.url, **LIBERO)
         assert (policy.plan(observation(), noise()).chunk == 1).all()
-        until = time.monotonic() + HANG_S
+        time.sleep(0.3)
         with pytest.raises(PolicyServerError, match="nobody asked for"):
-            while time.monotonic() < until:
-                time.sleep(0.05)  # what comes unasked has come by then
-                assert (policy.plan(observation(), noise()).chunk >= 0).all()
-        policy.close()
+            policy.plan(observation(), noise())
 
 
 @pytest.mark.parametrize(
@@ -570,8 +567,8 @@ def test_a_client_refuses_an_answer_in_endless_pieces() -> None:
             connection.socket.sendall(b"\x02\x00" + b"\x00\x00" * (3 * FRAGMENTS))
 
     with Websocket(respond) as server:
-        policy = RemotePolicy(arm(), url=server.url, **{**LIBERO, "reply_timeout_s": 5.0})
-        with pytest.raises(PolicyServerError, match=r"above the frame limit|no answer within"):
+        policy = RemotePolicy(arm(), url=server.url, **LIBERO)
+        with pytest.raises(PolicyServerError, match="its answer is above the frame limit"):
             policy.plan(observation(), noise())
 
 
