@@ -242,7 +242,7 @@ def noise_from(record: Any) -> np.random.Generator:
         raise ConfigError("sampling/noise must hold the state of a PCG64 generator, two numbers of 16 bytes")
     if not 0 <= record["uinteger"] < 2**32:
         raise ConfigError("sampling/noise.uinteger must be below 2**32")
-    bits = np.random.PCG64(_UNSEEDED)
+    bits = np.random.PCG64(_UNSEEDED)  # type: ignore[arg-type]  # numpy's stubs forget its own base class
     state: Any = {**record, "state": words}
     del state["inc"]
     bits.state = state
