@@ -89,8 +89,8 @@ def _retype(random: Random, holder: Any, key: Any) -> None:
     value = holder[key]
     text = value if isinstance(value, str) else repr(value)[:1000]
     choices = [text, [value], {"value": value}, [value, value], None, bool(value)]
-    if isinstance(value, (int, float)):
-        choices += [float(value) if abs(value) < 1e300 else 0.0, value + 1, -value, value * 1e9]
+    if isinstance(value, (int, float)) and abs(value) < 1e300:
+        choices += [float(value), value + 1, -value, value * 1e9]
     holder[key] = choices[random.integers(len(choices))]
 
 
