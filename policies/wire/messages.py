@@ -363,7 +363,10 @@ def _numbers(name: str, values: Any, most: int, copy: bool | None = True) -> Arr
         raise WireError(f"{name} are no numbers in rows of one length: {shown(values)}") from None
     if array.dtype.kind not in "iuf":  # nothing at all, or whole numbers that no type of numpy holds
         raise WireError(f"{name} are no numbers: {shown(values)}")
-    return array if array.dtype in (np.float32, np.float64) else array.astype(np.float64)
+    if array.dtype in (np.float32, np.float64):
+        return array
+    with np.errstate(invalid="ignore"):  # NaN that signals
+        return array.astype(np.float64)
 
 
 def _are_numbers(values: Any) -> bool:
@@ -386,7 +389,10 @@ def _refuse_unfit(name: str, values: Array, most: int) -> None:
 
 def _within(array: Array) -> bool:
     """Whether all numbers are finite, in float32 too.  Their squares say it at once, unless they are very large."""
-    return float(np.vdot(array, array)) <= _LARGEST or bool((np.abs(array) <= _LARGEST).all())
+    if float(np.vdot(array, array)) <= _LARGEST:
+        return True
+    with np.errstate(invalid="ignore"):
+        return bool((np.abs(array.astype(np.float64)) <= _LARGEST).all())
 
 
 def _of_shape(name: str, values: Any, shape: tuple[int, ...], copy: bool | None = True) -> Array:
@@ -422,5 +428,6 @@ def _embedding(said: Mapping[Any, Any]) -> Array | None:
     parts = [_numbers(key, said[key], NUMBERS) for key in keys]
     for key, part in zip(keys, parts, strict=True):
         _refuse_unfit(key, part, NUMBERS)
-    vectors = [part.reshape(-1, part.shape[-1]).mean(axis=0) if part.ndim > 1 else part.reshape(-1) for part in parts]
+    with np.errstate(over="ignore"):  # the mean is checked as all of an answer is
+        vectors = [part.reshape(-1, part.shape[-1]).mean(axis=0) if part.ndim > 1 else part.ravel() for part in parts]
     return np.concatenate(vectors) if vectors else None

@@ -388,6 +388,11 @@ ANSWERS: dict[str, tuple[Any, str]] = {
     "actions of 10**300": ({"actions": np.full((4, 7), 1e300)}, "cannot be kept"),
     "actions of nothing": ({"actions": []}, r"\(0,\)|no numbers"),
     "actions of a million numbers": ({"actions": np.zeros(10**6)}, r"\(1000000,\)"),
+    "features whose mean is infinite": (
+        {"actions": actions(), "features/a": np.full((9, 2), 3e38, np.float32)},
+        "embedding hold NaN or infinity",
+    ),
+    "NaN that signals": ({"actions": np.full((4, 7), 0x7D01, np.uint16).view(np.float16)}, "NaN"),
     "an embedding of 2**20 + 1": ({"actions": actions(), "embedding": np.zeros(2**20 + 1)}, "may hold"),
     "a feature of infinity": ({"actions": actions(), "features/a": [np.inf]}, "features/a hold NaN or infinity"),
     "a feature without numbers": ({"actions": actions(), "features/a": np.zeros((3, 0))}, "or nothing"),
