@@ -22,6 +22,7 @@ from workbench.policies.remote import RemotePolicy
 from workbench.policies.server import PolicyServer
 from workbench.policies.wire import frames
 from workbench.policies.wire.connections import HttpTransport, WebsocketTransport
+from workbench.policies.wire.limits import ITEMS
 from workbench.policies.wire.messages import IDENTITY, Answer, Description
 from workbench.policies.wire.payloads import noise_record
 from workbench.types import PolicyOutput
@@ -30,6 +31,7 @@ HISTORY, HORIZON, ACTION = 2, 4, 7
 SIZES = {"eef_pos": 3, "eef_quat": 4, "gripper_qpos": 2, "cube_pos": 3}
 IMAGES = {"agentview": (8, 12), "wrist": (8, 12)}
 SIGNALS = ("denoising_loss", "reconstruction")
+MOST = 3 * ITEMS
 CLAIMS = (0, 1, -1, 2, 5, 2**16, 2**31, 2**32 - 1, 2**62, 2**63, 2**64 - 1)
 DTYPES = (
     "<f4", "<f8", "|u1", "<i8", "|b1", "<f2", "<f16", "<c8", "|O", "O", "T", "|V8", "<U4", "<U99999999", "|S0",
@@ -298,12 +300,12 @@ def as_frame(random: np.random.Generator, value: Any) -> bytes | str:
 
 
 def packed(value: Any, place: int, instead: bytes) -> bytes:
-    """Msgpack of whatever it is, with other bytes in the place of one leaf, where there are so many.
+    """Msgpack of whatever it is, up to MOST values, with other bytes in the place of one leaf, where there are so many.
 
     It is written without recursion: deep values are meant to be read, not to fail here.
     """
     written, waiting, leaves = [], [value], 0
-    while waiting:
+    while waiting and len(written) < MOST:
         one = waiting.pop()
         kind = type(one)
         if kind is dict:
