@@ -17,6 +17,7 @@ from typing import Any
 
 from workbench.errors import ConfigError, UnknownNameError, WorkbenchError
 from workbench.execution.processes import use_one_thread
+from workbench.execution.streams import keep_open
 
 CONFIG = "workbench.conf"
 EXAMPLES = (
@@ -159,12 +160,16 @@ def check_composition(arguments: list[str]) -> None:
 
 def run_job(composed: Any) -> None:
     """Run one composed job; what a person caused is one line on stderr and a non-zero exit."""
-    from workbench.config import Run, build, plain
+    from workbench.config import Run, build, command_asked, plain
+    from workbench.execution.progress import logged
 
     # Hydra would print a line of its own for an exception; an exit it lets through.
     with one_line_errors():
         config = plain(composed)
-        build({**config["job"], "_partial_": True})(Run(config))
+        run = Run(config)
+        name = str(config["job"]["_target_"]).split(".")[-2]
+        with logged(run.folder, name, command_asked().get(name, f"workbench {name}")):
+            build({**config["job"], "_partial_": True})(run)
 
 
 @contextlib.contextmanager
@@ -177,6 +182,9 @@ def one_line_errors() -> Iterator[None]:
         complain(str(error), code)
     except KeyboardInterrupt:
         complain("interrupted; what was finished is kept. Run the same command again to go on.", INTERRUPTED)
+    except MemoryError as error:
+        words = f"no memory left ({error})" if str(error) else "no memory left"
+        complain(f"{words}; what was finished is kept. Fewer scenes need less: runner.scenes=...", FAILED)
     except OSError as error:
         if error.filename is None and error.errno is None:
             raise
@@ -185,12 +193,15 @@ def one_line_errors() -> Iterator[None]:
 
 def complain(message: str, code: int) -> None:
     """Print one line on stderr and leave."""
-    print(f"workbench: {' '.join(message.split())}", file=sys.stderr)
+    from workbench.types.text import visible
+
+    print(f"workbench: {visible(' '.join(message.split()))}", file=sys.stderr)
     sys.exit(code)
 
 
 def main() -> None:
     """Entry point of the ``workbench`` command."""
+    keep_open()
     arguments = sys.argv[1:]
     if not arguments or arguments in (["--help"], ["-h"], ["help"]):
         print(overview())

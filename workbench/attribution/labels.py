@@ -215,7 +215,7 @@ def _search(
     entry = ledger.entry(SEARCHED)
     known = (entry.record if entry else None) or {"steps": dict.fromkeys(SEARCHES, 0), "error": 0.0}
     steps, error = dict(known["steps"]), float(known["error"])
-    with progress("labels", len(failed)) as advance:
+    with progress("failures", len(failed)) as advance:
         advance(len(failed) - len(wanted))
         items = [Batch(setup, store.path, expert, settings, part) for part in batches(wanted, EPISODES_PER_BATCH)]
         for found in setup.map_unordered(label_batch, items):

@@ -14,7 +14,7 @@ from workbench.reporting.report import terminal_tables
 
 def run(run: Run, stages: Mapping[str, Mapping[str, Any]]) -> None:
     """Do every stage that is missing or changed, in order."""
-    chain = Chain(run)
+    chain = Chain(run, len(stages))
     asked = [word for word in words_asked() if not word.lstrip("+").startswith(("job=", "job."))]
     for name, node in stages.items():
         runs = [Run(compose([*asked, *words]), run.root) for words in node["runs"]]

@@ -13,7 +13,7 @@ from typing import Any
 
 from workbench.config import Run, build, described, made, made_policy, origin_of, shown, weights_digest
 from workbench.config.parts import travelling
-from workbench.errors import PolicyServerError
+from workbench.errors import PolicyServerError, WorkerError
 from workbench.execution.executor import Executor, Item, Result
 from workbench.execution.ledger import refuse_other
 from workbench.execution.processes import Processes
@@ -203,9 +203,12 @@ def write_episodes(
 
 @contextlib.contextmanager
 def telling_what_is_kept(path: Path) -> Iterator[None]:
-    """Where the policy's server is lost, say what the store holds by then, and how to go on."""
+    """Where the policy's server or a worker is lost, say what the store holds by then, and how to go on."""
     try:
         yield
+    except WorkerError as error:
+        count = len(Store.open(path)) if path.exists() else 0
+        raise WorkerError(f"{error}. Finished episodes in {shown(path)}: {count}") from None
     except PolicyServerError as error:
         kept = "nothing was kept"
         if path.exists():

@@ -68,7 +68,7 @@ def train(
     decides = [asked, counts, seed, run_seed, described(policy), described(task), len(demonstrations)]
     ledger, began = Ledger(into.parent / "training.json"), time.monotonic()
     unfinished = _unfinished(into, decides, ledger)
-    with progress("training", int(parameter(trainer, "iterations"))) as advance:
+    with progress("iterations", int(parameter(trainer, "iterations"))) as advance:
         curve = build({**trainer, "_partial_": True})(
             policy,
             demonstrations,
