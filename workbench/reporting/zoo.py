@@ -16,7 +16,7 @@ from workbench.reporting.table import Cell, Column, Row, Table, numbers
 from workbench.reporting.words import count, interval, megabytes
 from workbench.stats.proportions import over_seeds, wilson
 from workbench.types import Record
-from workbench.types.text import as_markdown_block
+from workbench.types.text import as_markdown_block, visible
 
 CARD = "card.md"
 LICENCE = "CC-BY-4.0"
@@ -61,7 +61,7 @@ def card_text(facts: Record) -> str:
         f"## How it was made\n\n{recipe_part(facts)}",
         "## Limits\n\n" + "\n".join(f"- {limit}" for limit in facts["limits"]),
     ]
-    return f"{FENCE}{front}\n{FENCE}\n" + "\n\n".join(parts) + "\n"
+    return visible(f"{FENCE}{front}\n{FENCE}\n" + "\n\n".join(parts) + "\n")
 
 
 def identity_part(facts: Record) -> str:
