@@ -31,18 +31,16 @@ def title_of(record: Record) -> str:
 
 def notes_of(record: Record) -> str:
     """What was drawn and what was seen, as Markdown."""
+    faults, by = json.loads(record["perturbations"]), as_markdown(record["t_dec_by"])
     lines = [
         f"### {as_markdown(title_of(record))}",
         f"- asked: {as_markdown(record['instruction'])}; seen: {as_markdown(record['failure_mode'] or 'success')}",
-        *(
-            f"- injected: {as_markdown(fault_of(fault, record['length']))}"
-            for fault in json.loads(record["perturbations"])
-        ),
+        *(f"- injected: {as_markdown(fault_of(fault, record['length']))}" for fault in faults),
         f"- onset: {moment(record['t_on'])}, 95 % interval {record['t_on_low']} to {record['t_on_high']}"
         if record["t_on"] >= 0
         else "- onset: not measured",
         f"- point of no return: {moment(record['t_pnr'])}",
-        f"- decisive: steps {record['t_dec']} to {record['t_dec_end'] - 1}, replaced by the {as_markdown(record['t_dec_by'])}'s, "
+        f"- decisive: steps {record['t_dec']} to {record['t_dec_end'] - 1}, replaced by the {by}'s, "
         f"gain {record['responsibility']:.2f} in success, 95 % interval {record['responsibility_low']:.2f} to "
         f"{record['responsibility_high']:.2f}"
         if record["t_dec"] >= 0
