@@ -74,10 +74,17 @@ class Processes:
         try:
             for item in items:
                 pending.append(_submitted(pool, _Work(function, item)))
+            ended: list[Future[Result]] = []
             for future in as_completed(pending):
+                if isinstance(future.exception(), BrokenProcessPool):
+                    ended.append(future)  # after the results that are there
+                    continue
                 with _worker_errors(pool):
                     found = future.result()
                 yield found
+            for future in ended:
+                with _worker_errors(pool):
+                    future.result()
         except PolicyServerError:
             # The other workers will meet the same dead server; each keeps what it has before it says so.
             for future in pending:
@@ -152,8 +159,8 @@ def _end_of(workers: Sequence[BaseProcess], cause: BaseException | None) -> str:
     codes = [worker.exitcode for worker in workers if worker.exitcode]
     code = next((code for code in codes if code != -signal.SIGTERM), -signal.SIGTERM)
     if cause is not None and code == -signal.SIGTERM:
-        reason = str(cause).replace('"', " ").split("\n")
-        return f"the answer of a worker cannot be read ({next(line for line in reversed(reason) if line.strip())})"
+        (reason,) = [line for line in str(cause).split("\n") if any(map(str.isalpha, line))][-1:] or ["no reason given"]
+        return f"the answer of a worker cannot be read ({reason.strip()})"
     if code > 0:
         return (
             f"a worker ended with exit code {code} before it had an answer; a script that uses workers does so below "

@@ -191,6 +191,7 @@ def write_episodes(
     ``finish`` completes an episode's record before it is written.
     """
     rows: list[Record] = []
+    lockstep.prepare()
     # Named after the process of the pool: one part a worker, however many batches it rolls.
     with StoreWriter.open(store, header, part=multiprocessing.current_process().name) as writer:
         for episode in lockstep.record(launches):
