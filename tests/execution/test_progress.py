@@ -111,7 +111,7 @@ def test_what_a_stage_prints_is_held_back_and_kept_in_the_log(streams, tmp_path,
             chain.settle(Stage(name, [], [], [], [run]))
     assert out.getvalue().splitlines() == [
         "1/4 collect", "1/4 collect, 3 failures", "2/4 train", "2/4 train, 3 failures", "3/4 label",
-        "3/4 label, 3 failures", "3/4 label: up to date",
+        "3/4 label, 3 failures", "label: up to date",
     ]  # fmt: skip
     kept = lines_of(run.folder / LOG)
     assert kept[:4] == ["workbench quickstart name=a", "1/4 collect", "a table", "1/4 collect, 3 failures"]

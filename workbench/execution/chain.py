@@ -58,9 +58,9 @@ class Chain:
         entry = self.ledger.entry(stage.name)
         console.stage = f"{len(self._marks)}/{self.stages} {stage.name}"
         if why := skip(stage):
-            console.print(f"{console.stage}: {why}")
+            console.print(f"{stage.name}: {why}")
         elif entry is not None and (entry.made_with, entry.ended) == (mark, True) and _all_there(stage):
-            console.print(f"{console.stage}: up to date")
+            console.print(f"{stage.name}: up to date")
         elif self.careful and entry is not None and entry.made_with != mark and not self.run.overwrite:
             raise ConfigError(
                 f"{self.run.shown(self.run.folder)} holds {stage.name} of other settings; choose another name=..., or "
