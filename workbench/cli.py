@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.errors import ConfigError, UnknownNameError, WorkbenchError
-from workbench.execution.processes import use_one_thread
+from workbench.execution.processes import short_of_memory, use_one_thread
 from workbench.execution.streams import keep_open
 
 CONFIG = "workbench.conf"
@@ -182,9 +182,11 @@ def one_line_errors() -> Iterator[None]:
         complain(str(error), code)
     except KeyboardInterrupt:
         complain("interrupted; what was finished is kept. Run the same command again to go on.", INTERRUPTED)
-    except MemoryError as error:
-        words = f"no memory left ({error})" if str(error) else "no memory left"
-        complain(f"{words}; what was finished is kept. Fewer scenes need less: runner.scenes=...", FAILED)
+    except (MemoryError, RuntimeError) as error:
+        if not short_of_memory(error):
+            raise
+        reason = f" ({error})" if str(error) else ""
+        complain(f"no memory left{reason}; what was finished is kept. Fewer scenes need less: runner.scenes=1", FAILED)
     except OSError as error:
         if error.filename is None and error.errno is None:
             raise

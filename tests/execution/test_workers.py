@@ -33,6 +33,7 @@ ENDS = {
     "SIGSEGV": ("os.kill(os.getpid(), signal.SIGSEGV)", "a worker was ended by SIGSEGV"),
     "exit": ("os._exit(3)", "a worker ended with exit code 3"),
     "memory": ("raise MemoryError('cannot take 8 GB')", "a worker has no memory left (cannot take 8 GB)"),
+    "torch": ('raise RuntimeError("DefaultCPUAllocator: can\'t allocate memory")', "has no memory left (DefaultCPU"),
     "import": ("raise ImportError('libmujoco.so: cannot map')", "a worker cannot import what it is to do (libmujoco"),
 }
 """What becomes of every worker, as soon as it wants a scene, and what is said of it."""

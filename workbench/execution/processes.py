@@ -8,6 +8,7 @@ import dataclasses
 import functools
 import multiprocessing
 import os
+import re
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -145,13 +146,22 @@ def _worker_errors(pool: ProcessPoolExecutor) -> Iterator[None]:
     except BrokenProcessPool as error:
         pool.shutdown(wait=True)
         raise WorkerError(f"{_end_of(workers, error.__cause__)}; {GO_ON}") from None
-    except MemoryError as error:
-        raise WorkerError(f"a worker has no memory left ({error or 'out of memory'}); {GO_ON}") from None
+    except (MemoryError, RuntimeError) as error:
+        if not short_of_memory(error):
+            raise
+        reason = " ".join(str(error).split()) or "out of memory"
+        raise WorkerError(f"a worker has no memory left ({reason}); {GO_ON}") from None
     except ImportError as error:
         raise WorkerError(
             f"a worker cannot import what it is to do ({error}); is it installed, or on PYTHONPATH? In this process "
             "alone: runner.workers=1"
         ) from None
+
+
+def short_of_memory(error: BaseException) -> bool:
+    """Whether an error is for want of memory; torch and the threads of Python raise a RuntimeError then."""
+    words = r"can't allocate memory|out of memory|can't start new thread"
+    return isinstance(error, MemoryError) or re.search(words, str(error)) is not None
 
 
 def _end_of(workers: Sequence[BaseProcess], cause: BaseException | None) -> str:
