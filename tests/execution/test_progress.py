@@ -162,3 +162,15 @@ def test_a_log_that_cannot_be_written_is_no_reason_to_stop(tmp_path, streams):
     with logged(tmp_path / "file", "view", "workbench view"):
         console.print("recording: \ud800 a.rrd")
     assert out.getvalue() == "recording: \\ud800 a.rrd\n"
+
+
+class Unread(io.StringIO):
+    def write(self, text: str) -> int:
+        raise BrokenPipeError
+
+
+@pytest.mark.parametrize("stderr", [None, Unread()], ids=["closed", "unread"])
+def test_the_library_goes_on_whatever_becomes_of_stderr(monkeypatch, stderr):
+    monkeypatch.setattr(sys, "stderr", stderr)
+    with progress.progress("episodes", 5) as advance:
+        advance(5)

@@ -185,7 +185,8 @@ def _say(line: str) -> None:
     if console.kept is not None:
         console.say(line, shown=not _is_terminal(sys.stdout))
     elif sys.stderr is not None and not _sees_bars():
-        print(visible(line), file=sys.stderr, flush=True)
+        with contextlib.suppress(OSError, ValueError):  # nobody reads it
+            print(visible(line), file=sys.stderr, flush=True)
 
 
 def _minutes(seconds: float) -> str:
