@@ -7,6 +7,7 @@ nobody else may write: numba's cache holds code.
 from __future__ import annotations
 
 import functools
+import hashlib
 import importlib.util
 import os
 import stat
@@ -65,5 +66,13 @@ def numba_can_cache() -> bool:
         return True
     folder = cache_folder()
     # The environment too: worker processes use the same folder, and numba reads it again.
-    os.environ["NUMBA_CACHE_DIR"] = numba.config.CACHE_DIR = str(folder / "numba") if folder else ""
+    os.environ["NUMBA_CACHE_DIR"] = numba.config.CACHE_DIR = str(folder / "numba" / _sources()) if folder else ""
     return folder is not None
+
+
+def _sources() -> str:
+    """Digest of what is compiled: numba looks at the file of a function, not at those of the functions it calls."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
