@@ -63,7 +63,7 @@ class Case:
 
 def cases() -> list[Case]:
     """Those of the documents in their order, then one a way of running a short one."""
-    stages = ["benchmark", "recover", "view", "label"]
+    stages = ["benchmark", "recover", "view"]
     return [
         Case("what can be done", [], says="workbench rollout"),
         Case("every key", ["rollout", "--help"], says="perturbation"),
@@ -72,6 +72,7 @@ def cases() -> list[Case]:
         Case("the same again", ["quickstart", *SMALL], says="label: up to date"),
         Case("the same again, one line read", ["quickstart", *SMALL], "| head -1", says="collect: up to date"),
         *(Case(f"the stage {stage} by itself", [stage, "name=quickstart", *SMALL[:3]]) for stage in stages),
+        Case("labels that are there", ["label", "name=quickstart", "job.branches=[4]", "job.stride=50"]),
         Case("export", ["export", "name=quickstart", "overwrite=true"], says="quickstart-lerobot"),
         Case("report", ["report", "name=quickstart"], says="report.html"),
         Case("what was made is not replaced", ["export", "name=quickstart"], code=1, says="overwrite=true"),
@@ -189,6 +190,8 @@ def faults_of(case: Case, done: subprocess.CompletedProcess[bytes]) -> list[str]
         faults.append(f"does not say {case.says!r}")
     if case.code and case.says and done.stderr.count(b"\n") != 1:
         faults.append("not one line")
+    if not case.code and case.words[:1] != ["docs/start.py"] and done.stderr and case.shell != ">/dev/full":
+        faults.append(f"stderr: {done.stderr.decode(errors='replace').splitlines()[0]}")
     return faults
 
 
