@@ -16,6 +16,8 @@ from pathlib import Path
 
 import numba
 
+from workbench.types.text import visible
+
 NAME = "failure-workbench"
 
 
@@ -67,7 +69,7 @@ def numba_can_cache() -> bool:
     folder = cache_folder()
     # The environment too: worker processes use the same folder, and numba reads it again.
     os.environ["NUMBA_CACHE_DIR"] = numba.config.CACHE_DIR = str(folder / "numba" / _sources()) if folder else ""
-    return folder is not None
+    return folder is not None and visible(__file__) == __file__  # numba encodes the path of a function as UTF-8
 
 
 def _sources() -> str:

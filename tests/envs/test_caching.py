@@ -100,3 +100,12 @@ def test_other_sources_have_another_folder(tmp_path, monkeypatch):
         (tmp_path / "controllers" / "one.py").write_text(text)
         found.append(caching._sources())
     assert found[0] == found[2] != found[1]
+
+
+def test_a_path_that_the_locale_cannot_read_is_not_cached(tmp_path, monkeypatch):
+    monkeypatch.setattr(caching, "writable", lambda folder: folder != Path(folder).parent / "__pycache__")
+    monkeypatch.setattr(caching, "__file__", "/opt/\udcc3\udca9/caching.py")
+    monkeypatch.setattr(caching, "_sources", lambda: "x")
+    monkeypatch.setattr(caching.numba.config, "CACHE_DIR", "")
+    monkeypatch.setenv("NUMBA_CACHE_DIR", "")
+    assert not caching.numba_can_cache()
