@@ -14,7 +14,8 @@ from typing import Any
 
 from workbench.conf import GROUP, LOCAL, OURS, described
 from workbench.errors import ConfigError, WorkbenchError
-from workbench.execution.processes import use_one_thread
+from workbench.execution.processes import short_of_memory, use_one_thread
+from workbench.execution.streams import keep_open
 
 CONFIG = "workbench.conf"
 EXAMPLES = (
@@ -71,12 +72,17 @@ def version() -> str:
 
 def run_job(composed: Any) -> None:
     """Run one composed job; what a person caused is one line on stderr and a non-zero exit."""
-    from workbench.config import Run, job_of, plain
+    from workbench.config import Run, command_asked, job_of, plain
+    from workbench.execution.progress import logged
 
     # Hydra would print a line of its own for an exception; an exit it lets through.
     with one_line_errors():
         config = plain(composed)
-        job_of(config["job"])(Run(config))
+        run = Run(config)
+        name = str(config["job"]["_target_"]).split(".")[-2]
+        job = job_of(config["job"])
+        with logged(run.folder, name, command_asked().get(name, f"workbench {name}")):
+            job(run)
 
 
 @contextlib.contextmanager
@@ -89,6 +95,11 @@ def one_line_errors() -> Iterator[None]:
         complain(str(error), code)
     except KeyboardInterrupt:
         complain("interrupted; what was finished is kept. Run the same command again to go on.", INTERRUPTED)
+    except (MemoryError, RuntimeError) as error:
+        if not short_of_memory(error):
+            raise
+        reason = f" ({error})" if str(error) else ""
+        complain(f"no memory left{reason}; what was finished is kept. Fewer scenes need less: runner.scenes=1", FAILED)
     except OSError as error:
         if error.filename is None and error.errno is None:
             raise
@@ -97,12 +108,15 @@ def one_line_errors() -> Iterator[None]:
 
 def complain(message: str, code: int) -> None:
     """Print one line on stderr and leave."""
-    print(f"workbench: {' '.join(message.split())}", file=sys.stderr)
+    from workbench.types.text import visible
+
+    print(f"workbench: {visible(' '.join(message.split()))}", file=sys.stderr)
     sys.exit(code)
 
 
 def main() -> None:
     """Entry point of the ``workbench`` command."""
+    keep_open()
     use_one_thread()
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     with one_line_errors():

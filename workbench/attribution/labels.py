@@ -233,7 +233,7 @@ def _search(
     entry = ledger.entry(SEARCHED)
     known = (entry.record if entry else None) or {"steps": dict.fromkeys(SEARCHES, 0), "error": 0.0}
     error, cost = float(known["error"]), dict(known.get("episodes", {}))
-    with progress("labels", len(failed)) as advance:
+    with progress("failures", len(failed)) as advance:
         advance(len(failed) - len(wanted))
         items = [Batch(setup, store.path, expert, settings, part) for part in batches(wanted, EPISODES_PER_BATCH)]
         for found in setup.map_unordered(label_batch, items):

@@ -56,12 +56,13 @@ class Chain:
     Parameters
     ----------
     run : whose folder holds the ledger.
+    stages : how many there are.
     careful : whether a stage that was done with other settings is refused unless the run overwrites; else what they
         made is set aside.
     """
 
-    def __init__(self, run: Run, careful: bool = False) -> None:
-        self.run, self.careful = run, careful
+    def __init__(self, run: Run, stages: int, careful: bool = False) -> None:
+        self.run, self.stages, self.careful = run, stages, careful
         self.ledger = Ledger(run.folder / STAGES, run.shown(run.folder / STAGES))
         self._marks: dict[str, str] = {}
 
@@ -69,6 +70,7 @@ class Chain:
         """Do one stage unless it is done; ``skip`` says why it is not needed at all, or ""."""
         mark = self._marks[stage.name] = fingerprint(stage, self._marks)
         entry = self.ledger.entry(stage.name)
+        console.stage = f"{len(self._marks)}/{self.stages} {stage.name}"
         if why := skip(stage):
             console.print(f"{stage.name}: {why}")
         elif entry is not None and (entry.made_with, entry.ended) == (mark, True) and _all_there(stage):
@@ -91,8 +93,9 @@ class Chain:
             self._set_aside(stage)
         self.ledger.begin(stage.name, mark)
         began = time.monotonic()
+        console.say(console.stage)
         try:
-            console.quiet = True  # what the jobs print is printed once, at the end
+            console.held = True  # what the jobs print is printed once, at the end
             for each in stage.runs:
                 each.overwrite = each.overwrite or before != ""
                 job_of(each.config["job"])(each)
@@ -100,7 +103,7 @@ class Chain:
             self.ledger.take_back(stage.name)  # what was refused was not begun: a second call is refused as well
             raise
         finally:
-            console.quiet = False
+            console.held = False
         self.ledger.end(stage.name, time.monotonic() - began)
 
     def _set_aside(self, stage: Stage) -> None:

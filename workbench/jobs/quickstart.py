@@ -16,7 +16,7 @@ from workbench.rollouts.rolling import refuse_unsuitable
 
 def run(run: Run, stages: Mapping[str, Words]) -> None:
     """Do every stage that is missing or changed, in order."""
-    done = chain.Chain(run)
+    done = chain.Chain(run, len(stages))
     asked = [word for word in words_asked() if not word.lstrip("+").startswith(("job=", "job."))]
     plan = chain.plan(stages, asked, run.root)
     refuse(plan, run)

@@ -20,7 +20,7 @@ def run(run: Run, episodes: Mapping[str, Episodes], one_each: bool) -> None:
     faults, policy = run.perturbations, run.policy()  # what is refused is refused once, and not in every worker
     if said := same_server(policy, run.metrics().get("server"), run.store):
         run.update_metrics(server=said)
-        console.print("server:", said, markup=False)
+        console.print("server:", said)
     store = rollout(run.task, policy, faults, episodes=episodes, into=run.store, one_each=one_each, **run.rolling)
     run.update_metrics(**summary(store), **instructions_of(store, run.task), store=run.shown(run.store))
     console.print(*terminal_tables(run.metrics(), only=("policy", "instructions", "misled", "perturbed", "modes")))

@@ -29,7 +29,7 @@ def run(
         console.print(*listed())
         return
     made.check(entry, run.config["policy"], demonstrations, seeds, episodes, publish)
-    chain = Chain(run, careful=True)
+    chain = Chain(run, 1 + 2 * len(seeds), careful=True)
     collecting = part(run, run.name, run.config["store"], "collect", episodes=demonstrations)
     chain.settle(Stage("collect", ["task"], [], ["demos"], [collecting]))
     trained = [train(run, chain, seed, trainer, episodes) for seed in seeds]

@@ -130,7 +130,7 @@ def recover(
     alarms = first_alarms(store, monitor)
     shared = setup, store.path, chosen, dict(expert), head, allowance_steps
     judged: list[dict[str, Outcome]] = []
-    with progress("branches from alarms", len(alarms)) as advance:
+    with progress("alarms", len(alarms)) as advance:
         items = [Batch(*shared, part) for part in batches(alarms, EPISODES_PER_BATCH)]
         for found in setup.map_unordered(judge_batch, items):
             judged += found

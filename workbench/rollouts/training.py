@@ -94,7 +94,7 @@ def train(
         demonstrations = read_demonstrations(demonstrations, task, *seen)
     began = time.monotonic()
     training.begin()
-    with progress("training", int(parameter(trainer, "iterations"))) as advance:
+    with progress("iterations", int(parameter(trainer, "iterations"))) as advance:
         curve = build({**trainer, "_partial_": True})(
             policy,
             demonstrations,

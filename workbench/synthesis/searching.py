@@ -241,7 +241,7 @@ def likely_failure(
     asked = tuple(suitable_axes(setup, nodes("perturbation", perturbations), axes, split, seed))
     rows = []
     for name, find in (("search", find_likely_failure), ("uniform sampling", sample_uniformly)):
-        with progress(name, budget) as advance:
+        with progress(f"episodes of {name}", budget) as advance:
             fails = functools.partial(_fails, setup, asked, split, seed, advance)
             found = find(len(asked), fails, budget=budget, seed=seed, confidence=confidence)
         rows.append(LikelyFailure(name, asked, found, confidence))
