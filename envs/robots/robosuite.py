@@ -29,6 +29,7 @@ from typing import Annotated, Any
 import mujoco
 import numpy as np
 
+from workbench.envs.caching import cache_folder
 from workbench.envs.faults.props import parked, with_props
 from workbench.errors import ConfigError
 from workbench.types import Array, Shape
@@ -129,9 +130,8 @@ def robot_cell(environment: str, robot: Robot, control_hz: int, without: tuple[s
         raise ConfigError(f"robot {robot.name} is no arm with fingers of robosuite's, so it has no cell there")
     version = importlib.metadata.version("robosuite")
     less = "".join(f"-no{body}" for body in without)
-    path = (
-        cache_folder() / f"{environment}-{robot.robosuite}-{control_hz}hz{less}-robosuite{version}-format{FORMAT}.json"
-    )
+    name = f"{environment}-{robot.robosuite}-{control_hz}hz{less}-robosuite{version}-format{FORMAT}.json"
+    path = (cache_folder() or Path(os.devnull)) / name  # nothing can be read or written below the null device
     kept = _kept(path)
     if kept is not None:
         return RobotCell(robot, **vars(kept))
@@ -166,15 +166,9 @@ def _kept(path: Path) -> _Kept | None:
     return kept
 
 
-def cache_folder() -> Path:
-    """``failure-workbench`` in the user's cache folder."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "failure-workbench"
-
-
 def _write_atomically(path: Path, text: str) -> None:
     """Several workers may write at once, and a cache that cannot be written only costs time."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
             file.write(text)
         os.replace(file.name, path)
