@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,9 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "\n".join(
 
 
 def prepare(folder: Path) -> list[dict[str, Any]]:
-    """The recipes that come with the package."""
+    """The recipes that come with the package; modules that attempts name are imported before they are watched."""
+    for home in HOMES:
+        importlib.import_module(home)
     return [yaml.safe_load(path.read_text()) for path in sorted((ROOT / "datasets" / "recipes").glob("*.yaml"))]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import os
 import resource
 import site
@@ -101,7 +102,7 @@ def _importing() -> bool:
     """Whether a module is being imported, or an annotation of one evaluated."""
     frame = sys._getframe()
     while frame is not None:
-        if frame.f_code.co_filename in ("<frozen importlib._bootstrap>", typing.__file__):
+        if frame.f_code.co_filename in ("<frozen importlib._bootstrap>", typing.__file__, inspect.__file__):
             return True
         frame = frame.f_back
     return False

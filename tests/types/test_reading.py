@@ -148,6 +148,19 @@ def test_the_size_is_looked_at_before_a_file_is_read(tmp_path, monkeypatch):
         read_bytes(path, SOURCE, most=1000)
 
 
+def test_a_small_file_takes_little_memory_whatever_it_may_have(tmp_path):
+    import tracemalloc
+
+    path = tmp_path / "a.json"
+    path.write_bytes(b"{}")
+    tracemalloc.start()
+    try:
+        assert read_bytes(path, SOURCE, most=2**33) == b"{}"
+        assert tracemalloc.get_traced_memory()[1] < 2**20
+    finally:
+        tracemalloc.stop()
+
+
 @pytest.mark.parametrize("kind", ["missing", "folder", "pipe", "device", "odd name"])
 def test_what_is_no_file_is_refused_at_once(kind, tmp_path):
     path = tmp_path / "a"

@@ -211,7 +211,7 @@ def read_bytes(path: Path, source: Source, most: int = MOST_BYTES) -> bytes:
                 raise source.wrong("is no regular file")
             if found.st_size > most:
                 raise source.wrong(f"has {found.st_size:,} bytes, and may have {most:,}")
-            return file.read(most)
+            return file.read(found.st_size)  # of a number of bytes, Python would take as much memory at once
     except (OSError, ValueError) as error:
         if isinstance(error, WorkbenchError):
             raise
