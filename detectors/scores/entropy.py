@@ -36,7 +36,6 @@ class ActionChunkEntropy:
             raise ConfigError(f"cell_fraction={cell_fraction} of score entropy must lie in (0, 1]")
         self.dims = dimensions("entropy", dims)
         self.cell_fraction = cell_fraction
-        self.own_range = True
 
     def fit(self, episodes: Sequence[EpisodeCalls], seed: int) -> None:
         """Cells from the range of the fit split; the seed plays no part."""
@@ -47,6 +46,7 @@ class ActionChunkEntropy:
         if not (np.isfinite(extent).all() and extent.max() > 0):
             raise ScoreError(f"score entropy cannot be fitted: the samples' ranges are {extent.tolist()}")
         self.extent: Array = np.where(extent > 0, extent, extent.max())
+        self.own_range = True
 
     def begin(self) -> Record:
         """Nothing is remembered from call to call."""
@@ -76,7 +76,7 @@ class ActionChunkEntropy:
         }
 
     def load(self, state: Mapping[str, Array]) -> None:
-        """The inverse of :meth:`state`; one of before 0.2 begins the grid a hundredth of the fit split's range below."""
+        """The inverse of :meth:`state`; in one of before 0.2 the grid begins 1 % of the fit split's range below."""
         self.dims = tuple(int(dim) for dim in state["dims"])
         self.extent, self.cell_fraction = state["extent"], float(state["cell_fraction"][0])
         self.own_range = bool(state["own_range"][0]) if "own_range" in state else False
