@@ -32,7 +32,7 @@ def instruction_table(metrics: Record) -> Table:
     for row in metrics.get("instructions", []):
         rows.append(Row.of(row["instruction"], *_success(Rate(row["successes"], row["episodes"]))))
     columns = [Column("instruction"), *numbers("success", "episodes", "95 % interval")]
-    note = "Success without faults by what was asked for. Intervals are Wilson's, 95 %."
+    note = "Success without faults by what was asked for. Intervals are exact (Clopper and Pearson), 95 %."
     return Table("instructions, without faults", columns, rows, note)
 
 
@@ -72,7 +72,7 @@ def fault_table(metrics: Record) -> Table:
     ]
     note = (
         "How often the same policy still succeeds when a fault is injected, the most harmful first. Whiskers and "
-        "intervals are Wilson's for a share of so many episodes."
+        "intervals are exact (Clopper and Pearson)."
     )
     return Table("faults", columns, rows, note)
 
