@@ -15,7 +15,7 @@ from workbench.monitoring.assembly import Part, groups_of, made_all
 from workbench.monitoring.monitor import COMBINATIONS, AnyMonitor, Monitor, parts_of
 from workbench.monitoring.scoring import FittedScore
 from workbench.monitoring.window import Window
-from workbench.types import AdaptiveThreshold, Array, Record, Scorer, Threshold
+from workbench.types import AdaptiveThreshold, Array, RateLaw, Record, Scorer, Threshold
 
 TENSORS, RECORDS = "monitors.safetensors", "monitors.json"
 
@@ -167,7 +167,8 @@ def _load_leaf(name: str, part: Record, scores: Mapping[str, FittedScore], tenso
         start = f"threshold/{name}/"
         arrays: Record = {key.removeprefix(start): value for key, value in tensors.items() if key.startswith(start)}
         kind = AdaptiveThreshold if "recent" in arrays else Threshold
-        threshold = kind(**arrays, **part["threshold"])
+        laws = tuple(RateLaw(**law) for law in part["threshold"].get("laws", ()))  # none were kept before 0.2
+        threshold = kind(**arrays, **(part["threshold"] | {"laws": laws}))
     window = Window(part["window"]["kind"], int(part["window"]["width"]), float(part["window"]["drift"]))
     groups = scores[part["groups"]] if part["groups"] is not None else None
     return Monitor(

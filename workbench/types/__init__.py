@@ -26,7 +26,16 @@ from workbench.types.abilities import (
     ability,
 )
 from workbench.types.data import Array, Observation, Record
-from workbench.types.detector import FURTHEST, AdaptiveThreshold, Calibrator, Score, Scorer, SupervisedScore, Threshold
+from workbench.types.detector import (
+    FURTHEST,
+    AdaptiveThreshold,
+    Calibrator,
+    RateLaw,
+    Score,
+    Scorer,
+    SupervisedScore,
+    Threshold,
+)
 from workbench.types.episode import (
     ABORTED,
     COLUMNS,
@@ -92,6 +101,7 @@ __all__ = [
     "Policy",
     "PolicyCall",
     "PolicyOutput",
+    "RateLaw",
     "Record",
     "Robot",
     "Scene",
