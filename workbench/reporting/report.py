@@ -54,6 +54,7 @@ def report(into: Path, metrics: Record, *, title: str, example: Example | None =
         ceiling=summaries.ceiling(metrics),
         promises=promises.promises(metrics),
         marks=promises.marks(metrics),
+        unmarked=any("audit" not in row for row in metrics.get("monitors", [])),
         tables=sections.tables(metrics),
         figures=figures(metrics, example),
         elapsed=elapsed(metrics),
