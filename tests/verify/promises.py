@@ -1,7 +1,7 @@
 """How often is a promise that is kept marked as broken?  By exact enumeration, and by simulation of every calibrator.
 
 The claim is that marks of kept promises are at most as frequent as stated, 5 %, over the draw of both the calibration
-and the judged episodes: exactly for split conformal prediction (and so for the band's ranked half, and each group), with
+and the judged episodes: exactly for split conformal prediction (so too for the ranked half of a band), with
 10 to 200 calibration and 20 to 200 judged episodes; and within three standard errors for each calibrator and
 combination on skewed, symmetric and rounded curves.  Beside it stands the rule before 0.2: an interval of the judged
 episodes alone, wholly above the level.
