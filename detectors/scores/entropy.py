@@ -68,18 +68,19 @@ class ActionChunkEntropy:
 
     def state(self) -> dict[str, Array]:
         """What decides the cells."""
-        return {
-            "dims": np.array(self.dims),
-            "extent": self.extent,
-            "cell_fraction": np.array([self.cell_fraction]),
-            "own_range": np.array([self.own_range]),
-        }
+        grid = {"own_range": np.ones(1)} if self.own_range else {}
+        numbers = {"extent": self.extent, "cell_fraction": np.array([self.cell_fraction])}
+        return {"dims": np.array(self.dims), **numbers, **grid}
 
     def load(self, state: Mapping[str, Array]) -> None:
-        """The inverse of :meth:`state`; in one of before 0.2 the grid begins 1 % of the fit split's range below."""
+        """The inverse of :meth:`state`.
+
+        One without ``own_range`` is of before 0.2: its grid, and the threshold beside it, begin 1 % of the fit split's
+        range below.
+        """
         self.dims = tuple(int(dim) for dim in state["dims"])
         self.extent, self.cell_fraction = state["extent"], float(state["cell_fraction"][0])
-        self.own_range = bool(state["own_range"][0]) if "own_range" in state else False
+        self.own_range = "own_range" in state
 
 
 def cells_of(samples: Array, margin: Array, edge: Array) -> Array:
