@@ -90,7 +90,7 @@ def cells_of(samples: Array, margin: Array, edge: Array) -> Array:
     """
     low = samples.min(axis=1, keepdims=True) - margin
     edge = (low + edge) - low
-    cells = np.floor((samples - low) / edge)
+    cells: Array = np.floor((samples - low) / edge)
     cells += low + (cells + 1) * edge <= samples
     cells -= low + cells * edge > samples
     return cells

@@ -166,8 +166,7 @@ class StoreEvaluation:
                 groups[leaf.name] = [told[entry.uid] for entry in fold.test]
         readings = read_windowed([monitor], windowed, groups, [entry.success for entry in fold.test])[monitor.name]
         steps = self.kept(fold, recipe.legs[0], seed).steps
-        told = next(iter(groups.values()), None)
-        first = [int(each[0]) for each in told] if told else [-1] * len(fold.test)
+        first = [int(each[0]) for each in next(iter(groups.values()))] if groups else [-1] * len(fold.test)
         return [
             self._episode(fold, entry, reading.margin, steps[entry.uid], group)
             for entry, reading, group in zip(fold.test, readings, first, strict=True)

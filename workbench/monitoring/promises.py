@@ -61,8 +61,8 @@ class Promise:
 
     def covers(self, groups: Array) -> Array:
         """(N,) of which episodes of these groups anything is promised."""
-        known = [law.group for law in self.laws[0]] if self.laws else [None]
-        covered: Array = np.full(len(groups), True) if None in known else np.isin(groups, known)
+        known = [law.group for law in self.laws[0] if law.group is not None] if self.laws else []
+        covered: Array = np.isin(groups, known) if known else np.full(len(groups), True)
         return covered
 
     def verdict(self, wrong: Array, groups: Array) -> Verdict:
