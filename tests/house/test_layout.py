@@ -87,7 +87,10 @@ def test_a_job_is_words(path):
 
 def test_every_library_that_is_imported_is_declared():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    declared = {re.split(r"[<>=!~;\[ ]", each)[0].lower() for each in project["dependencies"]}
+    extras = [
+        each for name, libraries in project["optional-dependencies"].items() if name != "dev" for each in libraries
+    ]
+    declared = {re.split(r"[<>=!~;\[ ]", each)[0].lower() for each in [*project["dependencies"], *extras]}
     named = {"hydra": "hydra-core", "PIL": "pillow", "rerun": "rerun-sdk", "sklearn": "scikit-learn", "yaml": "pyyaml"}
     used = {module.split(".")[0] for path in shipped() for module in imported(path)}
     others = used - sys.stdlib_module_names - {"workbench"}
