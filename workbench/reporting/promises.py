@@ -79,6 +79,11 @@ def promises(metrics: Record) -> dict[str, list[str]]:
     return {guarantee: list(dict.fromkeys(names)) for guarantee, names in made.items()}
 
 
+def unmarked(metrics: Record) -> bool:
+    """Whether a monitor promises a level that was not tested."""
+    return any(promised(row) is not None and not row.get("audit") for row in metrics.get("monitors", []))
+
+
 def marks(metrics: Record) -> Marks | None:
     """How many marks chance alone gives, were every promise kept and the monitors independent."""
     verdicts = [row["audit"] for row in metrics.get("monitors", []) if row.get("audit") and row["audit"]["episodes"]]
