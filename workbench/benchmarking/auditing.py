@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -12,7 +13,7 @@ from workbench.monitoring.promises import FALSE_ALARMS, MISSED, Promise, Verdict
 
 
 def verdict_of(monitor: AnyMonitor, episodes: Sequence[JudgedEpisode], seen: bool) -> Verdict | None:
-    """How the promise of a monitor fared; None where it makes none that these episodes can contradict.
+    """How the promise of a monitor fared; None where it makes none, or none whose law is known.
 
     Parameters
     ----------
@@ -20,12 +21,15 @@ def verdict_of(monitor: AnyMonitor, episodes: Sequence[JudgedEpisode], seen: boo
         promised of how many are found.
     """
     promise = promise_of(monitor)
-    if promise is None or (promise.errors == MISSED and not seen):
+    if promise is None:
         return None
     judged = [episode for episode in episodes if is_promised(promise, episode)]
     missed = promise.errors == MISSED
     wrong = np.array([(episode.alarm_step >= 0) != missed for episode in judged], bool)
-    return promise.verdict(wrong, np.array([episode.group for episode in judged], int))
+    verdict = promise.verdict(wrong, np.array([episode.group for episode in judged], int))
+    if missed and not seen:
+        return dataclasses.replace(verdict, p_value=None, broken=False, chance=0.0, tested=False)
+    return verdict
 
 
 def false_alarms(episodes: Sequence[JudgedEpisode]) -> Verdict:

@@ -333,6 +333,7 @@ def audit_of(store: StoreEvaluation, recipe: Recipe) -> Audit:
     judged, monitor = store.judged(fold, recipe, question.seeds[0]), store.monitor(fold, recipe, question.seeds[0])
     failed = [{entry.perturbation for entry in part if not entry.success} for part in (fold.calibrate, fold.test)]
     verdict = verdict_of(monitor, judged, same_faults(*failed))
+    tested = verdict is not None and verdict.tested
     found = verdict or false_alarms(judged)
     return Audit(
         monitor=recipe.name,
@@ -344,7 +345,7 @@ def audit_of(store: StoreEvaluation, recipe: Recipe) -> Audit:
         rate=found.count / found.episodes if found.episodes else None,
         ci95=clopper_pearson(found.count, found.episodes),
         level=question.settings.level,
-        promised=verdict is not None or monitor.promises_silence,
+        promised=tested or monitor.promises_silence,
         p_value=found.p_value,
         broken=found.broken,
         chance=found.chance,

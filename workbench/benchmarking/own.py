@@ -55,7 +55,7 @@ class BenchmarkRow:
         :func:`workbench.benchmarking.figures.decisions`.
     threshold_episodes : calibration episodes behind the threshold.
     guarantee : what is promised, in one sentence.
-    audit : how that fared; None where these episodes cannot contradict it.
+    audit : how that fared; None where nothing is promised, or no law of it is known.
     """
 
     score: str

@@ -31,6 +31,7 @@ class Verdict:
     broken : whether the promise is contradicted: more errors than the level allows, and a p-value of at most
         :data:`workbench.stats.promises.STATED`.
     chance : of so many errors as contradict it, where the promise is kept.
+    tested : whether anything is promised of these episodes; if not, they cannot contradict it.
     """
 
     errors: str
@@ -39,6 +40,7 @@ class Verdict:
     p_value: float | None
     broken: bool
     chance: float
+    tested: bool = True
 
 
 @dataclasses.dataclass(frozen=True)

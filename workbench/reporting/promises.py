@@ -86,7 +86,8 @@ def unmarked(metrics: Record) -> bool:
 
 def marks(metrics: Record) -> Marks | None:
     """How many marks chance alone gives, were every promise kept and the monitors independent."""
-    verdicts = [row["audit"] for row in metrics.get("monitors", []) if row.get("audit") and row["audit"]["episodes"]]
+    found = [row["audit"] for row in metrics.get("monitors", []) if row.get("audit")]
+    verdicts = [verdict for verdict in found if verdict["tested"] and verdict["episodes"]]
     if not verdicts:
         return None
     chances = [verdict["chance"] for verdict in verdicts]
