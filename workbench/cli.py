@@ -142,6 +142,23 @@ def keys_of(node: Any, prefix: str = "") -> Iterator[str]:
                 yield from keys_of(value, f"{prefix}{key}.")
 
 
+def with_remembered(arguments: list[str]) -> list[str]:
+    """The arguments, with what the run that they name was made with; of a sweep, with what its points need instead."""
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    from workbench.config import fixed_keys, recalled
+
+    try:
+        if "-m" in arguments or "--multirun" in arguments:
+            return [*arguments, fixed_keys(arguments)]
+        taken = recalled(arguments)
+    except (HydraException, OmegaConfBaseException):
+        return arguments  # the check that follows says what is wrong
+    say_taken(taken)
+    return [*arguments, *taken]
+
+
 def check_composition(arguments: list[str]) -> None:
     """Compose once before Hydra takes over, so that a wrong word is answered in one line and makes no folder."""
     from hydra.errors import HydraException
@@ -149,7 +166,7 @@ def check_composition(arguments: list[str]) -> None:
 
     from workbench.config import Run, compose
 
-    plain = [argument for argument in arguments if not argument.startswith("-")]
+    plain = [argument for argument in arguments if not argument.startswith(("-", "hydra."))]
     sweep = "-m" in arguments or "--multirun" in arguments
     try:
         Run(compose([re.sub(r",[^\]}]*$", "", word) if sweep else word for word in plain]))
@@ -159,12 +176,20 @@ def check_composition(arguments: list[str]) -> None:
 
 def run_job(composed: Any) -> None:
     """Run one composed job; what a person caused is one line on stderr and a non-zero exit."""
-    from workbench.config import Run, build, plain
+    from workbench.config import Run, build, journalled
 
     # Hydra would print a line of its own for an exception; an exit it lets through.
     with one_line_errors():
-        config = plain(composed)
-        build({**config["job"], "_partial_": True})(Run(config))
+        run = Run.asked(composed)
+        say_taken(run.taken, run.shown(run.folder))
+        with journalled(run):
+            build({**run.config["job"], "_partial_": True})(run)
+
+
+def say_taken(words: Iterable[str], folder: str = "the run") -> None:
+    """One line of what a run's journal says, and nobody said again."""
+    if said := " ".join(words):
+        print(f"taken from {folder}: {said}", flush=True)
 
 
 @contextlib.contextmanager
@@ -201,6 +226,7 @@ def main() -> None:
         arguments = hydra_arguments(arguments)
         # Flags that only show something are Hydra's own business; it reports their errors itself.
         if not any(flag.startswith("-") and flag not in ("-m", "--multirun") for flag in arguments):
+            arguments = with_remembered(arguments)
             check_composition(arguments)
         sys.argv[1:] = arguments
         hydra_main()

@@ -1,29 +1,34 @@
 """From words on the command line to objects: the schema of a run, and the one place where targets are instantiated."""
 
 from workbench.config.build import build, ctrl_c_held_back, parameters_of, resolve
-from workbench.config.compose import command_asked, compose, options_of, plain, prepare_hydra, read_yaml, words_asked
+from workbench.config.compose import compose, options_of, plain, prepare_hydra, read_yaml
 from workbench.config.files import data_path, digest, hash_file, root_folder, shown, write_bytes, write_text
+from workbench.config.journal import Entry, command, journalled, versions
 from workbench.config.parts import ZOO, described, made, made_policy, origin_of, weights_digest
 from workbench.config.plugins import Plugin, installed_plugins
-from workbench.config.run import Run
+from workbench.config.run import Run, recalled
 from workbench.config.schema import MonitorSchema, RolloutSchema, Schema
+from workbench.config.sweep import fixed_keys
 
 __all__ = [
     "ZOO",
+    "Entry",
     "MonitorSchema",
     "Plugin",
     "RolloutSchema",
     "Run",
     "Schema",
     "build",
-    "command_asked",
+    "command",
     "compose",
     "ctrl_c_held_back",
     "data_path",
     "described",
     "digest",
+    "fixed_keys",
     "hash_file",
     "installed_plugins",
+    "journalled",
     "made",
     "made_policy",
     "options_of",
@@ -32,11 +37,12 @@ __all__ = [
     "plain",
     "prepare_hydra",
     "read_yaml",
+    "recalled",
     "resolve",
     "root_folder",
     "shown",
+    "versions",
     "weights_digest",
-    "words_asked",
     "write_bytes",
     "write_text",
 ]

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from workbench import __version__
-from workbench.config import Run, build, digest, weights_digest
+from workbench.config import Run, build, digest, journalled, weights_digest
 from workbench.errors import ConfigError, WorkbenchError
 from workbench.execution.ledger import Ledger, set_aside
 from workbench.execution.progress import console
@@ -80,8 +80,10 @@ class Chain:
         try:
             console.quiet = True  # what the jobs print is printed once, at the end
             for each in stage.runs:
-                each.overwrite = each.overwrite or before != ""
-                build({**each.config["job"], "_partial_": True})(each)
+                if before != "" and not each.overwrite:
+                    each.overwrite, each.words = True, (*each.words, "overwrite=true")
+                with journalled(each, of=self.run.words, stage=stage.name):
+                    build({**each.config["job"], "_partial_": True})(each)
         except WorkbenchError:
             self.ledger.take_back(stage.name)  # what was refused was not begun: a second call is refused as well
             raise

@@ -7,7 +7,7 @@ from typing import Any
 
 from workbench.benchmarking.comparison import leaderboard
 from workbench.benchmarking.own import benchmark
-from workbench.config import Run, command_asked
+from workbench.config import Run, command
 from workbench.execution.progress import console
 from workbench.monitoring.assembly import MonitorSettings
 from workbench.monitoring.files import load_monitors
@@ -36,7 +36,7 @@ def run(run: Run, stores: Sequence[str], seeds: Any, windows: Any, pairs: Any, r
         resamples=resamples,
         runner=run.runner,
         root=run.root,
-        command=command_asked().get("benchmark", "workbench benchmark"),
+        command=command(run.words or ["job=benchmark"]),
     )
     page = write(board.record(), run.folder)
     console.print(*terminal(board.record()))

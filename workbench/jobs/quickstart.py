@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from workbench.config import Run, compose, words_asked
+from workbench.config import Run, compose
 from workbench.execution.chain import Chain, Stage
 from workbench.execution.progress import console
 from workbench.recovery.paired import needs_head
@@ -15,9 +15,9 @@ from workbench.reporting.report import terminal_tables
 def run(run: Run, stages: Mapping[str, Mapping[str, Any]]) -> None:
     """Do every stage that is missing or changed, in order."""
     chain = Chain(run)
-    asked = [word for word in words_asked() if not word.lstrip("+").startswith(("job=", "job."))]
+    asked = [word for word in run.words if not word.lstrip("+").startswith(("job=", "job."))]
     for name, node in stages.items():
-        runs = [Run(compose([*asked, *words]), run.root) for words in node["runs"]]
+        runs = [Run(compose([*asked, *words]), run.root, [*asked, *words]) for words in node["runs"]]
         chain.settle(Stage(name, node["reads"], node["after"], node["makes"], runs), unneeded)
     seconds = chain.seconds()
     run.update_metrics(jobs=seconds, wall_s=round(sum(seconds.values()), 1))

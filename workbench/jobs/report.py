@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from workbench.config import Run
+from workbench.config import Run, versions
 from workbench.errors import StoreError
 from workbench.execution.progress import console
 from workbench.monitoring.example import Example
 from workbench.reporting.report import fault_words, report
-from workbench.rollouts.setup import versions
 from workbench.store import Store
 
 

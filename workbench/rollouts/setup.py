@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from workbench.config import Run, build, described, made, made_policy, origin_of, shown, weights_digest
+from workbench.config import Run, build, described, made, made_policy, origin_of, shown, versions, weights_digest
 from workbench.config.parts import travelling
 from workbench.errors import PolicyServerError
 from workbench.execution.executor import Executor, Item, Result
@@ -154,15 +154,6 @@ def _again(plain: str, weights: str) -> Setup:
     task = made(said["task"])
     policy = made_policy(said["policy"], task, Path(said["weights"]))
     return Setup(task, policy, Recording(**said["recording"]), Processes(scenes=said["scenes"]))
-
-
-@functools.cache
-def versions() -> dict[str, str]:
-    """Versions of what decides results."""
-    from importlib.metadata import version
-
-    names = ("failure-workbench", "mujoco", "robosuite", "torch", "numpy", "mapie", "zarr")
-    return {name: version(name) for name in names}
 
 
 def known_uids(store: Path, header: StoreHeader) -> set[str]:

@@ -1,0 +1,329 @@
+"""What ``metrics.json`` of a run may hold: its sections, checked whenever they are read.
+
+A *shape* is a function of a value and the place where it stands; it raises a :class:`ShapeError` that says what belongs
+there.  Keys that a shape does not name are let through, whatever they hold: later versions may write more.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from workbench.types import Record
+
+Shape = Callable[[Any, str], None]
+LARGEST = 2**53
+"""Whole numbers lie below it, as floats hold no larger ones exactly."""
+FARTHEST = 1e100
+"""Numbers lie below it: figures are drawn of them."""
+LONGEST = 100_000
+"""Letters of a text."""
+DEEPEST = 40
+"""Levels of nesting."""
+
+
+class ShapeError(ValueError):
+    """A value is not what belongs in its place; the message names both."""
+
+
+def check(metrics: Record) -> None:
+    """Raise a ShapeError for the first value of a run's metrics that is not what belongs there."""
+    bounded(metrics, "metrics")
+    for name, section in metrics.items():
+        SECTIONS.get(name, anything)(section, name)
+
+
+def finite(value: Any) -> Any:
+    """Plain data with null in the place of every number that is not finite: JSON knows none."""
+    if isinstance(value, Mapping):
+        return {key: finite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def bounded(value: Any, place: str, levels: int = DEEPEST) -> None:
+    """Raise a ShapeError for nesting or text beyond the bounds, wherever it stands."""
+    if isinstance(value, dict | list):
+        _require(levels > 0, place, f"nested {DEEPEST} levels deep at most")
+        for key, each in value.items() if isinstance(value, dict) else enumerate(value):
+            text(str(key), f"a key of {place[:60]}")
+            bounded(each, f"{place}.{key}", levels - 1)
+    elif isinstance(value, str):
+        text(value, place)
+
+
+def _require(fits: bool, place: str, wanted: str) -> None:
+    if not fits:
+        raise ShapeError(f"{place[:100]!r} must be {wanted}")
+
+
+def anything(value: Any, place: str) -> None:
+    """Whatever is within the bounds of all values."""
+
+
+def text(value: Any, place: str) -> None:
+    """Text that can be written as UTF-8."""
+    fits = isinstance(value, str) and len(value) <= LONGEST and value.encode(errors="ignore").decode() == value
+    _require(fits, place, f"text of at most {LONGEST} letters")
+
+
+def whole(value: Any, place: str) -> None:
+    """A whole number, such as a control step; -1 where there is none."""
+    _require(type(value) is int and abs(value) < LARGEST, place, "a whole number")
+
+
+def count(value: Any, place: str) -> None:
+    """A whole number of 0 or more."""
+    _require(type(value) is int and 0 <= value < LARGEST, place, "a whole number of 0 or more")
+
+
+def number(value: Any, place: str) -> None:
+    """A finite number."""
+    fits = type(value) is int or (type(value) is float and math.isfinite(value))
+    _require(fits and abs(value) < FARTHEST, place, "a number")
+
+
+def share(value: Any, place: str) -> None:
+    """A number from 0 to 1."""
+    number(value, place)
+    _require(0 <= value <= 1, place, "a number from 0 to 1")
+
+
+def maybe(shape: Shape) -> Shape:
+    """The shape, or null."""
+
+    def check_it(value: Any, place: str) -> None:
+        if value is not None:
+            shape(value, place)
+
+    return check_it
+
+
+def rows(shape: Shape, length: int | None = None) -> Shape:
+    """A list of such values; of so many if ``length`` is given."""
+
+    def check_it(value: Any, place: str) -> None:
+        fits = isinstance(value, list) and length in (None, len(value))
+        _require(fits, place, "a list" if length is None else f"a list of {length}")
+        for number, each in enumerate(value):
+            shape(each, f"{place}.{number}")
+
+    return check_it
+
+
+def named(shape: Shape) -> Shape:
+    """Name -> such a value."""
+
+    def check_it(value: Any, place: str) -> None:
+        _require(isinstance(value, dict), place, "an object")
+        for name, each in value.items():
+            shape(each, f"{place}.{name}")
+
+    return check_it
+
+
+def fields(required: Mapping[str, Shape], optional: Mapping[str, Shape] | None = None) -> Shape:
+    """An object with these keys."""
+
+    def check_it(value: Any, place: str) -> None:
+        named(anything)(value, place)
+        for name in required:
+            _require(name in value, place, f"an object with {name!r}")
+        for name, shape in {**required, **(optional or {})}.items():
+            if name in value:
+                shape(value[name], f"{place}.{name}")
+
+    return check_it
+
+
+def both(*shapes: Shape) -> Shape:
+    """All of several shapes, in their order."""
+
+    def check_it(value: Any, place: str) -> None:
+        for shape in shapes:
+            shape(value, place)
+
+    return check_it
+
+
+def counted(part: str, total: str = "episodes", **more: Shape) -> Shape:
+    """An object with a count of some of all."""
+
+    def within(value: Any, place: str) -> None:
+        _require(value[part] <= value[total], f"{place}.{part}", f"at most {total}={value[total]}")
+
+    return both(fields({part: count, total: count, **more}), within)
+
+
+def _part_of(value: Any, place: str) -> None:
+    """[part, all]."""
+    rows(count, 2)(value, place)
+    _require(value[0] <= value[1], place, f"a part of {value[1]}")
+
+
+def _bounds(of: Shape) -> Shape:
+    """[low, high]."""
+
+    def ordered(value: Any, place: str) -> None:
+        low, high = value
+        _require(low is None or high is None or low <= high, place, "[low, high]")
+
+    return both(rows(of, 2), ordered)
+
+
+def _as_long_as(first: str, *others: str) -> Shape:
+    """Lists of an object that have one length."""
+
+    def check_it(value: Any, place: str) -> None:
+        for other in others:
+            fits = len(value[other]) == len(value[first])
+            _require(fits, f"{place}.{other}", f"as long as {place}.{first}")
+
+    return check_it
+
+
+def _curve(value: Any, place: str) -> None:
+    """Curves over the iterations of a training."""
+    rates, groups, errors = (value.get(key) for key in ("learning_rate", "relative_error", "error"))
+    at = value["iteration"]
+    _require(all(0 < low < high for low, high in itertools.pairwise(at)), f"{place}.iteration", "ascending")
+    curves = {"learning_rate": rates, **{f"relative_error.{name}": curve for name, curve in (groups or {}).items()}}
+    for name, curve in curves.items():
+        _require(not curve or len(curve) == len(at), f"{place}.{name}", f"as long as {place}.iteration")
+    for name, curve in (errors or {}).items():
+        _require(bool(curve), f"{place}.error.{name}", "no empty list")
+        _require(bool((groups or {}).get(name)), f"{place}.relative_error", f"an object with {name!r}")
+    told = "device" not in value or "precision" in value
+    _require(told, place, "an object with 'precision' beside 'device'")
+
+
+def _same_combination(value: Any, place: str) -> None:
+    """Every way of looking for a combination has the faults of the first."""
+    for number, row in enumerate(value):
+        missing = set(value[0]["dials"]) - set(row["combination"] or value[0]["dials"])
+        _require(not missing, f"{place}.{number}.combination", f"an object with {sorted(missing)}")
+
+
+def _promise(value: Any, place: str) -> None:
+    """Whoever has calibration episodes promises a level."""
+    told = not value.get("threshold_episodes") or value.get("level") is not None
+    _require(told, place, "an object with 'level' beside 'threshold_episodes'")
+
+
+def _settings(magnitude: Shape) -> Shape:
+    return named(fields({"magnitude": magnitude, "severity": number}))
+
+
+EPISODES = counted("successes")
+RATE = maybe(both(counted("alarms", ci95=_bounds(share)), fields({}, {"rate": maybe(share)})))
+LOSSES = rows(number)
+TRAINING = both(
+    fields(
+        {"iteration": rows(count), "training": LOSSES, "validation": LOSSES},
+        {
+            "learning_rate": maybe(LOSSES),
+            "error": named(rows(maybe(number))),
+            "relative_error": named(rows(maybe(number))),
+            "evaluations": maybe(rows(both(EPISODES, fields({"iteration": count})))),
+            "seconds": maybe(fields({"wall_s": number, "cpu_s": number, "evaluation_s": number})),
+            "warning": text,
+            "parameters": count,
+            "demonstrations": maybe(count),
+            "held_out": maybe(count),
+            "device": text,
+            "precision": text,
+        },
+    ),
+    _as_long_as("iteration", "training", "validation"),
+    _curve,
+)
+MEDIANS = (
+    "median_onset", "median_onset_interval_steps", "median_pnr", "median_pnr_interval_steps", "median_effect",
+    "median_decisive", "median_window_steps", "median_responsibility", "replay_max_abs_error",
+)  # fmt: skip
+LABELS = fields(
+    {"failed": count, "with_onset": count},
+    {
+        **dict.fromkeys(MEDIANS, maybe(number)),
+        **dict.fromkeys(("labelled", "with_effect"), count),
+        **dict.fromkeys(("decided", "recoverable"), maybe(count)),
+        **dict.fromkeys(("onsets", "points_of_no_return"), rows(whole)),
+        "simulated_steps": named(count),
+        "settings": named(anything),
+    },
+)
+MONITOR = both(
+    fields(
+        {"score": text},
+        {
+            **dict.fromkeys(("window", "calibrator", "guarantee"), maybe(text)),
+            **dict.fromkeys(("level", "tpr", "twa", "detection_time"), maybe(share)),
+            **dict.fromkeys(("fpr_nominal", "fpr_perturbed_success", "actionable_recall"), RATE),
+            **dict.fromkeys(("auroc", "matched_auroc"), maybe(named(maybe(share)))),
+            "threshold_episodes": maybe(count),
+        },
+    ),
+    _promise,
+)
+TOLERANCE = fields(
+    {
+        "perturbation": text,
+        "axis": maybe(text),
+        "parameter": text,
+        "tolerance": maybe(number),
+        "interval": _bounds(maybe(number)),
+        "contradictions": rows(anything),
+        "at": fields({"0.25": maybe(number), "0.75": maybe(number)}),
+        "episodes": count,
+        "verdict": text,
+        "confidence": share,
+    }
+)
+JOINT = both(
+    rows(
+        fields(
+            {
+                **dict.fromkeys(("episodes", "failing_points", "points", "failures", "fresh_episodes"), count),
+                "name": text,
+                "dials": named(fields({"parameter": text})),
+                "combination": maybe(_settings(number)),
+                "distance": maybe(number),
+                "interval": _bounds(share),
+                "confidence": share,
+            }
+        )
+    ),
+    _same_combination,
+)
+STRATEGY = fields(
+    {"name": text, "rescued": _part_of, "kept": _part_of},
+    {"alarmed": count, "p_vs_placebo": maybe(share), "median_steps": maybe(number)},
+)
+MARGINS = both(fields({"step": rows(whole), "margin": rows(number)}), _as_long_as("step", "margin"))
+SECTIONS: Mapping[str, Shape] = {
+    "demonstrations": EPISODES,
+    "policy": fields({}, {"nominal": maybe(EPISODES), "training": maybe(TRAINING), "zoo": maybe(text)}),
+    "perturbed": rows(both(EPISODES, fields({"perturbation": text}, {"channel": text}))),
+    "modes": rows(fields({"perturbation": text, "failure_mode": text, "episodes": count})),
+    "instructions": rows(both(EPISODES, fields({"instruction": text}))),
+    "misled": rows(
+        fields({"perturbation": text, **dict.fromkeys(("episodes", "asked", "told", "another", "none"), count)})
+    ),
+    "tolerance": rows(TOLERANCE),
+    "joint": JOINT,
+    "labels": maybe(LABELS),
+    "monitors": rows(MONITOR),
+    "head": fields({"failed_episodes": count, "verified_recoveries": count}),
+    "strategies": rows(STRATEGY),
+    "example": fields({"uid": text, "title": text, "events": named(whole), "monitors": named(MARGINS)}),
+    "config": named(anything),
+    "jobs": named(number),
+    **dict.fromkeys(("versions", "fault_words", "commands"), named(text)),
+    **dict.fromkeys(("store", "strategies_monitor", "recording", "report", "export", "server", "command"), text),
+    "seed": whole,
+    "wall_s": number,
+}
+"""Section of ``metrics.json`` -> what it holds."""
