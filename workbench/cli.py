@@ -151,12 +151,12 @@ def with_remembered(arguments: list[str]) -> list[str]:
 
     try:
         if "-m" in arguments or "--multirun" in arguments:
-            return [*arguments, fixed_keys(arguments)]
+            return [fixed_keys(arguments), *arguments]
         taken = recalled(arguments)
     except (HydraException, OmegaConfBaseException):
         return arguments  # the check that follows says what is wrong
     say_taken(taken)
-    return [*arguments, *taken]
+    return [*taken, *arguments]
 
 
 def check_composition(arguments: list[str]) -> None:

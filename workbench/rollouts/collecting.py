@@ -56,7 +56,7 @@ def collect(
     # An expert says nothing of its calls, and whoever learns from it may want to see what it saw.
     kept = dataclasses.replace(recording or Recording(samples=0), signals=(), images=True)
     setup = Setup(task, made(expert, task=task), kept, runner or Processes())
-    roll(setup, data_path(into), launches, seed=seed, demonstrations=True)
+    roll(setup, data_path(into), launches, [specifications], seed=seed, demonstrations=True)
     return Store.open(data_path(into))
 
 

@@ -18,6 +18,7 @@ from workbench.rollouts.setup import (
     Recording,
     Setup,
     known_uids,
+    refuse_other_draws,
     telling_what_is_kept,
     try_cameras,
     write_episodes,
@@ -79,15 +80,28 @@ def rollout(
         specification.suits(policy)
     recording = Recording(until, samples, signals, images)
     setup, path = Setup(task, policy, recording, runner or Processes()), data_path(into)
-    roll(setup, path, launches, seed=seed)
+    faults = [[one] for one in specifications] if one_each else [specifications]
+    roll(setup, path, launches, faults, seed=seed)
     return Store.open(path)
 
 
-def roll(setup: Setup, path: Path, launches: Sequence[Launch], *, seed: int, demonstrations: bool = False) -> None:
-    """Roll what of some launches is not yet in a store; demonstrations' header names the expert alone."""
+def roll(
+    setup: Setup,
+    path: Path,
+    launches: Sequence[Launch],
+    faults: Sequence[Sequence[Perturbation]],
+    *,
+    seed: int,
+    demonstrations: bool = False,
+) -> None:
+    """Roll what of some launches, drawn from groups of faults, is not yet in a store.
+
+    ``demonstrations`` : whether the header names the expert alone.
+    """
     try_cameras(setup.task)
     header = setup.header(seed, policy="expert" if demonstrations else None)
     done = known_uids(path, header)
+    refuse_other_draws(path, setup.task, faults)
     wanted = [launch for launch in launches if launch.uid not in done]
     if wanted and done and (unnamed := [part for part in ("policy", "task") if by_hand(header.config[part])]):
         raise OtherSettingsError(

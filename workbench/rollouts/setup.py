@@ -7,24 +7,27 @@ import dataclasses
 import functools
 import json
 import multiprocessing
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from workbench.config import Run, build, described, made, made_policy, origin_of, shown, versions, weights_digest
 from workbench.config.parts import travelling
-from workbench.errors import PolicyServerError
+from workbench.errors import OtherSettingsError, PolicyServerError
 from workbench.execution.executor import Executor, Item, Result
-from workbench.execution.ledger import refuse_other
+from workbench.execution.ledger import differing, plain, refuse_other
 from workbench.execution.processes import Processes
 from workbench.rollouts.launch import Launch
 from workbench.rollouts.loop import Lockstep
 from workbench.store import Store, StoreHeader, StoreWriter
-from workbench.types import Episode, Policy, Record, Task
+from workbench.types import Episode, Perturbation, Policy, Record, Stream, Task
 from workbench.types.abilities import HasImages, ability, image_sizes_of
 
 EXPERT: Record = {"_target_": "workbench.policies.expert.Expert"}
 """The reference: who collects demonstrations and says from where an episode could still be won."""
+
+OTHER = "choose another one with name=NAME or store=NAME, or move it away"
+"""What a person can do where a store was made with other settings."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,17 +160,53 @@ def _again(plain: str, weights: str) -> Setup:
 
 
 def known_uids(store: Path, header: StoreHeader) -> set[str]:
-    """Uids that a store holds already; OtherSettingsError for one that was made with other settings.
+    """Uids that a store holds already; OtherSettingsError for one that was made with other settings, or another seed.
 
     Everything that adds to a store asks here first.
     """
     if not store.exists():
         return set()
     found = Store.open(store)
-    refuse_other(
-        shown(store), found.header.config, header.config, "choose another one with store=NAME, or move it away"
-    )
+    before, now = ({**each.config, "seed": each.seed} for each in (found.header, header))
+    refuse_other(shown(store), before, now, OTHER)
     return set(found.uids)
+
+
+def refuse_other_draws(store: Path, task: Task, faults: Iterable[Sequence[Perturbation]]) -> None:
+    """Refuse faults of which a store holds episodes that were drawn otherwise: every table would pool the two.
+
+    Parameters
+    ----------
+    faults : that are rolled together, in each group of episodes.
+
+    Raises
+    ------
+    OtherSettingsError
+        if an episode of the store with the same faults would be drawn otherwise today.
+    """
+    if not store.exists():
+        return
+    rows = Store.open(store).episodes
+    groups = {names_of(_drawn(group, Stream(0, 0), task)): group for group in faults if group}
+    for stored, seed, index in zip(*(rows[name] for name in ("perturbations", "seed", "index")), strict=True):
+        records = json.loads(stored)
+        group = groups.get(names_of(records), ())
+        for before, now in zip(records, plain(_drawn(group, Stream(int(seed), int(index)), task)), strict=False):
+            if before != now:
+                changed = " and ".join(differing(before, now))
+                raise OtherSettingsError(
+                    f"{shown(store)} holds episodes of {now['name']} with another {changed}, and tables would pool "
+                    f"the two; {OTHER}"
+                )
+
+
+def _drawn(group: Sequence[Perturbation], stream: Stream, task: Task) -> list[Record]:
+    return [one.draw(stream, task) for one in group]
+
+
+def names_of(records: Iterable[Record]) -> str:
+    """Names of drawn faults, as the column ``perturbation`` has them."""
+    return "+".join(str(record["name"]) for record in records)
 
 
 def write_episodes(
