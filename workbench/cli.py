@@ -66,7 +66,8 @@ def hydra_arguments(arguments: list[str]) -> list[str]:
     """
     if not arguments or arguments[0].startswith("-") or "=" in arguments[0]:
         return arguments
-    job, rest = arguments[0], part_words(arguments[1:]) if arguments[0] == "new" else arguments[1:]
+    own = {"new": part_words, "compare": run_words}
+    job, rest = arguments[0], own.get(arguments[0], list)(arguments[1:])
     jobs = job_descriptions()
     if job not in jobs:
         near = difflib.get_close_matches(job, jobs, n=1)
@@ -78,13 +79,20 @@ def hydra_arguments(arguments: list[str]) -> list[str]:
 
 
 def part_words(words: list[str]) -> list[str]:
-    """Translate ``new KIND NAME [FOLDER]``, the one job with words of its own, to keys."""
+    """Translate ``new KIND NAME [FOLDER]`` to keys."""
     plain = [word for word in words if "=" not in word and not word.startswith("-")]
     if len(plain) > 3:
         raise ConfigError(f"too many words: {' '.join(plain)}; it is: workbench new KIND NAME [FOLDER]")
     quoted = ["'{}'".format(word.replace("'", r"\'")) for word in plain]
     keys = zip(("job.kind", "job.name", "job.folder"), quoted, strict=False)
     return [*(f"{key}={word}" for key, word in keys), *(word for word in words if word not in plain)]
+
+
+def run_words(words: list[str]) -> list[str]:
+    """Translate ``compare RUN RUN ...`` to a key."""
+    plain = [word for word in words if "=" not in word and not word.startswith("-")]
+    quoted = ["'{}'".format(word.replace("'", r"\'")) for word in plain]
+    return [*([f"job.runs=[{','.join(quoted)}]"] if plain else []), *(word for word in words if word not in plain)]
 
 
 def explain_composition(error: Exception, arguments: list[str]) -> str:

@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.config.files import locked
-from workbench.config.metrics import ShapeError, bounded, count, fields, finite, maybe, named, number, rows, text
-from workbench.config.sweep import job_of_words
+from workbench.config.metrics import ShapeError, bounded, fields, finite, maybe, named, number, rows, text
+from workbench.config.sweep import job_of_words, key_of
 from workbench.errors import ConfigError, StoreError
 from workbench.types import Record
 
@@ -149,13 +149,8 @@ def _entry(line: bytes, said: str) -> Entry:
 
 
 @contextlib.contextmanager
-def journalled(run: Run, of: Sequence[str] | None = None, stage: str = "") -> Iterator[None]:
-    """Note how a job of a run ends, where the run has a folder by then: what made nothing leaves nothing.
-
-    Parameters
-    ----------
-    of, stage : as of an :class:`Entry`.
-    """
+def journalled(run: Run) -> Iterator[None]:
+    """Note how a job of a run ends, where the run has a folder by then: what made nothing leaves nothing."""
     started, began = datetime.datetime.now(datetime.UTC), time.monotonic()
     ended, why = "ended", ""
     try:
@@ -169,9 +164,9 @@ def journalled(run: Run, of: Sequence[str] | None = None, stage: str = "") -> It
     finally:
         entry = Entry(
             job=job_of(run),
-            words=[portable(word, run.root) for word in run.words if not word.startswith("root=")],
-            of=None if of is None else [portable(word, run.root) for word in of if not word.startswith("root=")],
-            stage=stage,
+            words=kept(run.words, run.root),
+            of=None if run.of is None else kept(run.of, run.root),
+            stage=run.stage,
             config=portable({**run.config, "root": None}, run.root),
             versions=versions(),
             commit=commit(),
@@ -202,6 +197,11 @@ def job_of(run: Run) -> str:
     """Name of a run's job: that of its words, or the module of the function that does it."""
     target = str((run.config["job"] or {}).get("_target_", ""))
     return job_of_words(run.words) or target.removesuffix(".run").rpartition(".")[2]
+
+
+def kept(words: Sequence[str], root: Path) -> list[str]:
+    """Words as a journal has them: they hold below the root, wherever that is."""
+    return [portable(word, root) for word in words if key_of(word) != "root"]
 
 
 def portable(value: Any, root: Path) -> Any:

@@ -35,11 +35,14 @@ class Run:
     Attributes
     ----------
     taken : those of the words that nobody said, but the run's journal.
+    of, stage : where this is one stage of a job, the words of that job, and which stage.
     """
 
     def __init__(self, config: Record, root: Path | None = None, words: Sequence[str] = ()) -> None:
         self.config, self.words = config, tuple(words)
         self.taken: tuple[str, ...] = ()
+        self.of: tuple[str, ...] | None = None
+        self.stage = ""
         given = Path(config["root"]).absolute() if config.get("root") else root_folder()
         self.root = given if root is None else root
         self.name: str = config["name"]

@@ -1,7 +1,7 @@
 """Points of a sweep (``-m key=a,b``): each has a run and a store of its own, named after what was varied.
 
-``workbench rollout -m name=mine seed=1,2`` makes ``runs/mine-seed-1`` and ``runs/mine-seed-2``.  What a point only reads,
-and does not have, it reads from the run that was named: ``mine``.
+``workbench rollout name=mine seed=1,2 -m`` makes ``runs/mine-seed-1`` and ``runs/mine-seed-2``.  What a point only
+reads, and does not have, it reads from the run that was named: ``mine``.
 """
 
 from __future__ import annotations
@@ -73,18 +73,18 @@ def point_words(words: Sequence[str], varied: Sequence[str], config: Record, raw
         return list(words)
     base, name = config["name"], config["name"] + named_after(apart)
     said, makes = {key_of(word) for word in words}, MAKES.get(job, ())
-    read = {
-        "store": (config["store"], root / "datasets" / f"{name}.zarr", root / "datasets" / f"{config['store']}.zarr"),
-        "demos": (config["demos"], root / "datasets" / f"{name}-demos.zarr", root / "datasets" / f"{config['demos']}.zarr"),
-        "checkpoint": (f"runs/{base}/policy", root / "runs" / name / "policy", root / "runs" / base / "policy"),
-    }  # fmt: skip
-    zoo = {"checkpoint"} if (config["policy"] or {}).get("zoo") else set()
-    lent = [
+    lent = {
+        "store": (config["store"], f"datasets/{name}.zarr", f"datasets/{config['store']}.zarr"),
+        "demos": (config["demos"], f"datasets/{name}-demos.zarr", f"datasets/{config['demos']}.zarr"),
+        "checkpoint": (f"runs/{base}/policy", f"runs/{name}/policy", f"runs/{base}/policy"),
+    }
+    own = {*said, *makes, *(("checkpoint",) if (config["policy"] or {}).get("zoo") else ())}
+    read = [
         _word(key, value)
-        for key, (value, own, there) in read.items()
-        if key not in {*said, *makes, *zoo} and there.exists() and not own.exists()
+        for key, (value, of_point, of_base) in lent.items()
+        if key not in own and (root / of_base).exists() and not (root / of_point).exists()
     ]
-    return [*(word for word in words if key_of(word) != "name"), _word("name", name), *lent]
+    return [*(word for word in words if key_of(word) != "name"), _word("name", name), *read]
 
 
 def named_after(varied: Sequence[str]) -> str:
@@ -115,7 +115,13 @@ def _exact(value: Any) -> str | None:
     if isinstance(value, list):
         parts = [None if isinstance(each, list) else _exact(each) for each in value]
         return None if None in parts else "+".join(part for part in parts if part is not None) or "none"
-    text = "null" if value is None else str(value).lower() if isinstance(value, bool) else str(getattr(value, "text", value))
+    text = (
+        "null"
+        if value is None
+        else str(value).lower()
+        if isinstance(value, bool)
+        else str(getattr(value, "text", value))
+    )
     if NUMBER.fullmatch(text):
         return text
     return text.replace("/", ".") if WORD.fullmatch(text) else None

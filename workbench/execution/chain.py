@@ -82,7 +82,8 @@ class Chain:
             for each in stage.runs:
                 if before != "" and not each.overwrite:
                     each.overwrite, each.words = True, (*each.words, "overwrite=true")
-                with journalled(each, of=self.run.words, stage=stage.name):
+                each.of, each.stage = self.run.words, stage.name
+                with journalled(each):
                     build({**each.config["job"], "_partial_": True})(each)
         except WorkbenchError:
             self.ledger.take_back(stage.name)  # what was refused was not begun: a second call is refused as well

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from workbench.config import Run, versions
+from workbench.config import Run, command, versions
 from workbench.errors import StoreError
 from workbench.execution.progress import console
 from workbench.monitoring.example import Example
@@ -19,5 +19,13 @@ def run(run: Run) -> None:
     run.update_metrics(report=run.shown(path), config=run.config, versions=versions(), seed=run.seed, fault_words=words)
     metrics = run.metrics()
     example = Example.of(metrics["example"]) if "example" in metrics else None
-    report(path, metrics, title=f"{run.name}: {run.task.instruction}", example=example)
+    asked = run.of or run.words
+    report(
+        path,
+        metrics,
+        title=f"{run.name}: {run.task.instruction}",
+        example=example,
+        journal=run.journal(),
+        command=command(asked) if asked else "",
+    )
     console.print(f"report: {run.shown(path)}")
