@@ -230,9 +230,9 @@ def chain(tmp_path, monkeypatch):
 
         monkeypatch.setattr(stages, "build", note)
         monkeypatch.setattr(quickstart, "close", lambda run: None)
-        monkeypatch.setattr(quickstart, "words_asked", lambda: ["+experiment=quickstart", *words])
         monkeypatch.setattr(stages, "weights_digest", lambda folder: f"{folder} {weights}")
-        run = Run(compose(["job=quickstart", "+experiment=quickstart", *words]), tmp_path)
+        asked = ["job=quickstart", "+experiment=quickstart", *words]
+        run = Run(compose(asked), tmp_path, asked)
         quickstart.run(run, run.config["job"]["stages"])
         return jobs, {
             name: row["made_with"] for name, row in json.loads((run.folder / "stages.json").read_text()).items()
@@ -278,8 +278,7 @@ def made(tmp_path_factory) -> Path:
 
 def make(folder: Path, patch: pytest.MonkeyPatch, *words: str) -> Run:
     """Run the job in this process."""
-    patch.setattr(job, "words_asked", lambda: [*WORDS, *words])
-    run = Run(compose([*WORDS, *words]), folder)
+    run = Run(compose([*WORDS, *words]), folder, [*WORDS, *words])
     build({**run.config["job"], "_partial_": True})(run)
     return run
 

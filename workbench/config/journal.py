@@ -138,7 +138,7 @@ def _entry(line: bytes, said: str) -> Entry:
     names = [field.name for field in dataclasses.fields(Entry)]
     try:
         found = json.loads(line.decode())
-        bounded(found, "the line")
+        bounded(found)
         LINE(found, "the line")
         if found["ended"] not in ENDS or set(found) != set(names):
             raise ShapeError(f"'ended' must be one of {', '.join(ENDS)}, and keys {', '.join(names)}")

@@ -30,7 +30,7 @@ class ShapeError(ValueError):
 
 def check(metrics: Record) -> None:
     """Raise a ShapeError for the first value of a run's metrics that is not what belongs there."""
-    bounded(metrics, "metrics")
+    bounded(metrics)
     for name, section in metrics.items():
         SECTIONS.get(name, anything)(section, name)
 
@@ -44,13 +44,13 @@ def finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def bounded(value: Any, place: str, levels: int = DEEPEST) -> None:
+def bounded(value: Any, place: str = "", levels: int = DEEPEST) -> None:
     """Raise a ShapeError for nesting or text beyond the bounds, wherever it stands."""
     if isinstance(value, dict | list):
         _require(levels > 0, place, f"nested {DEEPEST} levels deep at most")
         for key, each in value.items() if isinstance(value, dict) else enumerate(value):
             text(str(key), f"a key of {place[:60]}")
-            bounded(each, f"{place}.{key}", levels - 1)
+            bounded(each, f"{place}.{key}" if place else str(key), levels - 1)
     elif isinstance(value, str):
         text(value, place)
 

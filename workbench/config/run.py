@@ -63,8 +63,10 @@ class Run:
     def asked(cls, composed: Any) -> Run:
         """The run that Hydra composed; a point of a sweep has a name of its own, and takes what its runs remember."""
         words, varied = words_asked(), varied_words()
-        run = cls(plain(composed), words=words)
-        return point_of(run, varied, raw_name(composed)) if varied else run
+        asked = cls(plain(composed), words=words)
+        run = point_of(asked, varied, raw_name(composed)) if varied else asked
+        run.metrics()  # what is damaged is said before anything is made
+        return run
 
     @property
     def zoo(self) -> str:
@@ -159,7 +161,9 @@ class Run:
             for key in ("policy", "labels"):
                 if isinstance(sections.get(key), dict):
                     merged[key] = {**(before.get(key) or {}), **sections[key]}
-            write_text(self.folder / "metrics.json", json.dumps(finite(merged), indent=2, allow_nan=False))
+            text = json.dumps(finite(merged), indent=2, allow_nan=False)
+            check(json.loads(text))
+            write_text(self.folder / "metrics.json", text)
 
 
 def recalled(words: Sequence[str]) -> list[str]:

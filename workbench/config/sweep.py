@@ -111,7 +111,7 @@ def _plain_value(word: str) -> str:
 
 
 def _exact(value: Any) -> str | None:
-    """A value as part of a file name that no other value has; None where there is none so simple."""
+    """A value as part of a file name that no other has, but a list of it alone; None where none is so simple."""
     if isinstance(value, list):
         parts = [None if isinstance(each, list) else _exact(each) for each in value]
         return None if None in parts else "+".join(part for part in parts if part is not None) or "none"
