@@ -85,6 +85,8 @@ def composed():
 def tried(command, root):
     """Compose a command as the command line does, without running it."""
     words = [word for word in shlex.split(command)[1:] if word not in (*SHOWS, "job" if "--cfg" in command else "")]
+    if "-m" in words:  # the first point stands for all
+        words = [re.sub(r",[^\]}]*$", "", word) for word in words if word != "-m"]
     Run(compose(hydra_arguments(words)), root)
 
 

@@ -14,7 +14,7 @@ from workbench.config.files import locked, root_folder, write_text
 from workbench.config.journal import JOURNAL, Entry, read_journal
 from workbench.config.metrics import ShapeError, check, finite
 from workbench.config.parts import ZOO, made, made_policy
-from workbench.config.remembered import GROUPS, remembered
+from workbench.config.remembered import FORGETFUL, GROUPS, remembered
 from workbench.config.sweep import MAKES, job_of_words, key_of, point_words
 from workbench.errors import CheckpointError, ConfigError, StoreError
 from workbench.types import Policy, Record, Task
@@ -65,7 +65,8 @@ class Run:
         words, varied = words_asked(), varied_words()
         asked = cls(plain(composed), words=words)
         run = point_of(asked, varied, raw_name(composed)) if varied else asked
-        run.metrics()  # what is damaged is said before anything is made
+        if job_of_words(words) not in FORGETFUL:
+            run.metrics()  # what is damaged is said before anything is made
         return run
 
     @property
