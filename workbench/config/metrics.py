@@ -57,7 +57,7 @@ def bounded(value: Any, place: str = "", levels: int = DEEPEST) -> None:
 
 def _require(fits: bool, place: str, wanted: str) -> None:
     if not fits:
-        raise ShapeError(f"{place[:100]!r} must be {wanted}")
+        raise ShapeError(f"{place[:100]!r} must be {wanted[:200]}")
 
 
 def anything(value: Any, place: str) -> None:
