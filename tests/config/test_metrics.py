@@ -13,8 +13,9 @@ import pytest
 
 from tests.reporting.test_report import EXAMPLE, FULL, METRICS
 from workbench.config import Run, compose
-from workbench.config.metrics import SECTIONS, ShapeError, check
+from workbench.config.metrics import SECTIONS, check
 from workbench.errors import StoreError
+from workbench.types.reading import Source
 
 SECTIONS_EACH = 60
 
@@ -52,32 +53,36 @@ def test_what_is_whole_is_taken(run):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"[]", "object of sections, not list"),
-        (b"3", "object of sections, not int"),
-        (b"\xff\xfe{}", "is not JSON"),
+        (b"[]", "is a list of 0, and must be an object"),
+        (b"3", "is 3, and must be an object"),
+        (b"\xff\xfe{}", "is not UTF-8"),
         (b"", "is not JSON"),
         (b'{"policy": ', "is not JSON"),
-        (b"[" * 100_000, "is not JSON"),
-        (b'{"config": ' + b'{"a": ' * 60 + b"1" + b"}" * 61, "nested 40 levels deep at most"),
-        (b'{"policy": []}', "'policy' must be an object"),
-        (b'{"policy": {"nominal": {"episodes": 3}}}', "object with 'successes'"),
+        (b"[" * 100_000, "nested deeper"),
+        (b'{"config": ' + b'{"a": ' * 70 + b"1" + b"}" * 71, "nested deeper"),
+        (b'{"seed": 1, "seed": 2}', "twice"),
+        (b'{"policy": []}', "policy=a list of 0, which must be an object"),
+        (b'{"policy": {"nominal": {"episodes": 3}}}', "an object with 'successes'"),
         (b'{"policy": {"nominal": {"episodes": 3, "successes": 4}}}', "at most episodes=3"),
-        (b'{"perturbed": {"slip": 1}}', "'perturbed' must be a list"),
-        (b'{"perturbed": [{"perturbation": "slip", "episodes": "20", "successes": 3}]}', "'perturbed.0.episodes'"),
-        (b'{"perturbed": [{"perturbation": "slip", "episodes": 20, "successes": -3}]}', "whole number of 0 or more"),
-        (b'{"perturbed": [{"perturbation": "slip", "episodes": true, "successes": true}]}', "whole number"),
-        (b'{"monitors": [{"calibrator": "fixed"}]}', "object with 'score'"),
-        (b'{"monitors": [{"score": "rnd", "tpr": 7}]}', "number from 0 to 1"),
-        (b'{"monitors": [{"score": "rnd", "tpr": 1e999}]}', "must be a number"),
-        (b'{"strategies": [{"name": "head", "rescued": [3], "kept": [1, 2]}]}', "a list of 2"),
+        (b'{"perturbed": {"slip": 1}}', "perturbed=an object of 1 keys, which must be a list"),
+        (b'{"perturbed": [{"perturbation": "slip", "episodes": "20", "successes": 3}]}', "perturbed[0].episodes='20'"),
+        (b'{"perturbed": [{"perturbation": "slip", "episodes": 20, "successes": -3}]}', "a whole number of 0"),
+        (b'{"perturbed": [{"perturbation": "slip", "episodes": true, "successes": true}]}', "a whole number"),
+        (b'{"monitors": [{"calibrator": "fixed"}]}', "an object with 'score'"),
+        (b'{"monitors": [{"score": "rnd", "tpr": 7}]}', "a number of 0 .. 1"),
+        (b'{"monitors": [{"score": "rnd", "threshold_episodes": 3}]}', "'level' beside"),
+        (b'{"strategies": [{"name": "head", "rescued": [3], "kept": [1, 2]}]}', "of 2 items"),
         (b'{"strategies": [{"name": "head", "rescued": [3, 2], "kept": [1, 2]}]}', "a part of 2"),
-        (b'{"labels": {"failed": 3, "with_onset": 2, "onsets": "3"}}', "'labels.onsets' must be a list"),
-        (b'{"example": {"uid": "a", "title": "t", "events": {}, "monitors": {"m": {"step": [1], "margin": []}}}}',
-         "as long as"),
-        (b'{"seed": "0"}', "'seed' must be a whole number"),
-        (b'{"jobs": {"fit": null}}', "'jobs.fit' must be a number"),
-        (b'{"store": "\\ud800"}', "'store' must be text"),
-        (b'{"store": 3}', "'store' must be text"),
+        (b'{"labels": {"failed": 3, "with_onset": 2, "onsets": "3"}}', "labels.onsets='3', which must be a list"),
+        (
+            b'{"example": {"uid": "a", "title": "t", "events": {}, "monitors": {"m": {"step": [1], "margin": []}}}}',
+            "as long as",
+        ),
+        (b'{"seed": "0"}', "seed='0', which must be a whole number"),
+        (b'{"seed": NaN}', "seed=null, which must be a whole number"),
+        (b'{"jobs": {"fit": null}}', "jobs.fit=null, which must be a number"),
+        (b'{"store": "\\ud800"}', "text that is none"),
+        (b'{"store": 3}', "store=3, which must be a text"),
     ],
 )  # fmt: skip
 def test_damaged_metrics_are_refused_in_a_line_by_whoever_reads_them(run, content, said):
@@ -94,13 +99,13 @@ def test_damaged_metrics_are_refused_in_a_line_by_whoever_reads_them(run, conten
 def test_a_huge_file_is_refused_before_it_is_read(run, monkeypatch):
     monkeypatch.setattr("workbench.config.run.LARGEST_BYTES", 1000)
     (run.folder / "metrics.json").write_bytes(b" " * 1001)
-    with pytest.raises(StoreError, match="which no run writes"):
+    with pytest.raises(StoreError, match="has 1,001 bytes, and may have 1,000"):
         run.metrics()
 
 
 def test_what_would_be_refused_is_not_written(run):
     run.update_metrics(seed=3)
-    with pytest.raises(ShapeError, match="seed"):
+    with pytest.raises(StoreError, match="seed"):
         run.update_metrics(seed="three")
     assert run.metrics() == {"seed": 3}
 
@@ -116,7 +121,8 @@ def test_numbers_that_are_not_finite_are_null(run):
 
 
 def test_sections_and_keys_that_nobody_knows_are_left_alone():
-    check({"of tomorrow": [1, {"a": None}], "policy": {"nominal": None, "more": 3}})
+    source = Source("x", StoreError)
+    check({"of tomorrow": [1, {"a": None}], "policy": {"nominal": None, "more": 3}}, source)
 
 
 @pytest.mark.parametrize("job", ["report", "rollout", "quickstart"])
@@ -128,6 +134,6 @@ def test_jobs_refuse_damaged_metrics_in_one_line(tmp_path, job):
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
-    assert "runs/m/metrics.json is not what a run writes" in done.stderr
+    assert "runs/m/metrics.json says policy=a list of 0, which must be an object" in done.stderr
     assert json.loads((folder / "metrics.json").read_text()) == {"policy": [], "monitors": 3}
     assert not (tmp_path / "datasets").exists()

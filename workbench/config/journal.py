@@ -21,13 +21,13 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from workbench.config.files import locked
-from workbench.config.metrics import ShapeError, bounded, fields, finite, maybe, named, number, rows, text
+from workbench.config.metrics import finite
 from workbench.config.sweep import job_of_words, key_of
 from workbench.errors import ConfigError, StoreError
-from workbench.types import Record
+from workbench.types.reading import Source, checked, parsed, read_bytes
 
 if TYPE_CHECKING:
     from workbench.config.run import Run
@@ -36,7 +36,7 @@ JOURNAL = "journal.jsonl"
 """File of a run."""
 LARGEST_BYTES = 64 * 2**20
 """Of a journal that is read."""
-ENDS = ("ended", "refused", "interrupted", "failed")
+End = Literal["ended", "refused", "interrupted", "failed"]
 """How a job can end."""
 PACKAGES = ("failure-workbench", "mujoco", "robosuite", "torch", "numpy", "mapie", "zarr", "hydra-core")
 """Packages whose versions decide results."""
@@ -60,20 +60,20 @@ class Entry:
     commit : of the checkout that did it; None where there is none.
     started : UTC.
     seconds : that it took.
-    ended : one of :data:`ENDS`.
+    ended : how.
     why : the line with which it was refused or failed; "" for none.
     """
 
     job: str
-    words: Sequence[str]
-    of: Sequence[str] | None
+    words: list[str]
+    of: list[str] | None
     stage: str
-    config: Record
+    config: dict[str, Any]
     versions: dict[str, str]
     commit: str | None
     started: str
     seconds: float
-    ended: str
+    ended: End
     why: str
 
     @property
@@ -90,19 +90,6 @@ class Entry:
     def done(self) -> bool:
         """Whether it made something."""
         return self.ended in DONE
-
-
-LINE = fields(
-    {
-        **dict.fromkeys(("job", "stage", "started", "ended", "why"), text),
-        "words": rows(text),
-        "of": maybe(rows(text)),
-        "config": named(lambda value, place: None),
-        "versions": named(text),
-        "commit": maybe(text),
-        "seconds": number,
-    }
-)
 
 
 def command(words: Sequence[str]) -> str:
@@ -124,35 +111,22 @@ def read_journal(folder: Path, shown: str = "") -> tuple[Entry, ...]:
     path = folder / JOURNAL
     if not path.exists():
         return ()
-    said = shown or path.name
-    if path.stat().st_size > LARGEST_BYTES:
-        raise StoreError(f"{said} has more than {LARGEST_BYTES >> 20} MiB, which no journal has; move it away")
+    advice = "mend it, or move the file away"
+    source = Source(shown or path.name, StoreError, advice)
     with locked(folder):
-        lines = path.read_bytes().split(b"\n")
+        lines = read_bytes(path, source, LARGEST_BYTES).split(b"\n")
     if lines.pop():
-        raise StoreError(f"{said}: its last line is cut off; mend it, or move it away")
-    return tuple(_entry(line, f"{said} line {place}") for place, line in enumerate(lines, 1))
-
-
-def _entry(line: bytes, said: str) -> Entry:
-    names = [field.name for field in dataclasses.fields(Entry)]
-    try:
-        found = json.loads(line.decode())
-        bounded(found)
-        LINE(found, "the line")
-        if found["ended"] not in ENDS or set(found) != set(names):
-            raise ShapeError(f"'ended' must be one of {', '.join(ENDS)}, and keys {', '.join(names)}")
-        return Entry(**found)
-    except (ValueError, RecursionError) as error:
-        why = " ".join(str(error).split())[:200]
-        raise StoreError(f"{said} is damaged ({why}); mend it, or move the file away") from None
+        raise source.wrong("has a last line that is cut off")
+    sources = (Source(f"{source.name} line {place}", StoreError, advice) for place in range(1, len(lines) + 1))
+    return tuple(checked(Entry, parsed(line, each), each) for line, each in zip(lines, sources, strict=True))
 
 
 @contextlib.contextmanager
 def journalled(run: Run) -> Iterator[None]:
     """Note how a job of a run ends, where the run has a folder by then: what made nothing leaves nothing."""
     started, began = datetime.datetime.now(datetime.UTC), time.monotonic()
-    ended, why = "ended", ""
+    ended: End = "ended"
+    why = ""
     try:
         yield
     except KeyboardInterrupt:

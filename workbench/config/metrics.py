@@ -1,7 +1,8 @@
-"""What ``metrics.json`` of a run may hold: its sections, checked whenever they are read.
+"""What ``metrics.json`` of a run may hold: its sections, checked whenever they are read or written.
 
-A *shape* is a function of a value and the place where it stands; it raises a :class:`ShapeError` that says what belongs
-there.  Keys that a shape does not name are let through, whatever they hold: later versions may write more.
+A *shape* is a function of a value, its source and the key at which it stands; it raises the source's error where the
+value is not what belongs there.  Plain values are held against types by :func:`workbench.types.reading.checked`.  Keys
+that a shape does not name are let through, for earlier and later versions wrote others.
 """
 
 from __future__ import annotations
@@ -9,30 +10,24 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Annotated, Any
 
-from workbench.types import Record
+from workbench.types.reading import Between, Size, Source, checked, shown
 
-Shape = Callable[[Any, str], None]
+Shape = Callable[[Any, Source, str], None]
 LARGEST = 2**53
 """Whole numbers lie below it, as floats hold no larger ones exactly."""
 FARTHEST = 1e100
 """Numbers lie below it: figures are drawn of them."""
 LONGEST = 100_000
 """Letters of a text."""
-DEEPEST = 40
-"""Levels of nesting."""
 
 
-class ShapeError(ValueError):
-    """A value is not what belongs in its place; the message names both."""
-
-
-def check(metrics: Record) -> None:
-    """Raise a ShapeError for the first value of a run's metrics that is not what belongs there."""
-    bounded(metrics)
+def check(metrics: Any, source: Source) -> None:
+    """Raise the source's error for the first value of a run's metrics that is not what belongs there."""
+    named(anything)(metrics, source, "")
     for name, section in metrics.items():
-        SECTIONS.get(name, anything)(section, name)
+        SECTIONS.get(name, anything)(section, source, name)
 
 
 def finite(value: Any) -> Any:
@@ -44,60 +39,37 @@ def finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def bounded(value: Any, place: str = "", levels: int = DEEPEST) -> None:
-    """Raise a ShapeError for nesting or text beyond the bounds, wherever it stands."""
-    if isinstance(value, dict | list):
-        _require(levels > 0, place, f"nested {DEEPEST} levels deep at most")
-        for key, each in value.items() if isinstance(value, dict) else enumerate(value):
-            text(str(key), f"a key of {place[:60]}")
-            bounded(each, f"{place}.{key}" if place else str(key), levels - 1)
-    elif isinstance(value, str):
-        text(value, place)
-
-
-def _require(fits: bool, place: str, wanted: str) -> None:
+def _require(fits: bool, source: Source, key: str, wanted: str) -> None:
     if not fits:
-        raise ShapeError(f"{place[:100]!r} must be {wanted[:200]}")
+        raise source.wrong(f"says of {shown(key)} what cannot be: it must be {wanted}")
 
 
-def anything(value: Any, place: str) -> None:
-    """Whatever is within the bounds of all values."""
+def anything(value: Any, source: Source, key: str) -> None:
+    """Whatever JSON may hold."""
 
 
-def text(value: Any, place: str) -> None:
-    """Text that can be written as UTF-8."""
-    fits = isinstance(value, str) and len(value) <= LONGEST and value.encode(errors="ignore").decode() == value
-    _require(fits, place, f"text of at most {LONGEST} letters")
+def of(kind: Any) -> Shape:
+    """A plain value of a type."""
+
+    def check_it(value: Any, source: Source, key: str) -> None:
+        checked(kind, value, source, key)
+
+    return check_it
 
 
-def whole(value: Any, place: str) -> None:
-    """A whole number, such as a control step; -1 where there is none."""
-    _require(type(value) is int and abs(value) < LARGEST, place, "a whole number")
-
-
-def count(value: Any, place: str) -> None:
-    """A whole number of 0 or more."""
-    _require(type(value) is int and 0 <= value < LARGEST, place, "a whole number of 0 or more")
-
-
-def number(value: Any, place: str) -> None:
-    """A finite number."""
-    fits = type(value) is int or (type(value) is float and math.isfinite(value))
-    _require(fits and abs(value) < FARTHEST, place, "a number")
-
-
-def share(value: Any, place: str) -> None:
-    """A number from 0 to 1."""
-    number(value, place)
-    _require(0 <= value <= 1, place, "a number from 0 to 1")
+text = of(Annotated[str, Size(0, LONGEST)])
+whole = of(Annotated[int, Between(-LARGEST, LARGEST)])
+count = of(Annotated[int, Between(0, LARGEST)])
+number = of(Annotated[float, Between(-FARTHEST, FARTHEST)])
+share = of(Annotated[float, Between(0, 1)])
 
 
 def maybe(shape: Shape) -> Shape:
     """The shape, or null."""
 
-    def check_it(value: Any, place: str) -> None:
+    def check_it(value: Any, source: Source, key: str) -> None:
         if value is not None:
-            shape(value, place)
+            shape(value, source, key)
 
     return check_it
 
@@ -105,11 +77,10 @@ def maybe(shape: Shape) -> Shape:
 def rows(shape: Shape, length: int | None = None) -> Shape:
     """A list of such values; of so many if ``length`` is given."""
 
-    def check_it(value: Any, place: str) -> None:
-        fits = isinstance(value, list) and length in (None, len(value))
-        _require(fits, place, "a list" if length is None else f"a list of {length}")
-        for number, each in enumerate(value):
-            shape(each, f"{place}.{number}")
+    def check_it(value: Any, source: Source, key: str) -> None:
+        size = Size(0, 10**9) if length is None else Size(length, length)
+        for place, each in enumerate(checked(Annotated[list[Any], size], value, source, key)):
+            shape(each, source, f"{key}[{place}]")
 
     return check_it
 
@@ -117,10 +88,9 @@ def rows(shape: Shape, length: int | None = None) -> Shape:
 def named(shape: Shape) -> Shape:
     """Name -> such a value."""
 
-    def check_it(value: Any, place: str) -> None:
-        _require(isinstance(value, dict), place, "an object")
-        for name, each in value.items():
-            shape(each, f"{place}.{name}")
+    def check_it(value: Any, source: Source, key: str) -> None:
+        for name, each in checked(dict[str, Any], value, source, key).items():
+            shape(each, source, f"{key}.{name}" if key else name)
 
     return check_it
 
@@ -128,13 +98,13 @@ def named(shape: Shape) -> Shape:
 def fields(required: Mapping[str, Shape], optional: Mapping[str, Shape] | None = None) -> Shape:
     """An object with these keys."""
 
-    def check_it(value: Any, place: str) -> None:
-        named(anything)(value, place)
+    def check_it(value: Any, source: Source, key: str) -> None:
+        named(anything)(value, source, key)
         for name in required:
-            _require(name in value, place, f"an object with {name!r}")
+            _require(name in value, source, key, f"an object with {name!r}")
         for name, shape in {**required, **(optional or {})}.items():
             if name in value:
-                shape(value[name], f"{place}.{name}")
+                shape(value[name], source, f"{key}.{name}")
 
     return check_it
 
@@ -142,9 +112,9 @@ def fields(required: Mapping[str, Shape], optional: Mapping[str, Shape] | None =
 def both(*shapes: Shape) -> Shape:
     """All of several shapes, in their order."""
 
-    def check_it(value: Any, place: str) -> None:
+    def check_it(value: Any, source: Source, key: str) -> None:
         for shape in shapes:
-            shape(value, place)
+            shape(value, source, key)
 
     return check_it
 
@@ -152,24 +122,24 @@ def both(*shapes: Shape) -> Shape:
 def counted(part: str, total: str = "episodes", **more: Shape) -> Shape:
     """An object with a count of some of all."""
 
-    def within(value: Any, place: str) -> None:
-        _require(value[part] <= value[total], f"{place}.{part}", f"at most {total}={value[total]}")
+    def within(value: Any, source: Source, key: str) -> None:
+        _require(value[part] <= value[total], source, f"{key}.{part}", f"at most {total}={value[total]}")
 
     return both(fields({part: count, total: count, **more}), within)
 
 
-def _part_of(value: Any, place: str) -> None:
+def _part_of(value: Any, source: Source, key: str) -> None:
     """[part, all]."""
-    rows(count, 2)(value, place)
-    _require(value[0] <= value[1], place, f"a part of {value[1]}")
+    rows(count, 2)(value, source, key)
+    _require(value[0] <= value[1], source, key, f"a part of {value[1]}")
 
 
 def _bounds(of: Shape) -> Shape:
     """[low, high]."""
 
-    def ordered(value: Any, place: str) -> None:
+    def ordered(value: Any, source: Source, key: str) -> None:
         low, high = value
-        _require(low is None or high is None or low <= high, place, "[low, high]")
+        _require(low is None or high is None or low <= high, source, key, "[low, high]")
 
     return both(rows(of, 2), ordered)
 
@@ -177,40 +147,40 @@ def _bounds(of: Shape) -> Shape:
 def _as_long_as(first: str, *others: str) -> Shape:
     """Lists of an object that have one length."""
 
-    def check_it(value: Any, place: str) -> None:
+    def check_it(value: Any, source: Source, key: str) -> None:
         for other in others:
             fits = len(value[other]) == len(value[first])
-            _require(fits, f"{place}.{other}", f"as long as {place}.{first}")
+            _require(fits, source, f"{key}.{other}", f"as long as {key}.{first}")
 
     return check_it
 
 
-def _curve(value: Any, place: str) -> None:
+def _curve(value: Any, source: Source, key: str) -> None:
     """Curves over the iterations of a training."""
-    rates, groups, errors = (value.get(key) for key in ("learning_rate", "relative_error", "error"))
+    rates, groups, errors = (value.get(name) for name in ("learning_rate", "relative_error", "error"))
     at = value["iteration"]
-    _require(all(0 < low < high for low, high in itertools.pairwise(at)), f"{place}.iteration", "ascending")
+    _require(all(0 < low < high for low, high in itertools.pairwise(at)), source, f"{key}.iteration", "ascending")
     curves = {"learning_rate": rates, **{f"relative_error.{name}": curve for name, curve in (groups or {}).items()}}
     for name, curve in curves.items():
-        _require(not curve or len(curve) == len(at), f"{place}.{name}", f"as long as {place}.iteration")
+        _require(not curve or len(curve) == len(at), source, f"{key}.{name}", f"as long as {key}.iteration")
     for name, curve in (errors or {}).items():
-        _require(bool(curve), f"{place}.error.{name}", "no empty list")
-        _require(bool((groups or {}).get(name)), f"{place}.relative_error", f"an object with {name!r}")
+        _require(bool(curve), source, f"{key}.error.{name}", "no empty list")
+        _require(bool((groups or {}).get(name)), source, f"{key}.relative_error", f"an object with {name!r}")
     told = "device" not in value or "precision" in value
-    _require(told, place, "an object with 'precision' beside 'device'")
+    _require(told, source, key, "an object with 'precision' beside 'device'")
 
 
-def _same_combination(value: Any, place: str) -> None:
+def _same_combination(value: Any, source: Source, key: str) -> None:
     """Every way of looking for a combination has the faults of the first."""
     for number, row in enumerate(value):
         missing = set(value[0]["dials"]) - set(row["combination"] or value[0]["dials"])
-        _require(not missing, f"{place}.{number}.combination", f"an object with {sorted(missing)}")
+        _require(not missing, source, f"{key}.{number}.combination", f"an object with {sorted(missing)}")
 
 
-def _promise(value: Any, place: str) -> None:
+def _promise(value: Any, source: Source, key: str) -> None:
     """Whoever has calibration episodes promises a level."""
     told = not value.get("threshold_episodes") or value.get("level") is not None
-    _require(told, place, "an object with 'level' beside 'threshold_episodes'")
+    _require(told, source, key, "an object with 'level' beside 'threshold_episodes'")
 
 
 def _settings(magnitude: Shape) -> Shape:

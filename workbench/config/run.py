@@ -12,12 +12,13 @@ from workbench.config.build import build, resolve
 from workbench.config.compose import compose, plain, raw_name, varied_words, words_asked
 from workbench.config.files import locked, root_folder, write_text
 from workbench.config.journal import JOURNAL, Entry, read_journal
-from workbench.config.metrics import ShapeError, check, finite
+from workbench.config.metrics import check, finite
 from workbench.config.parts import ZOO, made, made_policy
 from workbench.config.remembered import FORGETFUL, GROUPS, remembered
 from workbench.config.sweep import MAKES, job_of_words, key_of, point_words
 from workbench.errors import CheckpointError, ConfigError, StoreError
 from workbench.types import Policy, Record, Task
+from workbench.types.reading import Source, read_json
 
 LARGEST_BYTES = 256 * 2**20
 """Of a ``metrics.json`` that is read."""
@@ -163,7 +164,7 @@ class Run:
                 if isinstance(sections.get(key), dict):
                     merged[key] = {**(before.get(key) or {}), **sections[key]}
             text = json.dumps(finite(merged), indent=2, allow_nan=False)
-            check(json.loads(text))
+            check(json.loads(text), Source("what is to be written to metrics.json", StoreError))
             write_text(self.folder / "metrics.json", text)
 
 
@@ -196,26 +197,10 @@ def point_of(run: Run, varied: Sequence[str], raw: str) -> Run:
 
 
 def read_metrics(path: Path, shown: str) -> Record:
-    """What a ``metrics.json`` holds; nothing where there is none.
-
-    Raises
-    ------
-    StoreError
-        if it is no JSON, too large, or if anything in it is not what belongs there.
-    """
+    """What a ``metrics.json`` holds; nothing where there is none, StoreError for what does not belong there."""
     if not path.exists():
         return {}
-    remedy = "move it away and run the job again"
-    if path.stat().st_size > LARGEST_BYTES:
-        raise StoreError(f"{shown} has more than {LARGEST_BYTES >> 20} MiB, which no run writes; {remedy}")
-    try:
-        found = json.loads(path.read_bytes().decode(), parse_constant=lambda name: None)
-    except (ValueError, RecursionError) as error:
-        raise StoreError(f"{shown} is not JSON ({' '.join(str(error).split())[:200]}); {remedy}") from None
-    try:
-        if not isinstance(found, dict):
-            raise ShapeError(f"it must hold an object of sections, not {type(found).__name__}")
-        check(found)
-    except ShapeError as error:
-        raise StoreError(f"{shown} is not what a run writes: {error}; {remedy}") from None
+    source = Source(shown, StoreError, "move it away and run the job again")
+    found: Record = finite(read_json(path, source, LARGEST_BYTES, infinite=True))
+    check(found, source)
     return found

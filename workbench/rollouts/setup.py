@@ -7,27 +7,27 @@ import dataclasses
 import functools
 import json
 import multiprocessing
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from workbench.config import Run, build, described, made, made_policy, origin_of, shown, versions, weights_digest
+from workbench.config.moved import where_now
 from workbench.config.parts import travelling
 from workbench.errors import OtherSettingsError, PolicyServerError
 from workbench.execution.executor import Executor, Item, Result
-from workbench.execution.ledger import differing, plain, refuse_other
+from workbench.execution.ledger import refuse_other
 from workbench.execution.processes import Processes
 from workbench.rollouts.launch import Launch
 from workbench.rollouts.loop import Lockstep
 from workbench.store import Store, StoreHeader, StoreWriter
-from workbench.types import Episode, Perturbation, Policy, Record, Stream, Task
+from workbench.types import Episode, Policy, Record, Task
 from workbench.types.abilities import HasImages, ability, image_sizes_of
 
+DEMONSTRATED = ("expert", "noise")
+"""Keys of a header of demonstrations; earlier versions did not write them."""
 EXPERT: Record = {"_target_": "workbench.policies.expert.Expert"}
 """The reference: who collects demonstrations and says from where an episode could still be won."""
-
-OTHER = "choose another one with name=NAME or store=NAME, or move it away"
-"""What a person can do where a store was made with other settings."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,10 +92,10 @@ class Setup:
             travelling(self.task, self.policy)
         yield from self.runner.map_unordered(function, items)
 
-    def header(self, seed: int, licence: str = "CC-BY-4.0", policy: str | None = None) -> StoreHeader:
+    def header(self, seed: int, licence: str = "CC-BY-4.0", **said: Any) -> StoreHeader:
         """Header of a store that this setup writes: what decides its episodes, and what made it.
 
-        ``policy`` stands in the place of the policy's configuration, for one that a job brings along.
+        ``said`` are further keys of its configuration, or stand in the place of those of this setup.
         """
         origin = origin_of(self.policy)
         return StoreHeader(
@@ -103,10 +103,11 @@ class Setup:
             control_hz=self.task.control_hz,
             deadline=self.task.deadline,
             config={
-                "policy": described(self.policy) if policy is None else policy,
+                "policy": described(self.policy),
                 "weights": weights_digest(origin.weights) if origin else "",
                 "task": described(self.task),
                 "rollout": dataclasses.asdict(self.recording),
+                **said,
             },
             versions=versions(),
             seed=seed,
@@ -159,6 +160,10 @@ def _again(plain: str, weights: str) -> Setup:
     return Setup(task, policy, Recording(**said["recording"]), Processes(scenes=said["scenes"]))
 
 
+NEW_STORE = "choose another one with name=NAME or store=NAME, or move it away"
+OTHER_SOURCE = "name those that it was made with, or another store with store=NAME"
+
+
 def known_uids(store: Path, header: StoreHeader) -> set[str]:
     """Uids that a store holds already; OtherSettingsError for one that was made with other settings, or another seed.
 
@@ -167,46 +172,77 @@ def known_uids(store: Path, header: StoreHeader) -> set[str]:
     if not store.exists():
         return set()
     found = Store.open(store)
-    before, now = ({**each.config, "seed": each.seed} for each in (found.header, header))
-    refuse_other(shown(store), before, now, OTHER)
+    refuse_other(shown(store), _recorded(found.header, header), _recorded(header, found.header), NEW_STORE)
     return set(found.uids)
 
 
-def refuse_other_draws(store: Path, task: Task, faults: Iterable[Sequence[Perturbation]]) -> None:
-    """Refuse faults of which a store holds episodes that were drawn otherwise: every table would pool the two.
+def _recorded(header: StoreHeader, other: StoreHeader) -> Record:
+    """What decides the episodes of a store, and its licence; what cannot is left out.
+
+    Stores of earlier versions say nothing of who demonstrated, and with which noise: then it is not asked.
+    """
+    config = {key: value for key, value in header.config.items() if key in other.config or key not in DEMONSTRATED}
+    unseen = {"samples", "signals"} if config.get("policy") == "expert" else set()
+    if isinstance(task := config.get("task"), Mapping) and task.get("cameras", True) is None:
+        unseen |= {"images"}
+    if isinstance(rollout := config.get("rollout"), Mapping):
+        config["rollout"] = {key: value for key, value in rollout.items() if key not in unseen}
+    return {**config, "seed": header.seed, "licence": header.licence}
+
+
+def refuse_other_task(store: Store, task: Task, cameras: Sequence[str] = ()) -> None:
+    """Refuse to go on from the episodes of a store that were made with another task.
 
     Parameters
     ----------
-    faults : that are rolled together, in each group of episodes.
+    cameras : those whose images are read; without any it does not matter which there were.
 
     Raises
     ------
     OtherSettingsError
-        if an episode of the store with the same faults would be drawn otherwise today.
+        if any setting is another one that both the store and the task name.
     """
-    if not store.exists():
+    before, now = store.header.config.get("task"), described(task)
+    if store.header.task != task.name:
+        raise OtherSettingsError(
+            f"{shown(store.path)} was made with task {store.header.task!r}, not {task.name!r}; {OTHER_SOURCE}"
+        )
+    if isinstance(before, Mapping):
+        hidden = () if cameras else ("cameras",)
+        refuse_other(shown(store.path), *({"task": each} for each in alike(before, now, hidden)), OTHER_SOURCE)
+
+
+def refuse_other_source(store: Store, setup: Setup) -> None:
+    """Refuse to go on from the episodes of a store that were rolled with another task, policy or end.
+
+    Everything that branches from stored episodes, or rolls them again, asks here first.
+
+    Raises
+    ------
+    OtherSettingsError
+        if any setting is another one that both name.
+    """
+    refuse_other_task(store, setup.task, setup.policy.cameras)
+    kept, now = store.header.config, setup.header(store.header.seed).config
+    if not isinstance(kept.get("policy"), Mapping):
         return
-    rows = Store.open(store).episodes
-    groups = {names_of(_drawn(group, Stream(0, 0), task)): group for group in faults if group}
-    for stored, seed, index in zip(*(rows[name] for name in ("perturbations", "seed", "index")), strict=True):
-        records = json.loads(stored)
-        group = groups.get(names_of(records), ())
-        for before, now in zip(records, plain(_drawn(group, Stream(int(seed), int(index)), task)), strict=False):
-            if before != now:
-                changed = " and ".join(differing(before, now))
-                raise OtherSettingsError(
-                    f"{shown(store)} holds episodes of {now['name']} with another {changed}, and tables would pool "
-                    f"the two; {OTHER}"
-                )
+    policies = alike(kept["policy"], now["policy"])
+    if kept.get("weights") and now["weights"]:
+        policies = tuple({**each, "weights": said["weights"]} for each, said in zip(policies, (kept, now), strict=True))
+    refuse_other(shown(store.path), *({"policy": each} for each in policies), OTHER_SOURCE)
+    untils = tuple({"rollout": {"until": each["rollout"]["until"]}} for each in (kept, now) if "rollout" in each)
+    if len(untils) == 2:
+        refuse_other(shown(store.path), *untils, OTHER_SOURCE)
 
 
-def _drawn(group: Sequence[Perturbation], stream: Stream, task: Task) -> list[Record]:
-    return [one.draw(stream, task) for one in group]
-
-
-def names_of(records: Iterable[Record]) -> str:
-    """Names of drawn faults, as the column ``perturbation`` has them."""
-    return "+".join(str(record["name"]) for record in records)
+def alike(before: Mapping[str, Any], now: Mapping[str, Any], hidden: Collection[str] = ()) -> tuple[Record, Record]:
+    """Two configurations with the keys that both have; what has moved since is named as it is today."""
+    both = [key for key in before if key in now and key not in hidden]
+    first, second = ({key: each[key] for key in both} for each in (before, now))
+    for each in (first, second):
+        if "_target_" in each:
+            each["_target_"] = where_now(str(each["_target_"]))
+    return first, second
 
 
 def write_episodes(
