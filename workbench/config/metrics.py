@@ -39,6 +39,12 @@ def finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def _below(key: str, name: str) -> str:
+    """The key of what stands under a name, short enough to be shown."""
+    short = name if len(name) <= 60 and name.isprintable() else shown(name)
+    return f"{key}.{short}" if key else short
+
+
 def _require(fits: bool, source: Source, key: str, wanted: str) -> None:
     if not fits:
         raise source.wrong(f"says of {shown(key)} what cannot be: it must be {wanted}")
@@ -90,7 +96,7 @@ def named(shape: Shape) -> Shape:
 
     def check_it(value: Any, source: Source, key: str) -> None:
         for name, each in checked(dict[str, Any], value, source, key).items():
-            shape(each, source, f"{key}.{name}" if key else name)
+            shape(each, source, _below(key, name))
 
     return check_it
 
@@ -172,9 +178,10 @@ def _curve(value: Any, source: Source, key: str) -> None:
 
 def _same_combination(value: Any, source: Source, key: str) -> None:
     """Every way of looking for a combination has the faults of the first."""
-    for number, row in enumerate(value):
-        missing = set(value[0]["dials"]) - set(row["combination"] or value[0]["dials"])
-        _require(not missing, source, f"{key}.{number}.combination", f"an object with {sorted(missing)}")
+    for place, row in enumerate(value):
+        for name in value[0]["dials"]:
+            there = row["combination"] is None or name in row["combination"]
+            _require(there, source, f"{key}[{place}].combination", f"an object with {shown(name)}")
 
 
 def _promise(value: Any, source: Source, key: str) -> None:
