@@ -15,7 +15,6 @@ from workbench.config import Run, compose, journalled
 from workbench.errors import ConfigError, StoreError
 from workbench.reporting.comparing import Comparison, at_path, metric_cell
 
-
 Counts = dict[str, int]
 
 
