@@ -19,7 +19,7 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -40,6 +40,12 @@ End = Literal["ended", "refused", "interrupted", "failed"]
 """How a job can end."""
 PACKAGES = ("failure-workbench", "mujoco", "robosuite", "torch", "numpy", "mapie", "zarr", "hydra-core")
 """Packages whose versions decide results."""
+CONFIG: Mapping[str, Any] = {
+    **dict.fromkeys(("name", "store", "demos"), str | None),
+    **dict.fromkeys(("task", "policy", "monitor", "rollout", "runner", "job"), dict[str, Any] | None),
+    **dict.fromkeys(("perturbation", "score", "calibrator", "strategy"), dict[str, dict[str, Any]] | None),
+}
+"""Key of a composed configuration -> type of what stands there, of those that are read again."""
 DONE = ("ended", "interrupted")
 """Ends of jobs that made something."""
 _PATH = re.compile(r"(?<![\w.:/~-])/(?:[^\s/'\"\]}),:]+/)*[^\s/'\"\]}),:]+")
@@ -118,7 +124,14 @@ def read_journal(folder: Path, shown: str = "") -> tuple[Entry, ...]:
     if lines.pop():
         raise source.wrong("has a last line that is cut off")
     sources = (Source(f"{source.name} line {place}", StoreError, advice) for place in range(1, len(lines) + 1))
-    return tuple(checked(Entry, parsed(line, each), each) for line, each in zip(lines, sources, strict=True))
+    return tuple(_entry(line, each) for line, each in zip(lines, sources, strict=True))
+
+
+def _entry(line: bytes, source: Source) -> Entry:
+    entry: Entry = checked(Entry, parsed(line, source), source)
+    for name, kind in CONFIG.items():
+        checked(kind, entry.config.get(name), source, f"config.{name}")
+    return entry
 
 
 @contextlib.contextmanager

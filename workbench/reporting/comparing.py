@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from workbench.config import Entry, root_folder
 from workbench.config.journal import JOURNAL, read_journal
+from workbench.config.metrics import FARTHEST
 from workbench.config.run import read_metrics
 from workbench.errors import ConfigError, StoreError
 from workbench.reporting import charts
@@ -138,7 +139,7 @@ class Comparison(Tabular):
         return self.grid().html()
 
     def _numeric(self, key: str) -> bool:
-        return all(type(run.varied[key]) in (int, float) for run in self.runs)
+        return all(type(run.varied[key]) in (int, float) and abs(run.varied[key]) < FARTHEST for run in self.runs)
 
     def _distinct(self, key: str) -> int:
         return len({run.varied[key] for run in self.runs})
