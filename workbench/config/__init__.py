@@ -1,7 +1,14 @@
 """From words on the command line to objects: the schema of a run, and the one place where targets are instantiated."""
 
-from workbench.config.build import build, ctrl_c_held_back, parameters_of, resolve
-from workbench.config.compose import compose, options_of, plain, prepare_hydra, read_yaml
+from workbench.config.build import build, check_arguments, ctrl_c_held_back, job_of, parameters_of, resolve
+from workbench.config.compose import (
+    command_line,
+    compose,
+    hydra_words,
+    plain,
+    prepare_hydra,
+    read_yaml,
+)
 from workbench.config.files import (
     building,
     data_path,
@@ -16,10 +23,11 @@ from workbench.config.files import (
     write_text,
 )
 from workbench.config.journal import Entry, command, journalled, versions
+from workbench.config.options import options_of
 from workbench.config.parts import ZOO, described, made, made_policy, origin_of, weights_digest
 from workbench.config.plugins import Plugin, installed_plugins
 from workbench.config.run import Run, recalled
-from workbench.config.schema import MonitorSchema, RolloutSchema, Schema
+from workbench.config.schema import MonitorSchema, RolloutSchema, Schema, refuse_name
 from workbench.config.sweep import fixed_keys
 
 __all__ = [
@@ -32,7 +40,9 @@ __all__ = [
     "Schema",
     "build",
     "building",
+    "check_arguments",
     "command",
+    "command_line",
     "compose",
     "ctrl_c_held_back",
     "data_path",
@@ -40,7 +50,9 @@ __all__ = [
     "digest",
     "fixed_keys",
     "hash_file",
+    "hydra_words",
     "installed_plugins",
+    "job_of",
     "journalled",
     "made",
     "made_policy",
@@ -52,6 +64,7 @@ __all__ = [
     "put",
     "read_yaml",
     "recalled",
+    "refuse_name",
     "remove",
     "replacing",
     "resolve",

@@ -11,8 +11,8 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from workbench.config.compose import options_of
 from workbench.config.journal import Entry
+from workbench.config.options import options_of
 from workbench.config.sweep import job_of_words, key_of
 
 GROUPS = ("task", "policy", "score", "calibrator", "strategy")
