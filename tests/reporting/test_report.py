@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from workbench.config import Entry
 from workbench.monitoring.example import Example
 from workbench.monitoring.promises import FALSE_ALARMS, MISSED, Promise
 from workbench.reporting import charts
@@ -420,6 +421,70 @@ def test_the_commands_that_made_the_numbers_stand_as_they_were_given(tmp_path: P
     assert "<pre>workbench rollout name=a &#39;perturbation=[slip,push]&#39;\n" in text
     old, _ = page(tmp_path, METRICS | {"command": "workbench quickstart name=wrong"})
     assert "workbench quickstart" not in old
+
+
+def entry(*words: str, ended: str = "ended", of: list[str] | None = None) -> Entry:
+    job = words[0].removeprefix("job=")
+    return Entry(job, list(words), of, job if of else "", {}, {}, None, "2026-01-01T00:00:00Z", 1.0, ended, "")
+
+
+def again(path: Path, metrics: Record, journal: list[Entry], command: str = "") -> str:
+    """What the page says of doing it again."""
+    report(path / "p.html", metrics, title="t", journal=journal, command=command)
+    return Page((path / "p.html").read_text("utf-8")).text.partition("Doing it again")[2]
+
+
+def test_doing_it_again_is_the_journal(tmp_path: Path) -> None:
+    journal = [
+        entry("job=rollout", "name=a", "perturbation=[slip,push]"),
+        entry("job=rollout", "name=a", "seed=3", ended="refused"),
+        entry("job=fit", "name=a"),
+        entry("job=label", "name=a", ended="failed"),
+        entry("job=fit", "name=a", "score=[knn]", ended="interrupted"),
+        entry("job=fit", "name=a"),
+    ]
+    text = again(tmp_path, METRICS | {"commands": {"train": "workbench train"}}, journal, "workbench report name=a")
+    assert text.startswith(
+        " workbench rollout name=a 'perturbation=[slip,push]' workbench fit name=a 'score=[knn]' workbench fit name=a"
+        " workbench report name=a seed 7"
+    )
+
+
+def test_stages_stand_below_what_was_typed(tmp_path: Path) -> None:
+    quickstart = ["job=quickstart", "+experiment=quickstart", "name=q"]
+    journal = [entry(f"job={job}", *quickstart[1:], of=quickstart) for job in ("collect", "rollout", "rollout")]
+    text = again(tmp_path, METRICS, journal, "workbench quickstart name=q")
+    assert text.count("workbench quickstart name=q") == 1
+    stages = text.partition("Their stages, each as a command of its own")[2]
+    assert stages.count("workbench rollout +experiment=quickstart name=q") == 1
+    assert stages.index("workbench collect") < stages.index("workbench rollout")
+
+
+@pytest.mark.parametrize(
+    ("sections", "said", "never"),
+    [
+        ((), "Nothing has been measured", ("simulation", "interval")),
+        (("policy",), "run in simulation without faults.", ("with and", "monitor", "recover", "dated")),
+        (("perturbed",), "run in simulation under faults.", ("without", "monitor", "recover", "dated")),
+        (("policy", "perturbed"), "run in simulation with and without faults.", ("monitor", "recover", "dated")),
+        (("policy", "labels"), "and its failures were dated", ("under", "monitor", "recover")),
+        (("monitors",), "Failure monitors were judged on test episodes", ("simulation", "recover", "dated")),
+        (("strategies",), "Recoveries were judged", ("monitor", "simulation", "dated")),
+        (("tolerance",), "How much of each fault it bears", ("monitor", "dated", "recover")),
+        (("joint",), "The likeliest combination of faults", ("monitor", "dated", "recover")),
+    ],
+)
+def test_the_intro_speaks_of_what_was_done_and_of_nothing_else(
+    tmp_path: Path, sections: tuple[str, ...], said: str, never: tuple[str, ...]
+) -> None:
+    metrics = {name: FULL[name] for name in sections}
+    if "policy" in metrics:
+        metrics["policy"] = {"nominal": metrics["policy"]["nominal"]}
+    text, _ = page(tmp_path, metrics)
+    intro = text.partition("<header>")[2].partition("</header>")[0]
+    assert said in intro
+    assert not [word for word in never if word in intro]
+    assert "training run" not in intro
 
 
 def test_a_name_in_brackets_is_no_markup_on_the_terminal() -> None:
