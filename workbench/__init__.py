@@ -38,6 +38,7 @@ _NAMES = {
     "synthesize": "synthesis.synthesizing",
     "view": "viewing.recording",
     "export": "formats.exporting",
+    "compare": "reporting.comparing",
     "serve": "rollouts.serving",
     "new_part": "testing.new",
     # what they are made of

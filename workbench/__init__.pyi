@@ -21,6 +21,7 @@ from workbench.monitoring.fitting import fit as fit
 from workbench.monitoring.online import OnlineMonitor as OnlineMonitor
 from workbench.recovery.learning import train_head as train_head
 from workbench.recovery.paired import recover as recover
+from workbench.reporting.comparing import compare as compare
 from workbench.reporting.table import Table as Table
 from workbench.rollouts.collecting import collect as collect
 from workbench.rollouts.launch import Launch as Launch

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -72,17 +72,25 @@ def version() -> str:
 
 def run_job(composed: Any) -> None:
     """Run one composed job; what a person caused is one line on stderr and a non-zero exit."""
-    from workbench.config import Run, command_asked, job_of, plain
+    from workbench.config import Run, command, job_of, journalled
     from workbench.execution.progress import logged
 
     # Hydra would print a line of its own for an exception; an exit it lets through.
     with one_line_errors():
-        config = plain(composed)
-        run = Run(config)
-        name = str(config["job"]["_target_"]).split(".")[-2]
-        job = job_of(config["job"])
-        with logged(run.folder, name, command_asked().get(name, f"workbench {name}")):
+        run = Run.asked(composed)
+        name = str(run.config["job"]["_target_"]).split(".")[-2]
+        job = job_of(run.config["job"])
+        say_taken(run.taken, run.shown(run.folder))
+        with journalled(run), logged(run.folder, name, command(run.words)):
             job(run)
+
+
+def say_taken(words: Iterable[str], folder: str = "the run") -> None:
+    """One line of what a run's journal says, and nobody said again."""
+    from workbench.types.text import visible
+
+    if said := " ".join(words):
+        print(f"taken from {folder}: {visible(said)}", flush=True)
 
 
 @contextlib.contextmanager
@@ -134,6 +142,7 @@ def answer(arguments: list[str]) -> None:
     if not arguments or arguments in (["--help"], ["-h"], ["help"]):
         print(overview())
         return
+    from workbench.config import fixed_keys, recalled
     from workbench.config.checking import checked
     from workbench.config.help import job_help
     from workbench.config.jobs import job_words
@@ -152,7 +161,11 @@ def answer(arguments: list[str]) -> None:
         complete(list(line.words))
     else:
         words = job_words(line.words) if line.words or not shown else []
-        hydra_main([*checked(words, line.sweep, run=not shown), *line.hydra_flags()])
+        taken = recalled(words) if words and not line.sweep else []  # points of a sweep take what their own runs say
+        typed = checked([*words, *taken], line.sweep, run=not shown)
+        if not shown:
+            say_taken(taken)
+        hydra_main([*typed, *([fixed_keys(typed)] if line.sweep else []), *line.hydra_flags()])
 
 
 def complete(words: list[str]) -> None:

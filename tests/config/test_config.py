@@ -91,9 +91,10 @@ def test_errors_of_a_constructor_keep_their_kind():
 
 def test_numbers_of_metrics_merge_and_survive(tmp_path):
     run = Run(compose(["name=m"]), tmp_path)
-    run.update_metrics(policy={"nominal": {"episodes": 3}}, wall_s=1)
-    run.update_metrics(policy={"training": [1]}, wall_s=2)
-    assert run.metrics() == {"policy": {"nominal": {"episodes": 3}, "training": [1]}, "wall_s": 2}
+    nominal = {"episodes": 3, "successes": 2}
+    run.update_metrics(policy={"nominal": nominal}, wall_s=1)
+    run.update_metrics(policy={"zoo": "lift_flow"}, wall_s=2)
+    assert run.metrics() == {"policy": {"nominal": nominal, "zoo": "lift_flow"}, "wall_s": 2}
     assert [path.name for path in run.folder.iterdir()] == ["metrics.json"]
 
 

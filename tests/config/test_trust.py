@@ -338,8 +338,8 @@ def test_a_checkpoint_names_no_code(tmp_path, bystander):
 
 def test_numbers_and_monitors_of_a_run_name_no_code(tmp_path, bystander):
     run = Run(compose(["name=n"]), tmp_path)
-    run.update_metrics(monitors={"_target_": bystander}, policy={"_target_": bystander})
-    assert run.metrics()["monitors"] == {"_target_": bystander}
+    run.update_metrics(monitors=[{"score": "x", "_target_": bystander}], policy={"_target_": bystander})
+    assert run.metrics()["monitors"] == [{"score": "x", "_target_": bystander}]
     (run.folder / "policy").mkdir()
     (run.folder / "config.yaml").write_text(f"policy: {{_target_: {bystander}}}\nplugins: [bystander]\n")
     (run.folder / "policy" / "policy.json").write_text(json.dumps({"_target_": bystander}))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 import shutil
 import subprocess
 import sys
@@ -86,7 +87,7 @@ def test_a_second_call_does_nothing_again(root):
     assert done.stdout.count("up to date") == 10
     after = {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()}
     changed = {path.name for path in before.keys() | after.keys() if before.get(path) != after.get(path)}
-    assert changed <= {"metrics.json", "log.txt"}
+    assert changed <= {"metrics.json", "journal.jsonl", "log.txt"}
 
 
 def test_a_fit_can_be_made_again_bit_for_bit(root):
@@ -146,9 +147,8 @@ def test_a_changed_action_is_found_by_replay(root, metrics):
     ("words", "said"),
     [
         (["train"], "overwrite=true"),
-        (["fit"], "overwrite=true"),
+        (["fit", "monitor.level=0.15"], "overwrite=true"),
         (["benchmark", "store=quickstart-demos"], "choose another name"),
-        (["export"], "overwrite=true"),
         (["rollout", "rollout.samples=4"], "another rollout"),
         (["recover", "job.monitor=rnb+split_conformal"], "Did you mean 'rnd+split_conformal'"),
         (["view", "job.episode=99999"], "0..72"),
@@ -157,12 +157,44 @@ def test_a_changed_action_is_found_by_replay(root, metrics):
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
 def test_nothing_is_overwritten_or_mixed_by_mistake(root, words, said):
-    before = {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()}
+    before = stamps(root)
     done = workbench(root, *words[:1], "name=quickstart", *words[1:])
     assert done.returncode in (1, 2)
     assert said in done.stderr
     assert "Traceback" not in done.stderr
-    assert before == {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()}
+    assert before == stamps(root)
+
+
+def stamps(root):
+    """When each file was changed last, but for the journal, which also tells of what was refused."""
+    files = (path for path in root.rglob("*") if path.is_file() and path.name != "journal.jsonl")
+    return {path: path.stat().st_mtime_ns for path in files}
+
+
+def test_the_journal_has_every_stage_and_then_the_job_itself(root):
+    journal = Run(compose(["name=quickstart"]), root).journal()
+    first = [entry for entry in journal if entry.done][:12]
+    stages = [
+        "collect",
+        "train",
+        "rollout",
+        "rollout",
+        "label",
+        "fit",
+        "benchmark",
+        "recover",
+        "view",
+        "export",
+        "report",
+    ]
+    assert [entry.job for entry in first] == [*stages, "quickstart"]
+    assert [entry.stage for entry in first] == [*stages, ""]
+    for entry in first[:-1]:
+        assert entry.asked == first[-1].command
+        _, job, *words = shlex.split(entry.command)
+        assert compose([f"job={job}", *words]) == entry.config
+    page = (root / "runs/quickstart/report.html").read_text()
+    assert page.count(first[-1].command.replace("'", "&#39;").replace('"', "&#34;")) == 1
 
 
 def test_a_policy_of_the_zoo_is_known_before_the_report_is_written(tmp_path):

@@ -59,8 +59,7 @@ def stores(folder: Path) -> dict[str, Store]:
 # What is asked for
 
 
-def test_a_task_has_the_policy_that_the_recipe_names_for_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(synthesize, "words_asked", lambda: [])
+def test_a_task_has_the_policy_that_the_recipe_names_for_it(tmp_path):
     recipe = Recipe.read(write(tmp_path, policy={"lift": "zoo/lift_flow", "door": "flow"}))
     run = Run(compose(["job=synthesize", "name=s"]), tmp_path)
     lift, door = (synthesize.task_run(run, recipe, task, "runs/{task}/policy") for task in ("lift", "door"))

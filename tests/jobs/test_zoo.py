@@ -230,9 +230,9 @@ def chain(tmp_path, monkeypatch):
 
         monkeypatch.setattr(stages, "build", note)
         monkeypatch.setattr(quickstart, "close", lambda run: None)
-        monkeypatch.setattr(quickstart, "words_asked", lambda: ["+experiment=quickstart", *words])
         monkeypatch.setattr(stages, "weights_digest", lambda folder: f"{folder} {weights}")
-        run = Run(compose(["job=quickstart", "+experiment=quickstart", *words]), tmp_path)
+        asked = ["job=quickstart", "+experiment=quickstart", *words]
+        run = Run(compose(asked), tmp_path, asked)
         quickstart.run(run, run.config["job"]["stages"])
         return jobs, {
             name: row["made_with"] for name, row in json.loads((run.folder / "stages.json").read_text()).items()
@@ -271,15 +271,13 @@ def test_quickstart_rolls_again_for_other_weights_or_settings_and_leaves_the_zoo
 @pytest.fixture(scope="module")
 def made(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("made")
-    with pytest.MonkeyPatch.context() as patch:
-        make(folder, patch)
+    make(folder)
     return folder
 
 
-def make(folder: Path, patch: pytest.MonkeyPatch, *words: str) -> Run:
+def make(folder: Path, *words: str) -> Run:
     """Run the job in this process."""
-    patch.setattr(job, "words_asked", lambda: [*WORDS, *words])
-    run = Run(compose([*WORDS, *words]), folder)
+    run = Run(compose([*WORDS, *words]), folder, [*WORDS, *words])
     build({**run.config["job"], "_partial_": True})(run)
     return run
 
@@ -314,19 +312,19 @@ def test_only_the_training_differs_between_seeds(made):
     assert not any(name.startswith(("images", "samples")) for name in stores[0].episode(0).steps)
 
 
-def test_a_second_call_keeps_what_there_is(made, monkeypatch, capsys):
+def test_a_second_call_keeps_what_there_is(made, capsys):
     before = contents(made)
-    make(made, monkeypatch)
+    make(made)
     assert capsys.readouterr().out.count("up to date") == 5
     assert contents(made) == before
 
 
-def test_an_interrupted_one_goes_on(made, tmp_path, monkeypatch):
+def test_an_interrupted_one_goes_on(made, tmp_path):
     shutil.copytree(made, tmp_path / "x")
     shutil.rmtree(tmp_path / "x/datasets/tiny-seed0.zarr")
     shutil.rmtree(tmp_path / "x/runs/tiny-seed0")
     before = contents(tmp_path / "x")
-    make(tmp_path / "x", monkeypatch)
+    make(tmp_path / "x")
     after = contents(tmp_path / "x")
     name = next(name for name in after if name.startswith("runs/tiny-seed0/policy/weights"))
     assert after[name] == (made / name).read_bytes()
@@ -335,14 +333,14 @@ def test_an_interrupted_one_goes_on(made, tmp_path, monkeypatch):
     assert all(before[name] == after[name] for name in kept)
 
 
-def test_other_settings_are_refused_or_set_aside(made, tmp_path, monkeypatch):
+def test_other_settings_are_refused_or_set_aside(made, tmp_path):
     shutil.copytree(made, tmp_path / "x")
     before = contents(tmp_path / "x")
     for word in ("job.trainer.iterations=21", "job.demonstrations=7", "job.episodes=2", "policy.hidden=16"):
         with pytest.raises(ConfigError, match=r"of other settings; choose another name=..., or overwrite=true"):
-            make(tmp_path / "x", monkeypatch, word)
+            make(tmp_path / "x", word)
         assert contents(tmp_path / "x") == before
-    make(tmp_path / "x", monkeypatch, "job.episodes=2", "job.seeds=[1]", "overwrite=true")
+    make(tmp_path / "x", "job.episodes=2", "job.seeds=[1]", "overwrite=true")
     facts = read_card(tmp_path / "x/runs/tiny" / CARD)
     assert [(each["seed"], each["episodes"]) for each in facts["seeds"]] == [(1, 2)]
     after = contents(tmp_path / "x")
@@ -355,7 +353,7 @@ def test_the_first_seed_is_published_whatever_the_others_did(made, tmp_path, mon
     monkeypatch.setattr(entries, "ZOO", tmp_path)
     (tmp_path / "lift_flow").mkdir()
     (tmp_path / "lift_flow/weights-old.safetensors").write_bytes(b"old")
-    make(made, monkeypatch, "job.publish=true")
+    make(made, "job.publish=true")
     published = contents(tmp_path / "lift_flow")
     assert {**published, CARD: b""} == {**contents(made / "runs/tiny-seed1/policy"), CARD: b""}
     assert published[CARD] == (made / "runs/tiny" / CARD).read_bytes()
@@ -365,7 +363,7 @@ def test_the_first_seed_is_published_whatever_the_others_did(made, tmp_path, mon
 def test_only_a_source_tree_is_published_into(tmp_path, monkeypatch):
     monkeypatch.setattr(entries, "SOURCE", tmp_path)
     with pytest.raises(ConfigError, match="installed without one"):
-        make(tmp_path, monkeypatch, "job.publish=true")
+        make(tmp_path, "job.publish=true")
     assert contents(tmp_path) == {}
 
 
@@ -397,9 +395,9 @@ def test_what_is_too_big_is_not_published(made, tmp_path, monkeypatch, limit):
         (["job.demonstrations=0"], "job.demonstrations=0 must be at least 1"),
     ],
 )
-def test_what_cannot_be_made_is_refused_before_anything_is_made(tmp_path, monkeypatch, words, said):
+def test_what_cannot_be_made_is_refused_before_anything_is_made(tmp_path, words, said):
     with pytest.raises(ConfigError, match=said):
-        make(tmp_path, monkeypatch, *words)
+        make(tmp_path, *words)
     assert contents(tmp_path) == {}
 
 

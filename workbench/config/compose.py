@@ -16,6 +16,7 @@ from workbench.config.hints import inside
 from workbench.config.options import groups
 from workbench.config.plugins import conf_folders, given_folders, refuse_strangers
 from workbench.config.schema import Schema, hints
+from workbench.config.sweep import key_of
 from workbench.config.words import hydra_word, points_of, read, unquoted
 from workbench.errors import ConfigError
 from workbench.types import Record
@@ -172,14 +173,22 @@ def words_asked() -> list[str]:
     return list(HydraConfig.get().overrides.task)
 
 
-def command_asked() -> dict[str, str]:
-    """The command line that does what Hydra was started with, by its job; empty where it was not started from there."""
-    words = words_asked()
-    job = next((word.removeprefix("job=") for word in words if word.startswith("job=")), "")
-    rest = [word for word in words if not word.startswith("job=")]
-    if rest and rest[0] == f"+experiment={job}":
-        rest = rest[1:]  # comes with the job of that name
-    return {job: command_line(job, rest)} if job else {}
+def varied_words() -> list[str]:
+    """Those of the words that differ from point to point of a sweep; none outside of one."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    if not HydraConfig.initialized() or HydraConfig.get().mode is not RunMode.MULTIRUN:
+        return []
+    fixed = {key_of(str(key)) for key in HydraConfig.get().job.config.override_dirname.exclude_keys}
+    return [word for word in words_asked() if key_of(word) not in fixed]
+
+
+def raw_name(composed: Any) -> str:
+    """The name of a run as it was asked for, interpolations left as they are."""
+    from omegaconf import OmegaConf
+
+    return str(OmegaConf.to_container(composed, resolve=False)["name"])  # type: ignore[index,call-overload]
 
 
 def command_line(job: str, words: Sequence[str]) -> str:

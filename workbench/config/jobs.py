@@ -7,6 +7,7 @@ from pathlib import Path
 
 from workbench.conf import described
 from workbench.config.options import LISTED, conf_paths, groups, options_of
+from workbench.config.words import quoted
 from workbench.errors import ConfigError, UnknownNameError
 
 NEW = ("job.kind", "job.name", "job.folder")
@@ -47,6 +48,8 @@ def job_words(words: Sequence[str]) -> list[str]:
         if len(others) > len(NEW):
             raise ConfigError(f"too many words: {' '.join(others)}; it is: workbench new KIND NAME [FOLDER]")
         keys = [*(f"{key}={word}" for key, word in zip(NEW, others, strict=False)), *keys]
+    elif job == "compare" and others:
+        keys = [f"job.runs=[{','.join(quoted(word) for word in others)}]", *keys]
     elif others:
         raise ConfigError(_stray(others[0]))
     alone = not any(word.lstrip("+").partition("=")[0] == "experiment" for word in keys)

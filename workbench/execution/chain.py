@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from workbench import __version__
-from workbench.config import Run, compose, digest, job_of, weights_digest
+from workbench.config import Run, compose, digest, job_of, journalled, weights_digest
 from workbench.errors import ConfigError, UnknownNameError, WorkbenchError
 from workbench.execution.ledger import Ledger, deciding, set_aside
 from workbench.execution.progress import console
@@ -97,8 +97,11 @@ class Chain:
         try:
             console.held = True  # what the jobs print is printed once, at the end
             for each in stage.runs:
-                each.overwrite = each.overwrite or before != ""
-                job_of(each.config["job"])(each)
+                if before != "" and not each.overwrite:
+                    each.overwrite, each.words = True, (*each.words, "overwrite=true")
+                each.of, each.stage = self.run.words, stage.name
+                with journalled(each):
+                    job_of(each.config["job"])(each)
         except WorkbenchError:
             self.ledger.take_back(stage.name)  # what was refused was not begun: a second call is refused as well
             raise
@@ -117,7 +120,7 @@ def plan(stages: Mapping[str, Words], asked: Sequence[str], root: Path) -> list[
     """Stages from their words, those that were asked for in front of each run's own."""
     found = []
     for name, node in stages.items():
-        runs = [Run(compose([*asked, *words]), root) for words in node["runs"]]
+        runs = [Run(compose([*asked, *words]), root, [*asked, *words]) for words in node["runs"]]
         found.append(Stage(name, node["reads"], node["after"], node["makes"], runs))
     return found
 

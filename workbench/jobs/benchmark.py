@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from workbench.benchmarking.comparison import leaderboard
 from workbench.benchmarking.own import benchmark
 from workbench.benchmarking.question import Pairs, Seeds, Windows
-from workbench.config import Run, command_asked
+from workbench.config import Run, command
 from workbench.execution.progress import console
 from workbench.monitoring.assembly import MonitorSettings
 from workbench.monitoring.files import load_monitors
@@ -37,7 +37,7 @@ def run(run: Run, stores: Sequence[str], seeds: Seeds, windows: Windows, pairs: 
         resamples=resamples,
         runner=run.runner,
         root=run.root,
-        command=command_asked().get("benchmark", "workbench benchmark"),
+        command=command(run.words or ["job=benchmark"]),
     )
     page = write(board.record(), run.folder)
     console.print(*terminal(board.record()))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from workbench.config import Run, words_asked
+from workbench.config import Run
 from workbench.execution import chain
 from workbench.execution.chain import Stage, Words
 from workbench.execution.progress import console
@@ -17,7 +17,7 @@ from workbench.rollouts.rolling import refuse_unsuitable
 def run(run: Run, stages: Mapping[str, Words]) -> None:
     """Do every stage that is missing or changed, in order."""
     done = chain.Chain(run, len(stages))
-    asked = [word for word in words_asked() if not word.lstrip("+").startswith(("job=", "job."))]
+    asked = [word for word in run.words if not word.lstrip("+").startswith(("job=", "job."))]
     plan = chain.plan(stages, asked, run.root)
     refuse(plan, run)
     for stage in plan:

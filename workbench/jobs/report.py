@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from workbench.config import Run
+from workbench.config import Run, command, versions
 from workbench.errors import StoreError
 from workbench.execution.progress import console
 from workbench.monitoring.example import Example
 from workbench.reporting.report import fault_words, report
-from workbench.rollouts.setup import versions
 from workbench.store import Store
 
 
@@ -21,5 +20,13 @@ def run(run: Run) -> None:
     run.update_metrics(report=run.shown(path), config=run.config, versions=versions(), seed=run.seed, fault_words=words)
     metrics = run.metrics()
     example = Example.of(metrics["example"]) if "example" in metrics else None
-    report(path, metrics, title=f"{run.name}: {run.task.instruction}", example=example)
+    asked = run.of or run.words
+    report(
+        path,
+        metrics,
+        title=f"{run.name}: {run.task.instruction}",
+        example=example,
+        journal=run.journal(),
+        command=command(asked) if asked else "",
+    )
     console.print(f"report: {run.shown(path)}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from workbench.config import Run, compose, words_asked
+from workbench.config import Run, compose
 from workbench.errors import UnknownNameError
 from workbench.execution.progress import console
 from workbench.reporting.cards import write_card
@@ -41,7 +41,7 @@ def run(run: Run, recipe: str, tasks: Sequence[str] | None, policy: str | None, 
 
 def task_run(run: Run, recipe: Recipe, task: str, checkpoints: str) -> Run:
     """The run on one task: its words, the recipe's cameras, policy and perturbations."""
-    asked = [word for word in words_asked() if not word.lstrip("+").startswith(("job", "task=", "experiment"))]
+    asked = [word for word in run.words if not word.lstrip("+").startswith(("job", "task=", "experiment"))]
     policy = recipe.policies[task]
     chosen = [f"task={task}", f"policy={policy}", f"perturbation=[{','.join(recipe.perturbations)}]"]
     own = [f"name={run.name}"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from workbench.config import Run, compose, words_asked, write_text
+from workbench.config import Run, compose, write_text
 from workbench.execution.chain import Chain, Stage
 from workbench.execution.progress import console
 from workbench.reporting import entry as made
@@ -33,7 +33,7 @@ def run(
     collecting = part(run, run.name, run.config["store"], "collect", episodes=demonstrations)
     chain.settle(Stage("collect", ["task"], [], ["demos"], [collecting]))
     trained = [train(run, chain, seed, trainer, episodes) for seed in seeds]
-    found, command, card = run.metrics()["demonstrations"], made.command_of(words_asked()), run.folder / CARD
+    found, command, card = run.metrics()["demonstrations"], made.command_of(run.words), run.folder / CARD
     facts = made.facts_of(entry, about, limits, trained, demonstrations=found, command=command, seed=run.seed)
     run.update_metrics(zoo=facts)
     write_text(card, card_text(facts))
@@ -57,4 +57,4 @@ def part(run: Run, name: str, store: str, job: str, **settings: object) -> Run:
     """One job of the entry, nominal, without samples and images, in a run and a store of its own."""
     node = compose([f"job={job}"])["job"] | settings
     bare = {"checkpoint": None, "perturbation": {}, "rollout": run.config["rollout"] | {"samples": 0, "images": False}}
-    return Run(run.config | bare | {"name": name, "store": store, "job": node}, run.root)
+    return Run(run.config | bare | {"name": name, "store": store, "job": node}, run.root, run.words)

@@ -48,5 +48,5 @@ class Example:
     @classmethod
     def of(cls, record: Record) -> Example:
         """From what :meth:`record` gave."""
-        monitors = {name: Margins(**each) for name, each in record["monitors"].items()}
+        monitors = {name: Margins(each["step"], each["margin"]) for name, each in record["monitors"].items()}
         return cls(record["uid"], record["title"], record["events"], monitors)

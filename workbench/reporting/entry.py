@@ -10,10 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from workbench.config import ZOO, command_line, refuse_name, replacing, resolve
+from workbench.config import ZOO, command_line, refuse_name, replacing, resolve, versions
 from workbench.errors import ConfigError
 from workbench.reporting.zoo import LICENCE, MOST_BYTES, MOST_BYTES_IN_ALL, read_policy
-from workbench.rollouts.setup import versions
 from workbench.store import Store
 from workbench.types import Record
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from workbench.benchmarking.columns import FRACTIONS
-from workbench.config import resolve, write_text
+from workbench.config import Entry, resolve, write_text
 from workbench.monitoring.example import Example
 from workbench.reporting import promises, sections, summaries
 from workbench.reporting.page import render
@@ -30,7 +30,15 @@ SECTIONS = ("training", "policy", *sections.SECTIONS)
 """What a run's numbers are about, in the order of the terminal."""
 
 
-def report(into: Path, metrics: Record, *, title: str, example: Example | None = None) -> Path:
+def report(
+    into: Path,
+    metrics: Record,
+    *,
+    title: str,
+    example: Example | None = None,
+    journal: Sequence[Entry] = (),
+    command: str = "",
+) -> Path:
     """Write the page of a run and return its path.
 
     Parameters
@@ -43,6 +51,10 @@ def report(into: Path, metrics: Record, *, title: str, example: Example | None =
         Heading of the page.
     example
         An episode to show.
+    journal
+        What was done in the run.
+    command
+        The command line that writes the page; "" for none.
     """
     text = render(
         "report.html.j2",
@@ -55,6 +67,7 @@ def report(into: Path, metrics: Record, *, title: str, example: Example | None =
         ceiling=summaries.ceiling(metrics),
         promises=promises.promises(metrics),
         marks=promises.marks(metrics),
+        unmarked=promises.unmarked(metrics),
         tables=sections.tables(metrics),
         figures=figures(metrics, example),
         elapsed=elapsed(metrics),
@@ -62,12 +75,45 @@ def report(into: Path, metrics: Record, *, title: str, example: Example | None =
         strategies_monitor=metrics.get("strategies_monitor", ""),
         head=metrics.get("head", {}),
         example=example.title if example else "",
-        commands=metrics.get("commands", {}),
+        done=done(metrics),
+        commands=commands(metrics, journal, command),
+        stages=stages(journal),
         facts=_facts(metrics),
         config=json.dumps(metrics["config"], indent=2) if "config" in metrics else "",
     )
     write_text(into, text)
     return into
+
+
+def done(metrics: Record) -> str:
+    """What was done, as far as there are numbers of it, in a sentence; "" for nothing."""
+    faults, nominal = bool(metrics.get("perturbed")), summaries.policy_rate(metrics) is not None
+    how = "with and without faults" if faults and nominal else "under faults" if faults else "without faults"
+    judged = [
+        name for name, key in (("failure monitors", "monitors"), ("recoveries", "strategies")) if metrics.get(key)
+    ]
+    parts = [
+        f"a robot policy was run in simulation {how}" if faults or nominal else "",
+        "how much of each fault it bears was measured" if metrics.get("tolerance") else "",
+        "the likeliest combination of faults that fails was searched for" if metrics.get("joint") else "",
+        "its failures were dated by branching from restored states" if metrics.get("labels") else "",
+        f"{' and '.join(judged)} were judged on test episodes that nothing was fitted on" if judged else "",
+    ]
+    told = [part for part in parts if part]
+    sentence = ", and ".join([", ".join(told[:-1]), told[-1]] if len(told) > 1 else told)
+    return f"{sentence[:1].upper()}{sentence[1:]}." if told else ""
+
+
+def commands(metrics: Record, journal: Sequence[Entry], command: str = "") -> list[str]:
+    """The command lines behind the numbers, each where it was given last; of a run without journal those it kept."""
+    asked = [entry.asked for entry in journal if entry.done] or list(metrics.get("commands", {}).values())
+    return list(reversed(dict.fromkeys(reversed([*asked, *([command] if command else [])]))))
+
+
+def stages(journal: Sequence[Entry]) -> list[str]:
+    """The command lines of all stages that others are made of, each where it was done last."""
+    made = [entry.command for entry in journal if entry.done and entry.of and entry.command != entry.asked]
+    return list(reversed(dict.fromkeys(reversed(made))))
 
 
 def terminal_tables(metrics: Record, only: Sequence[str] = SECTIONS) -> list[RenderableType]:

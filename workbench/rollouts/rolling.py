@@ -117,10 +117,6 @@ def roll(
             advance(len(rows))
 
 
-DRAWN_AGAIN = 3
-"""Stored episodes of a fault whose draws are compared with those of today's settings."""
-
-
 def refuse_other_faults(
     store: Store, task: Task, groups: Iterable[Sequence[Perturbation]], cell: str = "", alone: bool = False
 ) -> None:
@@ -131,7 +127,7 @@ def refuse_other_faults(
     Parameters
     ----------
     groups : faults of an episode, each group one kind of it.
-    cell : of a data set, in which they lie; "" for none.
+    cell : of a data set, in which they lie; "" for none. Other cells may have other magnitudes.
     alone : whether the store holds nothing else.
 
     Raises
@@ -146,8 +142,8 @@ def refuse_other_faults(
             raise OtherSettingsError(
                 f"{shown(store.path)} was made with {others.pop() or 'no'} noise, not {names or 'none'}; {NEW_STORE}"
             )
-        same = np.flatnonzero((rows["perturbation"] == names) & (rows["cell"] == cell))
-        for row in same[:DRAWN_AGAIN]:
+        counted = (rows["cell"] == cell) | (rows["cell"] == "") | (cell == "")  # tables count by name alone
+        for row in np.flatnonzero((rows["perturbation"] == names) & counted):
             stream = Stream(int(rows["seed"][row]), int(rows["index"][row]))
             stored = faults_in(rows["perturbations"][row], f"{store.path}, perturbations of {rows['uid'][row]}")
             before = {each["name"]: each for each in stored}

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from workbench.config import Run, build, described, made, made_policy, origin_of, shown, weights_digest
+from workbench.config import Run, build, described, made, made_policy, origin_of, shown, versions, weights_digest
 from workbench.config.moved import where_now
 from workbench.config.parts import travelling
 from workbench.errors import ConfigError, OtherSettingsError, PolicyServerError, UnknownNameError, WorkerError
@@ -166,21 +166,12 @@ def _again(plain: str, weights: str) -> Setup:
     return Setup(task, policy, Recording(**said["recording"]), Processes(scenes=said["scenes"]))
 
 
-@functools.cache
-def versions() -> dict[str, str]:
-    """Versions of what decides results."""
-    from importlib.metadata import version
-
-    names = ("failure-workbench", "mujoco", "robosuite", "torch", "numpy", "mapie", "zarr")
-    return {name: version(name) for name in names}
-
-
-NEW_STORE = "choose another one with store=NAME, or move it away"
+NEW_STORE = "choose another one with name=NAME or store=NAME, or move it away"
 OTHER_SOURCE = "name those that it was made with, or another store with store=NAME"
 
 
 def known_uids(store: Path, header: StoreHeader) -> set[str]:
-    """Uids that a store holds already; OtherSettingsError for one that was made with other settings.
+    """Uids that a store holds already; OtherSettingsError for one that was made with other settings, or another seed.
 
     Everything that adds to a store asks here first.
     """

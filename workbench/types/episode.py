@@ -92,6 +92,24 @@ ABORTED = "aborted"
 """Outcome of an episode whose policy was lost on the way: it says nothing of the policy, and is rolled anew."""
 
 
+MODES: tuple[str, ...] = (
+    "missed grasp",
+    "slip",
+    "drop",
+    "misplacement",
+    "wrong object",
+    "collision",
+    "jam",
+    "overshoot",
+    "stall",
+    "knocked",
+    "out of reach",
+    "timeout",
+    "diverged",
+)
+"""Mode i is bit i of the steps column ``modes``; new ones go to the end, so that stored bits keep their meaning."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Column:
     """One column of a store's ``episodes/``.
