@@ -7,7 +7,6 @@ from workbench.config.compose import (
     hydra_words,
     plain,
     prepare_hydra,
-    words_asked,
 )
 from workbench.config.files import (
     building,
