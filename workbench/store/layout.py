@@ -3,19 +3,24 @@
 ::
 
     <name>.zarr/zarr.json                attributes: the StoreHeader; never rewritten
-    <name>.zarr/parts/zarr.json          attributes: revision, pending (labels on their way into the columns)
+    <name>.zarr/parts/zarr.json          attributes: the Journal: labels on their way into the columns, known parts
     <name>.zarr/parts/<part>/zarr.json   locked (flock) by the part's writer; never rewritten
         steps/<key>       (rows, ...)    one row a control step, all episodes end to end
         calls/<key>       (rows, ...)    one row a policy call
         memory/values     (values,)      every episode's (T, M) memory, flat
-        episodes/<column> (rows,)        one row an episode; attributes: rows, writer_pid
+        episodes/<column> (rows,)        one row an episode; attributes: the Commit: how many count, and their seals
 
 How it stays whole.  Every file is written beside its place and renamed into it, so it holds old bytes or new ones.  A
-part's only truth is the attribute ``rows`` of ``episodes/``: a commit writes all arrays first (the last chunk of each
-is replaced by one that repeats its committed rows) and then, by one rename, ``rows``.  Rows beyond are an unfinished
+part's only truth is the commit in the attributes of ``episodes/``: all arrays are written first (the last chunk of each
+is replaced by one that repeats its committed rows) and then, by one rename, the commit.  Rows beyond are an unfinished
 tail: readers ignore it, the next writer drops it.  Labels are changed through ``pending``: once it is written they
 count, and readers lay it over the columns until these are rewritten.  All this holds for killed processes and full
 disks; against a power cut it is as good as the file system, since nothing is fsynced.
+
+How damage is noticed.  A commit names every array of its part with a checksum of the committed rows of every chunk, so
+that an array that is gone, and a chunk that is another one's, are seen when they are read.  The journal names the parts
+and how many episodes each had when its writer closed it.  Header, journal and commits have a digest of their own.
+Stores of schema 4 have none of this, and are read, continued and labelled as they are.
 """
 
 from __future__ import annotations
@@ -24,10 +29,12 @@ import contextlib
 import dataclasses
 import errno
 import fcntl
+import hashlib
 import io
 import json
 import os
 import re
+import stat
 import time
 import weakref
 from collections.abc import Iterator, Mapping
@@ -37,26 +44,34 @@ from typing import Any
 import numpy as np
 
 from workbench.errors import StoreError
-from workbench.types import COLUMNS, EPISODE_COLUMNS, Column, Record
+from workbench.types import COLUMNS, Column, Record
+from workbench.types.data import plain_json
 
-SCHEMA = 4
+SCHEMA = 5
+SEALED = 5
+"""First schema whose files say how they can be damaged unseen; see above."""
+READABLE = (4, 5)
+LARGEST_JSON = 2**26
+"""Bytes of the largest zarr.json: a commit of a million chunks has fewer."""
 LOCK_WAIT_S = 2.0
 """How long to wait for a part that another process holds: annotating takes less, a writer more."""
 OWN_COLUMNS = (
-    Column("step_end", int, "one past the episode's last row of steps/"),
-    Column("call_end", int, "one past its last row of calls/"),
-    Column("memory_end", int, "one past its last value of memory/values"),
+    Column("step_end", int, "one past the episode's last row of steps/", least=0, most=2**40),
+    Column("call_end", int, "one past its last row of calls/", least=0, most=2**40),
+    Column("memory_end", int, "one past its last value of memory/values", least=0, most=2**40),
     Column("content", str, "digest of the episode's steps, calls (without seconds) and memory"),
 )
 """What the store adds to the columns of an episode."""
-STORED_COLUMNS: Mapping[str, type] = {column.name: column.kind for column in (*COLUMNS, *OWN_COLUMNS)}
-"""Column of ``episodes/`` -> type of its values."""
+STORED_COLUMNS: Mapping[str, Column] = {column.name: column for column in (*COLUMNS, *OWN_COLUMNS)}
+"""The columns of ``episodes/``, by name."""
 ENDS = {"steps": "step_end", "calls": "call_end", "memory": "memory_end"}
 """Group -> column that says where an episode ends in it."""
 PART = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*")
 """What can name a part."""
 KEY = re.compile(rf"{PART.pattern}(/{PART.pattern})*")
 """What can name an array."""
+LONGEST_TEXT = 2**20
+"""Letters of the longest word or JSON in a column."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,6 +100,88 @@ class StoreHeader:
     schema: int = SCHEMA
 
 
+    @property
+    def sealed(self) -> bool:
+        """Whether the store's files say how they can be damaged unseen."""
+        return self.schema >= SEALED
+
+    def refused(self) -> str:
+        """Why no store can have such a header; "" if one can."""
+        fits = {
+            "task": isinstance(self.task, str) and not STORED_COLUMNS["task"].refused([self.task]),
+            "control_hz": type(self.control_hz) in (int, float) and 0 < self.control_hz < 1e6,
+            "deadline": type(self.deadline) is int and 0 < self.deadline < 2**31,
+            "config": isinstance(self.config, dict),
+            "versions": isinstance(self.versions, dict)
+            and all(isinstance(text, str) for item in self.versions.items() for text in item),
+            "seed": type(self.seed) is int and 0 <= self.seed < 2**63,
+            "licence": isinstance(self.licence, str),
+        }
+        wrong = [f"{name} {getattr(self, name)!r}" for name, right in fits.items() if not right]
+        return f"{' and '.join(wrong)} cannot be" if wrong else ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Seal:
+    """What a commit says of one array.
+
+    Attributes
+    ----------
+    dtype, trailing, chunk_rows : what its metadata describe.
+    rows : that count.
+    chunks : CRC-32C of the bytes of the rows that count, chunk by chunk.
+    """
+
+    dtype: str
+    trailing: tuple[int, ...]
+    chunk_rows: int
+    rows: int
+    chunks: tuple[int, ...]
+
+    @classmethod
+    def read(cls, plain: Any) -> Seal:
+        """Of a commit's attributes; ValueError for anything else."""
+        seal = cls(**{**plain, "trailing": tuple(plain["trailing"]), "chunks": tuple(plain["chunks"])})
+        numbers = (*seal.trailing, seal.chunk_rows, seal.rows, *seal.chunks)
+        if not isinstance(seal.dtype, str) or not all(type(each) is int and each >= 0 for each in numbers):
+            raise ValueError("a seal holds other things than whole numbers")
+        if seal.chunk_rows < 1 or len(seal.chunks) != -(-seal.rows // seal.chunk_rows):
+            raise ValueError(f"{len(seal.chunks)} chunks cannot hold {seal.rows} rows")
+        return seal
+
+
+@dataclasses.dataclass(frozen=True)
+class Commit:
+    """How many episodes of a part count, and the arrays that they are made of; the one truth of a part.
+
+    Attributes
+    ----------
+    arrays : name, group included -> its seal; None in stores of schema 4.
+    """
+
+    rows: int
+    writer_pid: int
+    arrays: Mapping[str, Seal] | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Journal:
+    """What is written down for all parts of a store.
+
+    Attributes
+    ----------
+    revision : counts annotations.
+    pending : uid -> column -> label that counts but may not be in its column yet; normally empty.
+    sealed : part -> column -> checksums of its chunks once the pending labels are in it.
+    parts : name of every part -> episodes that it had when its writer last closed it.
+    """
+
+    revision: int = 0
+    pending: Mapping[str, Record] = dataclasses.field(default_factory=dict)
+    sealed: Mapping[str, Mapping[str, list[int]]] = dataclasses.field(default_factory=dict)
+    parts: Mapping[str, int] = dataclasses.field(default_factory=dict)
+
+
 def read_header(path: Path) -> StoreHeader:
     """The header of a store; StoreError if there is none, or one of another schema."""
     if not path.exists():
@@ -94,22 +191,91 @@ def read_header(path: Path) -> StoreHeader:
     attributes = attributes_of(path)
     if "schema" not in attributes or "task" not in attributes:
         raise StoreError(f"{path} is a zarr group but no store of this workbench; choose another name")
-    if attributes["schema"] != SCHEMA:
-        raise StoreError(
-            f"{path} has schema {attributes['schema']}, this version knows {SCHEMA}; use the one that made it"
-        )
+    schema = attributes["schema"]
+    if type(schema) is not int or schema not in READABLE:
+        known = " and ".join(map(str, READABLE))
+        raise StoreError(f"{path} has schema {str(schema)[:20]}, this version knows {known}; use the one that made it")
+    if schema >= SEALED:
+        attributes = unsealed(path, attributes)
     try:
-        return StoreHeader(**attributes)
+        header = StoreHeader(**attributes)
     except TypeError as error:
         raise damaged(path / "zarr.json", str(error)) from error
+    if why := header.refused():
+        raise damaged(path / "zarr.json", why)
+    return header
 
 
 def refuse_other(path: Path, found: StoreHeader, asked: StoreHeader) -> None:
     """Refuse to put episodes into a store that holds others."""
-    for name in ("schema", "task", "control_hz", "deadline"):
+    if asked.schema not in READABLE:
+        raise StoreError(f"{path} was made with schema {found.schema}, not {asked.schema}; write to another store")
+    for name in ("task", "control_hz", "deadline"):
         have, want = getattr(found, name), getattr(asked, name)
         if have != want:
             raise StoreError(f"{path} was made with {name} {have!r}, not {want!r}; write to another store")
+
+
+def read_journal(path: Path, sealed: bool) -> Journal:
+    """The journal of a store, whose pending labels are as strict as those that are written."""
+    file = path / "parts" / "zarr.json"
+    attributes = attributes_of(path / "parts")
+    try:
+        journal = Journal(**(unsealed(path / "parts", attributes) if sealed else attributes))
+        counts = [journal.revision, *journal.parts.values()]
+        if not all(type(count) is int and count >= 0 for count in counts):
+            raise ValueError("it counts with other things than whole numbers")
+        for name in (*journal.parts, *journal.sealed):
+            if not PART.fullmatch(name):
+                raise ValueError(f"{name[:60]!r} cannot name a part")
+        pending = {
+            uid: {column: checked_value(column, value) for column, value in columns.items()}
+            for uid, columns in journal.pending.items()
+        }
+        for columns in journal.sealed.values():
+            for column, sums in columns.items():
+                if column not in STORED_COLUMNS or not all(type(each) is int for each in sums):
+                    raise ValueError("it seals what is no column")
+    except (StoreError, ValueError, TypeError, AttributeError) as error:
+        raise damaged(file, str(error).removeprefix(f"{file} is damaged: ")) from error
+    if not all(STORED_COLUMNS[column].label for columns in pending.values() for column in columns):
+        raise damaged(file, "a pending column is no label")
+    return dataclasses.replace(journal, pending=pending)
+
+
+def write_journal(path: Path, journal: Journal, sealed: bool) -> None:
+    """Put the journal of a store in place."""
+    plain = dataclasses.asdict(journal)
+    if not sealed:
+        plain = {key: plain[key] for key in ("revision", "pending")}
+    write_group(path / "parts", plain, sealed)
+
+
+def read_commit(part: Path, sealed: bool) -> Commit:
+    """How many episodes of a part exist, and what they are made of."""
+    file = part / "episodes" / "zarr.json"
+    attributes = attributes_of(part / "episodes")
+    rows = attributes.get("rows")
+    if type(rows) is not int or not 0 <= rows < 2**31:
+        raise damaged(file, "it has no attribute 'rows'")
+    if not sealed:
+        return Commit(rows, attributes.get("writer_pid", 0), None)
+    attributes = unsealed(part / "episodes", attributes)
+    try:
+        arrays = {name: Seal.read(seal) for name, seal in attributes["arrays"].items()}
+        if not all(KEY.fullmatch(name) for name in arrays):
+            raise ValueError("a name in it cannot name an array")
+        return Commit(rows, attributes["writer_pid"], arrays)
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        raise damaged(file, f"it is no commit ({error!r})") from error
+
+
+def write_commit(part: Path, commit: Commit) -> None:
+    """Make episodes count: one rename."""
+    plain: Record = {"rows": commit.rows, "writer_pid": commit.writer_pid}
+    if commit.arrays is not None:
+        plain["arrays"] = {name: dataclasses.asdict(seal) for name, seal in commit.arrays.items()}
+    write_group(part / "episodes", plain, commit.arrays is not None)
 
 
 def parts_of(path: Path) -> list[Path]:
@@ -117,16 +283,15 @@ def parts_of(path: Path) -> list[Path]:
     return sorted(folder for folder in (path / "parts").iterdir() if folder.is_dir())
 
 
-def committed_rows(part: Path) -> int:
-    """How many episodes of a part exist."""
-    rows = attributes_of(part / "episodes").get("rows")
-    if not isinstance(rows, int):
-        raise damaged(part / "episodes" / "zarr.json", "it has no attribute 'rows'")
-    return rows
+def refuse_missing(path: Path, known: Mapping[str, int]) -> None:
+    """Refuse a store that lacks parts which it had."""
+    for name, rows in known.items():
+        if not (path / "parts" / name).is_dir():
+            raise damaged(path / "parts" / name, f"the part is missing, and with it {rows} episodes")
 
 
 def keys_of(group: Path) -> list[str]:
-    """Names of all arrays of a group, nested ones with slashes."""
+    """Names of all arrays below a group, as the disk has them; nested ones with slashes."""
     keys = []
     for place, _, files in os.walk(group):
         folder = Path(place)
@@ -139,28 +304,39 @@ def keys_of(group: Path) -> list[str]:
 
 def checked_value(column: str, value: Any) -> Any:
     """Value of a column as the builtin that it is; numpy's scalars are taken, other types refused."""
-    kind = EPISODE_COLUMNS[column]
+    if column not in STORED_COLUMNS:
+        raise StoreError(f"there is no column {column[:60]!r}")
+    kind = STORED_COLUMNS[column].kind
     plain: Any = value.item() if isinstance(value, np.generic) else value
     fits = type(plain) is kind
-    if fits and kind is int:
-        fits = -(2**63) <= plain < 2**63
-    elif fits and kind is float:
-        fits = bool(np.isfinite(plain))
-    elif fits and kind is str:
+    if fits and kind is str:
         fits = plain.encode(errors="ignore").decode() == plain  # a lone surrogate has no UTF-8
+        fits = fits and len(plain) <= LONGEST_TEXT
     if not fits:
-        raise StoreError(f"column {column!r} takes {kind.__name__}, not {value!r}")
+        raise StoreError(f"column {column!r} takes {kind.__name__}, not {str(ascii(value))[:60]}")
+    if why := STORED_COLUMNS[column].refused([plain]):
+        raise StoreError(f"column {column!r} cannot hold {why}")
     return plain
 
 
-def write_group(folder: Path, attributes: Record) -> None:
-    """Put a group with its attributes in place."""
+def write_group(folder: Path, attributes: Record, sealed: bool = False) -> None:
+    """Put a group with its attributes in place; ``sealed`` adds their digest."""
     try:
-        text = json.dumps({"zarr_format": 3, "node_type": "group", "attributes": attributes}, indent=2, allow_nan=False)
-    except (TypeError, ValueError) as error:
+        # Through JSON once, so that what is digested is what comes back.
+        attributes = json.loads(json.dumps(attributes, allow_nan=False))
+        plain = {**attributes, "digest": _digest(attributes)} if sealed else attributes
+        content = json.dumps({"zarr_format": 3, "node_type": "group", "attributes": plain}, indent=2).encode()
+        plain_json(content)
+    except (TypeError, ValueError, RecursionError) as error:
         raise StoreError(f"{folder}: these attributes are no plain data and cannot be stored ({error})") from error
+    if len(content) > LARGEST_JSON:
+        raise StoreError(f"{folder}: attributes of {len(content)} bytes are too large; write to another part")
     folder.mkdir(exist_ok=True)
-    write_file(folder / "zarr.json", text.encode())
+    write_file(folder / "zarr.json", content)
+
+
+def _digest(attributes: Record) -> str:
+    return hashlib.blake2b(json.dumps(attributes, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
 def write_file(file: Path, content: bytes) -> None:
@@ -174,28 +350,55 @@ def write_file(file: Path, content: bytes) -> None:
         raise
 
 
+def read_file(file: Path, largest: int) -> bytes:
+    """Bytes of a plain file of at most ``largest`` bytes; StoreError if it is missing, or anything else."""
+    try:
+        found = file.stat()
+        if not stat.S_ISREG(found.st_mode):  # a pipe would wait for ever
+            raise damaged(file, "it is no plain file")
+        if found.st_size > largest:
+            raise damaged(file, f"it has {found.st_size} bytes, and at most {largest} can be right")
+        return file.read_bytes()
+    except FileNotFoundError as error:
+        raise damaged(file, "it is missing") from error
+    except OSError as error:
+        raise error if isinstance(error, StoreError) else damaged(file, str(error)) from error
+
+
 def read_json(file: Path) -> Record:
     """A JSON object; StoreError if the file is damaged."""
+    content = read_file(file, LARGEST_JSON)
     try:
-        content = json.loads(file.read_bytes())
-    except (OSError, ValueError) as error:
+        found = plain_json(content)
+    except ValueError as error:
         raise damaged(file, str(error)) from error
-    if not isinstance(content, dict):
+    if not isinstance(found, dict):
         raise damaged(file, "it holds no JSON object")
-    return content
+    return found
 
 
 def attributes_of(folder: Path) -> Record:
     """Attributes of a group; StoreError if its file is damaged."""
-    attributes = read_json(folder / "zarr.json").get("attributes")
+    group = read_json(folder / "zarr.json")
+    attributes = group.pop("attributes", None)
     if not isinstance(attributes, dict):
         raise damaged(folder / "zarr.json", "it has no attributes")
+    if group != {"zarr_format": 3, "node_type": "group"}:
+        raise damaged(folder / "zarr.json", "it is no group of Zarr format 3")
     return attributes
+
+
+def unsealed(folder: Path, attributes: Record) -> Record:
+    """Attributes without their digest, which must be theirs."""
+    rest = {key: value for key, value in attributes.items() if key != "digest"}
+    if attributes.get("digest") != _digest(rest):
+        raise damaged(folder / "zarr.json", "its attributes are not those that were written")
+    return rest
 
 
 def damaged(file: Path, why: str) -> StoreError:
     """The error that names a damaged file."""
-    return StoreError(f"{file} is damaged: {why}")
+    return StoreError(f"{file} is damaged: {' '.join(why.split())[:300]}")
 
 
 @contextlib.contextmanager
@@ -222,23 +425,27 @@ def _close_inherited_locks() -> None:
 os.register_at_fork(after_in_child=_close_inherited_locks)  # else a forked child keeps a dead writer's part locked
 
 
-def take_lock(folder: Path) -> io.FileIO:
+def take_lock(folder: Path, wait_s: float | None = None) -> io.FileIO:
     """Exclusive lock on a folder's never rewritten zarr.json; the kernel frees it when its process dies."""
     file = io.FileIO(folder / "zarr.json", "r+")
-    end = time.monotonic() + LOCK_WAIT_S
+    end = time.monotonic() + (LOCK_WAIT_S if wait_s is None else wait_s)
     while True:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() >= end:
                 file.close()
-                raise StoreError(
+                raise InUseError(
                     f"{folder} is in use by {_holder(folder)}; wait for it or write another part"
                 ) from None
             time.sleep(0.02)
         else:
             _HELD.add(file)
             return file
+
+
+class InUseError(StoreError):
+    """Somebody else is writing there."""
 
 
 def _holder(folder: Path) -> str:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import math
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from workbench.errors import ConfigError, UnknownNameError
-from workbench.types.data import Array, Record
+from workbench.types.data import Array, Record, plain_json
 from workbench.types.policy import PolicyCall
-from workbench.types.random import Split, Stream
+from workbench.types.random import EPISODES_PER_SPLIT, SPLITS, Split, Stream
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,6 +94,12 @@ ABORTED = "aborted"
 """Outcome of an episode whose policy was lost on the way: it says nothing of the policy, and is rolled anew."""
 
 
+UID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.:@+-]{0,199}")
+"""What can name an episode: it becomes part of file names."""
+_WORD = re.compile(r"(?!\.)[^/\\\x00-\x1f\x7f]{0,1000}")
+"""What a name among the columns can be: such names become parts of file names."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Column:
     """One column of a store's ``episodes/``.
@@ -103,6 +111,8 @@ class Column:
     default : value that says that nothing was measured, or that there is nothing; None where every episode has one.
     label : whether it may be rewritten once the episode is stored.
     unit : of a number; "" for none.
+    least, most : bounds of a whole number.
+    form : raises ValueError for words that it cannot hold.
     """
 
     name: str
@@ -111,40 +121,144 @@ class Column:
     default: str | int | float | None = None
     label: bool = False
     unit: str = ""
+    least: int = -(2**63)
+    most: int = 2**63 - 1
+    form: Callable[[str], object] | None = None
+
+    def refused(self, values: Collection[Any]) -> str:
+        """Why some values of the column's kind cannot stand in it; "" if they can.
+
+        What is written and what is read back are held to this alike.
+        """
+        if self.kind is int:
+            wrong = [value for value in (min(values), max(values)) if not self.least <= value <= self.most]
+        elif self.kind is float:
+            wrong = [value for value in values if not math.isfinite(value)]
+        else:
+            return self._misformed(values) if self.form else ""
+        return f"{wrong[0]} is none of {self.least}..{self.most}" if wrong else ""
+
+    def _misformed(self, values: Collection[str]) -> str:
+        assert self.form is not None
+        for value in set(values):
+            try:
+                self.form(value)
+            except ValueError as error:
+                return f"{value[:60]!r}: {error}"
+        return ""
+
+
+def _uid(text: str) -> None:
+    if not UID.fullmatch(text):
+        raise ValueError("an episode is named by at most 200 letters, digits and '_-.:@+', the first one none of '.:@+'")
+
+
+def _uid_or_none(text: str) -> None:
+    if text:
+        _uid(text)
+
+
+def _word(text: str) -> None:
+    if not _WORD.fullmatch(text):
+        raise ValueError("a name has no slashes or control characters, and begins with no dot")
+
+
+def _split(text: str) -> None:
+    if text not in SPLITS:
+        raise ValueError(f"a split is one of {', '.join(SPLITS)}")
+
+
+def faults_of(text: str) -> list[Record]:
+    """Records of perturbations out of the column ``perturbations``; ValueError for anything else."""
+    found = plain_json(text)
+    if not isinstance(found, list):
+        raise ValueError("it is no list of perturbations")
+    for record in found:
+        for key in ("name", "channel"):
+            if not isinstance(record, dict) or not isinstance(record.get(key), str):
+                raise ValueError(f"a perturbation has no {key}")
+            _word(record[key])
+    return found
+
+
+def modes_of(text: str) -> list[Record]:
+    """Beginnings of failure modes out of the column ``modes``; ValueError for anything else."""
+    found = plain_json(text)
+    for record in found if isinstance(found, list) else [None]:
+        fits = isinstance(record, dict) and isinstance(record.get("mode"), str) and type(record.get("step")) is int
+        if not fits:
+            raise ValueError("it is no list of {mode, step}")
+    return list(found)
+
+
+def values_of(text: str) -> list[list[int]]:
+    """The measured V(t) out of the column ``values``: [step, successes, branches]; ValueError for anything else."""
+    found = plain_json(text)
+    for row in found if isinstance(found, list) else [None]:
+        fits = isinstance(row, list) and len(row) == 3 and all(type(each) is int and 0 <= each < 2**31 for each in row)
+        if not fits or row[1] > row[2]:
+            raise ValueError("it is no list of [step, successes, branches]")
+    return list(found)
 
 
 def _step(name: str, words: str, *, label: bool = True) -> Column:
     """A column that names a control step, or -1."""
-    return Column(name, int, words, default=-1, label=label, unit="control steps")
+    return Column(name, int, words, default=-1, label=label, unit="control steps", least=-1, most=2**31)
 
 
-def _label(name: str, kind: type[str] | type[float], words: str) -> Column:
+def _label(
+    name: str, kind: type[str] | type[float], words: str, form: Callable[[str], object] | None = None
+) -> Column:
     """A column of words or numbers that may be rewritten."""
-    return Column(name, kind, words, default=kind(), label=True)
+    return Column(name, kind, words, default=kind(), label=True, form=form)
 
 
 COLUMNS: tuple[Column, ...] = (
-    Column("uid", str, "<seed>:<index>:<digest of the drawn perturbations>"),
-    Column("index", int, "decides every random draw of the episode, and its split"),
-    Column("seed", int, "of the run"),
-    Column("split", str, "train, fit, select, calibrate or test"),
-    Column("task", str, "name of the task"),
-    Column("model", str, "digest of the compiled model"),
+    Column("uid", str, "<seed>:<index>:<digest of the drawn perturbations>", form=_uid),
+    Column("index", int, "decides every random draw of the episode, and its split", least=0, most=len(SPLITS) * EPISODES_PER_SPLIT - 1),
+    Column("seed", int, "of the run", least=0),
+    Column("split", str, "train, fit, select, calibrate or test", form=_split),
+    Column("task", str, "name of the task", form=_word),
+    Column("model", str, "digest of the compiled model", form=_word),
     Column("instruction", str, "what the robot was told at the start"),
-    Column("policy", str, "class of the policy"),
-    Column("perturbation", str, "names of the perturbations as composed, joined by '+'; '' for a nominal episode"),
-    Column("perturbations", str, "JSON list of their records, as drawn"),
-    Column("cell", str, "of a synthesized data set: perturbation, axis and failure rate aimed at; '' elsewhere"),
-    Column("execute", int, "actions of a chunk that are run before the next policy call", unit="control steps"),
-    Column("length", int, "control steps done", unit="control steps"),
+    Column("policy", str, "class of the policy", form=_word),
+    Column(
+        "perturbation",
+        str,
+        "names of the perturbations as composed, joined by '+'; '' for a nominal episode",
+        form=_word,
+    ),
+    Column("perturbations", str, "JSON list of their records, as drawn", form=faults_of),
+    Column(
+        "cell",
+        str,
+        "of a synthesized data set: perturbation, axis and failure rate aimed at; '' elsewhere",
+        form=_word,
+    ),
+    Column(
+        "execute",
+        int,
+        "actions of a chunk that are run before the next policy call",
+        unit="control steps",
+        least=0,
+        most=2**31,
+    ),
+    Column("length", int, "control steps done", unit="control steps", least=1, most=2**31),
     Column("success", bool, "whether the task was done"),
-    Column("outcome", str, "how it ended; readers leave out 'aborted', whose policy was lost on the way", label=True),
+    Column(
+        "outcome",
+        str,
+        "how it ended; readers leave out 'aborted', whose policy was lost on the way",
+        label=True,
+        form=_word,
+    ),
     _label(
         "failure_mode",
         str,
         "mode by which a failure is called, of workbench/rollouts/modes.py; '' for a success",
+        _word,
     ),
-    Column("modes", str, "JSON list of {mode, step}: every beginning of a failure mode, in order"),
+    Column("modes", str, "JSON list of {mode, step}: every beginning of a failure mode, in order", form=modes_of),
     _step("t_inj", "first step at which a perturbation was active; -1: never", label=False),
     _step("t_eff", "first step at which the state differs from the nominal twin's; -1: not measured, or none"),
     _step("t_on", "onset: first step after which V(t) stays below one half; -1: not measured, or none"),
@@ -155,14 +269,19 @@ COLUMNS: tuple[Column, ...] = (
     _step("t_pnr_high", "latest point of no return that the trials leave open; -1: not measured"),
     _step("t_dec", "first of the replaced actions that turn failure into success; -1: not measured, or none"),
     _step("t_dec_end", "one past the last of them; -1: as t_dec"),
-    _label("t_dec_by", str, "whose actions replaced them, 'twin' or 'expert'; '' where there are none"),
+    _label("t_dec_by", str, "whose actions replaced them, 'twin' or 'expert'; '' where there are none", _word),
     _label("responsibility", float, "gain in success rate by that replacement; 0 where there is none"),
     _label("responsibility_low", float, "lower end of its 95 % interval"),
     _label("responsibility_high", float, "upper end of its 95 % interval"),
     Column(
-        "values", str, "JSON list of [step of a policy call, successes, branches]: the measured V(t)", "[]", label=True
+        "values",
+        str,
+        "JSON list of [step of a policy call, successes, branches]: the measured V(t)",
+        "[]",
+        label=True,
+        form=values_of,
     ),
-    _label("twin", str, "uid of the nominal twin; '' if there is none"),
+    _label("twin", str, "uid of the nominal twin; '' if there is none", _uid_or_none),
 )
 """The columns of ``episodes/``, listed here and nowhere else: writers, readers, tables and exports follow."""
 EPISODE_COLUMNS: Mapping[str, type] = {column.name: column.kind for column in COLUMNS}
