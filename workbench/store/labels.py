@@ -23,21 +23,27 @@ def write_labels(path: Path, labels: Mapping[str, Record], counting: Callable[[]
     with explained(f"labels of {path} cannot be written"), contextlib.ExitStack() as locks:
         locks.enter_context(take_lock(path))
         sealed = read_header(path).sealed
-        journal = finish_labels(path, read_journal(path, sealed), sealed)
-        touched = [folder for folder in parts_of(path) if not labels.keys().isdisjoint(Part(folder, sealed).uids().values())]
-        for folder in touched:
-            locks.enter_context(take_lock(folder))
-        parts = [Part(folder, sealed) for folder in touched]  # as they are now that nobody else writes them
-        journal = dataclasses.replace(
-            journal,
+        journal = read_journal(path, sealed)
+        pending = {uid: {**journal.pending.get(uid, {}), **labels.get(uid, {})} for uid in {**journal.pending, **labels}}
+        touched = {folder: _holds_any(Part(folder, sealed), labels) for folder in parts_of(path)}
+        for folder, new in touched.items():
+            if new:
+                locks.enter_context(take_lock(folder))
+        parts = [Part(folder, sealed) for folder, new in touched.items() if new or folder.name in journal.sealed]
+        journal = Journal(
             revision=journal.revision + 1,
-            pending=labels,
-            sealed={part.folder.name: part.checksums(part.labelled(labels, checked=True)) for part in parts},
+            pending=pending,
+            sealed={part.folder.name: part.checksums(part.labelled(pending, journal)) for part in parts},
+            parts=journal.parts,
         )
         write_journal(path, journal, sealed)
         counting()
         with explained(f"labels of {path} count from now on but wait in parts/zarr.json for their columns"):
             finish_labels(path, journal, sealed)
+
+
+def _holds_any(part: Part, labels: Mapping[str, Record]) -> bool:
+    return not labels.keys().isdisjoint(part.uids().values())
 
 
 def finish_labels(path: Path, journal: Journal, sealed: bool) -> Journal:
@@ -51,10 +57,7 @@ def finish_labels(path: Path, journal: Journal, sealed: bool) -> Journal:
     for folder in parts_of(path):
         if folder.name in journal.sealed or not sealed:
             part = Part(folder, sealed)
-            columns = part.labelled(journal.pending, checked=False)
-            if sealed:
-                part.refuse_other(columns, journal)
-            part.rewrite(columns)
+            part.rewrite(part.labelled(journal.pending, journal))
     done = dataclasses.replace(journal, pending={}, sealed={})
     write_journal(path, done, sealed)
     return done

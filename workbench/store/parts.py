@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 
-from workbench.store.arrays import StoredArray, column_array
+from workbench.store.arrays import StoredArray
 from workbench.store.chunks import checksums
 from workbench.store.layout import (
     ENDS,
@@ -53,13 +53,15 @@ class Part:
         seal = None if self.commit.arrays is None else self.commit.arrays.get(name)
         return StoredArray(self.folder, name, self.sealed, seal)
 
-    def columns(self, journal: Journal) -> dict[str, Array]:
+    def columns(self, journal: Journal, names: Iterable[str] = STORED_COLUMNS) -> dict[str, Array]:
         """Column -> values of its episodes, with the labels that are pending."""
         on_their_way = journal.sealed.get(self.folder.name, {})
-        found = {name: self.column(name, checked=name not in on_their_way) for name in STORED_COLUMNS}
+        found = {name: self.column(name, checked=name not in on_their_way) for name in names}
         if journal.pending:
             self._lay_over(found, journal.pending)
-        self.refuse_other({name: found[name] for name in on_their_way}, journal)
+        for name, sums in on_their_way.items():
+            if name in found and self.checksums({name: found[name]})[name] != sums:
+                raise damaged(self.folder / "episodes" / name, "these are not the labels that were written")
         return found
 
     def column(self, name: str, checked: bool = True) -> Array:
@@ -72,22 +74,12 @@ class Part:
         uids, outcomes = self.column("uid"), self.column("outcome", checked=False)
         return {row: str(uids[row]) for row in range(self.rows) if outcomes[row] != ABORTED}
 
-    def labelled(self, labels: Mapping[str, Record], checked: bool) -> dict[str, Array]:
-        """Label column -> its values as they are with some labels (uid -> column -> value), where that changes any."""
-        rows = {row: uid for row, uid in self.uids().items() if uid in labels}
-        found = {}
-        for column in LABELS:
-            new = {row: labels[uid][column] for row, uid in rows.items() if column in labels[uid]}
-            if new:
-                found[column] = self.column(column, checked)
-                found[column][list(new)] = column_array(column, list(new.values()))
+    def labelled(self, labels: Mapping[str, Record], journal: Journal) -> dict[str, Array]:
+        """Label column -> its values with some labels (uid -> column -> value), where they change any."""
+        changed = {column for uid in self.uids().values() for column in labels.get(uid, ())}
+        found = self.columns(journal, [name for name in LABELS if name in changed])
+        self._lay_over(found, labels)
         return found
-
-    def refuse_other(self, columns: Mapping[str, Array], journal: Journal) -> None:
-        """Refuse columns that, with the pending labels in them, are not what the journal says that they become."""
-        for name, sums in self.checksums(columns).items():
-            if journal.sealed[self.folder.name][name] != sums:
-                raise damaged(self.folder / "episodes" / name, "these are not the labels that were written")
 
     def checksums(self, columns: Mapping[str, Array]) -> dict[str, list[int]]:
         """Column -> checksums of its chunks, once it holds some values."""
@@ -121,13 +113,11 @@ class Part:
         column = f"episodes/{ENDS[group]}"
         return int(self.array(column).read(self.rows - 1, self.rows)[0]) if self.rows else 0
 
-    def _lay_over(self, columns: dict[str, Array], labels: Mapping[str, Record]) -> None:
-        for row in range(self.rows):
-            if columns["outcome"][row] != ABORTED:
-                for column, value in labels.get(columns["uid"][row], {}).items():
+    def _lay_over(self, columns: Mapping[str, Array], labels: Mapping[str, Record]) -> None:
+        for row, uid in self.uids().items():
+            for column, value in labels.get(uid, {}).items():
+                if column in columns:
                     columns[column][row] = value
-
-
 
 
 def refuse_columns(folder: Path, columns: Mapping[str, Array]) -> None:
