@@ -160,7 +160,7 @@ class StoredArray:
         return self.folder / ".".join(["c", str(number), *("0" for _ in self.trailing)])
 
 
-def create_array(part: Path, name: str, dtype: str, trailing: tuple[int, ...], sealed: bool) -> None:
+def create_array(part: Path, name: str, dtype: str, trailing: tuple[int, ...], sealed: bool) -> Seal:
     """Make an empty array, and the groups that its name asks for."""
     folder = part / name
     for parent in reversed(folder.relative_to(part).parents[:-1]):
@@ -170,12 +170,13 @@ def create_array(part: Path, name: str, dtype: str, trailing: tuple[int, ...], s
     chunk_rows = max(1, min(CHUNK_ROWS[name.partition("/")[0]], CHUNK_BYTES // row_bytes(dtype, trailing)))
     metadata = array_metadata(name, dtype, trailing, chunk_rows, sealed)
     write_file(folder / "zarr.json", json.dumps(metadata).encode())
+    return Seal(dtype, trailing, chunk_rows, 0, ())
 
 
 def array_metadata(
-    name: str, dtype: str, trailing: tuple[int, ...], chunk_rows: int, named: bool, rows: int = 0
+    name: str, dtype: str, trailing: tuple[int, ...], chunk_rows: int, named: bool
 ) -> Record:
-    """Metadata of an array, as the specification of Zarr 3 asks for; ``named`` adds the names of its dimensions."""
+    """Metadata of an empty array, as the specification of Zarr 3 asks for; ``named`` adds the names of its dimensions."""
     if dtype == TEXT:
         fill: Any = ""
         first: Record = {"name": "vlen-utf8", "configuration": {}}
@@ -194,7 +195,7 @@ def array_metadata(
     leaf = key.rpartition("/")[2]
     dimensions = [ROW_NAMES.get(group, "row"), *(f"{leaf}_{axis}" for axis in range(1, len(trailing) + 1))]
     return {
-        "shape": [rows, *trailing],
+        "shape": [0, *trailing],
         "data_type": dtype,
         "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [chunk_rows, *trailing]}},
         # One flat folder an array.

@@ -76,7 +76,7 @@ def encode(values: Array, rows: int) -> tuple[bytes, int]:
     else:
         own = memoryview(padded).cast("B")[: values.nbytes]
         packed = numcodecs.blosc.compress(padded, b"zstd", 1, numcodecs.blosc.SHUFFLE)
-    return bytes(packed) + crc32c(bytes(packed)).to_bytes(4, "little"), crc32c(own)
+    return packed + crc32c(packed).to_bytes(4, "little"), crc32c(own)
 
 
 def largest_file(dtype: str, trailing: tuple[int, ...], rows: int) -> int:

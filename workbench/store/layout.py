@@ -206,6 +206,19 @@ def read_header(path: Path) -> StoreHeader:
     return header
 
 
+def write_header(path: Path, header: StoreHeader) -> None:
+    """Put the header of a new store in place; StoreError if none can be like it."""
+    why = header.refused()
+    try:
+        # Through JSON once, so that what is sealed is what comes back.
+        plain = plain_json(json.dumps(dataclasses.asdict(header)))
+    except (TypeError, ValueError, RecursionError) as error:
+        why = f"it is no plain data ({error})"
+    if why:
+        raise StoreError(f"{path} cannot be made with this header: {why}")
+    write_group(path, plain, header.sealed)
+
+
 def refuse_other(path: Path, found: StoreHeader, asked: StoreHeader) -> None:
     """Refuse to put episodes into a store that holds others."""
     if asked.schema not in READABLE:
@@ -274,7 +287,7 @@ def write_commit(part: Path, commit: Commit) -> None:
     """Make episodes count: one rename."""
     plain: Record = {"rows": commit.rows, "writer_pid": commit.writer_pid}
     if commit.arrays is not None:
-        plain["arrays"] = {name: dataclasses.asdict(seal) for name, seal in commit.arrays.items()}
+        plain["arrays"] = {name: vars(seal) for name, seal in commit.arrays.items()}
     write_group(part / "episodes", plain, commit.arrays is not None)
 
 
@@ -320,15 +333,9 @@ def checked_value(column: str, value: Any) -> Any:
 
 
 def write_group(folder: Path, attributes: Record, sealed: bool = False) -> None:
-    """Put a group with its attributes in place; ``sealed`` adds their digest."""
-    try:
-        # Through JSON once, so that what is digested is what comes back.
-        attributes = json.loads(json.dumps(attributes, allow_nan=False))
-        plain = {**attributes, "digest": _digest(attributes)} if sealed else attributes
-        content = json.dumps({"zarr_format": 3, "node_type": "group", "attributes": plain}, indent=2).encode()
-        plain_json(content)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise StoreError(f"{folder}: these attributes are no plain data and cannot be stored ({error})") from error
+    """Put a group with its attributes, plain data, in place; ``sealed`` adds their digest."""
+    plain = {**attributes, "digest": _digest(attributes)} if sealed else attributes
+    content = json.dumps({"zarr_format": 3, "node_type": "group", "attributes": plain}).encode()
     if len(content) > LARGEST_JSON:
         raise StoreError(f"{folder}: attributes of {len(content)} bytes are too large; write to another part")
     folder.mkdir(exist_ok=True)

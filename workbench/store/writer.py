@@ -21,7 +21,7 @@ import numpy as np
 
 from workbench.errors import StoreError
 from workbench.store.arrays import StoredArray, column_array, column_dtype, create_array
-from workbench.store.chunks import DTYPES, ROW_BYTES, TEXT
+from workbench.store.chunks import ROW_BYTES
 from workbench.store.labels import register
 from workbench.store.layout import (
     ENDS,
@@ -40,6 +40,7 @@ from workbench.store.layout import (
     take_lock,
     write_commit,
     write_group,
+    write_header,
     write_journal,
 )
 from workbench.store.parts import Part
@@ -281,10 +282,10 @@ def _copied(name: str, rows: Array) -> Array:
     """A copy in native order and C layout."""
     if not KEY.fullmatch(name):
         raise StoreError(f"{name!r} cannot name an array; use letters, digits, '_', '-', '.', and '/' between groups")
-    if rows.ndim < 1 or str(rows.dtype.newbyteorder("=")) not in set(DTYPES) - {TEXT} or 0 in rows.shape[1:]:
+    if rows.ndim < 1 or rows.dtype.kind not in "biuf" or rows.dtype.itemsize > 8 or 0 in rows.shape[1:]:
         raise StoreError(f"array {name} is {rows.dtype}{list(rows.shape)}; one row of numbers a step or call is needed")
-    if rows[:1].nbytes > ROW_BYTES:
-        raise StoreError(f"array {name} has rows of {rows[:1].nbytes} bytes; at most {ROW_BYTES} can be stored")
+    if rows.nbytes > ROW_BYTES * len(rows):
+        raise StoreError(f"array {name} has rows of {rows[0].nbytes} bytes; at most {ROW_BYTES} can be stored")
     return np.array(rows, dtype=rows.dtype.newbyteorder("="), order="C")
 
 
@@ -308,10 +309,8 @@ def own_part() -> str:
 
 def _create_store(path: Path, header: StoreHeader) -> None:
     """Make an empty store beside its place and rename it there; whoever is first wins."""
-    if why := header.refused():
-        raise StoreError(f"{path} cannot be made: {why}")
     with _built_beside(path, path) as folder:
-        write_group(folder, dataclasses.asdict(header), header.sealed)
+        write_header(folder, header)
         (folder / "parts").mkdir()
         write_journal(folder, Journal(), header.sealed)
 
@@ -321,11 +320,8 @@ def _create_part(path: Path, folder: Path, sealed: bool) -> None:
         write_group(new, {})
         for group in ("steps", "calls", "memory", "episodes"):
             write_group(new / group, {})
-        create_array(new, "memory/values", "float64", (), sealed)
-        for name in STORED_COLUMNS:
-            create_array(new, f"episodes/{name}", column_dtype(name), (), sealed)
-        names = ["memory/values", *(f"episodes/{name}" for name in STORED_COLUMNS)]
-        seals = {name: StoredArray(new, name, sealed).seal() for name in names}
+        arrays = {"memory/values": "float64", **{f"episodes/{name}": column_dtype(name) for name in STORED_COLUMNS}}
+        seals = {name: create_array(new, name, dtype, (), sealed) for name, dtype in arrays.items()}
         write_commit(new, Commit(0, os.getpid(), seals if sealed else None))
 
 
