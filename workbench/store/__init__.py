@@ -1,8 +1,8 @@
 """Episodes on disk: one directory a data set, Zarr format 3, safe against a writer killed at any moment.
 
 ``layout`` says what lies where and how it stays whole, ``chunks`` and ``arrays`` how rows become files, ``parts`` what
-was committed; ``writer``, ``reader``, ``labels`` and ``verifying`` are what is done with them.  Nothing outside this room
-knows zarr.
+was committed; ``writer``, ``reader``, ``labels`` and ``verifying`` are what is done with them.  Nothing outside this
+room knows zarr.
 """
 
 from workbench.store.layout import OWN_COLUMNS, StoreHeader

@@ -173,10 +173,8 @@ def create_array(part: Path, name: str, dtype: str, trailing: tuple[int, ...], s
     return Seal(dtype, trailing, chunk_rows, 0, ())
 
 
-def array_metadata(
-    name: str, dtype: str, trailing: tuple[int, ...], chunk_rows: int, named: bool
-) -> Record:
-    """Metadata of an empty array, as the specification of Zarr 3 asks for; ``named`` adds the names of its dimensions."""
+def array_metadata(name: str, dtype: str, trailing: tuple[int, ...], chunk_rows: int, named: bool) -> Record:
+    """Metadata of an empty array, by the specification of Zarr 3; ``named`` adds the names of its dimensions."""
     if dtype == TEXT:
         fill: Any = ""
         first: Record = {"name": "vlen-utf8", "configuration": {}}
@@ -259,5 +257,3 @@ def column_array(name: str, values: list[Any]) -> Array:
     """Values of a column as an array (N,); words as objects."""
     dtype = column_dtype(name)
     return np.array(values, dtype=object if dtype == TEXT else dtype)
-
-

@@ -74,7 +74,7 @@ def encode(values: Array, rows: int) -> tuple[bytes, int]:
         own = content[4 : len(content) - 4 * (rows - len(values))]
         packed = numcodecs.blosc.compress(content, b"zstd", 1, numcodecs.blosc.NOSHUFFLE)
     else:
-        own = memoryview(padded).cast("B")[: values.nbytes]
+        own = padded.data.cast("B")[: values.nbytes]
         packed = numcodecs.blosc.compress(padded, b"zstd", 1, numcodecs.blosc.SHUFFLE)
     return packed + crc32c(packed).to_bytes(4, "little"), crc32c(own)
 

@@ -24,7 +24,9 @@ def write_labels(path: Path, labels: Mapping[str, Record], counting: Callable[[]
         locks.enter_context(take_lock(path))
         sealed = read_header(path).sealed
         journal = read_journal(path, sealed)
-        pending = {uid: {**journal.pending.get(uid, {}), **labels.get(uid, {})} for uid in {**journal.pending, **labels}}
+        pending = {
+            uid: {**journal.pending.get(uid, {}), **labels.get(uid, {})} for uid in {**journal.pending, **labels}
+        }
         touched = {folder: _holds_any(Part(folder, sealed), labels) for folder in parts_of(path)}
         for folder, new in touched.items():
             if new:
@@ -72,6 +74,8 @@ def register(path: Path, own: Path, sealed: bool) -> None:
     with contextlib.closing(take_lock(path, STORE_WAIT_S)):
         journal = finish_labels(path, read_journal(path, sealed), sealed)
         found = open_parts(path, journal, sealed)
-        noted = {part.folder.name: part.rows for part in found if part.folder == own or part.folder.name not in journal.parts}
+        noted = {
+            part.folder.name: part.rows for part in found if part.folder == own or part.folder.name not in journal.parts
+        }
         if sealed and not noted.items() <= journal.parts.items():
             write_journal(path, dataclasses.replace(journal, parts={**journal.parts, **noted}), sealed)

@@ -99,7 +99,6 @@ class StoreHeader:
     licence: str = "CC-BY-4.0"
     schema: int = SCHEMA
 
-
     @property
     def sealed(self) -> bool:
         """Whether the store's files say how they can be damaged unseen."""

@@ -83,9 +83,7 @@ class Part:
 
     def checksums(self, columns: Mapping[str, Array]) -> dict[str, list[int]]:
         """Column -> checksums of its chunks, once it holds some values."""
-        return {
-            name: checksums(values, self.array(f"episodes/{name}").chunk_rows) for name, values in columns.items()
-        }
+        return {name: checksums(values, self.array(f"episodes/{name}").chunk_rows) for name, values in columns.items()}
 
     def rewrite(self, columns: Mapping[str, Array]) -> None:
         """Put new values into columns, and then into the commit that they are the right ones."""
@@ -151,5 +149,3 @@ def refuse_fewer(part: Part, journal: Journal) -> None:
     """Refuse a part with fewer episodes than it had."""
     if part.rows < (had := journal.parts.get(part.folder.name, 0)):
         raise damaged(part.folder / "episodes" / "zarr.json", f"it counts {part.rows} episodes and had {had}")
-
-

@@ -68,11 +68,7 @@ class Verified:
                 self.damages.append(words)
 
 
-def verify_store(
-    path: Path,
-    advance: Callable[[int], None] = lambda done: None,
-    keep: Callable[[Episode], None] = lambda episode: None,
-) -> Verified:
+def verify_store(path: Path, keep: Callable[[Episode], None] = lambda episode: None) -> Verified:
     """Read all of a store and say what is damaged.
 
     That is header, journal and commits; groups; presence and metadata of arrays and parts; the checksums of every
@@ -81,7 +77,6 @@ def verify_store(
 
     Parameters
     ----------
-    advance : called with the number of episodes that were just read.
     keep : called with every whole episode; labels that cannot be read are missing in it.
 
     Raises
@@ -102,13 +97,11 @@ def verify_store(
     for folder in parts_of(path):
         found.parts[folder.name] = (0, journal.parts.get(folder.name, 0))
         with found.noting():
-            _verify_part(found, Part(folder, sealed), journal, advance, keep)
+            _verify_part(found, Part(folder, sealed), journal, keep)
     return found
 
 
-def _verify_part(
-    found: Verified, part: Part, journal: Journal, advance: Callable[[int], None], keep: Callable[[Episode], None]
-) -> None:
+def _verify_part(found: Verified, part: Part, journal: Journal, keep: Callable[[Episode], None]) -> None:
     found.parts[part.folder.name] = (0, part.rows)
     with found.noting():
         refuse_fewer(part, journal)
@@ -133,7 +126,6 @@ def _verify_part(
         else:
             whole += 1
             keep(episode)
-        advance(1)
     found.parts[part.folder.name] = (whole, part.rows)
 
 
@@ -177,7 +169,7 @@ def _compare_with_zarr(array: StoredArray, rows: int) -> None:
     for number, first in enumerate(range(0, rows, array.chunk_rows)):
         last = min(first + array.chunk_rows, rows)
         ours = array.chunk(number)[: last - first]
-        theirs = zarr.open_array(array.folder, mode="r")[first:last]
+        theirs = np.asarray(zarr.open_array(array.folder, mode="r")[first:last])
         same = ours.tolist() == theirs.tolist() if array.dtype == TEXT else ours.tobytes() == theirs.tobytes()
         if not same:
             raise damaged(array.folder, "zarr reads other rows than this workbench")
@@ -204,7 +196,7 @@ def _episode(
     return Episode(record, rows["steps"], rows["calls"], memory)
 
 
-def save_whole(path: Path, into: Path, advance: Callable[[int], None] = lambda done: None) -> Verified:
+def save_whole(path: Path, into: Path) -> Verified:
     """Verify a store and write its whole episodes, each once, into a new one; what is damaged stays where it is.
 
     Raises
@@ -224,4 +216,4 @@ def save_whole(path: Path, into: Path, advance: Callable[[int], None] = lambda d
                 seen.add(uid)
                 writer.append(episode)
 
-        return verify_store(path, advance, keep)
+        return verify_store(path, keep)

@@ -72,9 +72,7 @@ class StoreWriter:
         self._write_rows(self._rows)
 
     @classmethod
-    def open(
-        cls, path: Path, header: StoreHeader, part: str = "main", wait_s: float | None = None
-    ) -> StoreWriter:
+    def open(cls, path: Path, header: StoreHeader, part: str = "main", wait_s: float | None = None) -> StoreWriter:
         """Open a part for writing and drop what a killed writer left unfinished; store and part are made if absent.
 
         ``wait_s`` is how long to wait for another process that has the part; None for a moment.
@@ -302,7 +300,11 @@ def content_of(arrays: Mapping[str, Mapping[str, Array]]) -> str:
 
 def own_part() -> str:
     """Name of a part that no other host, job of a scheduler or process writes."""
-    job = "-".join(os.environ[name] for name in ("SLURM_JOB_ID", "SLURM_PROCID", "PBS_JOBID", "LSB_JOBID", "JOB_ID") if os.environ.get(name))
+    job = "-".join(
+        os.environ[name]
+        for name in ("SLURM_JOB_ID", "SLURM_PROCID", "PBS_JOBID", "LSB_JOBID", "JOB_ID")
+        if os.environ.get(name)
+    )
     words = [socket.gethostname(), job, multiprocessing.current_process().name]
     return re.sub(r"[^A-Za-z0-9_-]", "_", "-".join(word for word in words if word))[:150]
 

@@ -150,7 +150,9 @@ class Column:
 
 def _uid(text: str) -> None:
     if not UID.fullmatch(text):
-        raise ValueError("an episode is named by at most 200 letters, digits and '_-.:@+', the first one none of '.:@+'")
+        raise ValueError(
+            "an episode is named by at most 200 letters, digits and '_-.:@+', the first one none of '.:@+'"
+        )
 
 
 def _uid_or_none(text: str) -> None:
@@ -206,16 +208,20 @@ def _step(name: str, words: str, *, label: bool = True) -> Column:
     return Column(name, int, words, default=-1, label=label, unit="control steps", least=-1, most=2**31)
 
 
-def _label(
-    name: str, kind: type[str] | type[float], words: str, form: Callable[[str], object] | None = None
-) -> Column:
+def _label(name: str, kind: type[str] | type[float], words: str, form: Callable[[str], object] | None = None) -> Column:
     """A column of words or numbers that may be rewritten."""
     return Column(name, kind, words, default=kind(), label=True, form=form)
 
 
 COLUMNS: tuple[Column, ...] = (
     Column("uid", str, "<seed>:<index>:<digest of the drawn perturbations>", form=_uid),
-    Column("index", int, "decides every random draw of the episode, and its split", least=0, most=len(SPLITS) * EPISODES_PER_SPLIT - 1),
+    Column(
+        "index",
+        int,
+        "decides every random draw of the episode, and its split",
+        least=0,
+        most=len(SPLITS) * EPISODES_PER_SPLIT - 1,
+    ),
     Column("seed", int, "of the run", least=0),
     Column("split", str, "train, fit, select, calibrate or test", form=_split),
     Column("task", str, "name of the task", form=_word),
