@@ -20,14 +20,15 @@ from workbench.attribution.branching import (
 )
 from workbench.attribution.decisive import Decision, effect_step, find_decision
 from workbench.attribution.replaying import Replayed, replay_episode
+from workbench.config import shown
 from workbench.errors import ConfigError, UnknownNameError
 from workbench.execution.executor import Executor, batches
-from workbench.execution.ledger import Ledger, plain
+from workbench.execution.ledger import Ledger, plain, refuse_other
 from workbench.execution.processes import Processes
 from workbench.execution.progress import progress
 from workbench.rollouts.launch import Launch
 from workbench.rollouts.loop import Lockstep
-from workbench.rollouts.setup import EXPERT, Recording, Setup
+from workbench.rollouts.setup import EXPERT, Recording, Setup, refuse_other_source
 from workbench.rollouts.stored import stream_of
 from workbench.store import Store
 from workbench.types import COLUMNS, SPLITS, Array, Episode, Policy, Record, Task
@@ -149,11 +150,12 @@ def label(
     runner: Executor | None = None,
     until: str = "success",
     earlier: Record | None = None,
+    overwrite: bool = False,
 ) -> Labelling:
     """Measure effect, onset, point of no return and decisive step of every failed episode of a store, by branching.
 
-    Labels are written into the store batch by batch; those that were measured with these settings already are kept,
-    and those of other settings are taken back, so that a store never mixes the two.
+    Labels are written into the store batch by batch; those that were measured with these settings already are kept.
+    Those of other settings are refused, or with ``overwrite`` taken back, so that a store never mixes the two.
 
     Parameters
     ----------
@@ -163,11 +165,19 @@ def label(
     expert : configuration of the reference, whose last success is the point of no return.
     runner : where the branches are rolled; they depend on it in nothing.
     earlier : settings of labels that an earlier version of the workbench wrote; None where there are none.
+
+    Raises
+    ------
+    OtherSettingsError
+        if the store was rolled by another task or policy, or has labels of other settings.
     """
     settings, values = settings or Settings(), values or Values()
     setup = Setup(task, policy, Recording(until=until), runner or Processes())
+    refuse_other_source(store, setup)
     ledger = Ledger(store.path.with_suffix(".labels.json"))
-    store = forget_other_settings(store, settings, values, ledger, earlier)
+    if not overwrite:
+        refuse_other_labels(store, settings, values, ledger, earlier, dict(expert))
+    store = forget_other_settings(store, settings, values, ledger, earlier, dict(expert))
     steps, error = _search(store, setup, dict(expert), settings, ledger)
     measure_values(store.path, setup, values)
     return Labelling(Store.open(store.path), settings, values, steps, error)
@@ -214,42 +224,83 @@ def _search(
     wanted = [number for number in failed if store.episodes["t_pnr"][number] < 0]
     entry = ledger.entry(SEARCHED)
     known = (entry.record if entry else None) or {"steps": dict.fromkeys(SEARCHES, 0), "error": 0.0}
-    steps, error = dict(known["steps"]), float(known["error"])
+    error, cost = float(known["error"]), dict(known.get("episodes", {}))
     with progress("labels", len(failed)) as advance:
         advance(len(failed) - len(wanted))
         items = [Batch(setup, store.path, expert, settings, part) for part in batches(wanted, EPISODES_PER_BATCH)]
         for found in setup.map_unordered(label_batch, items):
-            # Batch by batch, so that an interrupted job keeps what it has measured.
-            store.annotate_many({label.uid: label.columns for label in found})
+            # Batch by batch, so that an interrupted job keeps what it has measured; the cost of each episode by its
+            # uid and before its labels, so that it counts once, whenever the job was interrupted.
             error = max([error, *(label.replay_error for label in found)])
-            steps = {name: steps[name] + sum(label.steps[name] for label in found) for name in SEARCHES}
-            ledger.put(SEARCHED, dataclasses.asdict(settings), {"steps": steps, "error": error})
+            cost |= {label.uid: [label.steps[name] for name in SEARCHES] for label in found}
+            made = {"steps": known["steps"], "error": error, "episodes": cost}
+            ledger.put(SEARCHED, searched_with(settings, expert), made)
+            store.annotate_many({label.uid: label.columns for label in found})
             advance(len(found))
-    return steps, error
+    spent_on = [spent for uid, spent in cost.items() if uid in store.uids]
+    each = [dict(known["steps"]), *(dict(zip(SEARCHES, spent, strict=True)) for spent in spent_on)]
+    return {name: sum(spent[name] for spent in each) for name in SEARCHES}, error
+
+
+def searched_with(settings: Settings, expert: Record) -> Record:
+    """What decides the labels that are searched for, as the ledger keeps it."""
+    made: Record = plain({**dataclasses.asdict(settings), "expert": expert})
+    return made
 
 
 def forget_other_settings(
-    store: Store, settings: Settings, values: Values, ledger: Ledger, earlier: Record | None = None
+    store: Store,
+    settings: Settings,
+    values: Values,
+    ledger: Ledger,
+    earlier: Record | None = None,
+    expert: Record = EXPERT,
 ) -> Store:
     """Take back what was measured with other settings.
 
     Values V(t) have settings of their own: they stay when those of the searches change or none are asked for, and the
     other way round.
     """
-    searched, valued = plain(dataclasses.asdict(settings)), plain(dataclasses.asdict(values))
-    old = dict(earlier or {})
-    # Labels of earlier versions say nothing about values: they measured none.
-    old_values = old.pop("values", valued)
-    if values.calls and _made_with(ledger, VALUED, old_values) != valued:
+    (searched, before), (valued, valued_before) = settings_of(settings, values, ledger, earlier, expert)
+    if values.calls and valued_before != valued:
         store.annotate_many({uid: {"values": "[]"} for uid in store.uids})
-    if _made_with(ledger, SEARCHED, old or searched) != searched:
+    if before != searched:
         store.annotate_many({store.uids[number]: UNKNOWN for number in failures(store.episodes)})
         ledger.forget(SEARCHED)
     if SEARCHED not in ledger:
         ledger.put(SEARCHED, searched)
     if values.calls or (VALUED not in ledger and earlier):
-        ledger.put(VALUED, valued if values.calls else old_values)
+        ledger.put(VALUED, valued if values.calls else valued_before)
     return Store.open(store.path)
+
+
+def refuse_other_labels(
+    store: Store,
+    settings: Settings,
+    values: Values,
+    ledger: Ledger,
+    earlier: Record | None = None,
+    expert: Record = EXPERT,
+) -> None:
+    """Refuse to measure again, with other settings, what is measured already; nothing where there is nothing."""
+    (searched, before), (valued, valued_before) = settings_of(settings, values, ledger, earlier, expert)
+    what, remedy = f"the labels of {shown(store.path)}", "overwrite=true takes them back and measures anew"
+    if any(store.episodes["t_pnr"][number] >= 0 for number in failures(store.episodes)):
+        refuse_other(what, before, searched, remedy)
+    if values.calls and any(known != "[]" for known in store.episodes["values"]):
+        refuse_other(what, {"values": valued_before}, {"values": valued}, remedy)
+
+
+def settings_of(
+    settings: Settings, values: Values, ledger: Ledger, earlier: Record | None, expert: Record
+) -> tuple[tuple[Record, Record], tuple[Record, Record]]:
+    """Settings of the searches and of the values, each as asked for and as it was before."""
+    searched, valued = searched_with(settings, expert), plain(dataclasses.asdict(values))
+    old = dict(earlier or {})
+    # Labels of earlier versions say nothing about values: they measured none; nor did they say who the expert was.
+    old_values = old.pop("values", valued)
+    before = {"expert": searched["expert"], **_made_with(ledger, SEARCHED, old or searched)}
+    return (searched, before), (valued, _made_with(ledger, VALUED, old_values))
 
 
 def _made_with(ledger: Ledger, key: str, otherwise: Any) -> Any:

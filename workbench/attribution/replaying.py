@@ -9,6 +9,7 @@ import numpy as np
 
 from workbench.errors import DivergedError
 from workbench.execution.progress import progress
+from workbench.rollouts.setup import refuse_other_task
 from workbench.rollouts.stored import perturbations_of, snapshot_at, stream_of
 from workbench.store import Store
 from workbench.types import Episode, Scene, Task
@@ -80,6 +81,7 @@ def replay(store: Store, task: Task, numbers: Sequence[int] | None = None) -> Re
     SnapshotError
         if the store was made with another model of the task.
     """
+    refuse_other_task(store, task)
     chosen = range(len(store)) if numbers is None else numbers
     scene = task.scene()
     differing = {}

@@ -2,7 +2,19 @@
 
 from workbench.config.build import build, ctrl_c_held_back, parameters_of, resolve
 from workbench.config.compose import command_asked, compose, options_of, plain, prepare_hydra, read_yaml, words_asked
-from workbench.config.files import data_path, digest, hash_file, root_folder, shown, write_bytes, write_text
+from workbench.config.files import (
+    building,
+    data_path,
+    digest,
+    hash_file,
+    put,
+    remove,
+    replacing,
+    root_folder,
+    shown,
+    write_bytes,
+    write_text,
+)
 from workbench.config.parts import ZOO, described, made, made_policy, origin_of, weights_digest
 from workbench.config.plugins import Plugin, installed_plugins
 from workbench.config.run import Run
@@ -16,6 +28,7 @@ __all__ = [
     "Run",
     "Schema",
     "build",
+    "building",
     "command_asked",
     "compose",
     "ctrl_c_held_back",
@@ -31,7 +44,10 @@ __all__ = [
     "parameters_of",
     "plain",
     "prepare_hydra",
+    "put",
     "read_yaml",
+    "remove",
+    "replacing",
     "resolve",
     "root_folder",
     "shown",

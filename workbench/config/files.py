@@ -1,10 +1,18 @@
-"""Files that are written whole or not at all, and digests of what stands in them."""
+"""Files and folders that are written whole or not at all, and digests of what stands in them."""
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import glob
 import hashlib
+import itertools
 import json
 import os
+import re
+import shutil
+import socket
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,13 +40,99 @@ def write_text(path: Path, text: str) -> None:
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file completely or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    with replacing(path) as new:
+        new.write_bytes(content)
+
+
+@contextlib.contextmanager
+def replacing(place: Path) -> Iterator[Path]:
+    """A path beside a file or folder, at which its successor is built; it takes the place once the block has ended.
+
+    Whatever ends the process, the place holds all of the old or all of the new.  After an exception it holds the old.
+    """
+    with building(place) as new:
+        yield new
+        put(new, place)
+
+
+@contextlib.contextmanager
+def building(place: Path) -> Iterator[Path]:
+    """A path beside a place, at which a file or folder is built; what is left at it is removed in the end.
+
+    What processes of this host that were ended left beside the place is removed first.
+    """
+    place.parent.mkdir(parents=True, exist_ok=True)
+    _take_up(place)
+    new = place.with_name(f".{place.name}.{_HOST}.{os.getpid()}-{next(_NUMBERS)}{UNFINISHED}")
     try:
-        unfinished.write_bytes(content)
-        unfinished.replace(path)
+        yield new
+    except OSError as error:
+        if error.errno is not None and error.filename in (None, str(new)):
+            error.filename = str(place)  # what people know of
+        raise
     finally:
-        unfinished.unlink(missing_ok=True)
+        remove(new)
+
+
+def put(new: Path, place: Path) -> None:
+    """Rename what is whole into its place; a folder that it takes the place of stands at ``new`` afterwards."""
+    if not (new.is_dir() and place.is_dir()):
+        new.replace(place)
+    elif not _exchanged(new, place):
+        old = _set_by(place)
+        place.rename(old)
+        try:
+            new.rename(place)
+        except OSError:
+            old.rename(place)
+            raise
+        remove(old)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or folder, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+UNFINISHED = ".unfinished"
+"""End of the name of what is being built."""
+_HOST = re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname())[:32]
+_NUMBERS = itertools.count()
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2
+
+
+def _set_by(place: Path) -> Path:
+    return place.with_name(f".{place.name}.replaced")
+
+
+def _take_up(place: Path) -> None:
+    """Put back what was set by in the middle of an exchange, and remove what ended processes were building."""
+    if (old := _set_by(place)).exists():
+        remove(old) if place.exists() else old.rename(place)
+    for left in place.parent.glob(f".{glob.escape(place.name)}.{_HOST}.*{UNFINISHED}"):
+        number = left.name.removesuffix(UNFINISHED).rpartition(".")[2].partition("-")[0]
+        if number.isdigit() and not _runs(int(number)):
+            remove(left)
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _exchanged(one: Path, other: Path) -> bool:
+    """Exchange two paths at once; False where the system or the file system cannot."""
+    rename = getattr(ctypes.CDLL(None), "renameat2", None)
+    paths = os.fsencode(one), os.fsencode(other)
+    return rename is not None and rename(_AT_FDCWD, paths[0], _AT_FDCWD, paths[1], _RENAME_EXCHANGE) == 0
 
 
 def hash_file(path: Path) -> str:

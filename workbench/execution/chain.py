@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from workbench import __version__
 from workbench.config import Run, build, digest, weights_digest
 from workbench.errors import ConfigError, WorkbenchError
-from workbench.execution.ledger import Ledger, set_aside
+from workbench.execution.ledger import Ledger, deciding, set_aside
 from workbench.execution.progress import console
 
 STAGES = "stages.json"
@@ -103,7 +103,7 @@ def _all_there(stage: Stage) -> bool:
 def fingerprint(stage: Stage, marks: Mapping[str, str]) -> str:
     """Digest of everything that decides a stage's result."""
     keys = (*stage.reads, "seed", "job", "perturbation")
-    read = [{key: each.config[key] for key in keys} for each in stage.runs]
+    read = [{key: deciding(each.config[key]) for key in keys} for each in stage.runs]
     if "checkpoint" in stage.makes:
         read += [{"zoo": weights_digest(each.checkpoint)} for each in stage.runs if each.zoo]
     return digest([__version__, json.loads(json.dumps(read)), [marks[name] for name in stage.after]])

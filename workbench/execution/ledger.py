@@ -105,11 +105,11 @@ class Ledger:
             self._entries[key] = entry
             self._write()
 
-    def begin(self, key: str, made_with: Any) -> None:
+    def begin(self, key: str, made_with: Any, record: Any = None) -> None:
         """Note an attempt; seconds of an interrupted attempt at the same thing are kept."""
         before = self._before[key] = self._entries.get(key)
         again = before is not None and before.made_with == made_with and not before.ended
-        self._entries[key] = Entry(made_with, False, before.seconds if before and again else 0.0)
+        self._entries[key] = Entry(made_with, False, before.seconds if before and again else 0.0, record)
         self._write()
 
     def end(self, key: str, seconds: float, record: Any = None) -> None:
@@ -136,6 +136,17 @@ class Ledger:
         if self.path is not None:
             rows = {key: dataclasses.asdict(entry) for key, entry in self._entries.items()}
             write_text(self.path, json.dumps(rows, indent=1))
+
+
+UNDECIDING = frozenset({"device", "save_every", "publish"})
+"""Settings of jobs and trainers that cannot change what comes out: where it is computed, how often it is saved."""
+
+
+def deciding(settings: Any) -> Any:
+    """Settings without those, at any depth, that cannot change what comes out."""
+    if isinstance(settings, Mapping):
+        return {key: deciding(value) for key, value in settings.items() if key not in UNDECIDING}
+    return settings
 
 
 def refuse_other(what: str, before: Any, now: Any, remedy: str) -> None:

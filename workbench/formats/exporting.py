@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from workbench.config import replacing
 from workbench.errors import StoreError
 from workbench.formats.format import Format, Header, format_named
 from workbench.types import Episode
@@ -39,6 +39,8 @@ def export(
 ) -> Path:
     """Write all episodes of a store as a data set of its own; returns its folder.
 
+    A whole export of these very episodes is kept as it is.
+
     Parameters
     ----------
     store : with the episodes.
@@ -52,29 +54,35 @@ def export(
     UnknownNameError
         if there is no such format.
     StoreError
-        if the folder exists and ``overwrite`` is not given or it is no export; if the episodes do not fit together.
+        if the folder holds something else, unless it is an export and ``overwrite`` is given; if the episodes do not
+        fit together.
     """
     wanted, folder = format_named(format) if isinstance(format, str) else format, Path(folder)
-    if folder.exists():
-        _refuse(folder, overwrite)
-    unfinished = folder.with_name(f".{folder.name}.unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        wanted.write(_episodes(store, wanted, advance), unfinished, store.header)
-        (unfinished / MARK).write_text(json.dumps(_mark(store, wanted), indent=2), encoding="utf-8")
-        _put(unfinished, folder)
-    except BaseException:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        raise
+    mark = _mark(store, wanted)
+    if folder.exists() and not overwrite:
+        if mark["content"] and _mark_of(folder) == {**mark, "files": _files(folder)}:
+            return folder
+        raise StoreError(f"{folder} exists already; overwrite=true replaces it, or move it away")
+    if folder.exists() and not (folder / MARK).is_file():
+        raise StoreError(f"{folder} holds no {MARK}, so no export of ours is replaced there; move it away")
+    with replacing(folder) as new:
+        wanted.write(_episodes(store, wanted, advance), new, store.header)
+        (new / MARK).write_text(json.dumps({**mark, "files": _files(new)}, indent=2), encoding="utf-8")
     return folder
 
 
-def _refuse(folder: Path, overwrite: bool) -> None:
-    if not overwrite:
-        raise StoreError(f"{folder} exists already; overwrite=true replaces it, or move it away")
-    if not (folder / MARK).is_file():
-        raise StoreError(f"{folder} holds no {MARK}, so no export of ours is replaced there; move it away")
+def _mark_of(folder: Path) -> object:
+    """What a folder says that it was made of; None where it does not say."""
+    try:
+        return json.loads((folder / MARK).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+
+
+def _files(folder: Path) -> dict[str, int]:
+    """Path -> bytes of every file of an export but its mark."""
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path != folder / MARK]
+    return {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
 
 
 def _episodes(store: Source, format: Format, advance: Callable[[int], None] | None) -> Iterator[Episode]:
@@ -93,20 +101,6 @@ def _mark(store: Source, format: Format) -> dict[str, object]:
         "store": store.path.name,
         "task": header.task,
         "episodes": len(store),
+        "content": digest() if (digest := getattr(store, "digest", None)) else None,
         "licence": header.licence,
     }
-
-
-def _put(new: Path, place: Path) -> None:
-    """Rename a whole folder into its place; what is there is removed after that."""
-    old = place.with_name(f".{place.name}.replaced")
-    if place.exists():
-        shutil.rmtree(old, ignore_errors=True)
-        place.rename(old)
-    try:
-        new.rename(place)
-    except OSError:
-        if old.exists():
-            old.rename(place)
-        raise
-    shutil.rmtree(old, ignore_errors=True)

@@ -48,7 +48,7 @@ def judge_own(run: Run) -> None:
     """Write the ``monitors`` section of ``metrics.json``."""
     run.refuse_other_store()
     judged = benchmark(Store.open(run.store), load_monitors(run))
-    run.update_metrics(monitors=judged.record())
+    run.update_metrics(monitors=judged.record(), store=run.shown(run.store))
     console.print(*terminal_tables(run.metrics(), only=("monitors",)))
     say_diverged(judged.diverged)
 

@@ -17,6 +17,6 @@ def run(run: Run, format: str) -> None:
     folder = run.root / "datasets" / "exports" / f"{run.config['store']}-{format}"
     with progress("export", len(store)) as advance:
         export(store, wanted, folder, overwrite=run.overwrite, advance=advance)
-    run.update_metrics(export=run.shown(folder))
+    run.update_metrics(export=run.shown(folder), store=run.shown(run.store))
     console.print(f"export: {run.shown(folder)}")
     console.print(f"without: {', '.join(wanted.loses)}")

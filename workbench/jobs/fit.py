@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 from workbench.config import Run
-from workbench.errors import CalibrationError
 from workbench.execution.progress import console
 from workbench.monitoring.assembly import MonitorSettings
-from workbench.monitoring.files import folder_of
-from workbench.monitoring.fitting import fit
+from workbench.monitoring.files import folder_of, kept
+from workbench.monitoring.fitting import fit, fitted_with
 from workbench.store import Store
 
 
 def run(run: Run) -> None:
     """Fit every score of the configuration, calibrate every monitor, and keep them in ``runs/<name>/monitors``."""
     run.refuse_other_store()
-    folder, settings = folder_of(run), MonitorSettings(**run.config["monitor"])
-    if folder.exists() and not run.overwrite:
-        raise CalibrationError(
-            f"{run.shown(folder)} holds monitors; overwrite=true fits them anew, "
-            f"name=... store={run.config['store']} keeps both"
-        )
+    folder, settings, store = folder_of(run), MonitorSettings(**run.config["monitor"]), Store.open(run.store)
     scores, calibrators = run.config["score"], run.config["calibrator"]
-    monitors = fit(Store.open(run.store), scores, calibrators, settings=settings, seed=run.seed)
-    monitors.save(folder)
+    run.update_metrics(store=run.shown(run.store))
+    asked = fitted_with(store, scores, calibrators, settings, run.seed)
+    if kept(folder, asked, run.overwrite):
+        console.print(f"up to date: {run.shown(folder)}")
+        return
+    monitors = fit(store, scores, calibrators, settings=settings, seed=run.seed)
+    monitors.save(folder, asked)
     for reason in monitors.left_out.values():
         console.print(f"left out: {reason}", markup=False)
     if monitors.diverged:

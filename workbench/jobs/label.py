@@ -35,6 +35,7 @@ def run(
         runner=run.runner,
         until=run.config["rollout"]["until"],
         earlier=run.metrics().get("labels", {}).get("settings"),
+        overwrite=run.overwrite,
     )
-    run.update_metrics(labels=labelling.record())
+    run.update_metrics(labels=labelling.record(), store=run.shown(run.store))
     console.print(*terminal_tables(run.metrics(), only=("labels",)))

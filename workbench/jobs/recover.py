@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 from workbench.config import Run
 from workbench.execution.progress import console
 from workbench.monitoring.files import load_monitors
@@ -20,7 +18,7 @@ def run(run: Run, monitor: str, allowance_steps: int, expert: Record, moments: i
     store, head, strategies = Store.open(run.store), run.folder / "head", run.config["strategy"]
     chosen = load_monitors(run)[monitor]
     until = run.config["rollout"]["until"]
-    if needs_head(strategies) and (run.overwrite or not head.exists()):
+    if needs_head(strategies):
         learnt = train_head(
             store,
             Store.open(run.demos),
@@ -34,8 +32,10 @@ def run(run: Run, monitor: str, allowance_steps: int, expert: Record, moments: i
             seed=run.seed,
             runner=run.runner,
             until=until,
+            overwrite=run.overwrite,
         )
-        run.update_metrics(head=dataclasses.asdict(learnt))
+        if learnt is not None:
+            run.update_metrics(head=learnt.record())
     recovery = recover(
         store,
         chosen,
@@ -48,7 +48,7 @@ def run(run: Run, monitor: str, allowance_steps: int, expert: Record, moments: i
         runner=run.runner,
         until=until,
     )
-    run.update_metrics(strategies=recovery.record(), strategies_monitor=recovery.monitor)
+    run.update_metrics(strategies=recovery.record(), strategies_monitor=recovery.monitor, store=run.shown(run.store))
     console.print(*terminal_tables(run.metrics(), only=("strategies",)))
     if recovery.diverged:
         console.print(f"left out: {recovery.diverged} episodes whose physics diverged")

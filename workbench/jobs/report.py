@@ -15,6 +15,7 @@ def run(run: Run) -> None:
     """Write ``runs/<name>/report.html`` from ``metrics.json``."""
     if not run.metrics():
         raise StoreError(f"{run.shown(run.folder)} holds no metrics.json; run a job first, or: workbench quickstart")
+    run.refuse_other_store()
     path = run.folder / "report.html"
     words = fault_words(Store.open(run.store)) if run.store.exists() else {}
     run.update_metrics(report=run.shown(path), config=run.config, versions=versions(), seed=run.seed, fault_words=words)

@@ -19,5 +19,5 @@ def run(run: Run, episode: str | int, monitors: Sequence[str]) -> None:
     shown = [known[name] for name in monitors] if known is not None else []
     recording = view(store, episode, run.task, shown, into=run.folder / "recordings")
     path = run.shown(recording.path)
-    run.update_metrics(recording=path, example=recording.example.record())
+    run.update_metrics(recording=path, example=recording.example.record(), store=run.shown(run.store))
     console.print(f"recording: {path}   (open it with: rerun {path})")

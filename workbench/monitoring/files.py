@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 
-from workbench.config import Run
-from workbench.errors import CheckpointError, UnknownNameError
+from workbench.config import Run, shown, write_bytes, write_text
+from workbench.errors import CheckpointError, OtherSettingsError, UnknownNameError
+from workbench.execution.ledger import plain, refuse_other
 from workbench.monitoring.assembly import Part, groups_of, made_all
 from workbench.monitoring.monitor import COMBINATIONS, AnyMonitor, Monitor, parts_of
 from workbench.monitoring.scoring import FittedScore
 from workbench.monitoring.window import Window
 from workbench.types import AdaptiveThreshold, Array, Record, Scorer, Threshold
 
-TENSORS, RECORDS = "monitors.safetensors", "monitors.json"
+TENSORS, RECORDS = Path("monitors.safetensors"), "monitors.json"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -50,9 +52,9 @@ class Monitors(Mapping[str, AnyMonitor]):
     def __len__(self) -> int:
         return len(self.monitors)
 
-    def save(self, folder: Path) -> None:
-        """Keep them in a folder, for :func:`load`."""
-        save(folder, self.monitors)
+    def save(self, folder: Path, made_with: Record | None = None) -> None:
+        """Keep them in a folder, for :func:`load`, with what they were made with."""
+        save(folder, self.monitors, made_with)
 
 
 def folder_of(run: Run) -> Path:
@@ -65,10 +67,39 @@ def load_monitors(run: Run) -> Monitors:
     return load(folder_of(run), run.config["score"], run.config["calibrator"])
 
 
-def save(folder: Path, monitors: Iterable[AnyMonitor]) -> None:
+def made_with(folder: Path) -> Record | None:
+    """What the monitors of a folder were made with; None where there are none, or nothing is said of it."""
+    try:
+        record = json.loads((folder / RECORDS).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    said = record.get("made_with") if isinstance(record, dict) else None
+    return said if isinstance(said, dict) else None
+
+
+def kept(folder: Path, asked: Record, overwrite: bool) -> bool:
+    """Whether a folder holds monitors that were made with just these settings, so that there is nothing to do.
+
+    Raises
+    ------
+    OtherSettingsError
+        if it holds others, and they are not to be overwritten.
+    """
+    if overwrite or not (folder / RECORDS).exists():
+        return False
+    remedy = "overwrite=true fits them anew, name=... keeps both"
+    before = made_with(folder)
+    if before is None:
+        raise OtherSettingsError(f"{shown(folder)} holds monitors; {remedy}")
+    refuse_other(shown(folder), before, asked, remedy)
+    return True
+
+
+def save(folder: Path, monitors: Iterable[AnyMonitor], made_with: Record | None = None) -> None:
     """Write monitors with their scores, thresholds, fitted uids and guarantees: safetensors and JSON, no pickle.
 
-    The JSON goes first and comes last: killed at any point, the folder holds whole monitors or visibly none.
+    The tensors go to a file named by its own digest and the JSON, which names it, comes last: killed at any point, the
+    folder holds either the old monitors or the new ones.
     """
     from safetensors.numpy import save as to_bytes
 
@@ -81,17 +112,33 @@ def save(folder: Path, monitors: Iterable[AnyMonitor]) -> None:
             tensors[f"threshold/{name}/scale"] = leaf.threshold.scale
             if isinstance(leaf.threshold, AdaptiveThreshold):
                 tensors[f"threshold/{name}/recent"] = leaf.threshold.recent
+    data = to_bytes({key: np.array(value, order="C") for key, value in tensors.items()})
+    digest = hashlib.sha256(data).hexdigest()
+    named = f"{TENSORS.stem}-{digest[:12]}{TENSORS.suffix}"
     record = {
+        "made_with": None if made_with is None else plain(made_with),
+        "tensors": named,
+        "sha256": digest,
         "scores": {n: {"seed": score.seed, "episodes": sorted(score.episodes)} for n, score in scores.items()},
         "leaves": {name: _leaf_record(leaf) for name, leaf in leaves.items()},
         "monitors": {monitor.name: _composition(monitor) for monitor in monitors},
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / RECORDS).unlink(missing_ok=True)
-    (folder / TENSORS).write_bytes(to_bytes({key: np.array(value, order="C") for key, value in tensors.items()}))
-    partial = folder / f".{RECORDS}.partial"
-    partial.write_text(json.dumps(record, indent=1), encoding="utf-8")
-    partial.replace(folder / RECORDS)
+    write_bytes(folder / named, data)
+    write_text(folder / RECORDS, json.dumps(record, indent=1))
+    for other in folder.glob(f"{TENSORS.stem}*{TENSORS.suffix}"):
+        if other.name != named:
+            other.unlink()
+
+
+def _tensors_of(folder: Path, record: Record) -> dict[str, Array]:
+    """Tensors that a record names, of its own folder; earlier versions had one name for all, and no digest."""
+    from safetensors.numpy import load as from_bytes
+
+    path = folder / Path(str(record.get("tensors", TENSORS))).name
+    data = path.read_bytes()
+    if "sha256" in record and hashlib.sha256(data).hexdigest() != record["sha256"]:
+        raise CheckpointError(f"{path} is truncated or changed: its sha256 is not the one in {RECORDS}: fit them again")
+    return from_bytes(data)
 
 
 def _composition(monitor: AnyMonitor) -> Record:
@@ -130,16 +177,15 @@ def load(folder: Path, scores: Mapping[str, Part], calibrators: Mapping[str, Par
         if a score of the folder was not handed in.
     """
     from safetensors import SafetensorError
-    from safetensors.numpy import load as from_bytes
 
     parts: dict[str, Scorer] = made_all({**scores, **groups_of(made_all(calibrators or {}))})
     try:
         record = json.loads((folder / RECORDS).read_text(encoding="utf-8"))
-        tensors: dict[str, Array] = from_bytes((folder / TENSORS).read_bytes())
+        tensors = _tensors_of(folder, record)
         fitted = {name: _load_score(name, part, parts, tensors) for name, part in record["scores"].items()}
         leaves = {name: _load_leaf(name, part, fitted, tensors) for name, part in record["leaves"].items()}
         return Monitors(tuple(_load_monitor(name, part, leaves) for name, part in record["monitors"].items()))
-    except UnknownNameError:
+    except (UnknownNameError, CheckpointError):
         raise
     except OSError as error:
         raise CheckpointError(f"there are no monitors in {folder} ({error}): fit them there first") from None

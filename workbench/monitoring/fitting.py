@@ -24,7 +24,7 @@ from workbench.monitoring.calibration import Evidence, Groups, evidence_of, uses
 from workbench.monitoring.episodes import Known, diverged, held, is_nominal_success, known_episodes
 from workbench.monitoring.files import Monitors
 from workbench.monitoring.scoring import FittedScore, curves, fit_score, supervised
-from workbench.types import Calibrator
+from workbench.types import Calibrator, Record
 
 if TYPE_CHECKING:
     from workbench.store import Store
@@ -76,6 +76,19 @@ def fit(
     settling = known_episodes(store, "select", needs, failures=False) if settings.window == "cusum" else []
     monitors = fit_known(parts, rules, fitting, calibrating, settling, settings=settings, seed=seed)
     return dataclasses.replace(monitors, diverged=diverged(store, "fit", "select", "calibrate"))
+
+
+def fitted_with(
+    store: Store, scores: Mapping[str, Part], calibrators: Mapping[str, Part], settings: MonitorSettings, seed: int
+) -> Record:
+    """What decides monitors, as plain data: the episodes with their labels, and all settings."""
+    return {
+        "episodes": store.digest(),
+        "score": dict(scores),
+        "calibrator": dict(calibrators),
+        "monitor": dataclasses.asdict(settings),
+        "seed": seed,
+    }
 
 
 def fit_known(

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from workbench.config import build, described, shown
+from workbench.config import build, described, digest, shown
 from workbench.errors import ConfigError, StoreError
 from workbench.execution.executor import Executor, batches
+from workbench.execution.ledger import deciding, plain
 from workbench.execution.processes import Processes
 from workbench.execution.progress import progress
 from workbench.recovery.paired import BRANCH_ARRAYS, EPISODES_PER_BATCH
 from workbench.rollouts.collecting import demonstration, read_demonstrations, seen_by
 from workbench.rollouts.launch import Launch
-from workbench.rollouts.setup import EXPERT, Recording, Setup
+from workbench.rollouts.setup import EXPERT, Recording, Setup, refuse_other_source
 from workbench.rollouts.stored import bare_start, perturbations_of, stream_of
-from workbench.rollouts.training import TRAINER, parameter
+from workbench.rollouts.training import TRAINER, Training, parameter, with_defaults
 from workbench.store import Store
 from workbench.types import Demonstration, Policy, Record, Task
 from workbench.types.abilities import action_groups_of
@@ -31,6 +33,10 @@ class Learnt:
 
     failed_episodes: int
     verified_recoveries: int
+
+    def record(self) -> Record:
+        """The section ``head`` of ``metrics.json``."""
+        return dataclasses.asdict(self)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,20 +64,50 @@ def train_head(
     seed: int = 0,
     runner: Executor | None = None,
     until: str = "success",
-) -> Learnt:
+    overwrite: bool = False,
+) -> Learnt | None:
     """Train the policy further on recoveries from failed episodes of the fit split, and on its demonstrations.
+
+    A head that is there already, of these settings, is kept; an unfinished training goes on.  One of an earlier
+    version, which did not say how it was trained, is taken as it is, and nothing is known of what it learnt from.
 
     Parameters
     ----------
-    into : folder of the head's weights.
-    policy : whose weights the head begins with; it is the head afterwards.
+    into : folder of the head's weights; what is unfinished stands beside it.
+    policy : whose weights the head begins with; it is the head afterwards, unless that was there.
     moments : from how many moments of each failed episode the expert is begun.
     allowance_steps : control steps that it has from there on.
+
+    Raises
+    ------
+    CheckpointError
+        if the folder holds another head, unless ``overwrite`` trains it anew.
     """
     if moments < 1 or allowance_steps < 1:
         raise ConfigError(f"job.moments={moments} and job.allowance_steps={allowance_steps} must be at least 1")
     setup = Setup(task, policy, Recording(until=until), runner or Processes())
+    refuse_other_source(store, setup)
     starts = recovery_starts(store, moments)
+    asked = {
+        "trainer": deciding(with_defaults(trainer)),
+        "expert": dict(expert),
+        "moments": moments,
+        "allowance_steps": allowance_steps,
+        "seed": seed,
+        "until": until,
+        "policy": setup.header(seed).config["policy"],
+        "weights": setup.header(seed).config["weights"],
+        "task": described(task),
+        "failures": digest([store.uids[number] for number, _ in starts]),
+        "demonstrations": demonstrations.digest(labels=False),
+    }
+    training = Training(into, plain(asked))
+    if into.exists() and into.name not in training.ledger and not overwrite:
+        return None
+    if (kept := training.kept(overwrite)) is not None:
+        return Learnt(**kept)
+    training.begin()
+    began = time.monotonic()
     items = [Batch(setup, store.path, dict(expert), allowance_steps, p) for p in batches(starts, EPISODES_PER_BATCH)]
     recoveries = verified_recoveries(items, setup)
     seen = described(policy).get("observations"), policy.cameras
@@ -82,10 +118,13 @@ def train_head(
             task=task.name,
             groups=action_groups_of(task),
             seed=seed,
+            folder=training.folder,
             progress=lambda iteration, loss: advance(1),
         )
     policy.save(into)
-    return Learnt(len(starts), len(recoveries))
+    learnt = Learnt(len(starts), len(recoveries))
+    training.end(time.monotonic() - began, learnt.record())
+    return learnt
 
 
 def verified_recoveries(items: Sequence[Batch], runner: Executor | Setup) -> list[Demonstration]:

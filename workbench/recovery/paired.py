@@ -21,7 +21,7 @@ from workbench.monitoring.episodes import diverged, sound
 from workbench.monitoring.monitor import AnyMonitor, needs_of
 from workbench.monitoring.reading import offline
 from workbench.rollouts.launch import Outcome
-from workbench.rollouts.setup import EXPERT, Recording, Setup
+from workbench.rollouts.setup import EXPERT, Recording, Setup, refuse_other_source
 from workbench.stats.proportions import paired_test
 from workbench.store import Store
 from workbench.types import Array, Policy, Record, Strategy, Task
@@ -128,6 +128,7 @@ def recover(
         if needed not in chosen:
             raise ConfigError(f"strategy must include {needed!r}: nothing can be judged without it")
     setup = Setup(task, policy, Recording(until=until), runner or Processes())
+    refuse_other_source(store, setup)
     alarms = first_alarms(store, monitor)
     shared = setup, store.path, chosen, dict(expert), head, allowance_steps
     judged: list[dict[str, Outcome]] = []

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from workbench.config import ZOO, resolve
+from workbench.config import ZOO, replacing, resolve
 from workbench.errors import ConfigError
 from workbench.reporting.zoo import LICENCE, MOST_BYTES, MOST_BYTES_IN_ALL, read_policy
 from workbench.rollouts.setup import versions
@@ -144,7 +144,7 @@ def publish(checkpoint: Path, card: Path, entry: str) -> Path:
     ConfigError
         if the entry, or the zoo with it, would be too big.
     """
-    files = [*checkpoint.glob("*.safetensors"), checkpoint / "policy.json", card]  # what names the weights comes later
+    files = [checkpoint / Path(str(read_policy(checkpoint)["weights"])).name, checkpoint / "policy.json", card]
     folder, size = ZOO.resolve() / entry, sum(file.stat().st_size for file in files)
     others = sum(file.stat().st_size for file in ZOO.resolve().glob("*/*") if file.parent != folder)
     for taken, most in ((size, MOST_BYTES), (size + others, MOST_BYTES_IN_ALL)):
@@ -153,10 +153,8 @@ def publish(checkpoint: Path, card: Path, entry: str) -> Path:
                 f"{entry} takes {size / 1e6:.1f} MB and the rest of the zoo {others / 1e6:.1f}: at most "
                 f"{MOST_BYTES / 1e6:.0f} and {MOST_BYTES_IN_ALL / 1e6:.0f} in all are published; make it smaller"
             )
-    folder.mkdir(parents=True, exist_ok=True)
-    for file in files:
-        shutil.copyfile(file, folder / file.name)
-    for other in folder.glob("weights-*.safetensors"):
-        if other.name != files[0].name:
-            other.unlink()
+    with replacing(folder) as new:
+        new.mkdir()
+        for file in files:
+            shutil.copyfile(file, new / file.name)
     return folder

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from workbench.benchmarking.metrics import AIM
+from workbench.config import write_text
 from workbench.errors import ConfigError, UnknownNameError
 from workbench.reporting.board_figures import audit_figures, clock, fraction_figure, timing_figure
 from workbench.reporting.metrics import METRICS, head_of
@@ -54,7 +55,6 @@ def write(leaderboard: Record, folder: Path) -> Path:
         if the leaderboard lacks a key, has an unknown kind of monitor, or a number that is not finite.
     """
     _check(leaderboard)
-    folder.mkdir(parents=True, exist_ok=True)
     try:
         text = json.dumps(leaderboard, allow_nan=False)
     except ValueError as error:
@@ -62,12 +62,16 @@ def write(leaderboard: Record, folder: Path) -> Path:
             f"a number of the leaderboard is not finite ({error}): use null for one without value"
         ) from None
     made = tables(leaderboard)
-    (folder / "leaderboard.json").write_text(text, encoding="utf-8")
-    (folder / "leaderboard.csv").write_text(_csv(leaderboard), encoding="utf-8", newline="")
-    (folder / "leaderboard.md").write_text(_markdown(leaderboard, made), encoding="utf-8")
-    (folder / "leaderboard.tex").write_text(_latex(made), encoding="utf-8")
     page = folder / "leaderboard.html"
-    page.write_text(_page(leaderboard, made), encoding="utf-8")
+    written = {
+        ".json": text,
+        ".csv": _csv(leaderboard),
+        ".md": _markdown(leaderboard, made),
+        ".tex": _latex(made),
+        ".html": _page(leaderboard, made),
+    }
+    for suffix, content in written.items():
+        write_text(page.with_suffix(suffix), content)
     return page
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from workbench.benchmarking.columns import FRACTIONS
-from workbench.config import resolve
+from workbench.config import resolve, write_text
 from workbench.monitoring.example import Example
 from workbench.reporting import promises, sections, summaries
 from workbench.reporting.page import render
@@ -65,8 +65,7 @@ def report(into: Path, metrics: Record, *, title: str, example: Example | None =
         facts=_facts(metrics),
         config=json.dumps(metrics["config"], indent=2) if "config" in metrics else "",
     )
-    into.parent.mkdir(parents=True, exist_ok=True)
-    into.write_text(text, encoding="utf-8")
+    write_text(into, text)
     return into
 
 

@@ -15,7 +15,7 @@ from workbench.config import data_path, made, shown
 from workbench.errors import ConfigError, StoreError
 from workbench.execution.executor import Executor
 from workbench.execution.processes import Processes
-from workbench.rollouts.rolling import drawn, roll
+from workbench.rollouts.rolling import drawn, refuse_other_faults, roll
 from workbench.rollouts.setup import EXPERT, Recording, Setup
 from workbench.store import Store
 from workbench.types import Demonstration, Episode, Record, Task
@@ -47,17 +47,22 @@ def collect(
     Raises
     ------
     OtherSettingsError
-        if the store was made with another task.
+        if the store was made with another task, expert, noise or seed.
     """
     if episodes < 1:
         raise ConfigError(f"job.episodes={episodes} must be at least 1")
-    specifications = [made(with_strength(noise, task))] if noise else []
+    strength = with_strength(noise, task) if noise else None
+    specifications = [made(strength)] if strength else []
+    demonstrated = {"policy": "expert", "expert": dict(expert), "noise": strength}
     launches = [drawn(task, specifications, "train", number, seed) for number in range(episodes)]
     # An expert says nothing of its calls, and whoever learns from it may want to see what it saw.
     kept = dataclasses.replace(recording or Recording(samples=0), signals=(), images=True)
     setup = Setup(task, made(expert, task=task), kept, runner or Processes())
-    roll(setup, data_path(into), launches, seed=seed, demonstrations=True)
-    return Store.open(data_path(into))
+    path = data_path(into)
+    if path.exists():
+        refuse_other_faults(Store.open(path), task, [specifications], alone=True)
+    roll(setup, path, launches, seed=seed, demonstrated=demonstrated)
+    return Store.open(path)
 
 
 def with_strength(noise: Mapping[str, Any], task: Task) -> Record:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from workbench.config.files import data_path, shown
 from workbench.config.named import parts
 from workbench.errors import ConfigError, OtherSettingsError, UnknownNameError
 from workbench.execution.executor import Executor, batches
+from workbench.execution.ledger import refuse_other
 from workbench.execution.processes import Processes
 from workbench.execution.progress import progress
 from workbench.rollouts.launch import Launch
 from workbench.rollouts.setup import (
+    NEW_STORE,
     Recording,
     Setup,
     known_uids,
@@ -79,14 +84,24 @@ def rollout(
         specification.suits(policy)
     recording = Recording(until, samples, signals, images)
     setup, path = Setup(task, policy, recording, runner or Processes()), data_path(into)
+    if path.exists():
+        groups = [[one] for one in specifications] if one_each else [specifications]
+        refuse_other_faults(Store.open(path), task, groups)
     roll(setup, path, launches, seed=seed)
     return Store.open(path)
 
 
-def roll(setup: Setup, path: Path, launches: Sequence[Launch], *, seed: int, demonstrations: bool = False) -> None:
-    """Roll what of some launches is not yet in a store; demonstrations' header names the expert alone."""
+def roll(
+    setup: Setup, path: Path, launches: Sequence[Launch], *, seed: int, demonstrated: Record | None = None
+) -> None:
+    """Roll what of some launches is not yet in a store.
+
+    Parameters
+    ----------
+    demonstrated : of demonstrations, what their header says of who made them; None for episodes of a policy.
+    """
     try_cameras(setup.task)
-    header = setup.header(seed, policy="expert" if demonstrations else None)
+    header = setup.header(seed, **demonstrated or {})
     done = known_uids(path, header)
     wanted = [launch for launch in launches if launch.uid not in done]
     if wanted and done and (unnamed := [part for part in ("policy", "task") if by_hand(header.config[part])]):
@@ -94,12 +109,49 @@ def roll(setup: Setup, path: Path, launches: Sequence[Launch], *, seed: int, dem
             f"{shown(path)} holds episodes of a {unnamed[0]} that was made by hand, which cannot be told from another; "
             f"give the {unnamed[0]} a name (name=...) and roll into a new store, or choose another one"
         )
-    bar, size = ("demonstrations", 1) if demonstrations else ("episodes", 2)
+    bar, size = ("demonstrations", 1) if demonstrated else ("episodes", 2)
     with telling_what_is_kept(path), progress(bar, len(launches)) as advance:
         advance(len(launches) - len(wanted))
         items = [Batch(setup, path, header, part) for part in batches(wanted, size * setup.runner.scenes)]
         for rows in setup.map_unordered(roll_batch, items):
             advance(len(rows))
+
+
+DRAWN_AGAIN = 3
+"""Stored episodes of a fault whose draws are compared with those of today's settings."""
+
+
+def refuse_other_faults(
+    store: Store, task: Task, groups: Iterable[Sequence[Perturbation]], cell: str = "", alone: bool = False
+) -> None:
+    """Refuse to add to a store in which faults of the same names were drawn with other settings.
+
+    They would be counted together. A draw is addressed by seed and episode, so it can be done again.
+
+    Parameters
+    ----------
+    groups : faults of an episode, each group one kind of it.
+    cell : of a data set, in which they lie; "" for none.
+    alone : whether the store holds nothing else.
+
+    Raises
+    ------
+    OtherSettingsError
+        that names what differs.
+    """
+    rows = store.episodes
+    for group in groups:
+        names = "+".join(record["name"] for record in drawn(task, group, "test", 0, 0).perturbations)
+        if alone and (others := {*rows["perturbation"]} - {names}):
+            raise OtherSettingsError(
+                f"{shown(store.path)} was made with {others.pop() or 'no'} noise, not {names or 'none'}; {NEW_STORE}"
+            )
+        same = np.flatnonzero((rows["perturbation"] == names) & (rows["cell"] == cell))
+        for row in same[:DRAWN_AGAIN]:
+            stream = Stream(int(rows["seed"][row]), int(rows["index"][row]))
+            before = {each["name"]: each for each in json.loads(rows["perturbations"][row])}
+            now = {each["name"]: each for each in (one.draw(stream, task) for one in group)}
+            refuse_other(shown(store.path), {"perturbation": before}, {"perturbation": now}, NEW_STORE)
 
 
 def by_hand(described: Any) -> bool:

@@ -6,13 +6,14 @@ import contextlib
 import dataclasses
 import functools
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from workbench.config import Run, build, described, made, made_policy, origin_of, shown, weights_digest
+from workbench.config.moved import where_now
 from workbench.config.parts import travelling
-from workbench.errors import PolicyServerError
+from workbench.errors import OtherSettingsError, PolicyServerError
 from workbench.execution.executor import Executor, Item, Result
 from workbench.execution.ledger import refuse_other
 from workbench.execution.processes import Processes
@@ -22,6 +23,8 @@ from workbench.store import Store, StoreHeader, StoreWriter
 from workbench.types import Episode, Policy, Record, Task
 from workbench.types.abilities import HasImages, ability, image_sizes_of
 
+DEMONSTRATED = ("expert", "noise")
+"""Keys of a header of demonstrations; earlier versions did not write them."""
 EXPERT: Record = {"_target_": "workbench.policies.expert.Expert"}
 """The reference: who collects demonstrations and says from where an episode could still be won."""
 
@@ -88,10 +91,10 @@ class Setup:
             travelling(self.task, self.policy)
         yield from self.runner.map_unordered(function, items)
 
-    def header(self, seed: int, licence: str = "CC-BY-4.0", policy: str | None = None) -> StoreHeader:
+    def header(self, seed: int, licence: str = "CC-BY-4.0", **said: Any) -> StoreHeader:
         """Header of a store that this setup writes: what decides its episodes, and what made it.
 
-        ``policy`` stands in the place of the policy's configuration, for one that a job brings along.
+        ``said`` are further keys of its configuration, or stand in the place of those of this setup.
         """
         origin = origin_of(self.policy)
         return StoreHeader(
@@ -99,10 +102,11 @@ class Setup:
             control_hz=self.task.control_hz,
             deadline=self.task.deadline,
             config={
-                "policy": described(self.policy) if policy is None else policy,
+                "policy": described(self.policy),
                 "weights": weights_digest(origin.weights) if origin else "",
                 "task": described(self.task),
                 "rollout": dataclasses.asdict(self.recording),
+                **said,
             },
             versions=versions(),
             seed=seed,
@@ -164,6 +168,10 @@ def versions() -> dict[str, str]:
     return {name: version(name) for name in names}
 
 
+NEW_STORE = "choose another one with store=NAME, or move it away"
+OTHER_SOURCE = "name those that it was made with, or another store with store=NAME"
+
+
 def known_uids(store: Path, header: StoreHeader) -> set[str]:
     """Uids that a store holds already; OtherSettingsError for one that was made with other settings.
 
@@ -172,10 +180,77 @@ def known_uids(store: Path, header: StoreHeader) -> set[str]:
     if not store.exists():
         return set()
     found = Store.open(store)
-    refuse_other(
-        shown(store), found.header.config, header.config, "choose another one with store=NAME, or move it away"
-    )
+    refuse_other(shown(store), _recorded(found.header, header), _recorded(header, found.header), NEW_STORE)
     return set(found.uids)
+
+
+def _recorded(header: StoreHeader, other: StoreHeader) -> Record:
+    """What decides the episodes of a store, and its licence; what cannot is left out.
+
+    Stores of earlier versions say nothing of who demonstrated, and with which noise: then it is not asked.
+    """
+    config = {key: value for key, value in header.config.items() if key in other.config or key not in DEMONSTRATED}
+    unseen = {"samples", "signals"} if config.get("policy") == "expert" else set()
+    if isinstance(task := config.get("task"), Mapping) and task.get("cameras", True) is None:
+        unseen |= {"images"}
+    if isinstance(rollout := config.get("rollout"), Mapping):
+        config["rollout"] = {key: value for key, value in rollout.items() if key not in unseen}
+    return {**config, "seed": header.seed, "licence": header.licence}
+
+
+def refuse_other_task(store: Store, task: Task, cameras: Sequence[str] = ()) -> None:
+    """Refuse to go on from the episodes of a store that were made with another task.
+
+    Parameters
+    ----------
+    cameras : those whose images are read; without any it does not matter which there were.
+
+    Raises
+    ------
+    OtherSettingsError
+        if any setting is another one that both the store and the task name.
+    """
+    before, now = store.header.config.get("task"), described(task)
+    if store.header.task != task.name:
+        raise OtherSettingsError(
+            f"{shown(store.path)} was made with task {store.header.task!r}, not {task.name!r}; {OTHER_SOURCE}"
+        )
+    if isinstance(before, Mapping):
+        hidden = () if cameras else ("cameras",)
+        refuse_other(shown(store.path), *({"task": each} for each in alike(before, now, hidden)), OTHER_SOURCE)
+
+
+def refuse_other_source(store: Store, setup: Setup) -> None:
+    """Refuse to go on from the episodes of a store that were rolled with another task, policy or end.
+
+    Everything that branches from stored episodes, or rolls them again, asks here first.
+
+    Raises
+    ------
+    OtherSettingsError
+        if any setting is another one that both name.
+    """
+    refuse_other_task(store, setup.task, setup.policy.cameras)
+    kept, now = store.header.config, setup.header(store.header.seed).config
+    if not isinstance(kept.get("policy"), Mapping):
+        return
+    policies = alike(kept["policy"], now["policy"])
+    if kept.get("weights") and now["weights"]:
+        policies = tuple({**each, "weights": said["weights"]} for each, said in zip(policies, (kept, now), strict=True))
+    refuse_other(shown(store.path), *({"policy": each} for each in policies), OTHER_SOURCE)
+    untils = tuple({"rollout": {"until": each["rollout"]["until"]}} for each in (kept, now) if "rollout" in each)
+    if len(untils) == 2:
+        refuse_other(shown(store.path), *untils, OTHER_SOURCE)
+
+
+def alike(before: Mapping[str, Any], now: Mapping[str, Any], hidden: Collection[str] = ()) -> tuple[Record, Record]:
+    """Two configurations with the keys that both have; what has moved since is named as it is today."""
+    both = [key for key in before if key in now and key not in hidden]
+    first, second = ({key: each[key] for key in both} for each in (before, now))
+    for each in (first, second):
+        if "_target_" in each:
+            each["_target_"] = where_now(str(each["_target_"]))
+    return first, second
 
 
 def write_episodes(

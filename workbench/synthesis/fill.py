@@ -11,7 +11,7 @@ from workbench.attribution.decisive import effect_step
 from workbench.execution.executor import batches
 from workbench.execution.progress import bars
 from workbench.rollouts.launch import Launch, uid_of
-from workbench.rollouts.rolling import Batch, drawn
+from workbench.rollouts.rolling import Batch, drawn, refuse_other_faults
 from workbench.rollouts.setup import Setup, telling_what_is_kept, write_episodes
 from workbench.store import Store
 from workbench.synthesis.recipe import Cell, Recipe, wanted
@@ -73,6 +73,10 @@ class Plan:
 def fill(setup: Setup, path: Path, recipe: Recipe, cells: Sequence[Cell], *, seed: int) -> Store:
     """Roll what the cells of one task want into a store, in rounds, until none wants more."""
     header = setup.header(seed, recipe.licence)
+    if path.exists():
+        store = Store.open(path)
+        for cell in cells:
+            refuse_other_faults(store, setup.task, [[cell.axis.at(cell.magnitude)]], cell.name)
     most = {cell.name: sum(recipe.most.values()) for cell in cells}
     counted: dict[str, int] = {}
     with (

@@ -100,13 +100,18 @@ class ShownEpisode:
         return sorted(happened, key=lambda event: event[1])
 
 
-def record_episode(path: Path, shown: ShownEpisode) -> Path:
-    """Write an episode as a Rerun recording with its layout and return its path; an existing one is replaced."""
+def record_episode(path: Path, shown: ShownEpisode, name: str = "") -> Path:
+    """Write an episode as a Rerun recording with its layout and return its path; an existing one is replaced.
+
+    Parameters
+    ----------
+    name : of the recording among others; "" for that of its file.
+    """
     import rerun as rr
 
     arranged = layout(shown.poses, shown.trails, list(shown.monitors), shown.control_hz, list(shown.images))
     happened = shown.happened
-    with Session(path, shown.title, shown.control_hz, arranged) as session:
+    with Session(path, shown.title, shown.control_hz, arranged, name) as session:
         _write_scene(session, shown.shapes, shown.poses, len(shown.actions))
         _write_trails(session, shown.poses, shown.trails, happened)
         _write_images(session, shown.images)

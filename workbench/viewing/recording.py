@@ -8,10 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
+from workbench.config import replacing
 from workbench.execution.progress import progress
 from workbench.monitoring.example import Example, Margins
 from workbench.monitoring.monitor import AnyMonitor, Reading, needs_of
 from workbench.monitoring.reading import offline
+from workbench.rollouts.setup import refuse_other_task
 from workbench.rollouts.stored import snapshot_at
 from workbench.store import Store
 from workbench.types import Array, Episode, EpisodeCalls, Scene, Task
@@ -59,7 +61,8 @@ def view(
         no return.
     task : the one that the episode was rolled in.
     monitors : those whose curves are drawn.
-    into : folder of the recording, which is called after the uid; an existing one is replaced.
+    into : folder of the recording, which is called after the uid; an existing one is replaced once this
+        one is whole.
 
     Raises
     ------
@@ -68,14 +71,17 @@ def view(
     StoreError
         if the store is empty, or what was written cannot be read.
     """
+    refuse_other_task(store, task)
     judges = list(monitors.values() if isinstance(monitors, Mapping) else monitors)
     number = most_telling(store, judges) if episode == AUTO else store.number_of(episode)
     stored, calls = store.episode(number, calls=()), store.calls(number, needs_of(judges))
     readings = {name: each[0] for name, each in offline(judges, [calls]).items()} if judges else {}
     uid = str(stored.record["uid"])
     path = Path(into) / f"{uid.replace(':', '-')}.rrd"
-    record_episode(path, shown_episode(stored, task, store.header.control_hz, calls, readings))
-    entities_of(path)
+    shown = shown_episode(stored, task, store.header.control_hz, calls, readings)
+    with replacing(path) as new:
+        record_episode(new, shown, name=path.stem)
+        entities_of(new)
     return Recording(path, uid, example_of(stored, calls, readings))
 
 

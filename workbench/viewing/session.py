@@ -30,13 +30,14 @@ class Session:
     title : name of the recording in the viewer.
     control_hz : control steps per second.
     layout : what stands where.
+    name : by which the viewer tells recordings apart; "" for that of the file.
     """
 
-    def __init__(self, path: Path, title: str, control_hz: float, layout: rrb.Blueprint) -> None:
+    def __init__(self, path: Path, title: str, control_hz: float, layout: rrb.Blueprint, name: str = "") -> None:
         import rerun as rr
 
         self.control_hz = control_hz
-        self.recording = rr.RecordingStream(APPLICATION, recording_id=path.stem)
+        self.recording = rr.RecordingStream(APPLICATION, recording_id=name or path.stem)
         path.parent.mkdir(parents=True, exist_ok=True)
         self.recording.save(path, default_blueprint=layout)
         self.recording.send_recording_name(title)
