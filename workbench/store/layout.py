@@ -34,18 +34,29 @@ import io
 import json
 import os
 import re
-import stat
 import time
 import weakref
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
 from workbench.errors import StoreError
-from workbench.types import COLUMNS, Column, Record
-from workbench.types.data import plain_json
+from workbench.types import COLUMNS, LABELS, Column, Record
+from workbench.types.episode import UID, WORD
+from workbench.types.reading import (
+    Among,
+    Between,
+    Like,
+    Size,
+    Source,
+    brief,
+    checked,
+    parsed,
+    read_bytes,
+    shown,
+)
 
 SCHEMA = 5
 SEALED = 5
@@ -72,6 +83,9 @@ KEY = re.compile(rf"{PART.pattern}(/{PART.pattern})*")
 """What can name an array."""
 LONGEST_TEXT = 2**20
 """Letters of the longest word or JSON in a column."""
+_PartName = Annotated[str, Size(1, 200), Like(PART.pattern, "letters, digits and '_.-', no dot first")]
+_Key = Annotated[str, Size(1, 1000), Like(KEY.pattern, "letters, digits and '_.-', and '/' between groups")]
+_Label = Annotated[str, Among(LABELS)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,13 +104,13 @@ class StoreHeader:
     schema : version of the layout described above.
     """
 
-    task: str
-    control_hz: float
-    deadline: int
-    config: Record
-    versions: dict[str, str]
-    seed: int
-    licence: str = "CC-BY-4.0"
+    task: WORD
+    control_hz: Annotated[float, Between(1e-6, 1e6)]
+    deadline: Annotated[int, Between(1, 2**31)]
+    config: dict[str, Any]
+    versions: Annotated[dict[str, str], Size(0, 1000)]
+    seed: Annotated[int, Between(0, 2**63 - 1)]
+    licence: Annotated[str, Size(0, 1000)] = "CC-BY-4.0"
     schema: int = SCHEMA
 
     @property
@@ -104,20 +118,8 @@ class StoreHeader:
         """Whether the store's files say how they can be damaged unseen."""
         return self.schema >= SEALED
 
-    def refused(self) -> str:
-        """Why no store can have such a header; "" if one can."""
-        fits = {
-            "task": isinstance(self.task, str) and not STORED_COLUMNS["task"].refused([self.task]),
-            "control_hz": type(self.control_hz) in (int, float) and 0 < self.control_hz < 1e6,
-            "deadline": type(self.deadline) is int and 0 < self.deadline < 2**31,
-            "config": isinstance(self.config, dict),
-            "versions": isinstance(self.versions, dict)
-            and all(isinstance(text, str) for item in self.versions.items() for text in item),
-            "seed": type(self.seed) is int and 0 <= self.seed < 2**63,
-            "licence": isinstance(self.licence, str),
-        }
-        wrong = [f"{name} {getattr(self, name)!r}" for name, right in fits.items() if not right]
-        return f"{' and '.join(wrong)} cannot be" if wrong else ""
+
+Whole = Annotated[int, Between(0, 2**40)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,21 +134,10 @@ class Seal:
     """
 
     dtype: str
-    trailing: tuple[int, ...]
-    chunk_rows: int
-    rows: int
-    chunks: tuple[int, ...]
-
-    @classmethod
-    def read(cls, plain: Any) -> Seal:
-        """Of a commit's attributes; ValueError for anything else."""
-        seal = cls(**{**plain, "trailing": tuple(plain["trailing"]), "chunks": tuple(plain["chunks"])})
-        numbers = (*seal.trailing, seal.chunk_rows, seal.rows, *seal.chunks)
-        if not isinstance(seal.dtype, str) or not all(type(each) is int and each >= 0 for each in numbers):
-            raise ValueError("a seal holds other things than whole numbers")
-        if seal.chunk_rows < 1 or len(seal.chunks) != -(-seal.rows // seal.chunk_rows):
-            raise ValueError(f"{len(seal.chunks)} chunks cannot hold {seal.rows} rows")
-        return seal
+    trailing: Annotated[tuple[Whole, ...], Size(0, 8)]
+    chunk_rows: Annotated[int, Between(1, 2**40)]
+    rows: Whole
+    chunks: Annotated[tuple[Whole, ...], Size(0, 2**22)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,9 +149,9 @@ class Commit:
     arrays : name, group included -> its seal; None in stores of schema 4.
     """
 
-    rows: int
+    rows: Annotated[int, Between(0, 2**31)]
     writer_pid: int
-    arrays: Mapping[str, Seal] | None
+    arrays: Annotated[dict[_Key, Seal], Size(0, 100_000)] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -175,10 +166,10 @@ class Journal:
     parts : name of every part -> episodes that it had when its writer last closed it.
     """
 
-    revision: int = 0
-    pending: Mapping[str, Record] = dataclasses.field(default_factory=dict)
-    sealed: Mapping[str, Mapping[str, list[int]]] = dataclasses.field(default_factory=dict)
-    parts: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    revision: Annotated[int, Between(0, 2**53)] = 0
+    pending: dict[UID, dict[_Label, Any]] = dataclasses.field(default_factory=dict)
+    sealed: dict[_PartName, dict[_Label, list[int]]] = dataclasses.field(default_factory=dict)
+    parts: dict[_PartName, Whole] = dataclasses.field(default_factory=dict)
 
 
 def read_header(path: Path) -> StoreHeader:
@@ -193,28 +184,22 @@ def read_header(path: Path) -> StoreHeader:
     schema = attributes["schema"]
     if type(schema) is not int or schema not in READABLE:
         known = " and ".join(map(str, READABLE))
-        raise StoreError(f"{path} has schema {str(schema)[:20]}, this version knows {known}; use the one that made it")
+        raise StoreError(f"{path} has schema {shown(schema)}, this version knows {known}; use the one that made it")
     if schema >= SEALED:
         attributes = unsealed(path, attributes)
-    try:
-        header = StoreHeader(**attributes)
-    except TypeError as error:
-        raise damaged(path / "zarr.json", str(error)) from error
-    if why := header.refused():
-        raise damaged(path / "zarr.json", why)
+    header: StoreHeader = checked(StoreHeader, attributes, source_of(path / "zarr.json"))
     return header
 
 
 def write_header(path: Path, header: StoreHeader) -> None:
     """Put the header of a new store in place; StoreError if none can be like it."""
-    why = header.refused()
+    source = Source("the header of a new store", StoreError)
     try:
         # Through JSON once, so that what is sealed is what comes back.
-        plain = plain_json(json.dumps(dataclasses.asdict(header)))
+        plain = parsed(json.dumps(dataclasses.asdict(header)), source)
     except (TypeError, ValueError, RecursionError) as error:
-        why = f"it is no plain data ({error})"
-    if why:
-        raise StoreError(f"{path} cannot be made with this header: {why}")
+        raise source.wrong(f"is no plain data and cannot be stored ({error})") from error
+    checked(StoreHeader, plain, source)
     write_group(path, plain, header.sealed)
 
 
@@ -230,29 +215,16 @@ def refuse_other(path: Path, found: StoreHeader, asked: StoreHeader) -> None:
 
 def read_journal(path: Path, sealed: bool) -> Journal:
     """The journal of a store, whose pending labels are as strict as those that are written."""
-    file = path / "parts" / "zarr.json"
+    source = source_of(path / "parts" / "zarr.json")
     attributes = attributes_of(path / "parts")
-    try:
-        journal = Journal(**(unsealed(path / "parts", attributes) if sealed else attributes))
-        counts = [journal.revision, *journal.parts.values()]
-        if not all(type(count) is int and count >= 0 for count in counts):
-            raise ValueError("it counts with other things than whole numbers")
-        for name in (*journal.parts, *journal.sealed):
-            if not PART.fullmatch(name):
-                raise ValueError(f"{name[:60]!r} cannot name a part")
-        pending = {
-            uid: {column: checked_value(column, value) for column, value in columns.items()}
-            for uid, columns in journal.pending.items()
-        }
-        for columns in journal.sealed.values():
-            for column, sums in columns.items():
-                if column not in STORED_COLUMNS or not all(type(each) is int for each in sums):
-                    raise ValueError("it seals what is no column")
-    except (StoreError, ValueError, TypeError, AttributeError) as error:
-        raise damaged(file, str(error).removeprefix(f"{file} is damaged: ")) from error
-    if not all(STORED_COLUMNS[column].label for columns in pending.values() for column in columns):
-        raise damaged(file, "a pending column is no label")
-    return dataclasses.replace(journal, pending=pending)
+    journal: Journal = checked(Journal, unsealed(path / "parts", attributes) if sealed else attributes, source)
+    for columns in journal.pending.values():
+        for column, value in columns.items():
+            try:
+                checked_value(column, value)
+            except StoreError as error:
+                raise source.wrong(f"holds a label that is none: {error}") from error
+    return journal
 
 
 def write_journal(path: Path, journal: Journal, sealed: bool) -> None:
@@ -265,21 +237,15 @@ def write_journal(path: Path, journal: Journal, sealed: bool) -> None:
 
 def read_commit(part: Path, sealed: bool) -> Commit:
     """How many episodes of a part exist, and what they are made of."""
-    file = part / "episodes" / "zarr.json"
+    source = source_of(part / "episodes" / "zarr.json")
     attributes = attributes_of(part / "episodes")
-    rows = attributes.get("rows")
-    if type(rows) is not int or not 0 <= rows < 2**31:
-        raise damaged(file, "it has no attribute 'rows'")
-    if not sealed:
-        return Commit(rows, attributes.get("writer_pid", 0), None)
-    attributes = unsealed(part / "episodes", attributes)
-    try:
-        arrays = {name: Seal.read(seal) for name, seal in attributes["arrays"].items()}
-        if not all(KEY.fullmatch(name) for name in arrays):
-            raise ValueError("a name in it cannot name an array")
-        return Commit(rows, attributes["writer_pid"], arrays)
-    except (KeyError, ValueError, TypeError, AttributeError) as error:
-        raise damaged(file, f"it is no commit ({error!r})") from error
+    commit: Commit = checked(Commit, unsealed(part / "episodes", attributes) if sealed else attributes, source)
+    if sealed == (commit.arrays is None):
+        raise source.wrong("lacks what it says of arrays" if sealed else "says of arrays what this schema does not")
+    for name, seal in (commit.arrays or {}).items():
+        if len(seal.chunks) != -(-seal.rows // seal.chunk_rows):
+            raise source.wrong(f"says that {len(seal.chunks)} chunks hold {seal.rows} rows of {name}")
+    return commit
 
 
 def write_commit(part: Path, commit: Commit) -> None:
@@ -325,7 +291,7 @@ def checked_value(column: str, value: Any) -> Any:
         fits = plain.encode(errors="ignore").decode() == plain  # a lone surrogate has no UTF-8
         fits = fits and len(plain) <= LONGEST_TEXT
     if not fits:
-        raise StoreError(f"column {column!r} takes {kind.__name__}, not {str(ascii(value))[:60]}")
+        raise StoreError(f"column {column!r} takes {kind.__name__}, not {shown(value)}")
     if why := STORED_COLUMNS[column].refused([plain]):
         raise StoreError(f"column {column!r} cannot hold {why}")
     return plain
@@ -356,31 +322,22 @@ def write_file(file: Path, content: bytes) -> None:
         raise
 
 
-def read_file(file: Path, largest: int) -> bytes:
-    """Bytes of a plain file of at most ``largest`` bytes; StoreError if it is missing, or anything else."""
-    try:
-        found = file.stat()
-        if not stat.S_ISREG(found.st_mode):  # a pipe would wait for ever
-            raise damaged(file, "it is no plain file")
-        if found.st_size > largest:
-            raise damaged(file, f"it has {found.st_size} bytes, and at most {largest} can be right")
-        return file.read_bytes()
-    except FileNotFoundError as error:
-        raise damaged(file, "it is missing") from error
-    except OSError as error:
-        raise error if isinstance(error, StoreError) else damaged(file, str(error)) from error
+def source_of(file: Path) -> Source:
+    """Of errors that say that a file is damaged."""
+    return Source(f"{file} is damaged: it", StoreError)
 
 
 def read_json(file: Path) -> Record:
     """A JSON object; StoreError if the file is damaged."""
-    content = read_file(file, LARGEST_JSON)
-    try:
-        found = plain_json(content)
-    except ValueError as error:
-        raise damaged(file, str(error)) from error
+    found = parsed(read_file(file, LARGEST_JSON), source_of(file))
     if not isinstance(found, dict):
         raise damaged(file, "it holds no JSON object")
     return found
+
+
+def read_file(file: Path, largest: int) -> bytes:
+    """Bytes of a plain file of at most ``largest`` bytes; StoreError if it is missing, or anything else."""
+    return read_bytes(file, source_of(file), largest)
 
 
 def attributes_of(folder: Path) -> Record:
@@ -404,7 +361,7 @@ def unsealed(folder: Path, attributes: Record) -> Record:
 
 def damaged(file: Path, why: str) -> StoreError:
     """The error that names a damaged file."""
-    return StoreError(f"{file} is damaged: {' '.join(why.split())[:300]}")
+    return StoreError(f"{file} is damaged: {brief(why)}")
 
 
 @contextlib.contextmanager

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import re
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Annotated, Any, Protocol, runtime_checkable
 
-from workbench.errors import ConfigError, UnknownNameError
-from workbench.types.data import Array, Record, plain_json
+from workbench.errors import ConfigError, StoreError, UnknownNameError, WorkbenchError
+from workbench.types.data import Array, Record
+from workbench.types.faults import faults_in
 from workbench.types.policy import PolicyCall
 from workbench.types.random import EPISODES_PER_SPLIT, SPLITS, Split, Stream
+from workbench.types.reading import Among, Between, Like, Size, Source, checked, parsed, shown
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,10 +95,28 @@ ABORTED = "aborted"
 """Outcome of an episode whose policy was lost on the way: it says nothing of the policy, and is rolled anew."""
 
 
-UID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.:@+-]{0,199}")
-"""What can name an episode: it becomes part of file names."""
-_WORD = re.compile(r"(?!\.)[^/\\\x00-\x1f\x7f]{0,1000}")
-"""What a name among the columns can be: such names become parts of file names."""
+UID = Annotated[
+    str, Size(1, 200), Like(r"[A-Za-z0-9_-][A-Za-z0-9_.:@+-]*", "letters, digits and '_-.:@+', none of '.:@+' first")
+]
+"""Type of what names an episode: it becomes part of file names."""
+NO_UID = Annotated[str, Among(("",))]
+WORD = Annotated[
+    str, Size(0, 1000), Like(r"(?!\.)[^/\\\x00-\x1f\x7f]*", "without slashes and line breaks, no dot first")
+]
+"""Type of a name among the columns, or of several joined: such names become parts of file names."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Mode:
+    """One beginning of a failure mode, as the column ``modes`` lists them."""
+
+    mode: WORD
+    step: Annotated[int, Between(0, 2**31)]
+
+
+VALUES = Annotated[list[Annotated[list[Annotated[int, Between(0, 2**31)]], Size(3, 3)]], Size(0, 2**20)]
+"""Type of what the column ``values`` lists."""
+_IT = Source("it", StoreError)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,7 +131,8 @@ class Column:
     label : whether it may be rewritten once the episode is stored.
     unit : of a number; "" for none.
     least, most : bounds of a whole number.
-    form : raises ValueError for words that it cannot hold.
+    holds : type of its texts, as :mod:`workbench.types.reading` has them; None for any.
+    reads : reads its texts, and raises a WorkbenchError for one that it cannot hold; None for texts that are words.
     """
 
     name: str
@@ -123,84 +143,50 @@ class Column:
     unit: str = ""
     least: int = -(2**63)
     most: int = 2**63 - 1
-    form: Callable[[str], object] | None = None
+    holds: Any = None
+    reads: Callable[[str], object] | None = None
 
     def refused(self, values: Collection[Any]) -> str:
         """Why some values of the column's kind cannot stand in it; "" if they can.
 
         What is written and what is read back are held to this alike.
         """
+        if self.kind is str:
+            return self._misformed(values) if self.holds or self.reads else ""
         if self.kind is int:
             wrong = [value for value in (min(values), max(values)) if not self.least <= value <= self.most]
-        elif self.kind is float:
-            wrong = [value for value in values if not math.isfinite(value)]
         else:
-            return self._misformed(values) if self.form else ""
-        return f"{wrong[0]} is none of {self.least}..{self.most}" if wrong else ""
+            wrong = [value for value in values if not math.isfinite(value)]
+        return f"{wrong[0]}, which is none of {self.least} .. {self.most}" if wrong else ""
 
     def _misformed(self, values: Collection[str]) -> str:
-        assert self.form is not None
         for value in set(values):
             try:
-                self.form(value)
-            except ValueError as error:
-                return f"{value[:60]!r}: {error}"
+                if self.reads:
+                    self.reads(value)
+                else:
+                    checked(self.holds, value, _IT)
+            except WorkbenchError as error:
+                return f"{shown(value)}: {error}"
         return ""
 
 
-def _uid(text: str) -> None:
-    if not UID.fullmatch(text):
-        raise ValueError(
-            "an episode is named by at most 200 letters, digits and '_-.:@+', the first one none of '.:@+'"
-        )
-
-
-def _uid_or_none(text: str) -> None:
-    if text:
-        _uid(text)
-
-
-def _word(text: str) -> None:
-    if not _WORD.fullmatch(text):
-        raise ValueError("a name has no slashes or control characters, and begins with no dot")
-
-
-def _split(text: str) -> None:
-    if text not in SPLITS:
-        raise ValueError(f"a split is one of {', '.join(SPLITS)}")
-
-
-def faults_of(text: str) -> list[Record]:
-    """Records of perturbations out of the column ``perturbations``; ValueError for anything else."""
-    found = plain_json(text)
-    if not isinstance(found, list):
-        raise ValueError("it is no list of perturbations")
-    for record in found:
-        for key in ("name", "channel"):
-            if not isinstance(record, dict) or not isinstance(record.get(key), str):
-                raise ValueError(f"a perturbation has no {key}")
-            _word(record[key])
+def modes_in(text: str) -> list[Mode]:
+    """Beginnings of failure modes out of the column ``modes``; StoreError for anything else."""
+    found: list[Mode] = checked(list[Mode], parsed(text, _IT), _IT)
     return found
 
 
-def modes_of(text: str) -> list[Record]:
-    """Beginnings of failure modes out of the column ``modes``; ValueError for anything else."""
-    found = plain_json(text)
-    for record in found if isinstance(found, list) else [None]:
-        fits = isinstance(record, dict) and isinstance(record.get("mode"), str) and type(record.get("step")) is int
-        if not fits:
-            raise ValueError("it is no list of {mode, step}")
-    return list(found)
+def _faults_in(text: str) -> tuple[Record, ...]:
+    return faults_in(text, "it")
 
 
-def values_of(text: str) -> list[list[int]]:
-    """The measured V(t) out of the column ``values``: [step, successes, branches]; ValueError for anything else."""
-    found = plain_json(text)
-    for row in found if isinstance(found, list) else [None]:
-        fits = isinstance(row, list) and len(row) == 3 and all(type(each) is int and 0 <= each < 2**31 for each in row)
-        if not fits or row[1] > row[2]:
-            raise ValueError("it is no list of [step, successes, branches]")
-    return list(found)
+def values_in(text: str) -> list[list[int]]:
+    """The measured V(t) out of the column ``values``: [step, successes, branches]; StoreError for anything else."""
+    found: list[list[int]] = checked(VALUES, parsed(text, _IT), _IT)
+    if any(successes > branches for _, successes, branches in found):
+        raise _IT.wrong("has more successes than branches")
+    return found
 
 
 def _step(name: str, words: str, *, label: bool = True) -> Column:
@@ -208,13 +194,13 @@ def _step(name: str, words: str, *, label: bool = True) -> Column:
     return Column(name, int, words, default=-1, label=label, unit="control steps", least=-1, most=2**31)
 
 
-def _label(name: str, kind: type[str] | type[float], words: str, form: Callable[[str], object] | None = None) -> Column:
+def _label(name: str, kind: type[str] | type[float], words: str, holds: Any = None) -> Column:
     """A column of words or numbers that may be rewritten."""
-    return Column(name, kind, words, default=kind(), label=True, form=form)
+    return Column(name, kind, words, default=kind(), label=True, holds=holds)
 
 
 COLUMNS: tuple[Column, ...] = (
-    Column("uid", str, "<seed>:<index>:<digest of the drawn perturbations>", form=_uid),
+    Column("uid", str, "<seed>:<index>:<digest of the drawn perturbations>", holds=UID),
     Column(
         "index",
         int,
@@ -223,23 +209,23 @@ COLUMNS: tuple[Column, ...] = (
         most=len(SPLITS) * EPISODES_PER_SPLIT - 1,
     ),
     Column("seed", int, "of the run", least=0),
-    Column("split", str, "train, fit, select, calibrate or test", form=_split),
-    Column("task", str, "name of the task", form=_word),
-    Column("model", str, "digest of the compiled model", form=_word),
+    Column("split", str, "train, fit, select, calibrate or test", holds=Annotated[str, Among(SPLITS)]),
+    Column("task", str, "name of the task", holds=WORD),
+    Column("model", str, "digest of the compiled model", holds=WORD),
     Column("instruction", str, "what the robot was told at the start"),
-    Column("policy", str, "class of the policy", form=_word),
+    Column("policy", str, "class of the policy", holds=WORD),
     Column(
         "perturbation",
         str,
         "names of the perturbations as composed, joined by '+'; '' for a nominal episode",
-        form=_word,
+        holds=WORD,
     ),
-    Column("perturbations", str, "JSON list of their records, as drawn", form=faults_of),
+    Column("perturbations", str, "JSON list of their records, as drawn", reads=_faults_in),
     Column(
         "cell",
         str,
         "of a synthesized data set: perturbation, axis and failure rate aimed at; '' elsewhere",
-        form=_word,
+        holds=WORD,
     ),
     Column(
         "execute",
@@ -256,15 +242,15 @@ COLUMNS: tuple[Column, ...] = (
         str,
         "how it ended; readers leave out 'aborted', whose policy was lost on the way",
         label=True,
-        form=_word,
+        holds=WORD,
     ),
     _label(
         "failure_mode",
         str,
         "mode by which a failure is called, of workbench/rollouts/modes.py; '' for a success",
-        _word,
+        WORD,
     ),
-    Column("modes", str, "JSON list of {mode, step}: every beginning of a failure mode, in order", form=modes_of),
+    Column("modes", str, "JSON list of {mode, step}: every beginning of a failure mode, in order", reads=modes_in),
     _step("t_inj", "first step at which a perturbation was active; -1: never", label=False),
     _step("t_eff", "first step at which the state differs from the nominal twin's; -1: not measured, or none"),
     _step("t_on", "onset: first step after which V(t) stays below one half; -1: not measured, or none"),
@@ -275,7 +261,7 @@ COLUMNS: tuple[Column, ...] = (
     _step("t_pnr_high", "latest point of no return that the trials leave open; -1: not measured"),
     _step("t_dec", "first of the replaced actions that turn failure into success; -1: not measured, or none"),
     _step("t_dec_end", "one past the last of them; -1: as t_dec"),
-    _label("t_dec_by", str, "whose actions replaced them, 'twin' or 'expert'; '' where there are none", _word),
+    _label("t_dec_by", str, "whose actions replaced them, 'twin' or 'expert'; '' where there are none", WORD),
     _label("responsibility", float, "gain in success rate by that replacement; 0 where there is none"),
     _label("responsibility_low", float, "lower end of its 95 % interval"),
     _label("responsibility_high", float, "upper end of its 95 % interval"),
@@ -285,9 +271,9 @@ COLUMNS: tuple[Column, ...] = (
         "JSON list of [step of a policy call, successes, branches]: the measured V(t)",
         "[]",
         label=True,
-        form=values_of,
+        reads=values_in,
     ),
-    _label("twin", str, "uid of the nominal twin; '' if there is none", _uid_or_none),
+    _label("twin", str, "uid of the nominal twin; '' if there is none", UID | NO_UID),
 )
 """The columns of ``episodes/``, listed here and nowhere else: writers, readers, tables and exports follow."""
 EPISODE_COLUMNS: Mapping[str, type] = {column.name: column.kind for column in COLUMNS}
