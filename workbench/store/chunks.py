@@ -122,6 +122,8 @@ def _texts(content: memoryview, rows: int, wanted: int) -> Chunk:
             raise ValueError("its strings are longer than it is")
         texts.append(str(content[start:at], "utf-8"))
         ends.append(at)
+    if wanted == rows and at != len(content):
+        raise ValueError("it is longer than its strings")
     found = np.empty(wanted, dtype=object)
     found[:] = texts
     return Chunk(found, content, ends)

@@ -110,11 +110,13 @@ def _verify_part(found: Verified, part: Part, journal: Journal, keep: Callable[[
     names = [f"{group}/{key}" for group in ENDS for key in part.names(group)]
     _verify_groups(found, part, names)
     columns = _columns(found, part, journal)
+    fit = False
     if columns.keys() == STORED_COLUMNS.keys():
         with found.noting():
             refuse_columns(part.folder, columns)
+            fit = True
     arrays = _arrays(found, part, names)
-    readable = columns.keys() == STORED_COLUMNS.keys() and arrays.keys() == set(names)
+    readable = fit and arrays.keys() == set(names)
     chunk = functools.lru_cache(_CACHED_CHUNKS)(StoredArray.chunk)
     whole = 0
     for row in range(part.rows):
@@ -170,8 +172,11 @@ def _compare_with_zarr(array: StoredArray, rows: int) -> None:
     client = zarr.open_array(array.folder, mode="r")
     for number, first in enumerate(range(0, rows, array.chunk_rows)):
         last = min(first + array.chunk_rows, rows)
-        ours = array.chunk(number)[: last - first]
-        theirs = np.asarray(client[first:last])
+        ours = array.whole_chunk(number)[: last - first]
+        try:
+            theirs = np.asarray(client[first:last])
+        except (ValueError, RuntimeError, TypeError, OSError, KeyError) as error:
+            raise damaged(array.folder, f"zarr cannot read it ({error})") from error
         same = ours.tolist() == theirs.tolist() if array.dtype == TEXT else ours.tobytes() == theirs.tobytes()
         if not same:
             raise damaged(array.folder, "zarr reads other rows than this workbench")
