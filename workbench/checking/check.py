@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from workbench.benchmarking.curves import read_curves
+from workbench.config.build import resolve
 from workbench.config.files import data_path, root_folder, shown
-from workbench.errors import ConfigError, StoreError, WorkbenchError
+from workbench.config.named import node_of_checkpoint
+from workbench.errors import ConfigError, StoreError, UnknownNameError, WorkbenchError
 from workbench.execution.ledger import Ledger
+from workbench.formats import exporting
+from workbench.monitoring import files
 from workbench.store import Verified, save_whole, verify_store
 from workbench.types import Record
-from workbench.types.data import plain_json
+from workbench.types.reading import Source, brief, read_json
 from workbench.types.results import Tabular
 
 WHOLE, DAMAGED, UNVERIFIED = "whole", "damaged", "not verified"
 LEDGERS = ("stages.json", "training.json", "tolerance.json")
 """Files of a run that remember what was done."""
-LARGEST_JSON = 2**28
-"""Bytes of the largest JSON file that is read."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,64 +140,51 @@ def _run_items(folder: Path) -> Iterator[Item]:
     metrics: Record = {}
     file = folder / "metrics.json"
     if file.exists():
-        yield _item("metrics", file, lambda: metrics.update(_read_object(file)))
+        yield _item("metrics", file, lambda: metrics.update(_read_metrics(file)))
     for name in LEDGERS:
         if (ledger := folder / name).exists():
             yield _item("ledger", ledger, functools.partial(Ledger, ledger, shown(ledger)))
     for record in sorted(folder.glob("*/policy.json")):
-        yield _item("weights", record.parent, functools.partial(_check_weights, record))
+        yield _item("weights", record.parent, functools.partial(_load_weights, record.parent))
     if (kept := folder / "monitors").is_dir():
-        yield _item("monitors", kept, functools.partial(_check_monitors, kept))
+        yield _item("monitors", kept, functools.partial(files.verify, kept))
     root = folder.parent.parent
-    for path in _stores_of(metrics, root):
+    for path in _named(metrics, root, "store", "demos"):
         try:
             yield from _store_items(verify_store(path))
             yield from _beside(path)
         except StoreError as error:
             yield Item("store", shown(path), DAMAGED, str(error))
-    if export := metrics.get("export"):
-        yield Item("export", str(export), UNVERIFIED, "it holds no checksums; write it again if in doubt")
+    for path in _named(metrics, root, "export"):
+        yield _item("export", path, functools.partial(exporting.verify, path))
 
 
-def _stores_of(metrics: Record, root: Path) -> list[Path]:
-    """Stores that a run's metrics name, below the root that the run lies in."""
-    named = [metrics.get("store"), metrics.get("demos")]
-    return [root / each for each in dict.fromkeys(named) if isinstance(each, str)]
+def _named(metrics: Record, root: Path, *keys: str) -> list[Path]:
+    """What a run's metrics name, below the root that the run lies in."""
+    return [root / each for each in dict.fromkeys(map(metrics.get, keys)) if isinstance(each, str)]
 
 
 def _item(what: str, path: Path, read: Callable[[], object]) -> Item:
     """One thing that is whole if it can be read."""
     try:
         read()
+    except UnknownNameError as error:
+        return Item(what, shown(path), UNVERIFIED, str(error))
     except WorkbenchError as error:
         return Item(what, shown(path), DAMAGED, str(error))
+    except Exception as error:  # whatever a library makes of a damaged file
+        return Item(what, shown(path), DAMAGED, f"it cannot be read ({brief(repr(error))})")
     return Item(what, shown(path), WHOLE)
 
 
-def _read_object(file: Path) -> Record:
-    try:
-        if file.stat().st_size > LARGEST_JSON:
-            raise ValueError("it is too large")
-        found = plain_json(file.read_bytes())
-        if not isinstance(found, dict):
-            raise ValueError("it holds no JSON object")
-    except (OSError, ValueError) as error:
-        raise StoreError(f"{shown(file)} is damaged: {error}") from error
+def _read_metrics(file: Path) -> Record:
+    source = Source(shown(file), StoreError, "move it away and run the job again")
+    found = read_json(file, source, infinite=True)
+    if not isinstance(found, dict):
+        raise source.wrong("holds no JSON object")
     return found
 
 
-def _check_weights(record: Path) -> None:
-    """Refuse weights that are not those which their record names."""
-    said = _read_object(record)
-    weights = record.parent / Path(str(said.get("weights", ""))).name
-    if not weights.is_file():
-        raise StoreError(f"{shown(weights)} is missing, though {shown(record)} names it")
-    with weights.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != said.get("sha256"):
-        raise StoreError(f"{shown(weights)} is truncated or changed: its sha256 is not the one in {shown(record)}")
-
-
-def _check_monitors(folder: Path) -> None:
-    """Refuse monitors whose files cannot be read."""
-    _read_object(folder / "monitors.json")
+def _load_weights(folder: Path) -> None:
+    """Load a policy from its folder, which holds record and weights against their digests."""
+    resolve(node_of_checkpoint(folder)["_target_"]).load(folder)

@@ -67,7 +67,7 @@ def policy(part: Any, task: Task, **settings: Any) -> Policy:
         return found
     folder = Path(part)
     if (folder / "policy.json").is_file():
-        return made_policy({**_node_of_checkpoint(folder), **settings}, task, folder)
+        return made_policy({**node_of_checkpoint(folder), **settings}, task, folder)
     node = {**node_of("policy", str(part)), **settings}
     if hasattr(resolve(node["_target_"]), "load") and not node.get("zoo"):
         raise ConfigError(
@@ -155,7 +155,7 @@ def _is_whole(part: Any) -> bool:
     return all(hasattr(part, name) for name in wanted)
 
 
-def _node_of_checkpoint(folder: Path) -> Record:
+def node_of_checkpoint(folder: Path) -> Record:
     """Configuration of the kind of policy that a folder holds; its own settings stand in the folder."""
     kind = json.loads((folder / "policy.json").read_text(encoding="utf-8")).get("policy")
     for name in options_of("policy"):
