@@ -1,4 +1,4 @@
-"""``workbench check``: what is damaged is named, what is whole is counted and can be saved, and the exit code says which."""
+"""``workbench check``: what is damaged is named, what is whole is counted and saved, and the exit code says which."""
 
 from __future__ import annotations
 

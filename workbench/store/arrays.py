@@ -3,7 +3,7 @@
 An array's metadata are not obeyed but compared: they must be what the store itself writes for some data type, shape and
 number of rows in a chunk.  So no file can ask for another codec, and none says how much memory is taken.
 
-Icechunk would give transactions, but only icechunk reads what it writes, and a store is to be read by any client of
+Icechunk would give transactions, but only icechunk reads what it writes, and a store is to be read by other clients of
 Zarr.  Strings are zarr's variable-length ``string``: it raises no warning about an unstable specification
 (fixed-length UTF-32 does), and pads nothing, as the JSON of ``perturbations`` is long.
 """

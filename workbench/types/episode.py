@@ -105,6 +105,8 @@ WORD = Annotated[
 ]
 """Type of a name among the columns, or of several joined: such names become parts of file names."""
 
+LINE = Annotated[str, Size(0, 1000), Like(r"[^\x00-\x1f\x7f]*", "on one line")]
+
 
 @dataclasses.dataclass(frozen=True)
 class Mode:
@@ -211,7 +213,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("seed", int, "of the run", least=0),
     Column("split", str, "train, fit, select, calibrate or test", holds=Annotated[str, Among(SPLITS)]),
     Column("task", str, "name of the task", holds=WORD),
-    Column("model", str, "digest of the compiled model", holds=WORD),
+    Column("model", str, "digest of the compiled model", holds=LINE),
     Column("instruction", str, "what the robot was told at the start"),
     Column("policy", str, "class of the policy", holds=WORD),
     Column(
