@@ -65,6 +65,7 @@ def encode(values: Array, rows: int) -> tuple[bytes, int]:
     """One file: values padded to ``rows`` rows, compressed, with its checksum; and CRC-32C of the values alone."""
     import numcodecs  # type: ignore[import-untyped]
 
+    own: bytes | memoryview
     padded = np.full((rows, *values.shape[1:]), "" if values.dtype == object else 0, dtype=values.dtype)
     padded[: len(values)] = values
     if values.dtype == object:
