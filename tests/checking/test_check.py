@@ -15,8 +15,8 @@ from tests.fuzzing.checkpoints import RECIPE, SMALL, _demonstrations
 from tests.synthetic import HEADER, episode
 from workbench.benchmarking.curves import _keep
 from workbench.checking.check import DAMAGED, WHOLE
-from workbench.cli import hydra_arguments
 from workbench.config import Run, compose
+from workbench.config.jobs import job_words
 from workbench.errors import ConfigError, StoreError
 from workbench.execution.ledger import Ledger
 from workbench.jobs.check import run as run_job
@@ -121,11 +121,11 @@ def test_the_whole_episodes_are_counted_and_saved(root: Path) -> None:
     ],
 )
 def test_its_own_words(words: list[str], keys: list[str]) -> None:
-    assert hydra_arguments(["check", *words]) == ["job=check", *keys]
+    assert job_words(["check", *words]) == ["job=check", *keys]
 
 
 def job(root: Path, *words: str) -> None:
-    run = Run(compose(hydra_arguments(["check", *words])), root)
+    run = Run(compose(job_words(["check", *words])), root)
     settings: dict[str, Any] = {key: value for key, value in run.config["job"].items() if key != "_target_"}
     run_job(run, **settings)
 

@@ -131,7 +131,7 @@ def _scored(
     scores, needs = scores_of(monitors), needs_of(monitors)
     steps: list[Array] = []
     raw: dict[str, list[Array]] = {name: [] for name in scores}
-    with progress("benchmark", len(numbers)) as advance:
+    with progress("episodes", len(numbers)) as advance:
         for first in range(0, len(numbers), TOGETHER):
             calls = [store.calls(number, needs) for number in numbers[first : first + TOGETHER]]
             steps += [episode.step for episode in calls]

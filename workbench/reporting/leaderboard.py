@@ -19,9 +19,10 @@ from workbench.reporting.board_figures import audit_figures, clock, fraction_fig
 from workbench.reporting.metrics import METRICS, head_of
 from workbench.reporting.page import Headline, render
 from workbench.reporting.standings import KINDS, figure_cell, seeds, standing, tables, value
-from workbench.reporting.table import BASELINE, Table, as_markdown
+from workbench.reporting.table import BASELINE, Table
 from workbench.reporting.words import p_value, percent
 from workbench.types import Record
+from workbench.types.text import as_markdown, as_markdown_block
 
 KEYS = {
     "protocol": "name of the protocol, such as unseen_family",
@@ -197,7 +198,7 @@ def _written(made: Mapping[str, Table]) -> list[Table]:
 
 def _markdown(leaderboard: Record, made: Mapping[str, Table]) -> str:
     title, about = (as_markdown(leaderboard[key]) for key in ("protocol", "about"))
-    head = [f"# Monitors, {title}", about, f"```sh\n{leaderboard['command']}\n```"]
+    head = [f"# Monitors, {title}", about, as_markdown_block(leaderboard["command"], "sh")]
     return "\n\n".join([*head, *(table.markdown("##") for table in _written(made))]) + "\n"
 
 

@@ -16,6 +16,7 @@ from workbench.reporting.table import Cell, Column, Row, Table, numbers
 from workbench.reporting.words import count, interval, megabytes
 from workbench.stats.proportions import over_seeds, wilson
 from workbench.types import Record
+from workbench.types.text import as_markdown_block, visible
 
 CARD = "card.md"
 LICENCE = "CC-BY-4.0"
@@ -60,7 +61,7 @@ def card_text(facts: Record) -> str:
         f"## How it was made\n\n{recipe_part(facts)}",
         "## Limits\n\n" + "\n".join(f"- {limit}" for limit in facts["limits"]),
     ]
-    return f"{FENCE}{front}\n{FENCE}\n" + "\n\n".join(parts) + "\n"
+    return visible(f"{FENCE}{front}\n{FENCE}\n" + "\n\n".join(parts) + "\n")
 
 
 def identity_part(facts: Record) -> str:
@@ -148,7 +149,7 @@ def recipe_part(facts: Record) -> str:
     recipe = ", ".join(f"{key} {value}" for key, value in facts["recipe"].items())
     return "\n\n".join(
         [
-            f"```sh\n{facts['command']}\n```",
+            as_markdown_block(facts["command"], "sh"),
             f"- **demonstrations**: {data['episodes']} of the task's scripted expert with noise on what is executed "
             f"(DART), {data['successes']} of them succeed and are learned from; run seed {facts['run_seed']}\n"
             f"- **training**: {recipe}\n"

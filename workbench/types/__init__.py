@@ -49,7 +49,8 @@ from workbench.types.policy import (
     PolicyOutput,
     Steering,
 )
-from workbench.types.random import EPISODES_PER_SPLIT, SPLITS, Split, Stream, episode_index, split_of
+from workbench.types.random import EPISODES_PER_SPLIT, MOST_SEED, SPLITS, Split, Stream, episode_index, split_of
+from workbench.types.ranges import Count, Episodes, Inside, Positive, Seed, Share
 from workbench.types.recovery import Strategy
 from workbench.types.robot import Arm, Fingers, Robot
 from workbench.types.scene import ROLES, Keyframe, Perturbation, Scene, Shape, Snapshot, Task, Truth
@@ -61,6 +62,7 @@ __all__ = [
     "EPISODE_COLUMNS",
     "FURTHEST",
     "LABELS",
+    "MOST_SEED",
     "OBSERVATION",
     "RECENT",
     "ROLES",
@@ -71,10 +73,12 @@ __all__ = [
     "Array",
     "Calibrator",
     "Column",
+    "Count",
     "Demonstration",
     "Episode",
     "EpisodeCalls",
     "EpisodeTruth",
+    "Episodes",
     "Fingers",
     "HasActionGroups",
     "HasCameras",
@@ -86,18 +90,22 @@ __all__ = [
     "HasShapes",
     "HasStages",
     "HasTrails",
+    "Inside",
     "Keyframe",
     "Observation",
     "Perturbation",
     "Policy",
     "PolicyCall",
     "PolicyOutput",
+    "Positive",
     "Record",
     "Robot",
     "Scene",
     "Score",
     "Scorer",
+    "Seed",
     "Shape",
+    "Share",
     "Snapshot",
     "Split",
     "Steering",
