@@ -81,7 +81,7 @@ def check(
 
     Of a store that is its header, metadata, arrays, parts, checksums, labels, records of perturbations and the content
     of every episode, and the kept curves beside it; of a run its metrics, ledgers, weights, monitors and the stores
-    that it names.
+    that it names or that are called after it.
 
     Parameters
     ----------
@@ -149,7 +149,9 @@ def _run_items(folder: Path) -> Iterator[Item]:
     if (kept := folder / "monitors").is_dir():
         yield _item("monitors", kept, functools.partial(files.verify, kept))
     root = folder.parent.parent
-    for path in _named(metrics, root, "store", "demos"):
+    called = [root / "datasets" / f"{folder.name}{end}.zarr" for end in ("", "-demos")]
+    stores = [*_named(metrics, root, "store", "demos"), *(path for path in called if path.exists())]
+    for path in dict.fromkeys(stores):
         try:
             yield from _store_items(verify_store(path))
             yield from _beside(path)
