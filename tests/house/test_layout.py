@@ -87,7 +87,8 @@ def test_a_job_is_words(path):
 
 def test_every_library_that_is_imported_is_declared():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    declared = {re.split(r"[<>=!~;\[ ]", each)[0].lower() for each in project["dependencies"]}
+    libraries = [*project["dependencies"], *project["optional-dependencies"]["video"]]
+    declared = {re.split(r"[<>=!~;\[ ]", each)[0].lower() for each in libraries}
     named = {"hydra": "hydra-core", "PIL": "pillow", "rerun": "rerun-sdk", "sklearn": "scikit-learn", "yaml": "pyyaml"}
     used = {module.split(".")[0] for path in shipped() for module in imported(path)}
     others = used - sys.stdlib_module_names - {"workbench"}

@@ -182,7 +182,7 @@ def refusal_part(found: Mapping[str, Mapping[str, Record]]) -> str:
 
 
 def _rate(part: int, whole: int) -> Cell:
-    """Counts and their Wilson interval."""
+    """Counts and their exact interval."""
     if not whole:
         return Cell("none")
     rate = Rate(part, whole)

@@ -35,7 +35,8 @@ KEYS = {
     "(name -> metric -> figure); optionally selected",
     "costs": "score, milliseconds (figure; a scene and call on one core), fit_s",
     "pairs": "first, second, metric, difference (figure), p_value",
-    "audit": "monitor, calibrator, task, alarms, episodes, rate, ci95, level, promised, broken",
+    "audit": "monitor, calibrator, task, errors (what is counted), count, episodes, rate, ci95, level, promised, "
+    "p_value, broken, chance (of being marked where the promise is kept)",
     "drift": "monitor, task, stream, noticed_after (episodes, or None), episodes",
     "refused": "part, store, reason",
 }

@@ -26,12 +26,22 @@ from workbench.types.abilities import (
     ability,
 )
 from workbench.types.data import Array, Observation, Record
-from workbench.types.detector import FURTHEST, AdaptiveThreshold, Calibrator, Score, Scorer, SupervisedScore, Threshold
+from workbench.types.detector import (
+    FURTHEST,
+    AdaptiveThreshold,
+    Calibrator,
+    RateLaw,
+    Score,
+    Scorer,
+    SupervisedScore,
+    Threshold,
+)
 from workbench.types.episode import (
     ABORTED,
     COLUMNS,
     EPISODE_COLUMNS,
     LABELS,
+    MODES,
     Column,
     Episode,
     EpisodeCalls,
@@ -62,6 +72,7 @@ __all__ = [
     "EPISODE_COLUMNS",
     "FURTHEST",
     "LABELS",
+    "MODES",
     "MOST_SEED",
     "OBSERVATION",
     "RECENT",
@@ -98,6 +109,7 @@ __all__ = [
     "PolicyCall",
     "PolicyOutput",
     "Positive",
+    "RateLaw",
     "Record",
     "Robot",
     "Scene",

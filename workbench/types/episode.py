@@ -120,6 +120,23 @@ VALUES = Annotated[list[Annotated[list[Annotated[int, Between(0, 2**31)]], Size(
 """Type of what the column ``values`` lists."""
 _IT = Source("it", StoreError)
 
+MODES: tuple[str, ...] = (
+    "missed grasp",
+    "slip",
+    "drop",
+    "misplacement",
+    "wrong object",
+    "collision",
+    "jam",
+    "overshoot",
+    "stall",
+    "knocked",
+    "out of reach",
+    "timeout",
+    "diverged",
+)
+"""Mode i is bit i of the steps column ``modes``; new ones go to the end, so that stored bits keep their meaning."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Column:
