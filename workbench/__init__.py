@@ -39,6 +39,7 @@ _NAMES = {
     "view": "viewing.recording",
     "export": "formats.exporting",
     "compare": "reporting.comparing",
+    "check": "checking.check",
     "serve": "rollouts.serving",
     "new_part": "testing.new",
     # what they are made of

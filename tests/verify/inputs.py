@@ -201,7 +201,7 @@ CASES = (
             ("metadata", f"datasets/{NAME}.zarr/parts/*/steps/action/zarr.json"),
             ("column", f"datasets/{NAME}.zarr/parts/*/episodes/uid/c.0"),
         )
-        for words, spares in (("replay", ""), ("rollout job.episodes.test=200", "*/parts/SpawnProcess-2/*"))
+        for words, spares in (("replay", ""), ("rollout job.episodes.test=200", "*/parts/*SpawnProcess-2/*"))
     ),
     Case("truncated chunk, replay", f"replay name={NAME}", ("damaged",), truncate("**/parts/*/steps/state/c.0*")),
     Case("truncated chunk, fit", f"fit name={NAME} overwrite=true", ("damaged",), truncate("**/calls/samples/c.0*")),

@@ -52,9 +52,18 @@ def job_words(words: Sequence[str]) -> list[str]:
         keys = [f"job.runs=[{','.join(quoted(word) for word in others)}]", *keys]
     elif others:
         raise ConfigError(_stray(others[0]))
+    if job == "check":
+        keys = check_words(keys)
     alone = not any(word.lstrip("+").partition("=")[0] == "experiment" for word in keys)
     own = [f"+experiment={job}"] if alone and job in options_of("experiment") else []
     return [f"job={job}", *own, *keys]
+
+
+def check_words(words: Sequence[str]) -> list[str]:
+    """Keys of ``check run=NAME`` and ``check store=NAME``; other words are left as they are."""
+    runs = [f"name={word.removeprefix('run=')}" if word.startswith("run=") else word for word in words]
+    store = runs == list(words) and any(word.startswith("store=") for word in words)
+    return [*runs, *(["job.what=store"] if store else [])]
 
 
 def _stray(word: str) -> str:

@@ -69,7 +69,7 @@ def policy(part: Any, task: Task, **settings: Any) -> Policy:
         return found
     folder = Path(part)
     if (folder / "policy.json").is_file():
-        return made_policy({**_node_of_checkpoint(folder), **settings}, task, folder)
+        return made_policy({**node_of_checkpoint(folder), **settings}, task, folder)
     node = {**node_of("policy", str(part)), **settings}
     if hasattr(resolve(node["_target_"]), "load") and not node.get("zoo"):
         raise ConfigError(
@@ -157,7 +157,7 @@ def _is_whole(part: Any) -> bool:
     return all(hasattr(part, name) for name in wanted)
 
 
-def _node_of_checkpoint(folder: Path) -> Record:
+def node_of_checkpoint(folder: Path) -> Record:
     """Configuration of the kind of policy that a folder holds; its own settings stand in the folder."""
     source = Source(str(folder / "policy.json"), CheckpointError, "train the policy again")
     kind = checked(dict[str, Any], read_json(folder / "policy.json", source), source).get("policy")

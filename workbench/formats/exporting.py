@@ -80,6 +80,17 @@ def _mark_of(folder: Path) -> object:
         return None
 
 
+def verify(folder: Path) -> None:
+    """StoreError unless an export has the files that it was written with, each as long as it was."""
+    mark = _mark_of(folder)
+    said = mark.get("files") if isinstance(mark, dict) else None
+    if not isinstance(said, dict):
+        raise StoreError(f"{folder} does not say in {MARK} which files it has")
+    found = _files(folder)
+    if wrong := sorted(name for name in {*said, *found} if said.get(name) != found.get(name)):
+        raise StoreError(f"{folder} is damaged: {wrong[0]} is not as it was written; write the export again")
+
+
 def _files(folder: Path) -> dict[str, int]:
     """Path -> bytes of every file of an export but its mark."""
     files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path != folder / MARK]

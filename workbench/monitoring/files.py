@@ -218,6 +218,11 @@ def save(folder: Path, monitors: Iterable[AnyMonitor], made_with: Record | None 
             other.unlink()
 
 
+def verify(folder: Path) -> None:
+    """CheckpointError unless a folder's monitors are those that were saved."""
+    _tensors_of(folder, _read_record(folder))
+
+
 def _read_record(folder: Path) -> _Record:
     """What ``monitors.json`` says; CheckpointError if it is missing or damaged."""
     if not (folder / RECORDS).exists():
