@@ -21,6 +21,7 @@ from workbench.errors import ConfigError, UnknownNameError
 from workbench.execution.ledger import Ledger
 from workbench.rollouts.launch import Launch
 from workbench.rollouts.loop import Lockstep
+from workbench.rollouts.setup import EXPERT
 from workbench.store import Store
 from workbench.types import EPISODE_COLUMNS, Record, Stream
 
@@ -121,7 +122,7 @@ def test_only_what_other_settings_measured_is_forgotten(tmp_path, changes, stays
     assert (set(rows["values"]) != {"[]"}) == ("values" in stays)
     asked = first | changes
     searched, valued = (Ledger(store.path.with_suffix(".labels.json")).entry(name) for name in (SEARCHED, VALUED))
-    assert searched.made_with == {key: value for key, value in asked.items() if key != "values"}
+    assert searched.made_with == {key: value for key, value in asked.items() if key != "values"} | {"expert": EXPERT}
     kept = asked["values"] if asked["values"]["calls"] else first["values"]
     assert valued.made_with == {"splits": ["fit", "select"], **kept}
 

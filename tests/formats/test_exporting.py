@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from workbench.config import options_of
-from workbench.config import files
+from workbench.config import files, options_of
 from workbench.errors import StoreError, UnknownNameError
 from workbench.formats import export, format_named
 from workbench.formats.exporting import MARK

@@ -284,7 +284,7 @@ def refuse_other_labels(
 ) -> None:
     """Refuse to measure again, with other settings, what is measured already; nothing where there is nothing."""
     (searched, before), (valued, valued_before) = settings_of(settings, values, ledger, earlier, expert)
-    what, remedy = f"the labels of {shown(store.path)}", "overwrite=true takes them back and measures anew"
+    what, remedy = f"the labelling of {shown(store.path)}", "overwrite=true takes them back and measures anew"
     if any(store.episodes["t_pnr"][number] >= 0 for number in failures(store.episodes)):
         refuse_other(what, before, searched, remedy)
     if values.calls and any(known != "[]" for known in store.episodes["values"]):
