@@ -145,7 +145,7 @@ def _give_up_overriding() -> None:
 
     header, data = (ctypes.c_uint32 * 2)(CAPABILITIES_3, 0), (ctypes.c_uint32 * 6)()
     libc = ctypes.CDLL(None, use_errno=True)
-    if libc.capget(header, data) or not os.getuid() == 0:
+    if libc.capget(header, data) or os.getuid() != 0:
         return
     data[0] &= ~(1 << CAP_DAC_OVERRIDE | 1 << CAP_DAC_READ_SEARCH)
     if libc.capset(header, data):

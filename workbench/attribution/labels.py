@@ -269,7 +269,7 @@ def forget_other_settings(
         ledger.forget(SEARCHED)
     if SEARCHED not in ledger:
         ledger.put(SEARCHED, searched)
-    if values.calls or (VALUED not in ledger and earlier):
+    if values.calls or (VALUED not in ledger and valued_before.get("calls")):
         ledger.put(VALUED, valued if values.calls else valued_before)
     return Store.open(store.path)
 
