@@ -196,8 +196,8 @@ class MujocoScene(gymnasium.Env[dict[str, Any], Array]):
 
     def begin(self, stream: Stream, perturbations: Sequence[Record] = ()) -> dict[str, Array]:
         """Reset to the episode that the stream and the drawn perturbations decide; returns the observation."""
+        effects = [effect_of(record, stream, self.task) for record in perturbations]
         _check_names(perturbations)
-        effects = [effect_of(record, stream) for record in perturbations]
         self._replace(stream, tuple(perturbations), effects)
         self.step_index, self._stage, self.privileged = 0, 0, False
         mujoco.mj_fwdPosition(self.model, self.data)
@@ -322,7 +322,11 @@ class MujocoScene(gymnasium.Env[dict[str, Any], Array]):
         """
         self._check_origin(snapshot)
         same = self._stream == snapshot.stream and self._records == snapshot.perturbations
-        effects = self._effects if same else [effect_of(record, snapshot.stream) for record in snapshot.perturbations]
+        effects = (
+            self._effects
+            if same
+            else [effect_of(record, snapshot.stream, self.task) for record in snapshot.perturbations]
+        )
         own, memories = self._split(snapshot.memory, effects)
         if same:
             self._undo()
@@ -341,7 +345,7 @@ class MujocoScene(gymnasium.Env[dict[str, Any], Array]):
     def without_pending(self, snapshot: Snapshot) -> Snapshot:
         """The same moment without the perturbations that have not struck yet."""
         self._check_origin(snapshot)
-        effects = [effect_of(record, snapshot.stream) for record in snapshot.perturbations]
+        effects = [effect_of(record, snapshot.stream, self.task) for record in snapshot.perturbations]
         own, memories = self._split(snapshot.memory, effects)
         pairs = zip(snapshot.perturbations, memories, strict=True)
         struck = [(record, memory) for record, memory in pairs if memory[0] >= 0]

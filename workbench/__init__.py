@@ -38,6 +38,7 @@ _NAMES = {
     "synthesize": "synthesis.synthesizing",
     "view": "viewing.recording",
     "export": "formats.exporting",
+    "check": "checking.check",
     "serve": "rollouts.serving",
     "new_part": "testing.new",
     # what they are made of

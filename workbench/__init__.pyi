@@ -5,6 +5,7 @@ from workbench.attribution.labels import label as label
 from workbench.attribution.replaying import replay as replay
 from workbench.benchmarking.comparison import leaderboard as leaderboard
 from workbench.benchmarking.own import benchmark as benchmark
+from workbench.checking.check import check as check
 from workbench.config.named import calibrator as calibrator
 from workbench.config.named import names as names
 from workbench.config.named import perturbation as perturbation

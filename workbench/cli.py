@@ -10,7 +10,7 @@ import difflib
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -66,7 +66,7 @@ def hydra_arguments(arguments: list[str]) -> list[str]:
     """
     if not arguments or arguments[0].startswith("-") or "=" in arguments[0]:
         return arguments
-    job, rest = arguments[0], part_words(arguments[1:]) if arguments[0] == "new" else arguments[1:]
+    job, rest = arguments[0], OWN_WORDS.get(arguments[0], list)(arguments[1:])
     jobs = job_descriptions()
     if job not in jobs:
         near = difflib.get_close_matches(job, jobs, n=1)
@@ -78,13 +78,24 @@ def hydra_arguments(arguments: list[str]) -> list[str]:
 
 
 def part_words(words: list[str]) -> list[str]:
-    """Translate ``new KIND NAME [FOLDER]``, the one job with words of its own, to keys."""
+    """Translate ``new KIND NAME [FOLDER]`` to keys."""
     plain = [word for word in words if "=" not in word and not word.startswith("-")]
     if len(plain) > 3:
         raise ConfigError(f"too many words: {' '.join(plain)}; it is: workbench new KIND NAME [FOLDER]")
     quoted = ["'{}'".format(word.replace("'", r"\'")) for word in plain]
     keys = zip(("job.kind", "job.name", "job.folder"), quoted, strict=False)
     return [*(f"{key}={word}" for key, word in keys), *(word for word in words if word not in plain)]
+
+
+def check_words(words: list[str]) -> list[str]:
+    """Translate ``check run=NAME`` and ``check store=NAME`` to keys; other words are left as they are."""
+    runs = [f"name={word.removeprefix('run=')}" if word.startswith("run=") else word for word in words]
+    store = runs == words and any(word.startswith("store=") for word in words)
+    return [*runs, *(["job.what=store"] if store else [])]
+
+
+OWN_WORDS: Mapping[str, Callable[[list[str]], list[str]]] = {"new": part_words, "check": check_words}
+"""Jobs with words of their own, and what makes keys of them."""
 
 
 def explain_composition(error: Exception, arguments: list[str]) -> str:

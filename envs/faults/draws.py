@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Sequence
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 
 from workbench.errors import ConfigError, UnknownNameError
 from workbench.types import Array
+from workbench.types.reading import Length, Size, number, whole
 
 
 def within(name: str, value: float | Sequence[float], low: float, high: float) -> tuple[float, float]:
@@ -45,6 +46,8 @@ class Magnitude:
     low, high : bounds; ``low`` is above zero, so that no draw is a fault that does nothing.
     worse : which end is the stronger fault.
     whole : whether it counts control steps or things.
+    sizes : of the vector in a record whose length it is; none where it is a number.
+    signed : whether the number in a record may lie on either side of zero.
     """
 
     name: str
@@ -52,6 +55,18 @@ class Magnitude:
     high: float
     worse: Literal["larger", "smaller"] = "larger"
     whole: bool = False
+    sizes: tuple[int, ...] = ()
+    signed: bool = False
+
+    @property
+    def drawn(self) -> Any:
+        """Type of what a record holds of it; see :mod:`workbench.types.reading`."""
+        if self.whole:
+            return whole(int(self.low), int(self.high))
+        bounds = Length(self.low, self.high)
+        if self.sizes:
+            return Annotated[list[float], Size(min(self.sizes), max(self.sizes)), bounds]
+        return Annotated[float, bounds] if self.signed else number(self.low, self.high)
 
     def within(self, value: float | Sequence[float]) -> tuple[float, float]:
         """Bounds of a draw as (min, max), or a ConfigError."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar, Unpack, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Unpack, cast
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from workbench.envs.faults.specification import Specification
 from workbench.envs.task import SceneTask
 from workbench.errors import ConfigError, UnknownNameError
 from workbench.types import Array, Observation, Record, Stream, Task
+from workbench.types.reading import NAME, among, typed
 
 if TYPE_CHECKING:
     from workbench.envs.scene import MujocoScene
@@ -42,6 +43,7 @@ class GoalFault(Specification):
     channel = "keyframe"
     effect = GoalEffect
     magnitude = Magnitude("duration_steps", 1, 1000, whole=True)
+    drawn = typed(goal=NAME)
     another_object: ClassVar[bool]
     """Whether the goals are those that handle another object, or those that lead the same one elsewhere."""
 
@@ -73,6 +75,12 @@ class GoalFault(Specification):
         goals = self.alternatives(cast(SceneTask, task).of_episode(stream))
         drawn = goals[int(rng.integers(len(goals)))]
         return record | {"goal": self.goal if self.goal in goals else drawn}
+
+    @classmethod
+    def fields_on(cls, task: Task) -> dict[str, Any]:
+        """Goals of the task."""
+        every = task.variants if isinstance(task, SceneTask) else ()
+        return super().fields_on(task) | {"goal": among(dict.fromkeys(goal for each in every for goal in each.goals))}
 
     def parameters(self, rng: np.random.Generator) -> Record:
         """Nothing beyond the duration and the goal."""

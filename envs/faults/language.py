@@ -14,6 +14,7 @@ from workbench.envs.faults.specification import Specification
 from workbench.envs.task import SceneTask
 from workbench.errors import ConfigError
 from workbench.types import Record, Stream, Task
+from workbench.types.reading import TEXT, typed
 
 if TYPE_CHECKING:
     from workbench.envs.scene import MujocoScene
@@ -40,6 +41,7 @@ class InstructionFault(Specification):
     channel = "language"
     effect = InstructionEffect
     magnitude = Magnitude("duration_steps", 1, 1000, whole=True)
+    drawn = typed(text=TEXT)
 
     def __init__(self, duration_steps: int | Sequence[int], **start: Unpack[Start]) -> None:
         super().__init__(duration_steps=self.magnitude.steps(duration_steps), **start)

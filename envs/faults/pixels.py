@@ -7,7 +7,7 @@ sensor's pixels reach ``images/`` alone.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Unpack, cast
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Unpack, cast
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from workbench.envs.faults.schedule import Schedule
 from workbench.envs.faults.specification import Specification
 from workbench.types import Array, Record, Stream, Task
 from workbench.types.abilities import image_sizes_of
+from workbench.types.reading import NAME, Distinct, Size, among, many, typed, whole
 
 if TYPE_CHECKING:
     import mujoco
@@ -88,6 +89,7 @@ class ImageFault(Specification):
 
     channel = "observation"
     needs_cameras = True
+    drawn = typed(cameras=Annotated[list[NAME], Size(1, 100)])
     keeps_qpos: ClassVar[bool] = False
     """Whether its effect keeps joint positions, whose number the record must then hold."""
 
@@ -105,8 +107,24 @@ class ImageFault(Specification):
         record = super().draw(stream, task)
         record["cameras"] = [self.camera] if self.camera else list(names_of(task))
         if self.keeps_qpos:
-            record["qpos_size"] = int(cast("SceneTask", task).model.nq)
+            record["qpos_size"] = _qpos_size(task)
         return record
+
+    @classmethod
+    def fields(cls) -> dict[str, Any]:
+        """Those of all faults, and the number of joint positions that are kept."""
+        return super().fields() | ({"qpos_size": whole(1, 10_000)} if cls.keeps_qpos else {})
+
+    @classmethod
+    def fields_on(cls, task: Task) -> dict[str, Any]:
+        """Cameras of the task, none twice."""
+        names = names_of(task)
+        found = super().fields_on(task) | {"cameras": Annotated[many(among(names), 1, len(names)), Distinct()]}
+        return found | ({"qpos_size": among([_qpos_size(task)])} if cls.keeps_qpos else {})
+
+
+def _qpos_size(task: Task) -> int:
+    return int(cast("SceneTask", task).model.nq)
 
 
 def names_of(task: Task) -> tuple[str, ...]:

@@ -7,14 +7,16 @@ touch nothing; a fault gives some of them a place, a size and a colour, and swit
 
 from __future__ import annotations
 
+import dataclasses
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
 from workbench.envs.faults.effect import Effect
 from workbench.types import Array, Record, Stream
+from workbench.types.reading import Among, Between, Size
 
 if TYPE_CHECKING:
     import mujoco
@@ -48,6 +50,50 @@ COLOURS: tuple[tuple[float, float, float], ...] = (
     (0.95, 0.45, 0.1),
 )
 """What distractors are drawn from; red, the colour of Lift's cube, is not among them."""
+
+
+LENGTHS = {"box": 3, "cylinder": 2, "sphere": 1}
+"""How many numbers say the size of a geometry of that kind."""
+Fraction = Annotated[float, Between(0.0, 1.0)]
+RGBA = Annotated[list[Fraction], Size(4, 4)]
+"""Type of a colour."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Prop:
+    """One prop as a record holds it."""
+
+    name: Annotated[str, Among(tuple(PROPS))]
+    size_m: Annotated[list[Annotated[float, Between(1e-4, 1.0)]], Size(1, 3)]
+    rgba: RGBA
+
+
+@dataclasses.dataclass(frozen=True)
+class Placed(Prop):
+    """One with places to try; see :func:`tries`."""
+
+    angles_rad: Annotated[list[Annotated[float, Between(-np.pi, np.pi)]], Size(1, 100)]
+    gaps_m: Annotated[list[Fraction], Size(1, 100)]
+
+
+class _Sizes:
+    """Each prop once, its size in as many numbers as its kind has, and a gap for every angle."""
+
+    def allows(self, props: Sequence[Record]) -> bool:
+        """Whether they are so."""
+        return len({prop["name"] for prop in props}) == len(props) and all(
+            len(prop["size_m"]) == LENGTHS[PROPS[prop["name"]]]
+            and len(prop.get("angles_rad", ())) == len(prop.get("gaps_m", ()))
+            for prop in props
+        )
+
+    def __str__(self) -> str:
+        return "that differ in name, each with the numbers of its kind"
+
+
+def props(kind: type[Prop], most: int) -> Any:
+    """Type of a record's ``props``."""
+    return Annotated[list[kind], Size(1, most), _Sizes()]  # type: ignore[valid-type]
 
 
 def with_props(xml: str, inside_m: Sequence[float]) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar, Unpack
+from typing import TYPE_CHECKING, Any, ClassVar, Unpack
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from workbench.envs.faults.specification import Specification
 from workbench.errors import ConfigError
 from workbench.types import Array, Keyframe, Observation, Record, Stream, Task
 from workbench.types.abilities import stages_of
+from workbench.types.reading import NAME, SIZES, among, many, typed
 
 if TYPE_CHECKING:
     from workbench.envs.scene import MujocoScene
@@ -132,6 +133,7 @@ class SequenceFault(Specification):
 
     channel = "keyframe"
     magnitude = Magnitude("duration_steps", 1, 1000, whole=True)
+    drawn = typed(route=many(NAME, 1, 100), observation_sizes=SIZES)
     needs_gripper = True
     needs_pose_control = True
     needs_plan = True
@@ -158,6 +160,12 @@ class SequenceFault(Specification):
     def itinerary(self, stages: Sequence[str], rng: np.random.Generator) -> tuple[str, Record]:
         """The stage at which it starts, and what the record says of it, ``route`` among it."""
         raise NotImplementedError
+
+    @classmethod
+    def fields_on(cls, task: Task) -> dict[str, Any]:
+        """Stages of the task, and sizes of what it observes."""
+        sizes, route = among([dict(task.observation_sizes)]), many(among(stages_of(task)), 1, 100)
+        return super().fields_on(task) | {"observation_sizes": sizes, "route": route}
 
     def parameters(self, rng: np.random.Generator) -> Record:
         """Nothing beyond the duration and the stages."""

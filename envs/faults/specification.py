@@ -11,8 +11,9 @@ drawn.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import ClassVar
+import weakref
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
@@ -23,12 +24,24 @@ from workbench.envs.task import PLACE, HasModel
 from workbench.errors import ConfigError, UnknownNameError
 from workbench.types import Policy, Record, Stream, Task
 from workbench.types.abilities import HasPlan, commands_pose, finger_channels, image_sizes_of, robot_of, stages_of
+from workbench.types.reading import NAME, Size, Source, among, checked, keys, shown, whole
 from workbench.types.trust import OURS, named
 
 CHANGING = ("edit", "strike", "push", "look")
 """Methods of an effect that change MuJoCo's model or state, or what is drawn of them."""
 RECORDED = "workbench.envs.perturbations."
 """What the targets of stored records begin with; nothing else is imported for one."""
+MOST_LETTERS = 300
+"""Of a target."""
+_known: weakref.WeakKeyDictionary[Task, dict[type[Specification], dict[str, Any]]] = weakref.WeakKeyDictionary()
+"""Types of records that were asked for already: looking at a task for what it can have takes time."""
+
+
+class _OfFile:
+    """The name of a fault's file, of the class and of its objects alike."""
+
+    def __get__(self, instance: object, owner: type) -> str:
+        return owner.__module__.rsplit(".", 1)[-1]
 
 
 class Specification:
@@ -48,6 +61,11 @@ class Specification:
     effect: ClassVar[type[Effect]]
     magnitude: ClassVar[Magnitude]
     """How strong it is; what searches and severities turn."""
+    drawn: ClassVar[Mapping[str, Any]] = {}
+    """What a record holds beside schedule and magnitude, or of the magnitude: name -> type; those of its bases, too."""
+    lasts: ClassVar[tuple[int, int]] = (1, FOREVER)
+    """Bounds of ``duration_steps``."""
+    name = _OfFile()
     axes: ClassVar[tuple[str, ...]] = ()
     """What the parameter ``axis`` may be, where there is one."""
     seen_as: ClassVar[tuple[str, ...]] = ()
@@ -87,11 +105,6 @@ class Specification:
         if duration_steps is not None:
             self.duration_steps = within_steps("duration_steps", duration_steps, 1, FOREVER)
 
-    @property
-    def name(self) -> str:
-        """That of its file."""
-        return type(self).__module__.rsplit(".", 1)[-1]
-
     def draw(self, stream: Stream, task: Task) -> Record:
         """One fault as it will be applied; see :class:`workbench.types.Perturbation`."""
         self.check(task)
@@ -108,35 +121,70 @@ class Specification:
         }
 
     def check(self, task: Task) -> None:
-        """Raise a ConfigError or UnknownNameError if the task cannot have this fault."""
-        robot = robot_of(task)
-        needs = {
-            "needs a scene of MuJoCo's, and that of task {} is none": self._needs_model()
-            and not isinstance(task, HasModel),
-            "is a fault of the hand's place, which task {} does not observe": self.needs_hand
-            and not any(key in task.observation_sizes for key in PLACE),
-            "is a fault of the fingers, and task {} has none": self.needs_gripper and not finger_channels(task),
-            "needs an object that can go anywhere, and that of task {} hangs on a hinge": self.needs_free_object
-            and not (isinstance(task, HasModel) and task.object_is_free),
-            "needs images, and task {} takes none (task.cameras)": self.needs_cameras and not image_sizes_of(task),
-            "is a fault of the gripper's pose, which actions of task {} do not command": self.needs_pose_control
-            and not commands_pose(task),
-            "is a fault of an arm's joints, and the robot of task {} has none": self.needs_arm
-            and (robot is None or robot.arm is None),
-            "needs a plan of keyframes, and task {} has none": self.needs_plan and not isinstance(task, HasPlan),
-        }
-        for why, lacking in needs.items():
-            if lacking:
-                raise ConfigError(f"perturbation {self.name} {why.format(task.name)}: leave it out")
+        """Raise a ConfigError or UnknownNameError if the task cannot have this fault as it is specified."""
+        self.possible(task)
         if self.stage is not None and self.stage not in stages_of(task):
             raise UnknownNameError(f"stage of task {task.name}", self.stage, stages_of(task))
         if self.predicate is not None and comparison(self.predicate)[0] not in task.predicate_names:
             raise UnknownNameError(f"predicate of task {task.name}", self.predicate, task.predicate_names)
 
-    def _needs_model(self) -> bool:
+    @classmethod
+    def possible(cls, task: Task) -> None:
+        """Raise a ConfigError if the task cannot have this fault, however it is specified."""
+        robot = robot_of(task)
+        needs = {
+            "needs a scene of MuJoCo's, and that of task {} is none": cls._needs_model()
+            and not isinstance(task, HasModel),
+            "is a fault of the hand's place, which task {} does not observe": cls.needs_hand
+            and not any(key in task.observation_sizes for key in PLACE),
+            "is a fault of the fingers, and task {} has none": cls.needs_gripper and not finger_channels(task),
+            "needs an object that can go anywhere, and that of task {} hangs on a hinge": cls.needs_free_object
+            and not (isinstance(task, HasModel) and task.object_is_free),
+            "needs images, and task {} takes none (task.cameras)": cls.needs_cameras and not image_sizes_of(task),
+            "is a fault of the gripper's pose, which actions of task {} do not command": cls.needs_pose_control
+            and not commands_pose(task),
+            "is a fault of an arm's joints, and the robot of task {} has none": cls.needs_arm
+            and (robot is None or robot.arm is None),
+            "needs a plan of keyframes, and task {} has none": cls.needs_plan and not isinstance(task, HasPlan),
+        }
+        for why, lacking in needs.items():
+            if lacking:
+                raise ConfigError(f"perturbation {cls.name} {why.format(task.name)}: leave it out")
+
+    @classmethod
+    def _needs_model(cls) -> bool:
         """Whether it reads or changes what MuJoCo's scenes alone have."""
-        changes = [getattr(self.effect, name) is not getattr(Effect, name) for name in CHANGING]
-        return self.needs_free_object or self.needs_object or self.needs_hand or any(changes)
+        changes = [getattr(cls.effect, name) is not getattr(Effect, name) for name in CHANGING]
+        return cls.needs_free_object or cls.needs_object or cls.needs_hand or any(changes)
+
+    @classmethod
+    def fields(cls) -> dict[str, Any]:
+        """Types of all that a record of this fault holds; see :mod:`workbench.types.reading`."""
+        lasts = int(cls.magnitude.high) if cls.magnitude.name == "duration_steps" else cls.lasts[1]
+        found = {
+            "name": NAME,
+            "channel": among([cls.channel]),
+            "target": Annotated[str, Size(1, MOST_LETTERS)],
+            "start_step": whole(0, FOREVER),
+            "stage": NAME | None,
+            "predicate": Annotated[str, Size(1, MOST_LETTERS)] | None,
+            cls.magnitude.name: cls.magnitude.drawn,
+            # One of zero steps never strikes: the control arm of an experiment.
+            "duration_steps": whole(0, lasts),
+        }
+        for kind in reversed(cls.__mro__):
+            found |= vars(kind).get("drawn", {})
+        return found
+
+    @classmethod
+    def fields_on(cls, task: Task) -> dict[str, Any]:
+        """The same on a task: the names and sizes that it has."""
+        return cls.fields() | {"stage": among([None, *stages_of(task)])}
+
+    @classmethod
+    def together(cls, record: Record, task: Task) -> str:
+        """Why what a record holds, each possible by itself, is not so together; "" if it is."""
+        return ""
 
     def suits(self, policy: Policy) -> None:
         """Raise a ConfigError if the policy cannot have this fault; asked once, before anything is rolled."""
@@ -177,25 +225,59 @@ def joints_of(task: Task) -> int:
     return len(robot.joints)
 
 
-def effect_of(record: Record, stream: Stream) -> Effect:
-    """Make the effect that a stored record describes."""
-    return _kind(record).effect(record, stream)
+def effect_of(record: Record, stream: Stream, task: Task | None = None) -> Effect:
+    """Make the effect that a stored record describes.
+
+    Raises
+    ------
+    ConfigError
+        If it is no record that the fault could have drawn, on that task where one is given.
+    """
+    return _read(record, task).effect(record, stream)
 
 
 def describe(record: Record) -> str:
     """One line for people: what was drawn, and when it strikes."""
-    return f"{record['name']}: {_kind(record).phrase(record)}, {when(record)}"
+    return f"{record['name']}: {_read(record).phrase(record)}, {when(record)}"
+
+
+def _read(record: Record, task: Task | None = None) -> type[Specification]:
+    """The fault that a record is of, once all that it says is known to be possible."""
+    kind = _kind(record)
+    source = Source(f"the record of perturbation {kind.name}", ConfigError)
+    fields = kind.fields() if task is None else _fields_on(kind, task)
+    keys(record, fields, fields if kind.__module__.startswith(RECORDED) else record, source)
+    for key in fields:
+        checked(fields[key], record[key], source, key)
+    if task is not None and (why := kind.together(record, task)):
+        raise source.wrong(f"is impossible: {why}")
+    if record["predicate"] is not None:
+        name, _, _ = comparison(record["predicate"])
+        if task is not None and name not in task.predicate_names:
+            raise UnknownNameError(f"predicate of task {task.name}", record["predicate"], task.predicate_names)
+    return kind
+
+
+def _fields_on(kind: type[Specification], task: Task) -> dict[str, Any]:
+    """Types of a fault's records on a task, which is asked once; ConfigError if it cannot have the fault."""
+    known = _known.setdefault(task, {})
+    if kind not in known:
+        kind.possible(task)
+        known[kind] = kind.fields_on(task)
+    return known[kind]
 
 
 def _kind(record: Record) -> type[Specification]:
     """The class that a record names: ours, one of an installed package of parts, or one that is loaded already."""
-    target = str(record.get("target", ""))
+    target = record.get("target") if isinstance(record, dict) else None
+    if not isinstance(target, str) or len(target) > MOST_LETTERS:
+        raise ConfigError(f"a perturbation record must be an object that names its target, not {shown(record)}")
     if not target.startswith(f"{OURS}."):
         kind = _loaded(target) or named(target)
     elif target.startswith(RECORDED):
         kind = named(target)
     else:
-        raise ConfigError(f"a perturbation record must name a target below {RECORDED}, not {target!r}")
+        raise ConfigError(f"a perturbation record must name a target below {RECORDED}, not {shown(target)}")
     if not (isinstance(kind, type) and issubclass(kind, Specification)):
         raise ConfigError(f"{target!r} is not a perturbation")
     return kind

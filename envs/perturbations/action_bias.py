@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from workbench.envs.faults.effect import Effect
 from workbench.envs.faults.schedule import Schedule
 from workbench.envs.faults.specification import Specification
 from workbench.types import Array, Record, Stream, Task
+from workbench.types.reading import vector
 
 if TYPE_CHECKING:
     from workbench.envs.scene import MujocoScene
@@ -40,7 +41,7 @@ class ActionBias(Specification):
 
     channel = "action"
     effect = ActionBiasEffect
-    magnitude = Magnitude("bias_fraction", 0.01, 1.0)
+    magnitude = Magnitude("bias_fraction", 0.01, 1.0, sizes=(2, 3))
 
     def __init__(
         self,
@@ -58,6 +59,12 @@ class ActionBias(Specification):
             shadow = bias[: task.action_size]
             record["bias_fraction"] = (shadow * np.linalg.norm(bias) / np.linalg.norm(shadow)).tolist()
         return record
+
+    @classmethod
+    def fields_on(cls, task: Task) -> dict[str, Any]:
+        """As many numbers as a translation of the task's actions has."""
+        size = min(3, task.action_size)
+        return super().fields_on(task) | {"bias_fraction": vector(size, cls.magnitude.low, cls.magnitude.high)}
 
     def parameters(self, rng: np.random.Generator) -> Record:
         """The drawn bias of the three translation channels."""

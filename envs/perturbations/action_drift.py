@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
-from workbench.envs.faults.draws import Magnitude, uniform, uniform_int, within_steps
+from workbench.envs.faults.draws import Magnitude, uniform, uniform_int
 from workbench.envs.faults.effect import Effect
 from workbench.envs.faults.schedule import Schedule
 from workbench.envs.faults.specification import Specification
 from workbench.types import Array, Record, Stream, Task
 from workbench.types.abilities import finger_channels
+from workbench.types.reading import among, typed, whole
 
 if TYPE_CHECKING:
     from workbench.envs.scene import MujocoScene
+
+CORRELATION_STEPS = Magnitude("correlation_steps", 1, 200, whole=True)
 
 
 class ActionDriftEffect(Effect):
@@ -62,6 +65,7 @@ class ActionDrift(Specification):
     channel = "action"
     effect = ActionDriftEffect
     magnitude = Magnitude("std_fraction", 0.01, 2.0)
+    drawn = typed(correlation_steps=CORRELATION_STEPS.drawn, arm_size=whole(0, 1000))
     seen_as = ("missed grasp", "knocked", "timeout")
 
     def __init__(
@@ -72,11 +76,16 @@ class ActionDrift(Specification):
     ) -> None:
         super().__init__(**schedule)
         self.std_fraction = self.magnitude.within(std_fraction)
-        self.correlation_steps = within_steps("correlation_steps", correlation_steps, 1, 200)
+        self.correlation_steps = CORRELATION_STEPS.steps(correlation_steps)
 
     def draw(self, stream: Stream, task: Task) -> Record:
         """Add the number of the arm's channels, so that the record alone says how much is remembered."""
         return super().draw(stream, task) | {"arm_size": task.action_size - finger_channels(task)}
+
+    @classmethod
+    def fields_on(cls, task: Task) -> dict[str, Any]:
+        """Channels of the task's arm."""
+        return super().fields_on(task) | {"arm_size": among([task.action_size - finger_channels(task)])}
 
     def parameters(self, rng: np.random.Generator) -> Record:
         """The drawn standard deviation and correlation time."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from workbench.envs.faults.effect import Effect
 from workbench.envs.faults.schedule import Start
 from workbench.envs.faults.specification import Specification
 from workbench.types import Array, Record, Stream, Task
+from workbench.types.reading import among, typed, whole
 
 if TYPE_CHECKING:
     from workbench.envs.scene import MujocoScene
@@ -54,6 +55,7 @@ class ActionFreeze(Specification):
     channel = "action"
     effect = ActionFreezeEffect
     magnitude = Magnitude("duration_steps", 2, 200, whole=True)
+    drawn = typed(action_size=whole(1, 1000))
     seen_as = ("overshoot", "collision", "knocked", "timeout")
 
     def __init__(self, duration_steps: int | Sequence[int], **start: Unpack[Start]) -> None:
@@ -62,6 +64,11 @@ class ActionFreeze(Specification):
     def draw(self, stream: Stream, task: Task) -> Record:
         """Add the size of an action, so that the record alone says how much is kept."""
         return super().draw(stream, task) | {"action_size": task.action_size}
+
+    @classmethod
+    def fields_on(cls, task: Task) -> dict[str, Any]:
+        """Actions of the task's size."""
+        return super().fields_on(task) | {"action_size": among([task.action_size])}
 
     def parameters(self, rng: np.random.Generator) -> Record:
         """Nothing beyond the duration."""

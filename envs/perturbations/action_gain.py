@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from workbench.envs.faults.specification import Specification
 from workbench.errors import ConfigError, UnknownNameError
 from workbench.types import Array, Record, Task
 from workbench.types.abilities import commands_pose, finger_channels
+from workbench.types.reading import among, typed
 
 if TYPE_CHECKING:
     from workbench.envs.scene import MujocoScene
@@ -49,6 +50,7 @@ class ActionGain(Specification):
     channel = "action"
     effect = ActionGainEffect
     magnitude = Magnitude("gain_scale", 0.01, 0.9, worse="smaller")
+    drawn = typed(axis=among((None, *AXES)))
     axes = AXES
     seen_as = ("out of reach", "stall", "timeout")
 
@@ -66,12 +68,17 @@ class ActionGain(Specification):
     def check(self, task: Task) -> None:
         """Refuse an axis that actions do not have."""
         super().check(task)
-        known = self.axes if commands_pose(task) else self.axes[:2] if task.action_size == 2 else ()
+        known = _axes(task)
         if self.axis is not None and self.axis not in known:
             raise ConfigError(
                 f"perturbation.{self.name}.axis={self.axis} is impossible: actions of task {task.name} have channels "
                 f"of {', '.join(known) or 'no axis'}; change it or leave it out"
             )
+
+    @classmethod
+    def fields_on(cls, task: Task) -> dict[str, Any]:
+        """Axes along which the task's actions go."""
+        return super().fields_on(task) | {"axis": among((None, *_axes(task)))}
 
     def parameters(self, rng: np.random.Generator) -> Record:
         """The drawn factor."""
@@ -82,3 +89,8 @@ class ActionGain(Specification):
         """What was drawn, in a few words."""
         channels = "the arm's actions" if record["axis"] is None else f"actions along {record['axis']}"
         return f"{channels} times {record['gain_scale']:.3g}"
+
+
+def _axes(task: Task) -> tuple[str, ...]:
+    """Axes along which the task's actions go."""
+    return AXES if commands_pose(task) else AXES[:2] if task.action_size == 2 else ()

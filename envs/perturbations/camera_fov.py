@@ -11,6 +11,7 @@ from workbench.envs.faults.draws import Magnitude, one_of, uniform
 from workbench.envs.faults.pixels import ImageEffect, ImageFault, of_cameras
 from workbench.envs.faults.schedule import Schedule
 from workbench.types import Record
+from workbench.types.reading import among, typed
 
 if TYPE_CHECKING:
     import mujoco
@@ -44,6 +45,7 @@ class CameraFov(ImageFault):
     effect = CameraFovEffect
     magnitude = Magnitude("fovy_scale", 1.02, 3.0)
     axes = ("wider", "narrower")
+    drawn = typed(axis=among(axes))
     seen_as = ("missed grasp", "misplacement")
 
     def __init__(

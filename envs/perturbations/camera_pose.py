@@ -11,6 +11,7 @@ from workbench.envs.faults.draws import Magnitude, direction, one_of, uniform, w
 from workbench.envs.faults.pixels import ImageEffect, ImageFault, of_cameras, turned
 from workbench.envs.faults.schedule import Schedule
 from workbench.types import Array, Record
+from workbench.types.reading import typed, vector
 
 if TYPE_CHECKING:
     import mujoco
@@ -50,7 +51,8 @@ class CameraPose(ImageFault):
     """
 
     effect = CameraPoseEffect
-    magnitude = Magnitude("offset_m", 0.002, 1.0)
+    magnitude = Magnitude("offset_m", 0.002, 1.0, sizes=(3,))
+    drawn = typed(rotation_rad=vector(3, 0.0, ANGLE_RAD[1]))
     axes = ("x", "y", "z")
     seen_as = ("missed grasp", "misplacement", "collision")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Annotated, Any, Unpack
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from workbench.envs.faults.pixels import KINDS, ImageEffect, ImageFault, names_o
 from workbench.envs.faults.schedule import Start
 from workbench.errors import ConfigError
 from workbench.types import Array, Record, Stream, Task
+from workbench.types.reading import Distinct, among, many
 
 if TYPE_CHECKING:
     from workbench.envs.scene import MujocoScene
@@ -59,6 +60,11 @@ class CameraSwap(ImageFault):
         shuffled = stream.child("perturbation", self.name, "cameras").at().permutation(names).tolist()
         pair = sorted(shuffled, key=lambda name: name != self.camera)[:2]
         return record | {"cameras": [name for name in names if name in pair]}
+
+    @classmethod
+    def fields_on(cls, task: Task) -> dict[str, Any]:
+        """Two cameras of the task."""
+        return super().fields_on(task) | {"cameras": Annotated[many(among(names_of(task)), 2, 2), Distinct()]}
 
     def parameters(self, rng: np.random.Generator) -> Record:
         """Nothing beyond the duration and the two cameras."""

@@ -13,6 +13,7 @@ from workbench.envs.faults.schedule import Schedule
 from workbench.envs.faults.specification import Specification
 from workbench.errors import ConfigError, UnknownNameError
 from workbench.types import Record, Task
+from workbench.types.reading import among, typed
 
 if TYPE_CHECKING:
     from workbench.envs.scene import MujocoScene
@@ -62,8 +63,9 @@ class CenterOfMass(Specification):
 
     channel = "physics"
     effect = CenterOfMassEffect
-    magnitude = Magnitude("offset_m", 0.001, 0.2)
+    magnitude = Magnitude("offset_m", 0.001, 0.2, sizes=(3,))
     axes = ("x", "y", "z")
+    drawn = typed(axis=among(axes))
     seen_as = ("slip", "drop", "misplacement")
     needs_free_object = True
 
@@ -75,13 +77,14 @@ class CenterOfMass(Specification):
             raise UnknownNameError("axis of perturbation center_of_mass", axis, self.axes)
         self.offset_m, self.axis = self.magnitude.within(offset_m), axis
 
-    def check(self, task: Task) -> None:
+    @classmethod
+    def possible(cls, task: Task) -> None:
         """Refuse objects whose centre of mass MuJoCo compiles in."""
-        super().check(task)
+        super().possible(task)
         mujoco_task: Any = task
         if mujoco_task.model.body(mujoco_task.object_body).simple[0]:
             raise ConfigError(
-                f"perturbation {self.name} cannot be had of task {task.name}: MuJoCo compiles its object, a box on "
+                f"perturbation {cls.name} cannot be had of task {task.name}: MuJoCo compiles its object, a box on "
                 "a free joint, to have a diagonal inertia, without room for another centre of mass; leave it out"
             )
 

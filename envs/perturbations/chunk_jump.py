@@ -7,15 +7,18 @@ from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
-from workbench.envs.faults.draws import Magnitude, uniform, uniform_int, within_steps
+from workbench.envs.faults.draws import Magnitude, uniform, uniform_int
 from workbench.envs.faults.effect import Effect
 from workbench.envs.faults.schedule import Schedule
 from workbench.envs.faults.specification import Specification
 from workbench.types import Array, Record
 from workbench.types.abilities import finger_channels
+from workbench.types.reading import typed
 
 if TYPE_CHECKING:
     from workbench.envs.scene import MujocoScene
+
+JUMP_STEPS = Magnitude("jump_steps", 1, 64, whole=True)
 
 
 class ChunkJumpEffect(Effect):
@@ -48,6 +51,7 @@ class ChunkJump(Specification):
     channel = "action"
     effect = ChunkJumpEffect
     magnitude = Magnitude("offset_fraction", 0.05, 4.0)
+    drawn = typed(jump_steps=JUMP_STEPS.drawn)
     seen_as = ("missed grasp", "knocked", "collision")
 
     def __init__(
@@ -58,7 +62,7 @@ class ChunkJump(Specification):
     ) -> None:
         super().__init__(**schedule)
         self.offset_fraction = self.magnitude.within(offset_fraction)
-        self.jump_steps = within_steps("jump_steps", jump_steps, 1, 64)
+        self.jump_steps = JUMP_STEPS.steps(jump_steps)
 
     def parameters(self, rng: np.random.Generator) -> Record:
         """The drawn length of the offset, and for how many actions."""

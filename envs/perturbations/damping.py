@@ -57,14 +57,15 @@ class Damping(Specification):
         super().__init__(**schedule)
         self.damping_scale = self.magnitude.within(damping_scale)
 
-    def check(self, task: Task) -> None:
+    @classmethod
+    def possible(cls, task: Task) -> None:
         """Refuse an object whose joints have no damping that could be scaled."""
-        super().check(task)
+        super().possible(task)
         mujoco_task: Any = task
         model = mujoco_task.model
         if not model.dof_damping[_dofs(model, mujoco_task.object_body)].any():
             raise ConfigError(
-                f"perturbation {self.name} scales the damping of the object's joints, and task {task.name}'s has none: "
+                f"perturbation {cls.name} scales the damping of the object's joints, and task {task.name}'s has none: "
                 "leave it out"
             )
 

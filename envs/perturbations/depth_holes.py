@@ -65,13 +65,14 @@ class DepthHoles(ImageFault):
         super().__init__(camera, **schedule)
         self.hole_fraction = self.magnitude.within(hole_fraction)
 
-    def check(self, task: Task) -> None:
+    @classmethod
+    def possible(cls, task: Task) -> None:
         """Refuse cameras without depth."""
-        super().check(task)
+        super().possible(task)
         cameras = cast("SceneTask", task).cameras
         if cameras is None or not cameras.depth:
             raise ConfigError(
-                f"perturbation {self.name} needs depth, and the cameras of task {task.name} measure none: "
+                f"perturbation {cls.name} needs depth, and the cameras of task {task.name} measure none: "
                 "set task.cameras.depth=true, or leave it out"
             )
 

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Unpack
 import numpy as np
 
 from workbench.envs.faults.draws import Magnitude, uniform_int
-from workbench.envs.faults.props import COLOURS, DISTRACTORS, PropEffect, around, tries
+from workbench.envs.faults.props import COLOURS, DISTRACTORS, Placed, PropEffect, around, props, tries
 from workbench.envs.faults.schedule import Schedule
 from workbench.envs.faults.specification import Specification
 from workbench.types import Array, Record
+from workbench.types.reading import typed
 
 if TYPE_CHECKING:
     from workbench.envs.scene import MujocoScene
@@ -44,6 +45,7 @@ class Distractors(Specification):
     channel = "physics"
     effect = DistractorsEffect
     magnitude = Magnitude("count", 1, len(DISTRACTORS), whole=True)
+    drawn = typed(props=props(Placed, len(DISTRACTORS)))
     seen_as = ("collision", "stall", "wrong object")
 
     def __init__(self, count: int | Sequence[int], **schedule: Unpack[Schedule]) -> None:
@@ -53,14 +55,14 @@ class Distractors(Specification):
     def parameters(self, rng: np.random.Generator) -> Record:
         """The drawn number, and of each a kind, a size, a colour and places to try."""
         count, order = uniform_int(rng, self.count), rng.permutation(list(DISTRACTORS)).tolist()
-        props = []
+        made = []
         for name in order[:count]:
             radius, half, depth = rng.uniform(*HALF_M, 3).tolist()
             size = {"box": [radius, depth, half], "cylinder": [radius, half], "sphere": [radius]}[DISTRACTORS[name]]
             colour = COLOURS[int(rng.integers(len(COLOURS)))]
             places = tries(rng, (-np.pi, np.pi), GAP_M, TRIES)
-            props.append({"name": name, "size_m": size, "rgba": [*colour, 1.0], **places})
-        return {"count": count, "props": props}
+            made.append({"name": name, "size_m": size, "rgba": [*colour, 1.0], **places})
+        return {"count": count, "props": made}
 
     @classmethod
     def phrase(cls, record: Record) -> str:

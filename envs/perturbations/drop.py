@@ -63,6 +63,7 @@ class Drop(Specification):
     channel = "keyframe"
     effect = DropEffect
     magnitude = Magnitude("height_m", 0.002, 0.3)
+    lasts = (1, 1000)
     needs_gripper = True
     needs_free_object = True
     seen_as = ("drop", "slip", "knocked", "misplacement")
@@ -70,7 +71,7 @@ class Drop(Specification):
     def __init__(
         self, height_m: float | Sequence[float], duration_steps: int | Sequence[int], **start: Unpack[Start]
     ) -> None:
-        super().__init__(duration_steps=within_steps("duration_steps", duration_steps, 1, 1000), **start)
+        super().__init__(duration_steps=within_steps("duration_steps", duration_steps, *self.lasts), **start)
         self.height_m = self.magnitude.within(height_m)
 
     def parameters(self, rng: np.random.Generator) -> Record:

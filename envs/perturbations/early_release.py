@@ -45,6 +45,7 @@ class EarlyRelease(Specification):
     channel = "keyframe"
     effect = EarlyReleaseEffect
     magnitude = Magnitude("distance_m", 0.005, 0.5)
+    lasts = (1, 1000)
     needs_gripper = True
     needs_plan = True
     seen_as = ("drop", "misplacement", "slip", "knocked")
@@ -52,7 +53,7 @@ class EarlyRelease(Specification):
     def __init__(
         self, distance_m: float | Sequence[float], duration_steps: int | Sequence[int], **start: Unpack[Start]
     ) -> None:
-        super().__init__(duration_steps=within_steps("duration_steps", duration_steps, 1, 1000), **start)
+        super().__init__(duration_steps=within_steps("duration_steps", duration_steps, *self.lasts), **start)
         self.distance_m = self.magnitude.within(distance_m)
 
     def parameters(self, rng: np.random.Generator) -> Record:

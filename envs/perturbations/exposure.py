@@ -11,6 +11,7 @@ from workbench.envs.faults.draws import Magnitude, one_of, uniform
 from workbench.envs.faults.pixels import ImageFault, PixelEffect, as_bytes, of_cameras
 from workbench.envs.faults.schedule import Schedule
 from workbench.types import Array, Record
+from workbench.types.reading import among, typed
 
 GAMMA = 2.2
 """Of the screen for which images are made: a pixel is the light to the power of 1 / 2.2."""
@@ -41,6 +42,7 @@ class Exposure(ImageFault):
     effect = ExposureEffect
     magnitude = Magnitude("exposure_scale", 1.1, 256.0)
     axes = ("over", "under")
+    drawn = typed(axis=among(axes))
     seen_as = ("missed grasp", "stall")
 
     def __init__(

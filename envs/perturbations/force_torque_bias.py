@@ -13,6 +13,7 @@ from workbench.envs.faults.schedule import Schedule
 from workbench.envs.faults.specification import Specification
 from workbench.errors import ConfigError
 from workbench.types import Array, Observation, Record, Task
+from workbench.types.reading import typed, vector
 
 if TYPE_CHECKING:
     from workbench.envs.scene import MujocoScene
@@ -46,7 +47,8 @@ class ForceTorqueBias(Specification):
 
     channel = "observation"
     effect = ForceTorqueBiasEffect
-    magnitude = Magnitude("force_n", 0.1, 500.0)
+    magnitude = Magnitude("force_n", 0.1, 500.0, sizes=(3,))
+    drawn = typed(torque_nm=vector(3, 0.0, TORQUE_NM[1]))
     axes = ("x", "y", "z")
     seen_as = ("jam", "stall")
 
@@ -62,12 +64,13 @@ class ForceTorqueBias(Specification):
         self.torque_nm = None if torque_nm is None else within("torque_nm", torque_nm, *TORQUE_NM)
         self.axis = one_of("axis of perturbation force_torque_bias", axis, self.axes)
 
-    def check(self, task: Task) -> None:
+    @classmethod
+    def possible(cls, task: Task) -> None:
         """Refuse tasks without such a sensor."""
-        super().check(task)
+        super().possible(task)
         if READING not in task.observation_sizes:
             raise ConfigError(
-                f"perturbation {self.name} needs the observation {READING}, which task {task.name} lacks "
+                f"perturbation {cls.name} needs the observation {READING}, which task {task.name} lacks "
                 f"({', '.join(task.observation_sizes)}): use task=peg_insertion, or leave it out"
             )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from workbench.envs.faults.specification import Specification
 from workbench.errors import ConfigError, UnknownNameError
 from workbench.types import Array, Record, Stream, Task
 from workbench.types.abilities import commands_pose
+from workbench.types.reading import among, typed
 from workbench.types.rotations import about
 
 if TYPE_CHECKING:
@@ -49,8 +50,9 @@ class FrameOffset(Specification):
 
     channel = "action"
     effect = FrameOffsetEffect
-    magnitude = Magnitude("angle_rad", 0.05, 3.14)
+    magnitude = Magnitude("angle_rad", 0.05, 3.14, sizes=(3,))
     axes = ("x", "y", "z")
+    drawn = typed(axis=among(axes))
     seen_as = ("out of reach", "missed grasp", "collision")
 
     def __init__(
@@ -72,6 +74,13 @@ class FrameOffset(Specification):
                 f"perturbation {self.name} turns motions in space, and in the plane about z; actions of task "
                 f"{task.name} are none about {self.axis or 'any axis'}: leave it out"
             )
+
+    @classmethod
+    def fields_on(cls, task: Task) -> dict[str, Any]:
+        """Of actions in space, or in the plane about z."""
+        if not (commands_pose(task) or task.action_size == 2):
+            raise ConfigError(f"perturbation {cls.name} turns motions, and actions of task {task.name} are none")
+        return super().fields_on(task) | ({"axis": among(["z"])} if task.action_size == 2 else {})
 
     def draw(self, stream: Stream, task: Task) -> Record:
         """In the plane, the drawn axis is replaced."""

@@ -39,13 +39,14 @@ class HandPush(Specification):
 
     channel = "physics"
     effect = HandPushEffect
-    magnitude = Magnitude("force_n", 1.0, 500.0)
+    magnitude = Magnitude("force_n", 1.0, 500.0, sizes=(2,))
+    lasts = (1, 100)
     seen_as = ("knocked", "missed grasp", "drop", "collision")
 
     def __init__(
         self, force_n: float | Sequence[float], duration_steps: int | Sequence[int], **start: Unpack[Start]
     ) -> None:
-        super().__init__(duration_steps=within_steps("duration_steps", duration_steps, 1, 100), **start)
+        super().__init__(duration_steps=within_steps("duration_steps", duration_steps, *self.lasts), **start)
         self.force_n = self.magnitude.within(force_n)
 
     def parameters(self, rng: np.random.Generator) -> Record:

@@ -11,6 +11,7 @@ from workbench.envs.faults.draws import Magnitude, uniform, within
 from workbench.envs.faults.pixels import ImageFault, PixelEffect, as_bytes, of_cameras
 from workbench.envs.faults.schedule import Schedule
 from workbench.types import Array, Record
+from workbench.types.reading import number, typed
 
 SHOT_FRACTION = (0.005, 1.0)
 
@@ -40,6 +41,7 @@ class ImageNoise(ImageFault):
 
     effect = ImageNoiseEffect
     magnitude = Magnitude("std_fraction", 0.01, 1.0)
+    drawn = typed(shot_fraction=number(0.0, SHOT_FRACTION[1]))
     seen_as = ("missed grasp", "stall")
 
     def __init__(

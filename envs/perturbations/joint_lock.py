@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from workbench.envs.faults.schedule import Start
 from workbench.envs.faults.specification import Specification, joints_of
 from workbench.errors import ConfigError
 from workbench.types import Record, Task
+from workbench.types.reading import typed, whole
 
 if TYPE_CHECKING:
     from workbench.envs.scene import MujocoScene
@@ -54,6 +55,7 @@ class JointLock(Specification):
     channel = "action"
     effect = JointLockEffect
     magnitude = Magnitude("duration_steps", 2, 400, whole=True)
+    drawn = typed(joint=whole(1, MOST_JOINTS))
     needs_arm = True
     seen_as = ("out of reach", "stall", "timeout")
 
@@ -72,6 +74,11 @@ class JointLock(Specification):
         joints = joints_of(task)
         if self.joint is not None and self.joint[1] > joints:
             raise ConfigError(f"joint={self.joint[1]} is impossible: the arm of task {task.name} has {joints} joints")
+
+    @classmethod
+    def fields_on(cls, task: Task) -> dict[str, Any]:
+        """Joints of the task's arm."""
+        return super().fields_on(task) | {"joint": whole(1, joints_of(task))}
 
     def parameters_on(self, task: Task, rng: np.random.Generator) -> Record:
         """The drawn joint, beside the duration."""

@@ -36,13 +36,14 @@ class LateClose(Specification):
     channel = "keyframe"
     effect = LateCloseEffect
     magnitude = Magnitude("delay_steps", 1, 100, whole=True)
+    lasts = (1, 1000)
     needs_gripper = True
     seen_as = ("missed grasp", "knocked")
 
     def __init__(
         self, delay_steps: int | Sequence[int], duration_steps: int | Sequence[int], **start: Unpack[Start]
     ) -> None:
-        super().__init__(duration_steps=within_steps("duration_steps", duration_steps, 1, 1000), **start)
+        super().__init__(duration_steps=within_steps("duration_steps", duration_steps, *self.lasts), **start)
         self.delay_steps = self.magnitude.steps(delay_steps)
 
     def parameters(self, rng: np.random.Generator) -> Record:

@@ -52,12 +52,13 @@ class LateRelease(Specification):
         super().__init__(**schedule)
         self.delay_steps = self.magnitude.steps(delay_steps)
 
-    def check(self, task: Task) -> None:
+    @classmethod
+    def possible(cls, task: Task) -> None:
         """Refuse tasks that end with closed fingers."""
-        super().check(task)
+        super().possible(task)
         if not _lets_go(task):
             raise ConfigError(
-                f"perturbation {self.name} delays a release, and the plan of task {task.name} has none: leave it out"
+                f"perturbation {cls.name} delays a release, and the plan of task {task.name} has none: leave it out"
             )
 
     def parameters(self, rng: np.random.Generator) -> Record:

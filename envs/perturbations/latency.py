@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from workbench.envs.faults.schedule import Schedule
 from workbench.envs.faults.specification import Specification
 from workbench.types import Array, Record, Stream, Task
 from workbench.types.abilities import finger_channels
+from workbench.types.reading import among, typed, whole
 
 if TYPE_CHECKING:
     from workbench.envs.scene import MujocoScene
@@ -61,6 +62,7 @@ class Latency(Specification):
     channel = "action"
     effect = LatencyEffect
     magnitude = Magnitude("latency_steps", 1, 40, whole=True)
+    drawn = typed(action_size=whole(1, 1000))
 
     def __init__(
         self,
@@ -73,6 +75,11 @@ class Latency(Specification):
     def draw(self, stream: Stream, task: Task) -> Record:
         """Add the size of an action, so that the record alone says how much the queue holds."""
         return super().draw(stream, task) | {"action_size": task.action_size}
+
+    @classmethod
+    def fields_on(cls, task: Task) -> dict[str, Any]:
+        """Actions of the task's size."""
+        return super().fields_on(task) | {"action_size": among([task.action_size])}
 
     def parameters(self, rng: np.random.Generator) -> Record:
         """The drawn number of control steps."""

@@ -42,7 +42,7 @@ class LiftHeight(Specification):
 
     channel = "keyframe"
     effect = LiftHeightEffect
-    magnitude = Magnitude("offset_m", 0.005, 0.3)
+    magnitude = Magnitude("offset_m", 0.005, 0.3, signed=True)
     needs_hand = True
     needs_gripper = True
     seen_as = ("collision", "drop", "misplacement", "slip", "jam", "stall")

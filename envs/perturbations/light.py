@@ -12,6 +12,7 @@ from workbench.envs.faults.draws import Magnitude, uniform, within
 from workbench.envs.faults.pixels import ImageEffect, ImageFault, turned
 from workbench.envs.faults.schedule import Schedule
 from workbench.types import Array, Record
+from workbench.types.reading import many, number, typed, vector
 
 if TYPE_CHECKING:
     import mujoco
@@ -59,6 +60,7 @@ class Light(ImageFault):
 
     effect = LightEffect
     magnitude = Magnitude("brightness_scale", 0.01, 0.95, worse="smaller")
+    drawn = typed(tint_scale=many(number(0.0, 1.0), 3, 3), tilt_rad=vector(2, 0.0, TILT_RAD[1]))
     seen_as = ("missed grasp", "stall")
 
     def __init__(

@@ -11,6 +11,7 @@ from workbench.envs.faults.draws import Magnitude, one_of, uniform
 from workbench.envs.faults.pixels import ImageFault, PixelEffect, as_bytes, of_cameras
 from workbench.envs.faults.schedule import Schedule
 from workbench.types import Array, Record
+from workbench.types.reading import number, typed
 
 POINTS_PER_PX = 4
 """Points of the line whose pixels are averaged, each shared out between its four neighbours."""
@@ -54,6 +55,7 @@ class MotionBlur(ImageFault):
 
     effect = MotionBlurEffect
     magnitude = Magnitude("length_fraction", 0.02, 0.5)
+    drawn = typed(angle_rad=number(0.0, np.pi))
     axes = ("x", "y")
     seen_as = ("missed grasp", "misplacement")
 

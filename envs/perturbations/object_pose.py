@@ -7,14 +7,17 @@ from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
-from workbench.envs.faults.draws import Magnitude, horizontal, uniform, within
+from workbench.envs.faults.draws import Magnitude, horizontal, uniform
 from workbench.envs.faults.effect import Effect
 from workbench.envs.faults.schedule import Start
 from workbench.envs.faults.specification import Specification
 from workbench.types import Record
+from workbench.types.reading import typed
 
 if TYPE_CHECKING:
     from workbench.envs.scene import MujocoScene
+
+ANGLE_RAD = Magnitude("angle_rad", 0.01, np.pi, signed=True)
 
 
 class ObjectPoseEffect(Effect):
@@ -45,7 +48,8 @@ class ObjectPose(Specification):
 
     channel = "physics"
     effect = ObjectPoseEffect
-    magnitude = Magnitude("offset_m", 0.005, 0.25)
+    magnitude = Magnitude("offset_m", 0.005, 0.25, sizes=(2,))
+    drawn = typed(angle_rad=ANGLE_RAD.drawn)
     seen_as = ("out of reach", "missed grasp")
     needs_free_object = True
 
@@ -54,7 +58,7 @@ class ObjectPose(Specification):
     ) -> None:
         super().__init__(duration_steps=1, **start)
         self.offset_m = self.magnitude.within(offset_m)
-        self.angle_rad = within("angle_rad", angle_rad, 0.01, np.pi)
+        self.angle_rad = ANGLE_RAD.within(angle_rad)
 
     def parameters(self, rng: np.random.Generator) -> Record:
         """The drawn displacement [x, y] in the world frame, and the turn, positive to the left."""

@@ -38,7 +38,7 @@ class ObjectPoseBias(Specification):
 
     channel = "observation"
     effect = ObjectPoseBiasEffect
-    magnitude = Magnitude("offset_m", 0.001, 0.2)
+    magnitude = Magnitude("offset_m", 0.001, 0.2, sizes=(2,))
     needs_object = True
 
     def __init__(

@@ -40,7 +40,7 @@ class ObjectShift(Specification):
 
     channel = "physics"
     effect = ObjectShiftEffect
-    magnitude = Magnitude("offset_m", 0.005, 0.2)
+    magnitude = Magnitude("offset_m", 0.005, 0.2, sizes=(2,))
     needs_free_object = True
 
     def __init__(self, offset_m: float | Sequence[float], **start: Unpack[Start]) -> None:

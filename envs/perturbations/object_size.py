@@ -69,14 +69,15 @@ class ObjectSize(Specification):
         super().__init__(**schedule)
         self.size_scale = self.magnitude.within(size_scale)
 
-    def check(self, task: Task) -> None:
+    @classmethod
+    def possible(cls, task: Task) -> None:
         """Refuse objects that are meshes."""
-        super().check(task)
+        super().possible(task)
         mujoco_task: Any = task
         kinds = [int(mujoco_task.model.geom(name).type[0]) for name in mujoco_task.object_geoms]
         if MESH in kinds:
             raise ConfigError(
-                f"perturbation {self.name} scales boxes, cylinders and spheres, and the object of task {task.name} is "
+                f"perturbation {cls.name} scales boxes, cylinders and spheres, and the object of task {task.name} is "
                 "a mesh: leave it out"
             )
 

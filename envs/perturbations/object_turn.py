@@ -42,7 +42,7 @@ class ObjectTurn(Specification):
 
     channel = "physics"
     effect = ObjectTurnEffect
-    magnitude = Magnitude("angle_rad", 0.02, 3.1)
+    magnitude = Magnitude("angle_rad", 0.02, 3.1, signed=True)
     seen_as = ("missed grasp", "misplacement")
     needs_free_object = True
 

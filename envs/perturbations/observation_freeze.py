@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from workbench.envs.faults.effect import Effect
 from workbench.envs.faults.schedule import Start
 from workbench.envs.faults.specification import Specification
 from workbench.types import Array, Observation, Record, Stream, Task
+from workbench.types.reading import SIZES, among, typed
 
 if TYPE_CHECKING:
     from workbench.envs.scene import MujocoScene
@@ -55,6 +56,7 @@ class ObservationFreeze(Specification):
     channel = "observation"
     effect = ObservationFreezeEffect
     magnitude = Magnitude("duration_steps", 2, 200, whole=True)
+    drawn = typed(observation_sizes=SIZES)
 
     def __init__(self, duration_steps: int | Sequence[int], **start: Unpack[Start]) -> None:
         super().__init__(duration_steps=self.magnitude.steps(duration_steps), **start)
@@ -62,6 +64,11 @@ class ObservationFreeze(Specification):
     def draw(self, stream: Stream, task: Task) -> Record:
         """Add the sizes of the observation, so that the record alone says how much is kept."""
         return super().draw(stream, task) | {"observation_sizes": dict(task.observation_sizes)}
+
+    @classmethod
+    def fields_on(cls, task: Task) -> dict[str, Any]:
+        """Sizes of what the task observes."""
+        return super().fields_on(task) | {"observation_sizes": among([dict(task.observation_sizes)])}
 
     def parameters(self, rng: np.random.Generator) -> Record:
         """Nothing beyond the duration."""

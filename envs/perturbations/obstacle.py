@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Unpack
 import numpy as np
 
 from workbench.envs.faults.draws import Magnitude, uniform
-from workbench.envs.faults.props import OBSTACLE, PropEffect, around, hand_body, lowest_m, tries
+from workbench.envs.faults.props import OBSTACLE, Placed, PropEffect, around, hand_body, lowest_m, props, tries
 from workbench.envs.faults.schedule import Schedule
 from workbench.envs.faults.specification import Specification
 from workbench.types import Array, Record
+from workbench.types.reading import typed
 
 if TYPE_CHECKING:
     from workbench.envs.scene import MujocoScene
@@ -59,6 +60,7 @@ class Obstacle(Specification):
     channel = "physics"
     effect = ObstacleEffect
     magnitude = Magnitude("height_m", 0.01, 0.5)
+    drawn = typed(props=props(Placed, 1))
     seen_as = ("collision", "stall", "drop")
 
     def __init__(self, height_m: float | Sequence[float], **schedule: Unpack[Schedule]) -> None:

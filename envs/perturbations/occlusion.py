@@ -11,6 +11,7 @@ from workbench.envs.faults.draws import Magnitude, uniform
 from workbench.envs.faults.pixels import KINDS, ImageEffect, ImageFault, of_cameras
 from workbench.envs.faults.schedule import Schedule
 from workbench.types import Array, Record
+from workbench.types.reading import many, number, typed, whole
 
 if TYPE_CHECKING:
     from workbench.envs.scene import MujocoScene
@@ -55,6 +56,7 @@ class Occlusion(ImageFault):
 
     effect = OcclusionEffect
     magnitude = Magnitude("area_fraction", 0.005, 0.95)
+    drawn = typed(place_fraction=many(number(0.0, 1.0), 2, 2), grey_level=whole(0, 255))
     seen_as = ("missed grasp", "collision", "stall")
 
     def __init__(

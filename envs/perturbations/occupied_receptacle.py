@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any, Unpack
 import numpy as np
 
 from workbench.envs.faults.draws import Magnitude, uniform
-from workbench.envs.faults.props import OCCUPANT, PropEffect, half_height_m
+from workbench.envs.faults.props import OCCUPANT, Prop, PropEffect, half_height_m, props
 from workbench.envs.faults.schedule import Schedule
 from workbench.envs.faults.specification import Specification
 from workbench.errors import ConfigError
 from workbench.types import Array, Record, Stream, Task
+from workbench.types.reading import typed
 
 if TYPE_CHECKING:
     from workbench.envs.scene import MujocoScene
@@ -49,6 +50,7 @@ class OccupiedReceptacle(Specification):
     channel = "physics"
     effect = OccupiedReceptacleEffect
     magnitude = Magnitude("height_m", 0.005, 0.2)
+    drawn = typed(props=props(Prop, 1))
     seen_as = ("misplacement", "collision", "stall", "jam")
 
     def __init__(self, height_m: float | Sequence[float], **schedule: Unpack[Schedule]) -> None:
@@ -63,12 +65,13 @@ class OccupiedReceptacle(Specification):
         size = [half, half, record["height_m"] / 2]
         return {**record, "props": [{"name": OCCUPANT, "size_m": size, "rgba": RGBA}]}
 
-    def check(self, task: Task) -> None:
+    @classmethod
+    def possible(cls, task: Task) -> None:
         """Refuse tasks whose object is not to be put anywhere."""
-        super().check(task)
+        super().possible(task)
         if getattr(task, "receptacle", None) is None:
             raise ConfigError(
-                f"perturbation {self.name} blocks where the object is to be put, and that of task {task.name} is to be "
+                f"perturbation {cls.name} blocks where the object is to be put, and that of task {task.name} is to be "
                 "put nowhere: leave it out"
             )
 

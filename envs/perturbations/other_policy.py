@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Unpack
+from typing import Annotated, Any, Unpack
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from workbench.envs.faults.schedule import Start
 from workbench.envs.faults.specification import Specification
 from workbench.errors import ConfigError
 from workbench.types import Record
+from workbench.types.reading import Size, typed
 
 
 class OtherPolicyEffect(Effect):
@@ -37,6 +38,7 @@ class OtherPolicy(Specification):
     channel = "policy"
     effect = OtherPolicyEffect
     magnitude = Magnitude("duration_steps", 1, 400, whole=True)
+    drawn = typed(checkpoint=Annotated[str, Size(1, 2000)])
     alters = ("checkpoint",)
     seen_as = ("missed grasp", "drop", "timeout")
 

@@ -39,13 +39,14 @@ class Overshoot(Specification):
     channel = "keyframe"
     effect = OvershootEffect
     magnitude = Magnitude("beyond_m", 0.002, 0.2)
+    lasts = (1, 1000)
     needs_hand = True
     seen_as = ("overshoot", "collision", "jam", "knocked", "missed grasp")
 
     def __init__(
         self, beyond_m: float | Sequence[float], duration_steps: int | Sequence[int], **start: Unpack[Start]
     ) -> None:
-        super().__init__(duration_steps=within_steps("duration_steps", duration_steps, 1, 1000), **start)
+        super().__init__(duration_steps=within_steps("duration_steps", duration_steps, *self.lasts), **start)
         self.beyond_m = self.magnitude.within(beyond_m)
 
     def parameters(self, rng: np.random.Generator) -> Record:

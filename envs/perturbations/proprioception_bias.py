@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from workbench.envs.faults.specification import Specification
 from workbench.envs.task import PLACE
 from workbench.errors import ConfigError
 from workbench.types import Array, Observation, Record, Stream, Task
+from workbench.types.reading import among, typed
 
 if TYPE_CHECKING:
     from workbench.envs.scene import MujocoScene
@@ -50,7 +51,8 @@ class ProprioceptionBias(Specification):
 
     channel = "observation"
     effect = ProprioceptionBiasEffect
-    magnitude = Magnitude("offset_m", 0.001, 0.2)
+    magnitude = Magnitude("offset_m", 0.001, 0.2, sizes=(2, 3))
+    drawn = typed(reading=among(READINGS))
     axes = ("x", "y", "z")
     seen_as = ("missed grasp", "misplacement", "collision")
 
@@ -77,6 +79,21 @@ class ProprioceptionBias(Specification):
             )
         if self.reading == "hand" and self.axis and self.axes.index(self.axis) >= _size(task):
             raise ConfigError(f"the hand of task {task.name} moves along x and y alone, not along {self.axis}")
+
+    @classmethod
+    def fields_on(cls, task: Task) -> dict[str, Any]:
+        """Readings that the task observes."""
+        seen = {
+            "hand": any(key in task.observation_sizes for key in PLACE),
+            "fingers": FINGERS in task.observation_sizes,
+        }
+        return super().fields_on(task) | {"reading": among([reading for reading in READINGS if seen[reading]])}
+
+    @classmethod
+    def together(cls, record: Record, task: Task) -> str:
+        """As many numbers as are read."""
+        size = task.observation_sizes[FINGERS] if record["reading"] == "fingers" else _size(task)
+        return "" if len(record["offset_m"]) == size else f"offset_m must hold {size} numbers for that reading"
 
     def draw(self, stream: Stream, task: Task) -> Record:
         """Add which reading, and the error: [x, y, z] of the hand, as many as observed, or of the two fingers."""

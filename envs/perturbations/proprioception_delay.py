@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from workbench.envs.faults.specification import Specification
 from workbench.envs.task import PROPRIOCEPTION
 from workbench.errors import ConfigError
 from workbench.types import Array, Observation, Record, Stream, Task
+from workbench.types.reading import SIZES, among, typed
 
 if TYPE_CHECKING:
     from workbench.envs.scene import MujocoScene
@@ -62,25 +63,31 @@ class ProprioceptionDelay(Specification):
     channel = "observation"
     effect = ProprioceptionDelayEffect
     magnitude = Magnitude("delay_steps", 1, 40, whole=True)
+    drawn = typed(reading_sizes=SIZES)
     seen_as = ("overshoot", "missed grasp", "collision")
 
     def __init__(self, delay_steps: int | Sequence[int], **schedule: Unpack[Schedule]) -> None:
         super().__init__(**schedule)
         self.delay_steps = self.magnitude.steps(delay_steps)
 
-    def check(self, task: Task) -> None:
+    @classmethod
+    def possible(cls, task: Task) -> None:
         """Refuse tasks that observe nothing of the robot."""
-        super().check(task)
+        super().possible(task)
         if not any(key in task.observation_sizes for key in PROPRIOCEPTION):
             raise ConfigError(
-                f"perturbation {self.name} needs one of {', '.join(PROPRIOCEPTION)}, and task {task.name} observes "
+                f"perturbation {cls.name} needs one of {', '.join(PROPRIOCEPTION)}, and task {task.name} observes "
                 f"{', '.join(task.observation_sizes)}"
             )
 
     def draw(self, stream: Stream, task: Task) -> Record:
         """Add the sizes of the readings, so that the record alone says how much is kept."""
-        sizes = {key: size for key, size in task.observation_sizes.items() if key in PROPRIOCEPTION}
-        return super().draw(stream, task) | {"reading_sizes": sizes}
+        return super().draw(stream, task) | {"reading_sizes": _sizes(task)}
+
+    @classmethod
+    def fields_on(cls, task: Task) -> dict[str, Any]:
+        """Sizes of what the task observes of the robot."""
+        return super().fields_on(task) | {"reading_sizes": among([_sizes(task)])}
 
     def parameters(self, rng: np.random.Generator) -> Record:
         """The drawn number of control steps."""
@@ -90,3 +97,7 @@ class ProprioceptionDelay(Specification):
     def phrase(cls, record: Record) -> str:
         """What was drawn, in a few words."""
         return f"the robot's own readings arrive {record['delay_steps']} steps late"
+
+
+def _sizes(task: Task) -> dict[str, int]:
+    return {key: size for key, size in task.observation_sizes.items() if key in PROPRIOCEPTION}

@@ -49,12 +49,13 @@ class ProprioceptionNoise(Specification):
         super().__init__(**schedule)
         self.std_m = self.magnitude.within(std_m)
 
-    def check(self, task: Task) -> None:
+    @classmethod
+    def possible(cls, task: Task) -> None:
         """Refuse tasks that do not observe where the hand is."""
-        super().check(task)
+        super().possible(task)
         if not any(key in task.observation_sizes for key in PLACE):
             raise ConfigError(
-                f"perturbation {self.name} needs {' or '.join(PLACE)}, which task {task.name} does not observe "
+                f"perturbation {cls.name} needs {' or '.join(PLACE)}, which task {task.name} does not observe "
                 f"({', '.join(task.observation_sizes)})"
             )
 

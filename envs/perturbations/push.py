@@ -38,12 +38,13 @@ class Push(Specification):
 
     channel = "physics"
     effect = PushEffect
-    magnitude = Magnitude("force_n", 0.1, 50.0)
+    magnitude = Magnitude("force_n", 0.1, 50.0, sizes=(2,))
+    lasts = (1, 40)
 
     def __init__(
         self, force_n: float | Sequence[float], duration_steps: int | Sequence[int], **start: Unpack[Start]
     ) -> None:
-        super().__init__(duration_steps=within_steps("duration_steps", duration_steps, 1, 40), **start)
+        super().__init__(duration_steps=within_steps("duration_steps", duration_steps, *self.lasts), **start)
         self.force_n = self.magnitude.within(force_n)
 
     def parameters(self, rng: np.random.Generator) -> Record:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from workbench.envs.faults.effect import Effect
 from workbench.envs.faults.schedule import Start
 from workbench.envs.faults.specification import Specification, joints_of
 from workbench.types import Record, Task
+from workbench.types.reading import vector
 
 if TYPE_CHECKING:
     from workbench.envs.scene import MujocoScene
@@ -44,13 +45,19 @@ class RobotStart(Specification):
 
     channel = "physics"
     effect = RobotStartEffect
-    magnitude = Magnitude("angle_rad", 0.05, 0.5)
+    magnitude = Magnitude("angle_rad", 0.05, 0.5, sizes=(1, 100))
     needs_arm = True
     seen_as = ("missed grasp", "out of reach", "timeout")
 
     def __init__(self, angle_rad: float | Sequence[float], **start: Unpack[Start]) -> None:
         super().__init__(duration_steps=1, **start)
         self.angle_rad = self.magnitude.within(angle_rad)
+
+    @classmethod
+    def fields_on(cls, task: Task) -> dict[str, Any]:
+        """One angle a joint of the task's arm."""
+        joints = joints_of(task)
+        return super().fields_on(task) | {"angle_rad": vector(joints, cls.magnitude.low, cls.magnitude.high)}
 
     def parameters_on(self, task: Task, rng: np.random.Generator) -> Record:
         """The drawn displacements (J) of the joints, base first."""

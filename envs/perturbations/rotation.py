@@ -13,6 +13,7 @@ from workbench.envs.faults.hand import AXES, FRAMES, drawn_along, seen_turned
 from workbench.envs.faults.schedule import Start
 from workbench.envs.faults.specification import Specification
 from workbench.types import Array, Observation, Record
+from workbench.types.reading import among, typed
 
 if TYPE_CHECKING:
     from workbench.envs.scene import MujocoScene
@@ -45,8 +46,10 @@ class Rotation(Specification):
 
     channel = "keyframe"
     effect = RotationEffect
-    magnitude = Magnitude("angle_rad", 0.02, 3.0)
+    magnitude = Magnitude("angle_rad", 0.02, 3.0, sizes=(3,))
+    lasts = (1, 1000)
     axes = AXES
+    drawn = typed(axis=among(axes), frame=among(FRAMES))
     needs_pose_control = True
     seen_as = ("missed grasp", "slip", "drop", "collision", "jam", "stall", "knocked")
 
@@ -58,7 +61,7 @@ class Rotation(Specification):
         frame: str = "tool",
         **start: Unpack[Start],
     ) -> None:
-        super().__init__(duration_steps=within_steps("duration_steps", duration_steps, 1, 1000), **start)
+        super().__init__(duration_steps=within_steps("duration_steps", duration_steps, *self.lasts), **start)
         self.angle_rad = self.magnitude.within(angle_rad)
         self.axis, self.frame = one_of("axis", axis, self.axes), one_of("frame", frame, FRAMES)
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
-from workbench.envs.faults.draws import Magnitude, uniform_int, within_steps
+from workbench.envs.faults.draws import Magnitude, uniform_int
 from workbench.envs.faults.effect import Effect
 from workbench.envs.faults.schedule import Start
 from workbench.envs.faults.specification import Specification
 from workbench.types import Array, Record, Stream, Task
+from workbench.types.reading import among, typed, whole
 
 if TYPE_CHECKING:
     from workbench.envs.scene import MujocoScene
+
+CHUNK_STEPS = Magnitude("chunk_steps", 2, 64, whole=True)
 
 
 class StaleChunkEffect(Effect):
@@ -57,6 +60,7 @@ class StaleChunk(Specification):
     channel = "action"
     effect = StaleChunkEffect
     magnitude = Magnitude("duration_steps", 2, 200, whole=True)
+    drawn = typed(chunk_steps=CHUNK_STEPS.drawn, action_size=whole(1, 1000))
     seen_as = ("overshoot", "collision", "knocked", "timeout")
 
     def __init__(
@@ -66,11 +70,16 @@ class StaleChunk(Specification):
         **start: Unpack[Start],
     ) -> None:
         super().__init__(duration_steps=self.magnitude.steps(duration_steps), **start)
-        self.chunk_steps = within_steps("chunk_steps", chunk_steps, 2, 64)
+        self.chunk_steps = CHUNK_STEPS.steps(chunk_steps)
 
     def draw(self, stream: Stream, task: Task) -> Record:
         """Add the size of an action, so that the record alone says how much is kept."""
         return super().draw(stream, task) | {"action_size": task.action_size}
+
+    @classmethod
+    def fields_on(cls, task: Task) -> dict[str, Any]:
+        """Actions of the task's size."""
+        return super().fields_on(task) | {"action_size": among([task.action_size])}
 
     def parameters(self, rng: np.random.Generator) -> Record:
         """The drawn number of actions, beside the duration."""

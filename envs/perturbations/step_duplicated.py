@@ -12,6 +12,7 @@ from workbench.envs.faults.sequence import DetourEffect, SequenceFault
 from workbench.errors import UnknownNameError
 from workbench.types import Record, Task
 from workbench.types.abilities import stages_of
+from workbench.types.reading import NAME, typed
 
 
 class StepDuplicatedEffect(DetourEffect):
@@ -33,6 +34,7 @@ class StepDuplicated(SequenceFault):
     """
 
     effect = StepDuplicatedEffect
+    drawn = typed(repeated=NAME)
     seen_as = ("drop", "stall", "timeout")
 
     def __init__(

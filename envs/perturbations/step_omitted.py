@@ -12,6 +12,7 @@ from workbench.envs.faults.sequence import DetourEffect, SequenceFault
 from workbench.errors import UnknownNameError
 from workbench.types import Record, Task
 from workbench.types.abilities import stages_of
+from workbench.types.reading import NAME, typed
 
 
 class StepOmitted(SequenceFault):
@@ -27,6 +28,7 @@ class StepOmitted(SequenceFault):
     """
 
     effect = DetourEffect
+    drawn = typed(omitted=NAME)
     seen_as = ("missed grasp", "misplacement", "collision", "knocked", "slip", "stall", "timeout")
 
     def __init__(self, duration_steps: int | Sequence[int], omitted: str | None = None, **start: Unpack[Start]) -> None:

@@ -39,13 +39,14 @@ class StopShort(Specification):
     channel = "keyframe"
     effect = StopShortEffect
     magnitude = Magnitude("remaining_fraction", 0.02, 0.8)
+    lasts = (1, 1000)
     needs_hand = True
     seen_as = ("missed grasp", "stall")
 
     def __init__(
         self, remaining_fraction: float | Sequence[float], duration_steps: int | Sequence[int], **start: Unpack[Start]
     ) -> None:
-        super().__init__(duration_steps=within_steps("duration_steps", duration_steps, 1, 1000), **start)
+        super().__init__(duration_steps=within_steps("duration_steps", duration_steps, *self.lasts), **start)
         self.remaining_fraction = self.magnitude.within(remaining_fraction)
 
     def parameters(self, rng: np.random.Generator) -> Record:

@@ -53,20 +53,21 @@ class SupportHeight(Specification):
 
     channel = "physics"
     effect = SupportHeightEffect
-    magnitude = Magnitude("offset_m", 0.005, 0.15)
+    magnitude = Magnitude("offset_m", 0.005, 0.15, signed=True)
     seen_as = ("missed grasp", "collision", "misplacement")
 
     def __init__(self, offset_m: float | Sequence[float], **schedule: Unpack[Schedule]) -> None:
         super().__init__(**schedule)
         self.offset_m = self.magnitude.within(offset_m)
 
-    def check(self, task: Task) -> None:
-        """Refuse tasks whose robot moves on the table itself."""
-        super().check(task)
+    @classmethod
+    def possible(cls, task: Task) -> None:
+        """Refuse tasks whose robot moves on the table itcls."""
+        super().possible(task)
         mujoco_task: Any = task
         if not hasattr(mujoco_task, "support_bodies"):
             raise ConfigError(
-                f"perturbation {self.name} moves the table under the robot, and task {task.name}'s robot moves on it: "
+                f"perturbation {cls.name} moves the table under the robot, and task {task.name}'s robot moves on it: "
                 "leave it out"
             )
 

@@ -12,6 +12,7 @@ from workbench.envs.faults.effect import Effect
 from workbench.envs.faults.schedule import Schedule
 from workbench.envs.faults.specification import Specification
 from workbench.types import Record
+from workbench.types.reading import number, typed
 
 if TYPE_CHECKING:
     from workbench.envs.scene import MujocoScene
@@ -47,6 +48,7 @@ class SupportTilt(Specification):
     channel = "physics"
     effect = SupportTiltEffect
     magnitude = Magnitude("angle_rad", 0.02, 1.0)
+    drawn = typed(direction_rad=number(-np.pi, np.pi))
     seen_as = ("missed grasp", "drop", "knocked", "misplacement")
 
     def __init__(self, angle_rad: float | Sequence[float], **schedule: Unpack[Schedule]) -> None:

@@ -12,6 +12,7 @@ from workbench.envs.faults.draws import Magnitude, one_of, uniform
 from workbench.envs.faults.pixels import ImageEffect, ImageFault
 from workbench.envs.faults.schedule import Schedule
 from workbench.types import Array, Record, Stream
+from workbench.types.reading import among, number, typed
 
 if TYPE_CHECKING:
     import mujoco
@@ -115,6 +116,7 @@ class SurfaceColour(ImageFault):
 
     effect = SurfaceColourEffect
     magnitude = Magnitude("mix_fraction", 0.05, 1.0)
+    drawn = typed(part=among(PARTS), hue_rad=number(0.0, 2 * np.pi))
     seen_as = ("missed grasp", "wrong object", "stall")
 
     def __init__(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from workbench.envs.faults.schedule import Start
 from workbench.envs.faults.specification import Specification
 from workbench.errors import ConfigError
 from workbench.types import Array, Observation, Record, Stream, Task
+from workbench.types.reading import among, typed
 from workbench.types.rotations import rotated
 
 if TYPE_CHECKING:
@@ -51,9 +52,11 @@ class Translation(Specification):
 
     channel = "keyframe"
     effect = TranslationEffect
-    magnitude = Magnitude("offset_m", 0.002, 0.2)
+    magnitude = Magnitude("offset_m", 0.002, 0.2, sizes=(3,))
+    lasts = (1, 1000)
     needs_hand = True
     axes = AXES
+    drawn = typed(axis=among(axes), frame=among(FRAMES))
     seen_as = ("missed grasp", "misplacement", "collision", "jam", "knocked")
 
     def __init__(
@@ -64,7 +67,7 @@ class Translation(Specification):
         frame: str = "world",
         **start: Unpack[Start],
     ) -> None:
-        super().__init__(duration_steps=within_steps("duration_steps", duration_steps, 1, 1000), **start)
+        super().__init__(duration_steps=within_steps("duration_steps", duration_steps, *self.lasts), **start)
         self.offset_m = self.magnitude.within(offset_m)
         self.axis, self.frame = one_of("axis", axis, self.axes), one_of("frame", frame, FRAMES)
 
@@ -76,6 +79,12 @@ class Translation(Specification):
                 f"the hand of task {task.name} moves in a plane: perturbation {self.name} displaces it along "
                 "axis=x or axis=y of frame=world"
             )
+
+    @classmethod
+    def fields_on(cls, task: Task) -> dict[str, Any]:
+        """In a plane, axes x and y of the world."""
+        in_space = "eef_pos" in task.observation_sizes
+        return super().fields_on(task) | ({} if in_space else {"axis": among(AXES[:2]), "frame": among(["world"])})
 
     def draw(self, stream: Stream, task: Task) -> Record:
         """In a plane, only the axes x and y are drawn from."""

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Unpack
 import numpy as np
 
 from workbench.envs.faults.draws import Magnitude, uniform
-from workbench.envs.faults.props import COLOURS, TRIGGER, PropEffect, around, tries
+from workbench.envs.faults.props import COLOURS, RGBA, TRIGGER, Placed, PropEffect, around, props, tries
 from workbench.envs.faults.schedule import Schedule
 from workbench.envs.faults.specification import Specification
 from workbench.errors import ConfigError
 from workbench.types import Array, Record
+from workbench.types.reading import typed
 
 if TYPE_CHECKING:
     from workbench.envs.scene import MujocoScene
@@ -49,6 +50,7 @@ class Trigger(Specification):
     channel = "trigger"
     effect = TriggerEffect
     magnitude = Magnitude("size_m", 0.005, 0.2)
+    drawn = typed(rgba=RGBA, props=props(Placed, 1))
     seen_as = ("wrong object",)
     needs_cameras = True
 

@@ -14,6 +14,7 @@ from workbench.envs.faults.schedule import Schedule
 from workbench.envs.faults.specification import Specification
 from workbench.types import Record, Stream, Task
 from workbench.types.abilities import of_episode
+from workbench.types.reading import TEXT, typed
 
 
 class Typos(Specification):
@@ -28,6 +29,7 @@ class Typos(Specification):
     channel = "language"
     effect = InstructionEffect
     magnitude = Magnitude("typo_count", 1, 20, whole=True)
+    drawn = typed(text=TEXT)
     seen_as = ("stall", "timeout")
 
     def __init__(self, typo_count: int | Sequence[int], **schedule: Unpack[Schedule]) -> None:

@@ -12,6 +12,7 @@ from workbench.envs.faults.sequence import DetourEffect, SequenceFault
 from workbench.errors import ConfigError, UnknownNameError
 from workbench.types import Record, Task
 from workbench.types.abilities import stages_of
+from workbench.types.reading import NAME, many, typed
 
 
 class WrongOrder(SequenceFault):
@@ -28,6 +29,7 @@ class WrongOrder(SequenceFault):
     """
 
     effect = DetourEffect
+    drawn = typed(swapped=many(NAME, 2, 2))
     seen_as = ("missed grasp", "misplacement", "drop", "collision", "knocked", "jam", "stall", "timeout")
 
     def __init__(

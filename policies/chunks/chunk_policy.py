@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Self
@@ -42,6 +41,7 @@ from workbench.policies.networks.denoisers import DENOISERS, check_denoiser
 from workbench.policies.networks.layers import ChunkNetwork, Inputs, StateEncoder
 from workbench.policies.networks.vision import ImageEncoder, cropped_sizes
 from workbench.types import Array, Demonstration, Observation, PolicyOutput, Record, Steering
+from workbench.types.reading import brief
 
 ALTERABLE = ("checkpoint", "guidance", "inference_steps", "noise_scale", "normalisation_scale", "self_guidance")
 """Settings that :meth:`ChunkPolicy.altered` knows."""
@@ -562,33 +562,49 @@ class ChunkPolicy:
             camera -> (height, width) of that task's images; None to take whatever is there.
         """
         folder = checkpoint.located(str(folder))
-        needed = ("policy", "config", "task", "layout", "action_size", "image_sizes", "statistics", "recipe")
-        tensors, record = checkpoint.read(folder, needed)
-        if record["policy"] != cls.__name__:
-            raise CheckpointError(f"{folder} holds a {record['policy']}, not {cls.__name__}; choose another policy=...")
-        if task is not None and record["task"] != task:
+        tensors, record = checkpoint.read(folder)
+        if record.policy != cls.__name__:
+            raise CheckpointError(f"{folder} holds a {record.policy}, not {cls.__name__}; choose another policy=...")
+        if task is not None and record.task != task:
             raise CheckpointError(
-                f"the policy in {folder} was trained on task {record['task']!r}, not {task!r}; train one for {task!r}"
+                f"the policy in {folder} was trained on task {record.task!r}, not {task!r}; train one for {task!r}"
             )
-        layout: dict[str, int] = record["layout"]
         if observation_sizes is not None:
-            checkpoint.check_layout(folder, layout, observation_sizes, record["config"].get("observations") is not None)
+            chosen = record.config.get("observations") is not None
+            checkpoint.check_layout(folder, record.layout, observation_sizes, chosen)
         try:
-            policy = cls(**record["config"])
-            action_size = int(record["action_size"])
-            policy.layout = layout
-            statistics = Normalisation.from_record(record["statistics"], policy.features, action_size)
-            sizes = {camera: (int(height), int(width)) for camera, (height, width) in record["image_sizes"].items()}
-            policy.equip(record["task"], layout, action_size, statistics, sizes)
-            policy.network.load_state_dict(tensors)
-        except (TypeError, ValueError, KeyError, AttributeError, RuntimeError) as error:
-            raise CheckpointError(f"the policy in {folder} is damaged: {textwrap.shorten(str(error), 300)}") from None
+            policy = cls._made(record, tensors)
+        except (TypeError, ValueError, KeyError, AttributeError, RuntimeError, OverflowError) as error:
+            raise CheckpointError(f"the policy in {folder} is damaged: {brief(str(error))}") from None
         broken = [name for name, tensor in policy.network.state_dict().items() if not torch.isfinite(tensor).all()]
         if broken:
             raise CheckpointError(
                 f"the policy in {folder} has NaN or infinity in its weights {broken[0]}; train it again"
             )
-        policy.recipe = record["recipe"]
+        policy.recipe = record.recipe
         if image_sizes is not None:
             checkpoint.check_images(folder, policy.image_sizes, image_sizes)
+        return policy
+
+    @classmethod
+    def _made(cls, record: checkpoint.Made, tensors: Mapping[str, torch.Tensor]) -> Self:
+        """What a record describes, with its weights.
+
+        The network is first made without memory (torch's device ``meta``): what a record asks for is never larger than
+        the weights that came with it.
+        """
+        policy = cls(**record.config)
+        policy.layout = dict(record.layout)
+        statistics = Normalisation.from_record(record.statistics, policy.features, record.action_size)
+        sizes = {camera: (height, width) for camera, (height, width) in record.image_sizes.items()}
+        with torch.device("meta"), torch.random.fork_rng(devices=[]):
+            policy.equip(record.task, record.layout, record.action_size, statistics, sizes)
+        wanted = {name: tuple(tensor.shape) for name, tensor in policy.network.state_dict().items()}
+        found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+        if wanted != found:
+            differing = sorted(name for name in {*wanted, *found} if wanted.get(name) != found.get(name))
+            name = differing[0]
+            raise CheckpointError(f"its weights {name} are {found.get(name)}, and it needs {wanted.get(name)}")
+        policy.equip(record.task, record.layout, record.action_size, statistics, sizes)
+        policy.network.load_state_dict(dict(tensors))
         return policy

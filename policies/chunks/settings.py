@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TypedDict
 
 from workbench.errors import ConfigError
+from workbench.types.reading import shown
 
 
 class ChunkSettings(TypedDict, total=False):
@@ -29,10 +30,18 @@ class ChunkSettings(TypedDict, total=False):
     self_guidance: float
 
 
+MOST = {"blocks": 200, "inference_steps": 10_000, "history": 1000, "horizon": 1000, "execute": 1000}
+"""Of sizes that more than a number of weights follows from; of others :data:`MOST_WIDE`."""
+MOST_WIDE = 16_384
+
+
 def check_whole(name: str, value: object) -> None:
-    """Refuse what is not a whole number of at least 1."""
+    """Refuse what is not a whole number of at least 1, and what no computer could hold."""
+    most = MOST.get(name, MOST_WIDE)
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ConfigError(f"policy.{name}={value!r} must be a whole number of at least 1")
+        raise ConfigError(f"policy.{name}={shown(value)} must be a whole number of at least 1")
+    if value > most:
+        raise ConfigError(f"policy.{name}={shown(value)} must be at most {most}")
 
 
 def check_weight(name: str, value: object) -> float:

@@ -2,25 +2,73 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
+from typing import Annotated
 
 import torch
 
 from workbench.errors import CheckpointError, UnknownNameError
 from workbench.types import Record
+from workbench.types.reading import (
+    MOST_TENSOR_BYTES,
+    NAME,
+    Between,
+    Like,
+    Size,
+    Source,
+    checked,
+    read_bytes,
+    read_json,
+    tensors_of,
+)
 
 RECORD = "policy.json"
 ZOO = Path(__file__).parents[1] / "zoo"
 """Checkpoints that come with the package."""
+AGAIN = "train the policy again"
+MOST_RECORD_BYTES = 4 * 2**20
 PACKAGES = ("failure-workbench", "numpy", "safetensors", "torch")
 
+_Name = Annotated[str, Size(0, 200)]
+_Side = Annotated[int, Between(1, 10_000)]
 
-def write(folder: Path, tensors: Mapping[str, torch.Tensor], record: Record) -> None:
+
+@dataclasses.dataclass(frozen=True)
+class Made:
+    """What a checkpoint says beside its weights.
+
+    Attributes
+    ----------
+    policy : name of its class.
+    config : what that is made with.
+    task, layout, action_size, image_sizes : of what it was trained on.
+    statistics, recipe : of its training.
+    weights : name of their file, which lies beside this one.
+    sha256 : of that file.
+    record_sha256 : of all this; "" in checkpoints of earlier versions.
+    """
+
+    policy: NAME
+    config: Record
+    task: _Name
+    layout: dict[str, _Side]
+    action_size: _Side
+    image_sizes: dict[str, Annotated[list[_Side], Size(2, 2)]]
+    statistics: Record
+    recipe: Record
+    weights: Annotated[str, Like(r"weights-[0-9a-f]{12}\.safetensors", "the name of a file of weights")]
+    sha256: Annotated[str, Like("[0-9a-f]{64}", "a SHA-256")]
+    versions: dict[str, _Name] = dataclasses.field(default_factory=dict)
+    record_sha256: _Name = ""
+
+
+def write(folder: Path, weights: Mapping[str, torch.Tensor], record: Record) -> None:
     """Write a checkpoint, replacing one that is there.
 
     The tensors go to a file named by its own digest and the record, which names it, comes last: killed at any point,
@@ -29,11 +77,12 @@ def write(folder: Path, tensors: Mapping[str, torch.Tensor], record: Record) -> 
     from safetensors.torch import save
 
     folder.mkdir(parents=True, exist_ok=True)
-    data: bytes = save(dict(tensors))
+    data: bytes = save(dict(weights))
     digest = hashlib.sha256(data).hexdigest()
     name = f"weights-{digest[:12]}.safetensors"
     versions = {package: metadata.version(package) for package in PACKAGES}
-    whole = {**record, "weights": name, "sha256": digest, "versions": versions}
+    whole = json.loads(json.dumps({**record, "weights": name, "sha256": digest, "versions": versions}))
+    whole["record_sha256"] = _digest(whole)
     replace(folder / name, data)
     replace(folder / RECORD, json.dumps(whole, indent=1).encode())
     for other in (*folder.glob("weights-*.safetensors"), *folder.glob(".*.partial")):
@@ -52,47 +101,44 @@ def located(name: str) -> Path:
     return ZOO / entry
 
 
-def read(folder: Path, needed: tuple[str, ...]) -> tuple[dict[str, torch.Tensor], Record]:
+def read(folder: Path) -> tuple[dict[str, torch.Tensor], Made]:
     """Tensors and record of a checkpoint.
 
     Raises
     ------
     CheckpointError
-        if the folder or a file is missing, the record lacks a ``needed`` key, or the tensors are not those written.
+        if the folder or a file is missing, the record is none, or record or tensors are not those written.
     """
-    from safetensors import SafetensorError
     from safetensors.torch import load
 
     record = read_record(folder)
-    missing = [key for key in (*needed, "weights", "sha256") if key not in record]
-    if missing:
-        raise CheckpointError(f"{folder / RECORD} lacks {', '.join(missing)}; train the policy again")
-    # The name alone: a record from elsewhere must not point outside its folder.
-    path = folder / Path(str(record["weights"])).name
+    path = folder / record.weights
     if not path.is_file():
-        raise CheckpointError(f"{path} is missing, though {RECORD} names it; train the policy again")
-    data = path.read_bytes()
-    if hashlib.sha256(data).hexdigest() != record["sha256"]:
-        raise CheckpointError(f"{path} is truncated or changed: its sha256 is not the one in {RECORD}; train it again")
-    try:
-        tensors: dict[str, torch.Tensor] = load(data)
-    except SafetensorError as error:
-        raise CheckpointError(f"{path} is no safetensors file ({error}); train the policy again") from None
-    return tensors, record
+        raise CheckpointError(f"{path} is missing, though {RECORD} names it; {AGAIN}")
+    source = Source(str(path), CheckpointError, AGAIN)
+    data = read_bytes(path, source, MOST_TENSOR_BYTES)
+    if hashlib.sha256(data).hexdigest() != record.sha256:
+        raise source.wrong(f"is truncated or changed: its sha256 is not the one in {RECORD}")
+    return tensors_of(data, source, load), record
 
 
-def read_record(folder: Path) -> Record:
+def read_record(folder: Path) -> Made:
     """The JSON part of a checkpoint."""
     path = folder / RECORD
     if not path.is_file():
         raise CheckpointError(f"there is no checkpoint in {folder}: {RECORD} is missing; train a policy there first")
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise CheckpointError(f"{path} is not readable JSON ({error}); train the policy again") from None
-    if not isinstance(record, dict):
-        raise CheckpointError(f"{path} does not hold a record; train the policy again")
-    return record
+    source = Source(str(path), CheckpointError, AGAIN)
+    record = read_json(path, source, MOST_RECORD_BYTES)
+    made: Made = checked(Made, record, source)
+    if made.record_sha256 and _digest(record) != made.record_sha256:
+        raise source.wrong("was changed since it was written: its record_sha256 is another")
+    return made
+
+
+def _digest(record: Record) -> str:
+    """SHA-256 of all that a record says beside it."""
+    said = {key: value for key, value in record.items() if key != "record_sha256"}
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
 def replace(path: Path, data: bytes) -> None:

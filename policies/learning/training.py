@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import dataclasses
 import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -44,6 +46,21 @@ from workbench.policies.learning.training_curve import (
 )
 from workbench.policies.networks.layers import ChunkNetwork, Inputs
 from workbench.types import Demonstration, Record
+from workbench.types.reading import (
+    MOST_TENSOR_BYTES,
+    Between,
+    Source,
+    brief,
+    check_seal,
+    checked,
+    keys,
+    parsed,
+    read_bytes,
+    sealed,
+    shown,
+    tensors_of,
+    words_of,
+)
 
 POINTS = 20
 """Points of the curve."""
@@ -177,6 +194,30 @@ def train(
         precision=precision,
         seconds=state.clock.record(),
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class Point:
+    """One point of a training's curves."""
+
+    iteration: Annotated[int, Between(0, 10**9)]
+    training: float
+    validation: float
+    learning_rate: float
+    error: dict[str, float]
+
+
+@dataclasses.dataclass(frozen=True)
+class Progress:
+    """How far a training had come, as its state says beside the weights."""
+
+    step: Annotated[int, Between(0, 10**9)]
+    loss_sum: float
+    loss_count: Annotated[int, Between(0, 10**9)]
+    points: list[Point]
+    evaluations: list[dict[str, Any]]
+    seconds: dict[Literal["wall_s", "cpu_s", "evaluation_s"], Annotated[float, Between(0, 1e12)]]
+    recipe: Record
 
 
 class Clock:
@@ -380,32 +421,51 @@ class TrainingState:
             "seconds": self.clock.record(),
             "recipe": self.recipe,
         }
-        data = save({name: tensor.cpu() for name, tensor in tensors.items()}, {"progress": json.dumps(progress)})
+        kept = {name: tensor.cpu() for name, tensor in tensors.items()}
+        words = sealed({name: tensor.numpy() for name, tensor in kept.items()}, {"progress": json.dumps(progress)})
+        data = save(kept, words)
         path.parent.mkdir(parents=True, exist_ok=True)
         checkpoint.replace(path, data)
 
     def load(self, path: Path) -> None:
         """Take up a saved state of the same training."""
-        from safetensors import SafetensorError, safe_open
+        from safetensors.torch import load
 
-        try:
-            with safe_open(path, framework="pt") as file:
-                progress = json.loads(file.metadata()["progress"])
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-        except (SafetensorError, TypeError, KeyError, ValueError) as error:
-            raise CheckpointError(f"{path} is damaged ({error}); remove it to train from the beginning") from None
-        theirs = progress["recipe"]
+        source = Source(str(path), CheckpointError, "remove it to train from the beginning")
+        content = read_bytes(path, source, MOST_TENSOR_BYTES)
+        tensors = tensors_of(content, source, load)
+        words = words_of(content, source)
+        check_seal({name: tensor.numpy() for name, tensor in tensors.items()}, words, source)
+        progress: Progress = checked(Progress, parsed(words.get("progress", ""), source, infinite=True), source)
+        self._fits(tensors, source)
+        theirs = progress.recipe
         differing = sorted(key for key in {*theirs, *self.recipe} if theirs.get(key) != self.recipe.get(key))
         if differing:
             raise ConfigError(
                 f"{path} is the state of a training with other {', '.join(differing)}; "
                 "remove it to train from the beginning, or ask for what it was begun with"
             )
-        self.step, self.points, self.evaluations = progress["step"], progress["points"], progress["evaluations"]
-        self.loss_sum, self.loss_count = progress["loss_sum"], progress["loss_count"]
-        self.clock = Clock(**progress["seconds"])
-        self.random.set_state(tensors["random"])
+        self.step, self.evaluations = progress.step, progress.evaluations
+        self.points = [dataclasses.asdict(point) for point in progress.points]
+        self.loss_sum, self.loss_count = progress.loss_sum, progress.loss_count
+        self.clock = Clock(**progress.seconds)
+        try:
+            self.random.set_state(tensors["random"])
+        except RuntimeError as error:
+            raise source.wrong(f"holds no state of a generator ({brief(str(error))})") from None
         self._take(tensors)
+
+    def _fits(self, tensors: Mapping[str, torch.Tensor], source: Source) -> None:
+        """CheckpointError if weights are missing, of another shape or kind, or not finite."""
+        wanted = {"random": self.random.get_state()}
+        for name, parameter in self.network.named_parameters():
+            wanted |= {f"{part}/{name}": parameter for part in ("weights", "first", "second", "average")}
+        keys(tensors, wanted, wanted, source)
+        for name, tensor in tensors.items():
+            if (tensor.shape, tensor.dtype) != (wanted[name].shape, wanted[name].dtype):
+                raise source.wrong(f"holds {shown(name)} as {tensor.dtype} of shape {tuple(tensor.shape)}")
+            if not torch.isfinite(tensor).all():
+                raise source.wrong(f"holds NaN or infinity in {shown(name)}")
 
     def _take(self, tensors: Mapping[str, torch.Tensor]) -> None:
         with torch.no_grad():

@@ -20,6 +20,7 @@ from torch import nn
 
 from workbench.errors import CheckpointError, ConfigError
 from workbench.policies.networks.attention import AttentionBlock
+from workbench.types.reading import Source, checked, read_json, shown
 
 PADDING, UNKNOWN = 0, 1
 """Ids before those of the vocabulary."""
@@ -66,7 +67,7 @@ class CompactText:
         if broken or len(set(words)) != len(words):
             raise ConfigError(
                 f"policy.vocabulary must hold different words, in lower case and without punctuation, not "
-                f"{broken[0] if broken else words!r}; leave it out to take those of the demonstrations"
+                f"{shown(broken[0] if broken else words)}; leave it out to take those of the demonstrations"
             )
         self.vocabulary = tuple(words)
         self._ids = {word: number for number, word in enumerate(words, UNKNOWN + 1)}
@@ -200,4 +201,17 @@ def sentence_model(weights: str) -> Any:
             "SentenceTransformer(name).save(folder) of the package sentence-transformers writes it; they are never "
             "downloaded"
         )
+    _refuse_code(Path(weights))
     return package.SentenceTransformer(weights, device="cpu", local_files_only=True)
+
+
+def _refuse_code(folder: Path) -> None:
+    """ConfigError for a sentence encoder that would bring code along: pickles, or modules of other packages."""
+    source = Source(str(folder / "modules.json"), ConfigError, "take an encoder of sentence-transformers' own modules")
+    modules = checked(list[dict[str, Any]], read_json(folder / "modules.json", source), source)
+    foreign = [each.get("type") for each in modules if not str(each.get("type")).startswith("sentence_transformers.")]
+    if foreign:
+        raise source.wrong(f"names {shown(foreign[0])}")
+    pickled = [file for file in folder.rglob("*") if file.suffix in (".bin", ".pt", ".pth", ".pkl", ".ckpt", ".py")]
+    if pickled:
+        raise ConfigError(f"{pickled[0]} may hold code, and is not read: save the encoder as safetensors")

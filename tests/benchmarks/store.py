@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from workbench.store import Store, StoreHeader, StoreWriter
-from workbench.types import EPISODE_COLUMNS, Episode
+from workbench.types import Episode, new_record
 
 T, C, B, H, A, D, S, M = 100, 13, 32, 16, 7, 128, 170, 40
 OBSERVATIONS = {"eef_pos": 3, "eef_quat": 4, "gripper_qpos": 2, "object_pos": 3, "object_quat": 4, "joint_pos": 7}
@@ -42,11 +42,11 @@ def episode(number: int) -> Episode:
         "seconds": rng.random(C),
     }
     faults = json.dumps([{"name": "slip", "channel": "physics", "start_step": number % 60, "force_n": 4.0}])
-    record = {name: kind() for name, kind in EPISODE_COLUMNS.items()} | {
-        "uid": f"0:{number}:ab12cd34", "index": number, "seed": 0, "split": "train", "task": "lift", "model": "0123",
-        "instruction": "lift the cube", "policy": "diffusion", "perturbation": "slip", "perturbations": faults,
-        "length": T, "success": number % 2 == 0, "modes": "[]", "t_inj": number % 60,
-    }  # fmt: skip
+    record = new_record(
+        uid=f"0:{number}:ab12cd34", index=number, seed=0, split="train", task="lift", model="0123",
+        instruction="lift the cube", policy="diffusion", perturbation="slip", perturbations=faults, cell="",
+        execute=8, length=T, success=number % 2 == 0, outcome="", modes="[]", t_inj=number % 60,
+    )  # fmt: skip
     return Episode(record=record, steps=steps, calls=calls, memory=walk(T, M))
 
 

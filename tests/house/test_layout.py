@@ -17,7 +17,7 @@ from tests.conftest import SLOW
 ROOT = Path(__file__).parents[2]
 PARTS = ("envs", "policies", "detectors")
 ROOMS = {
-    "attribution", "benchmarking", "config", "execution", "formats", "jobs", "monitoring", "recovery", "reporting",
+    "attribution", "benchmarking", "checking", "config", "execution", "formats", "jobs", "monitoring", "recovery", "reporting",
     "rollouts", "stats", "store", "synthesis", "testing", "types", "viewing",
 }  # fmt: skip
 LINKS = {*PARTS, "conf", "recipes"}

@@ -14,14 +14,13 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from workbench.errors import StoreError
 from workbench.store import Store, StoreHeader, StoreWriter
-from workbench.types import EPISODE_COLUMNS, Episode
+from workbench.types import Episode, new_record
 
 HEADER = StoreHeader(task="lift", control_hz=20.0, deadline=100, config={}, versions={}, seed=0)
 PER_COMMIT = 3
@@ -34,11 +33,11 @@ def make_episode(number: int) -> Episode:
     steps = {"obs/eef_pos": rng.normal(size=(length, 3)), "action": rng.normal(size=(length, 7)).astype(np.float32)}
     steps |= {"state": rng.normal(size=(length, 150)), "predicates/grasped": rng.random(length) < 0.5}
     called = {"step": 8 * np.arange(calls), "samples": rng.normal(size=(calls, 32, 16, 7)).astype(np.float32)}
-    record: dict[str, Any] = {name: kind() for name, kind in EPISODE_COLUMNS.items()} | {
-        "uid": f"0:{number}:ab", "index": number, "seed": 0, "split": "train", "task": "lift", "model": "ab",
-        "instruction": "lift", "policy": "flow", "perturbation": "", "perturbations": "[]", "cell": "", "execute": 4,
-        "length": length, "success": True,
-    }  # fmt: skip
+    record = new_record(
+        uid=f"0:{number}:ab", index=number, seed=0, split="train", task="lift", model="ab", instruction="lift",
+        policy="flow", perturbation="", perturbations="[]", cell="", execute=4, length=length, success=True, outcome="",
+        modes="[]",
+    )  # fmt: skip
     return Episode(record, steps, called, rng.normal(size=(length, 30 + number % 3)))
 
 

@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import functools
 import json
-import multiprocessing
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -266,8 +265,7 @@ def write_episodes(
     ``finish`` completes an episode's record before it is written.
     """
     rows: list[Record] = []
-    # Named after the process of the pool: one part a worker, however many batches it rolls.
-    with StoreWriter.open(store, header, part=multiprocessing.current_process().name) as writer:
+    with StoreWriter.open_own(store, header) as writer:  # one part a worker, however many batches it rolls
         for episode in lockstep.record(launches):
             if finish is not None:
                 finish(episode)

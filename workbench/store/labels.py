@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from workbench.store.arrays import StoredArray, column_array, uids_of
-from workbench.store.layout import attributes_of, committed_rows, explained, parts_of, take_lock, write_group
-from workbench.types import LABELS, Record
+from workbench.store.layout import Journal, explained, parts_of, read_header, read_journal, take_lock, write_journal
+from workbench.store.parts import Part, open_parts
+from workbench.types import Record
+
+STORE_WAIT_S = 60.0
+"""How long a writer that opens or closes its part waits for whoever annotates the store."""
 
 
 def write_labels(path: Path, labels: Mapping[str, Record], counting: Callable[[], None]) -> None:
@@ -18,34 +22,60 @@ def write_labels(path: Path, labels: Mapping[str, Record], counting: Callable[[]
     """
     with explained(f"labels of {path} cannot be written"), contextlib.ExitStack() as locks:
         locks.enter_context(take_lock(path))
-        journal = attributes_of(path / "parts")
-        pending: dict[str, Record] = {uid: dict(columns) for uid, columns in journal["pending"].items()}
-        for uid, columns in labels.items():
-            pending.setdefault(uid, {}).update(columns)
-        rows_of = {folder: _rows_of(folder, pending) for folder in parts_of(path)}
-        for folder, rows in rows_of.items():
-            if rows:
+        sealed = read_header(path).sealed
+        journal = read_journal(path, sealed)
+        pending = {
+            uid: {**journal.pending.get(uid, {}), **labels.get(uid, {})} for uid in {**journal.pending, **labels}
+        }
+        touched = {folder: _holds_any(Part(folder, sealed), labels) for folder in parts_of(path)}
+        for folder, new in touched.items():
+            if new:
                 locks.enter_context(take_lock(folder))
-        revision = journal["revision"] + 1
-        write_group(path / "parts", {"revision": revision, "pending": pending})
+        parts = [Part(folder, sealed) for folder, new in touched.items() if new or folder.name in journal.sealed]
+        journal = Journal(
+            revision=journal.revision + 1,
+            pending=pending,
+            sealed={part.folder.name: part.checksums(part.labelled(pending, journal)) for part in parts},
+            parts=journal.parts,
+        )
+        write_journal(path, journal, sealed)
         counting()
         with explained(f"labels of {path} count from now on but wait in parts/zarr.json for their columns"):
-            for folder, rows in rows_of.items():
-                _rewrite(folder, rows, pending)
-            write_group(path / "parts", {"revision": revision, "pending": {}})
+            finish_labels(path, journal, sealed)
 
 
-def _rows_of(part: Path, labels: Mapping[str, object]) -> dict[int, str]:
-    """Row -> uid of those episodes of a part that have new labels."""
-    return {row: uid for row, uid in uids_of(part).items() if uid in labels}
+def _holds_any(part: Part, labels: Mapping[str, Record]) -> bool:
+    return not labels.keys().isdisjoint(part.uids().values())
 
 
-def _rewrite(part: Path, rows: Mapping[int, str], labels: Mapping[str, Record]) -> None:
-    """Write new labels into a part's columns; doing it twice changes nothing."""
-    for column in LABELS:
-        new = {row: labels[uid][column] for row, uid in rows.items() if column in labels[uid]}
-        if new:
-            array = StoredArray(part / "episodes" / column)
-            values = array.read(0, committed_rows(part))
-            values[list(new)] = column_array(column, list(new.values()))
-            array.overwrite(values)
+def finish_labels(path: Path, journal: Journal, sealed: bool) -> Journal:
+    """Put pending labels into their columns; doing it twice changes nothing.
+
+    Whoever calls it holds the store's lock.  The parts' own locks are not needed: whoever wrote the journal held them,
+    and a writer of such a part calls this before anything else.
+    """
+    if not journal.pending:
+        return journal
+    for folder in parts_of(path):
+        if folder.name in journal.sealed or not sealed:
+            part = Part(folder, sealed)
+            part.rewrite(part.labelled(journal.pending, journal))
+    done = dataclasses.replace(journal, pending={}, sealed={})
+    write_journal(path, done, sealed)
+    return done
+
+
+def register(path: Path, own: Path, sealed: bool) -> None:
+    """Note in the journal which parts there are and how many episodes they have; ``own`` is the caller's.
+
+    So a part that is lost, or one that is put back from an older copy, is noticed.  Labels on their way are finished
+    first.
+    """
+    with contextlib.closing(take_lock(path, STORE_WAIT_S)):
+        journal = finish_labels(path, read_journal(path, sealed), sealed)
+        found = open_parts(path, journal, sealed)
+        noted = {
+            part.folder.name: part.rows for part in found if part.folder == own or part.folder.name not in journal.parts
+        }
+        if sealed and not noted.items() <= journal.parts.items():
+            write_journal(path, dataclasses.replace(journal, parts={**journal.parts, **noted}), sealed)

@@ -3,19 +3,24 @@
 ::
 
     <name>.zarr/zarr.json                attributes: the StoreHeader; never rewritten
-    <name>.zarr/parts/zarr.json          attributes: revision, pending (labels on their way into the columns)
+    <name>.zarr/parts/zarr.json          attributes: the Journal: labels on their way into the columns, known parts
     <name>.zarr/parts/<part>/zarr.json   locked (flock) by the part's writer; never rewritten
         steps/<key>       (rows, ...)    one row a control step, all episodes end to end
         calls/<key>       (rows, ...)    one row a policy call
         memory/values     (values,)      every episode's (T, M) memory, flat
-        episodes/<column> (rows,)        one row an episode; attributes: rows, writer_pid
+        episodes/<column> (rows,)        one row an episode; attributes: the Commit: how many count, and their seals
 
 How it stays whole.  Every file is written beside its place and renamed into it, so it holds old bytes or new ones.  A
-part's only truth is the attribute ``rows`` of ``episodes/``: a commit writes all arrays first (the last chunk of each
-is replaced by one that repeats its committed rows) and then, by one rename, ``rows``.  Rows beyond are an unfinished
+part's only truth is the commit in the attributes of ``episodes/``: all arrays are written first (the last chunk of each
+is replaced by one that repeats its committed rows) and then, by one rename, the commit.  Rows beyond are an unfinished
 tail: readers ignore it, the next writer drops it.  Labels are changed through ``pending``: once it is written they
 count, and readers lay it over the columns until these are rewritten.  All this holds for killed processes and full
 disks; against a power cut it is as good as the file system, since nothing is fsynced.
+
+How damage is noticed.  A commit names every array of its part with a checksum of the committed rows of every chunk, so
+that an array that is gone, and a chunk that is another one's, are seen when they are read.  The journal names the parts
+and how many episodes each had when its writer closed it.  Header, journal and commits have a digest of their own.
+Stores of schema 4 have none of this, and are read, continued and labelled as they are.
 """
 
 from __future__ import annotations
@@ -24,6 +29,7 @@ import contextlib
 import dataclasses
 import errno
 import fcntl
+import hashlib
 import io
 import json
 import os
@@ -32,31 +38,54 @@ import time
 import weakref
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
 from workbench.errors import StoreError
-from workbench.types import COLUMNS, EPISODE_COLUMNS, Column, Record
+from workbench.types import COLUMNS, LABELS, Column, Record
+from workbench.types.episode import UID, WORD
+from workbench.types.reading import (
+    Among,
+    Between,
+    Like,
+    Size,
+    Source,
+    brief,
+    checked,
+    parsed,
+    read_bytes,
+    shown,
+)
 
-SCHEMA = 4
+SCHEMA = 5
+SEALED = 5
+"""First schema whose files say how they can be damaged unseen; see above."""
+READABLE = (4, 5)
+LARGEST_JSON = 2**26
+"""Bytes of the largest zarr.json: a commit of a million chunks has fewer."""
 LOCK_WAIT_S = 2.0
 """How long to wait for a part that another process holds: annotating takes less, a writer more."""
 OWN_COLUMNS = (
-    Column("step_end", int, "one past the episode's last row of steps/"),
-    Column("call_end", int, "one past its last row of calls/"),
-    Column("memory_end", int, "one past its last value of memory/values"),
+    Column("step_end", int, "one past the episode's last row of steps/", least=0, most=2**40),
+    Column("call_end", int, "one past its last row of calls/", least=0, most=2**40),
+    Column("memory_end", int, "one past its last value of memory/values", least=0, most=2**40),
     Column("content", str, "digest of the episode's steps, calls (without seconds) and memory"),
 )
 """What the store adds to the columns of an episode."""
-STORED_COLUMNS: Mapping[str, type] = {column.name: column.kind for column in (*COLUMNS, *OWN_COLUMNS)}
-"""Column of ``episodes/`` -> type of its values."""
+STORED_COLUMNS: Mapping[str, Column] = {column.name: column for column in (*COLUMNS, *OWN_COLUMNS)}
+"""The columns of ``episodes/``, by name."""
 ENDS = {"steps": "step_end", "calls": "call_end", "memory": "memory_end"}
 """Group -> column that says where an episode ends in it."""
 PART = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*")
 """What can name a part."""
 KEY = re.compile(rf"{PART.pattern}(/{PART.pattern})*")
 """What can name an array."""
+LONGEST_TEXT = 2**20
+"""Letters of the longest word or JSON in a column."""
+_PartName = Annotated[str, Size(1, 200), Like(PART.pattern, "letters, digits and '_.-', no dot first")]
+_Key = Annotated[str, Size(1, 1000), Like(KEY.pattern, "letters, digits and '_.-', and '/' between groups")]
+_Label = Annotated[str, Among(LABELS)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,14 +104,72 @@ class StoreHeader:
     schema : version of the layout described above.
     """
 
-    task: str
-    control_hz: float
-    deadline: int
-    config: Record
-    versions: dict[str, str]
-    seed: int
-    licence: str = "CC-BY-4.0"
+    task: WORD
+    control_hz: Annotated[float, Between(1e-6, 1e6)]
+    deadline: Annotated[int, Between(1, 2**31)]
+    config: dict[str, Any]
+    versions: Annotated[dict[str, str], Size(0, 1000)]
+    seed: Annotated[int, Between(0, 2**63 - 1)]
+    licence: Annotated[str, Size(0, 1000)] = "CC-BY-4.0"
     schema: int = SCHEMA
+
+    @property
+    def sealed(self) -> bool:
+        """Whether the store's files say how they can be damaged unseen."""
+        return self.schema >= SEALED
+
+
+Whole = Annotated[int, Between(0, 2**40)]
+
+
+@dataclasses.dataclass(frozen=True)
+class Seal:
+    """What a commit says of one array.
+
+    Attributes
+    ----------
+    dtype, trailing, chunk_rows : what its metadata describe.
+    rows : that count.
+    chunks : CRC-32C of the bytes of the rows that count, chunk by chunk.
+    """
+
+    dtype: str
+    trailing: Annotated[tuple[Whole, ...], Size(0, 8)]
+    chunk_rows: Annotated[int, Between(1, 2**40)]
+    rows: Whole
+    chunks: Annotated[tuple[Whole, ...], Size(0, 2**22)]
+
+
+@dataclasses.dataclass(frozen=True)
+class Commit:
+    """How many episodes of a part count, and the arrays that they are made of; the one truth of a part.
+
+    Attributes
+    ----------
+    arrays : name, group included -> its seal; None in stores of schema 4.
+    """
+
+    rows: Annotated[int, Between(0, 2**31)]
+    writer_pid: int
+    arrays: Annotated[dict[_Key, Seal], Size(0, 100_000)] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Journal:
+    """What is written down for all parts of a store.
+
+    Attributes
+    ----------
+    revision : counts annotations.
+    pending : uid -> column -> label that counts but may not be in its column yet; normally empty.
+    sealed : part -> column -> checksums of its chunks once the pending labels are in it.
+    parts : name of every part -> episodes that it had when its writer last closed it.
+    """
+
+    revision: Annotated[int, Between(0, 2**53)] = 0
+    pending: dict[UID, dict[_Label, Any]] = dataclasses.field(default_factory=dict)
+    sealed: dict[_PartName, dict[_Label, list[int]]] = dataclasses.field(default_factory=dict)
+    parts: dict[_PartName, Whole] = dataclasses.field(default_factory=dict)
 
 
 def read_header(path: Path) -> StoreHeader:
@@ -94,22 +181,79 @@ def read_header(path: Path) -> StoreHeader:
     attributes = attributes_of(path)
     if "schema" not in attributes or "task" not in attributes:
         raise StoreError(f"{path} is a zarr group but no store of this workbench; choose another name")
-    if attributes["schema"] != SCHEMA:
-        raise StoreError(
-            f"{path} has schema {attributes['schema']}, this version knows {SCHEMA}; use the one that made it"
-        )
+    schema = attributes["schema"]
+    if type(schema) is not int or schema not in READABLE:
+        known = " and ".join(map(str, READABLE))
+        raise StoreError(f"{path} has schema {shown(schema)}, this version knows {known}; use the one that made it")
+    if schema >= SEALED:
+        attributes = unsealed(path, attributes)
+    header: StoreHeader = checked(StoreHeader, attributes, source_of(path / "zarr.json"))
+    return header
+
+
+def write_header(path: Path, header: StoreHeader) -> None:
+    """Put the header of a new store in place; StoreError if none can be like it."""
+    source = Source("the header of a new store", StoreError)
     try:
-        return StoreHeader(**attributes)
-    except TypeError as error:
-        raise damaged(path / "zarr.json", str(error)) from error
+        # Through JSON once, so that what is sealed is what comes back.
+        plain = parsed(json.dumps(dataclasses.asdict(header)), source)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise source.wrong(f"is no plain data and cannot be stored ({error})") from error
+    checked(StoreHeader, plain, source)
+    write_group(path, plain, header.sealed)
 
 
 def refuse_other(path: Path, found: StoreHeader, asked: StoreHeader) -> None:
     """Refuse to put episodes into a store that holds others."""
-    for name in ("schema", "task", "control_hz", "deadline"):
+    if asked.schema not in READABLE:
+        raise StoreError(f"{path} was made with schema {found.schema}, not {asked.schema}; write to another store")
+    for name in ("task", "control_hz", "deadline"):
         have, want = getattr(found, name), getattr(asked, name)
         if have != want:
             raise StoreError(f"{path} was made with {name} {have!r}, not {want!r}; write to another store")
+
+
+def read_journal(path: Path, sealed: bool) -> Journal:
+    """The journal of a store, whose pending labels are as strict as those that are written."""
+    source = source_of(path / "parts" / "zarr.json")
+    attributes = attributes_of(path / "parts")
+    journal: Journal = checked(Journal, unsealed(path / "parts", attributes) if sealed else attributes, source)
+    for columns in journal.pending.values():
+        for column, value in columns.items():
+            try:
+                checked_value(column, value)
+            except StoreError as error:
+                raise source.wrong(f"holds a label that is none: {error}") from error
+    return journal
+
+
+def write_journal(path: Path, journal: Journal, sealed: bool) -> None:
+    """Put the journal of a store in place."""
+    plain = dataclasses.asdict(journal)
+    if not sealed:
+        plain = {key: plain[key] for key in ("revision", "pending")}
+    write_group(path / "parts", plain, sealed)
+
+
+def read_commit(part: Path, sealed: bool) -> Commit:
+    """How many episodes of a part exist, and what they are made of."""
+    source = source_of(part / "episodes" / "zarr.json")
+    attributes = attributes_of(part / "episodes")
+    commit: Commit = checked(Commit, unsealed(part / "episodes", attributes) if sealed else attributes, source)
+    if sealed == (commit.arrays is None):
+        raise source.wrong("lacks what it says of arrays" if sealed else "says of arrays what this schema does not")
+    for name, seal in (commit.arrays or {}).items():
+        if len(seal.chunks) != -(-seal.rows // seal.chunk_rows):
+            raise source.wrong(f"says that {len(seal.chunks)} chunks hold {seal.rows} rows of {name}")
+    return commit
+
+
+def write_commit(part: Path, commit: Commit) -> None:
+    """Make episodes count: one rename."""
+    plain: Record = {"rows": commit.rows, "writer_pid": commit.writer_pid}
+    if commit.arrays is not None:
+        plain["arrays"] = {name: vars(seal) for name, seal in commit.arrays.items()}
+    write_group(part / "episodes", plain, commit.arrays is not None)
 
 
 def parts_of(path: Path) -> list[Path]:
@@ -117,16 +261,15 @@ def parts_of(path: Path) -> list[Path]:
     return sorted(folder for folder in (path / "parts").iterdir() if folder.is_dir())
 
 
-def committed_rows(part: Path) -> int:
-    """How many episodes of a part exist."""
-    rows = attributes_of(part / "episodes").get("rows")
-    if not isinstance(rows, int):
-        raise damaged(part / "episodes" / "zarr.json", "it has no attribute 'rows'")
-    return rows
+def refuse_missing(path: Path, known: Mapping[str, int]) -> None:
+    """Refuse a store that lacks parts which it had."""
+    for name, rows in known.items():
+        if not (path / "parts" / name).is_dir():
+            raise damaged(path / "parts" / name, f"the part is missing, and with it {rows} episodes")
 
 
 def keys_of(group: Path) -> list[str]:
-    """Names of all arrays of a group, nested ones with slashes."""
+    """Names of all arrays below a group, as the disk has them; nested ones with slashes."""
     keys = []
     for place, _, files in os.walk(group):
         folder = Path(place)
@@ -139,28 +282,33 @@ def keys_of(group: Path) -> list[str]:
 
 def checked_value(column: str, value: Any) -> Any:
     """Value of a column as the builtin that it is; numpy's scalars are taken, other types refused."""
-    kind = EPISODE_COLUMNS[column]
+    if column not in STORED_COLUMNS:
+        raise StoreError(f"there is no column {column[:60]!r}")
+    kind = STORED_COLUMNS[column].kind
     plain: Any = value.item() if isinstance(value, np.generic) else value
     fits = type(plain) is kind
-    if fits and kind is int:
-        fits = -(2**63) <= plain < 2**63
-    elif fits and kind is float:
-        fits = bool(np.isfinite(plain))
-    elif fits and kind is str:
+    if fits and kind is str:
         fits = plain.encode(errors="ignore").decode() == plain  # a lone surrogate has no UTF-8
+        fits = fits and len(plain) <= LONGEST_TEXT
     if not fits:
-        raise StoreError(f"column {column!r} takes {kind.__name__}, not {value!r}")
+        raise StoreError(f"column {column!r} takes {kind.__name__}, not {shown(value)}")
+    if why := STORED_COLUMNS[column].refused([plain]):
+        raise StoreError(f"column {column!r} cannot hold {why}")
     return plain
 
 
-def write_group(folder: Path, attributes: Record) -> None:
-    """Put a group with its attributes in place."""
-    try:
-        text = json.dumps({"zarr_format": 3, "node_type": "group", "attributes": attributes}, indent=2, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise StoreError(f"{folder}: these attributes are no plain data and cannot be stored ({error})") from error
+def write_group(folder: Path, attributes: Record, sealed: bool = False) -> None:
+    """Put a group with its attributes, plain data, in place; ``sealed`` adds their digest."""
+    plain = {**attributes, "digest": _digest(attributes)} if sealed else attributes
+    content = json.dumps({"zarr_format": 3, "node_type": "group", "attributes": plain}).encode()
+    if len(content) > LARGEST_JSON:
+        raise StoreError(f"{folder}: attributes of {len(content)} bytes are too large; write to another part")
     folder.mkdir(exist_ok=True)
-    write_file(folder / "zarr.json", text.encode())
+    write_file(folder / "zarr.json", content)
+
+
+def _digest(attributes: Record) -> str:
+    return hashlib.blake2b(json.dumps(attributes, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
 def write_file(file: Path, content: bytes) -> None:
@@ -174,28 +322,46 @@ def write_file(file: Path, content: bytes) -> None:
         raise
 
 
+def source_of(file: Path) -> Source:
+    """Of errors that say that a file is damaged."""
+    return Source(f"{file} is damaged: it", StoreError)
+
+
 def read_json(file: Path) -> Record:
     """A JSON object; StoreError if the file is damaged."""
-    try:
-        content = json.loads(file.read_bytes())
-    except (OSError, ValueError) as error:
-        raise damaged(file, str(error)) from error
-    if not isinstance(content, dict):
+    found = parsed(read_file(file, LARGEST_JSON), source_of(file))
+    if not isinstance(found, dict):
         raise damaged(file, "it holds no JSON object")
-    return content
+    return found
+
+
+def read_file(file: Path, largest: int) -> bytes:
+    """Bytes of a plain file of at most ``largest`` bytes; StoreError if it is missing, or anything else."""
+    return read_bytes(file, source_of(file), largest)
 
 
 def attributes_of(folder: Path) -> Record:
     """Attributes of a group; StoreError if its file is damaged."""
-    attributes = read_json(folder / "zarr.json").get("attributes")
+    group = read_json(folder / "zarr.json")
+    attributes = group.pop("attributes", None)
     if not isinstance(attributes, dict):
         raise damaged(folder / "zarr.json", "it has no attributes")
+    if group != {"zarr_format": 3, "node_type": "group"}:
+        raise damaged(folder / "zarr.json", "it is no group of Zarr format 3")
     return attributes
+
+
+def unsealed(folder: Path, attributes: Record) -> Record:
+    """Attributes without their digest, which must be theirs."""
+    rest = {key: value for key, value in attributes.items() if key != "digest"}
+    if attributes.get("digest") != _digest(rest):
+        raise damaged(folder / "zarr.json", "its attributes are not those that were written")
+    return rest
 
 
 def damaged(file: Path, why: str) -> StoreError:
     """The error that names a damaged file."""
-    return StoreError(f"{file} is damaged: {why}")
+    return StoreError(f"{file} is damaged: {brief(why)}")
 
 
 @contextlib.contextmanager
@@ -222,23 +388,27 @@ def _close_inherited_locks() -> None:
 os.register_at_fork(after_in_child=_close_inherited_locks)  # else a forked child keeps a dead writer's part locked
 
 
-def take_lock(folder: Path) -> io.FileIO:
+def take_lock(folder: Path, wait_s: float | None = None) -> io.FileIO:
     """Exclusive lock on a folder's never rewritten zarr.json; the kernel frees it when its process dies."""
     file = io.FileIO(folder / "zarr.json", "r+")
-    end = time.monotonic() + LOCK_WAIT_S
+    end = time.monotonic() + (LOCK_WAIT_S if wait_s is None else wait_s)
     while True:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() >= end:
                 file.close()
-                raise StoreError(
+                raise InUseError(
                     f"{folder} is in use by {_holder(folder)}; wait for it or write another part"
                 ) from None
             time.sleep(0.02)
         else:
             _HELD.add(file)
             return file
+
+
+class InUseError(StoreError):
+    """Somebody else is writing there."""
 
 
 def _holder(folder: Path) -> str:

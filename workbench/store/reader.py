@@ -16,17 +16,8 @@ from workbench.config.files import data_path
 from workbench.errors import StoreError, UnknownNameError
 from workbench.store.arrays import StoredArray, column_array
 from workbench.store.labels import write_labels
-from workbench.store.layout import (
-    ENDS,
-    STORED_COLUMNS,
-    attributes_of,
-    checked_value,
-    committed_rows,
-    explained,
-    keys_of,
-    parts_of,
-    read_header,
-)
+from workbench.store.layout import ENDS, STORED_COLUMNS, checked_value, explained, read_header, read_journal
+from workbench.store.parts import Part, open_parts, refuse_columns
 from workbench.types import (
     ABORTED,
     COLUMNS,
@@ -78,8 +69,8 @@ class Store:
             self.header = read_header(path)
             self._load()
         self._chunk = functools.lru_cache(maxsize=_CACHED_CHUNKS)(StoredArray.chunk)
-        self._array = functools.cache(StoredArray)
-        self._keys = functools.cache(keys_of)
+        self._array = functools.cache(Part.array)
+        self._keys = functools.cache(Part.names)
 
     @classmethod
     def open(cls, path: Path, aborted: bool = False) -> Store:
@@ -145,14 +136,14 @@ class Store:
         arrays = self._read_group(part, row, "steps", steps)
         memory = np.zeros((record["length"], 0))
         if "state" in arrays:
-            values = self._read_rows(part.folder / "memory" / "values", *part.span("memory", row))
+            values = self._read_rows(part, "memory/values", *self._span(part, "memory", row))
             memory = values.reshape(record["length"], -1)
         return Episode(record=record, steps=arrays, calls=self._read_group(part, row, "calls", calls), memory=memory)
 
     def step_names(self, number: int) -> list[str]:
         """Names of the arrays that are kept of every control step of an episode."""
         part, _ = self._place[number]
-        return list(self._keys(part.folder / "steps"))
+        return list(self._keys(part, "steps"))
 
     def calls(self, number: int, needs: Collection[str] | None = None) -> EpisodeCalls:
         """The policy calls of one episode, as a detector may see them.
@@ -162,10 +153,10 @@ class Store:
         """
         part, row = self._place[number]
         uid = self._columns["uid"][number]
-        first, last = part.span("calls", row)
+        first, last = self._span(part, "calls", row)
         if first == last:
             raise StoreError(f"episode {uid} of {self.path} holds no policy calls; no detector can be run on it")
-        kept = set(self._keys(part.folder / "calls")) - {"seconds"}
+        kept = set(self._keys(part, "calls")) - {"seconds"}
         arrays = self._read_group(
             part, row, "calls", sorted(kept if needs is None else kept & {"step", "chunk", *needs})
         )
@@ -182,10 +173,10 @@ class Store:
             observation=self._recently(part, row, arrays["step"], needs or ()),
         )
 
-    def _recently(self, part: _Part, row: int, called: Array, needs: Collection[str]) -> dict[str, Array]:
+    def _recently(self, part: Part, row: int, called: Array, needs: Collection[str]) -> dict[str, Array]:
         """What the robot saw at the last control steps before every call, of those keys that are needed and kept."""
         wanted = [f"obs/{need.removeprefix(OBSERVATION)}" for need in needs if need.startswith(OBSERVATION)]
-        kept = self._keys(part.folder / "steps")
+        kept = self._keys(part, "steps")
         steps = self._read_group(part, row, "steps", [key for key in wanted if key in kept])
         at = np.maximum(called[:, None] + np.arange(1 - RECENT, 1), 0)
         return {key.removeprefix("obs/"): rows[np.minimum(at, len(rows) - 1)] for key, rows in steps.items()}
@@ -235,15 +226,24 @@ class Store:
     def _load(self) -> None:
         """Read all columns, again if somebody annotates meanwhile."""
         while True:
-            journal = attributes_of(self.path / "parts")
-            parts = [_Part(folder) for folder in parts_of(self.path)]
-            if attributes_of(self.path / "parts")["revision"] == journal["revision"]:
-                break
+            journal = read_journal(self.path, self.header.sealed)
+            try:
+                parts = open_parts(self.path, journal, self.header.sealed)
+                read = {part: part.columns(journal) for part in parts}
+            except StoreError:  # perhaps only because its labels have just been rewritten
+                if read_journal(self.path, self.header.sealed).revision == journal.revision:
+                    raise
+            else:
+                if read_journal(self.path, self.header.sealed).revision == journal.revision:
+                    break
+        for part, found in read.items():
+            refuse_columns(part.folder, found)
+        self._ends = {part: {name: found[name] for name in ENDS.values()} for part, found in read.items()}
         columns = {
-            name: np.concatenate([column_array(name, []), *(part.columns[name] for part in parts)])
+            name: np.concatenate([column_array(name, []), *(found[name] for found in read.values())])
             for name in STORED_COLUMNS
         }
-        place = [(part, row) for part in parts for row in range(len(part.columns["uid"]))]
+        place = [(part, row) for part in parts for row in range(part.rows)]
         lost = columns["outcome"] == ABORTED
         first: dict[str, int] = {}
         for at in (*np.flatnonzero(~lost), *np.flatnonzero(lost)):
@@ -255,7 +255,6 @@ class Store:
         self._place = [place[at] for at in order]
         self._columns = {name: _frozen(values[order]) for name, values in columns.items()}
         self._number = {uid: number for number, uid in enumerate(self.uids)}
-        self._lay_over(journal["pending"])
 
     def _lay_over(self, labels: Mapping[str, Mapping[str, Any]]) -> None:
         for column in sorted({column for columns in labels.values() for column in columns}):
@@ -271,35 +270,28 @@ class Store:
         for column in columns:
             if column not in LABELS:
                 raise StoreError(f"column {column!r} is no label and cannot be rewritten; labels: {', '.join(LABELS)}")
+        if columns.get("outcome") == ABORTED:
+            raise StoreError(f"episode {uid} was not aborted, and no label makes it so")
         return {column: checked_value(column, value) for column, value in columns.items()}
 
-    def _read_group(self, part: _Part, row: int, group: str, patterns: Sequence[str] | None) -> dict[str, Array]:
+    def _read_group(self, part: Part, row: int, group: str, patterns: Sequence[str] | None) -> dict[str, Array]:
         """Arrays of one episode whose names match; an episode without rows has none."""
-        first, last = part.span(group, row)
+        first, last = self._span(part, group, row)
         if first == last:
             return {}
-        known = self._keys(part.folder / group)
+        known = self._keys(part, group)
         for pattern in patterns or ():
             if not fnmatch.filter(known, pattern):
                 raise UnknownNameError(f"array of {self.path}/{group}", pattern, known)
         wanted = [key for key in known if patterns is None or any(fnmatch.fnmatchcase(key, p) for p in patterns)]
-        return {key: self._read_rows(part.folder / group / key, first, last) for key in wanted}
+        return {key: self._read_rows(part, f"{group}/{key}", first, last) for key in wanted}
 
-    def _read_rows(self, folder: Path, first: int, last: int) -> Array:
-        return self._array(folder).read(first, last, self._chunk)
+    def _read_rows(self, part: Part, name: str, first: int, last: int) -> Array:
+        return self._array(part, name).read(first, last, self._chunk)
 
-
-class _Part:
-    """The committed rows of one part, without pending labels."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        rows = committed_rows(folder)
-        self.columns = {name: StoredArray(folder / "episodes" / name).read(0, rows) for name in STORED_COLUMNS}
-
-    def span(self, group: str, row: int) -> tuple[int, int]:
+    def _span(self, part: Part, group: str, row: int) -> tuple[int, int]:
         """First row and one past the last row of an episode in a group."""
-        ends = self.columns[ENDS[group]]
+        ends = self._ends[part][ENDS[group]]
         return int(ends[row - 1]) if row else 0, int(ends[row])
 
 

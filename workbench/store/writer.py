@@ -6,8 +6,12 @@ import contextlib
 import dataclasses
 import hashlib
 import io
+import itertools
+import multiprocessing
 import os
+import re
 import shutil
+import socket
 import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,23 +20,30 @@ from typing import Any
 import numpy as np
 
 from workbench.errors import StoreError
-from workbench.store.arrays import StoredArray, column_array, column_dtype, create_array, end_of, uids_of
+from workbench.store.arrays import StoredArray, column_array, column_dtype, create_array
+from workbench.store.chunks import ROW_BYTES
+from workbench.store.labels import register
 from workbench.store.layout import (
     ENDS,
     KEY,
     PART,
     STORED_COLUMNS,
+    Commit,
+    InUseError,
+    Journal,
     StoreHeader,
     checked_value,
-    committed_rows,
     explained,
-    keys_of,
     parts_of,
     read_header,
     refuse_other,
     take_lock,
+    write_commit,
     write_group,
+    write_header,
+    write_journal,
 )
+from workbench.store.parts import Part
 from workbench.types import ABORTED, EPISODE_COLUMNS, Array, Episode, Record
 
 BATCH = 16
@@ -48,11 +59,12 @@ class StoreWriter:
     parts.
     """
 
-    def __init__(self, path: Path, part: str, lock: io.FileIO) -> None:
+    def __init__(self, path: Path, part: str, lock: io.FileIO, sealed: bool) -> None:
         self.path = path
         self._folder = path / "parts" / part
-        self._lock = lock
-        self._uids = {uid for folder in parts_of(path) for uid in uids_of(folder).values()}
+        self._lock, self._sealed = lock, sealed
+        register(path, self._folder, sealed)
+        self._uids = {uid for folder in parts_of(path) for uid in Part(folder, sealed).uids().values()}
         self._waiting: list[_Waiting] = []
         self._interrupted = False
         self._take_up()
@@ -60,8 +72,10 @@ class StoreWriter:
         self._write_rows(self._rows)
 
     @classmethod
-    def open(cls, path: Path, header: StoreHeader, part: str = "main") -> StoreWriter:
+    def open(cls, path: Path, header: StoreHeader, part: str = "main", wait_s: float | None = None) -> StoreWriter:
         """Open a part for writing and drop what a killed writer left unfinished; store and part are made if absent.
+
+        ``wait_s`` is how long to wait for another process that has the part; None for a moment.
 
         Raises StoreError if the path holds something else, if the store has another task, rate, deadline or schema, or
         if another process is writing the part.
@@ -71,16 +85,26 @@ class StoreWriter:
         with explained(f"{path} cannot be opened for writing"):
             if not path.exists():
                 _create_store(path, header)
-            refuse_other(path, read_header(path), header)
+            found = read_header(path)
+            refuse_other(path, found, header)
             folder = path / "parts" / part
             if not folder.exists():
-                _create_part(path, folder)
-            lock = take_lock(folder)
+                _create_part(path, folder, found.sealed)
+            lock = take_lock(folder, wait_s)
             try:
-                return cls(path, part, lock)
+                return cls(path, part, lock, found.sealed)
             except BaseException:
                 lock.close()
                 raise
+
+    @classmethod
+    def open_own(cls, path: Path, header: StoreHeader) -> StoreWriter:
+        """Open a part of this process's own, as :meth:`open`; the one that it, or one of its name, wrote before."""
+        for number in itertools.count(1):
+            part = own_part() if number == 1 else f"{own_part()}-{number}"
+            with contextlib.suppress(InUseError):
+                return cls.open(path, header, part, wait_s=0.0)
+        raise AssertionError
 
     @property
     def committed_uids(self) -> frozenset[str]:
@@ -131,6 +155,8 @@ class StoreWriter:
             return
         try:
             self.commit()
+            with contextlib.suppress(OSError):  # what is committed counts without it
+                register(self.path, self._folder, self._sealed)
         finally:
             self._lock.close()
 
@@ -153,10 +179,11 @@ class StoreWriter:
 
     def _take_up(self) -> None:
         """Take the part as the disk has it and cut every array back to the committed rows."""
-        self._rows = committed_rows(self._folder)
-        self._uids.update(uids_of(self._folder).values())
+        part = Part(self._folder, self._sealed)
+        self._rows = part.rows
+        self._uids.update(part.uids().values())
         self._waiting = [waiting for waiting in self._waiting if waiting.record["uid"] not in self._uids]
-        self._ends = {group: end_of(self._folder, column, self._rows) for group, column in ENDS.items()}
+        self._ends = {group: part.end(group) for group in ENDS}
         self._arrays: dict[str, StoredArray] = {}
         for partial in self._folder.rglob("*.partial"):
             partial.unlink()
@@ -164,8 +191,8 @@ class StoreWriter:
             rows = self._ends.get(group, self._rows)
             if rows == 0 and group in ("steps", "calls"):  # what is left of a first commit may have another layout
                 _remove_arrays(self._folder / group)
-            for key in keys_of(self._folder / group):
-                self._arrays[f"{group}/{key}"] = array = StoredArray(self._folder / group / key)
+            for key in part.names(group) if rows or group in ("memory", "episodes") else ():
+                self._arrays[f"{group}/{key}"] = array = part.array(f"{group}/{key}")
                 array.cut(rows)
         self._interrupted = False
 
@@ -174,7 +201,7 @@ class StoreWriter:
         for name, array in self._arrays.items():
             group, _, key = name.partition("/")
             if group in ("steps", "calls"):
-                layouts.setdefault(group, {})[key] = f"{array.dtype}{list(array.trailing)}"
+                layouts.setdefault(group, {})[key] = array.layout
         return layouts
 
     def _write_arrays(self) -> dict[str, int]:
@@ -197,13 +224,14 @@ class StoreWriter:
 
     def _append_rows(self, name: str, values: Array) -> None:
         if name not in self._arrays:
-            create_array(self._folder, name, str(values.dtype), values.shape[1:])
-            self._arrays[name] = StoredArray(self._folder / name)
+            create_array(self._folder, name, str(values.dtype), values.shape[1:], self._sealed)
+            self._arrays[name] = StoredArray(self._folder, name, self._sealed)
         self._arrays[name].append(values)
 
     def _write_rows(self, rows: int) -> None:
         """The commit itself: one rename."""
-        write_group(self._folder / "episodes", {"rows": rows, "writer_pid": os.getpid()})
+        seals = {name: array.seal() for name, array in self._arrays.items()} if self._sealed else None
+        write_commit(self._folder, Commit(rows, os.getpid(), seals))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -244,7 +272,7 @@ class _Waiting:
             raise StoreError(f"episode {record['uid']} has call arrays of different lengths {sorted(count)}")
         called = max(count, default=0)
         arrays |= {"calls": calls if called else {}, "memory": {"values": memory.reshape(-1)}}
-        record["content"] = _content(arrays)
+        record["content"] = content_of(arrays)
         return cls(record, arrays, {"steps": record["length"], "calls": called, "memory": memory.size})
 
 
@@ -252,12 +280,14 @@ def _copied(name: str, rows: Array) -> Array:
     """A copy in native order and C layout."""
     if not KEY.fullmatch(name):
         raise StoreError(f"{name!r} cannot name an array; use letters, digits, '_', '-', '.', and '/' between groups")
-    if rows.ndim < 1 or rows.dtype.kind not in "biuf" or 0 in rows.shape[1:]:
+    if rows.ndim < 1 or rows.dtype.kind not in "biuf" or rows.dtype.itemsize > 8 or 0 in rows.shape[1:]:
         raise StoreError(f"array {name} is {rows.dtype}{list(rows.shape)}; one row of numbers a step or call is needed")
+    if rows.nbytes > ROW_BYTES * len(rows):
+        raise StoreError(f"array {name} has rows of {rows[0].nbytes} bytes; at most {ROW_BYTES} can be stored")
     return np.array(rows, dtype=rows.dtype.newbyteorder("="), order="C")
 
 
-def _content(arrays: Mapping[str, Mapping[str, Array]]) -> str:
+def content_of(arrays: Mapping[str, Mapping[str, Array]]) -> str:
     """Digest of an episode's arrays, without the wall-clock time of its calls."""
     digest = hashlib.blake2b(digest_size=16)
     for group, members in arrays.items():
@@ -268,22 +298,33 @@ def _content(arrays: Mapping[str, Mapping[str, Array]]) -> str:
     return digest.hexdigest()
 
 
+def own_part() -> str:
+    """Name of a part that no other host, job of a scheduler or process writes."""
+    job = "-".join(
+        os.environ[name]
+        for name in ("SLURM_JOB_ID", "SLURM_PROCID", "PBS_JOBID", "LSB_JOBID", "JOB_ID")
+        if os.environ.get(name)
+    )
+    words = [socket.gethostname(), job, multiprocessing.current_process().name]
+    return re.sub(r"[^A-Za-z0-9_-]", "_", "-".join(word for word in words if word))[:150]
+
+
 def _create_store(path: Path, header: StoreHeader) -> None:
     """Make an empty store beside its place and rename it there; whoever is first wins."""
     with _built_beside(path, path) as folder:
-        write_group(folder, dataclasses.asdict(header))
-        write_group(folder / "parts", {"revision": 0, "pending": {}})
+        write_header(folder, header)
+        (folder / "parts").mkdir()
+        write_journal(folder, Journal(), header.sealed)
 
 
-def _create_part(path: Path, folder: Path) -> None:
+def _create_part(path: Path, folder: Path, sealed: bool) -> None:
     with _built_beside(path, folder) as new:
         write_group(new, {})
-        for group in ("steps", "calls", "memory"):
+        for group in ("steps", "calls", "memory", "episodes"):
             write_group(new / group, {})
-        write_group(new / "episodes", {"rows": 0, "writer_pid": os.getpid()})
-        create_array(new, "memory/values", "float64", ())
-        for name in STORED_COLUMNS:
-            create_array(new, f"episodes/{name}", column_dtype(name), ())
+        arrays = {"memory/values": "float64", **{f"episodes/{name}": column_dtype(name) for name in STORED_COLUMNS}}
+        seals = {name: create_array(new, name, dtype, (), sealed) for name, dtype in arrays.items()}
+        write_commit(new, Commit(0, os.getpid(), seals if sealed else None))
 
 
 @contextlib.contextmanager

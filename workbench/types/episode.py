@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Annotated, Any, Protocol, runtime_checkable
 
-from workbench.errors import ConfigError, UnknownNameError
+from workbench.errors import ConfigError, StoreError, UnknownNameError, WorkbenchError
 from workbench.types.data import Array, Record
+from workbench.types.faults import faults_in
 from workbench.types.policy import PolicyCall
-from workbench.types.random import Split, Stream
+from workbench.types.random import EPISODES_PER_SPLIT, SPLITS, Split, Stream
+from workbench.types.reading import Among, Between, Like, Size, Source, checked, parsed, shown
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,6 +95,30 @@ ABORTED = "aborted"
 """Outcome of an episode whose policy was lost on the way: it says nothing of the policy, and is rolled anew."""
 
 
+UID = Annotated[
+    str, Size(1, 200), Like(r"[A-Za-z0-9_-][A-Za-z0-9_.:@+-]*", "letters, digits and '_-.:@+', none of '.:@+' first")
+]
+"""Type of what names an episode: it becomes part of file names."""
+NO_UID = Annotated[str, Among(("",))]
+WORD = Annotated[
+    str, Size(0, 1000), Like(r"(?!\.)[^/\\\x00-\x1f\x7f]*", "without slashes and line breaks, no dot first")
+]
+"""Type of a name among the columns, or of several joined: such names become parts of file names."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Mode:
+    """One beginning of a failure mode, as the column ``modes`` lists them."""
+
+    mode: WORD
+    step: Annotated[int, Between(0, 2**31)]
+
+
+VALUES = Annotated[list[Annotated[list[Annotated[int, Between(0, 2**31)]], Size(3, 3)]], Size(0, 2**20)]
+"""Type of what the column ``values`` lists."""
+_IT = Source("it", StoreError)
+
+
 @dataclasses.dataclass(frozen=True)
 class Column:
     """One column of a store's ``episodes/``.
@@ -103,6 +130,9 @@ class Column:
     default : value that says that nothing was measured, or that there is nothing; None where every episode has one.
     label : whether it may be rewritten once the episode is stored.
     unit : of a number; "" for none.
+    least, most : bounds of a whole number.
+    holds : type of its texts, as :mod:`workbench.types.reading` has them; None for any.
+    reads : reads its texts, and raises a WorkbenchError for one that it cannot hold; None for texts that are words.
     """
 
     name: str
@@ -111,40 +141,116 @@ class Column:
     default: str | int | float | None = None
     label: bool = False
     unit: str = ""
+    least: int = -(2**63)
+    most: int = 2**63 - 1
+    holds: Any = None
+    reads: Callable[[str], object] | None = None
+
+    def refused(self, values: Collection[Any]) -> str:
+        """Why some values of the column's kind cannot stand in it; "" if they can.
+
+        What is written and what is read back are held to this alike.
+        """
+        if self.kind is str:
+            return self._misformed(values) if self.holds or self.reads else ""
+        if self.kind is int:
+            wrong = [value for value in (min(values), max(values)) if not self.least <= value <= self.most]
+        else:
+            wrong = [value for value in values if not math.isfinite(value)]
+        return f"{wrong[0]}, which is none of {self.least} .. {self.most}" if wrong else ""
+
+    def _misformed(self, values: Collection[str]) -> str:
+        for value in set(values):
+            try:
+                if self.reads:
+                    self.reads(value)
+                else:
+                    checked(self.holds, value, _IT)
+            except WorkbenchError as error:
+                return f"{shown(value)}: {error}"
+        return ""
+
+
+def modes_in(text: str) -> list[Mode]:
+    """Beginnings of failure modes out of the column ``modes``; StoreError for anything else."""
+    found: list[Mode] = checked(list[Mode], parsed(text, _IT), _IT)
+    return found
+
+
+def _faults_in(text: str) -> tuple[Record, ...]:
+    return faults_in(text, "it")
+
+
+def values_in(text: str) -> list[list[int]]:
+    """The measured V(t) out of the column ``values``: [step, successes, branches]; StoreError for anything else."""
+    found: list[list[int]] = checked(VALUES, parsed(text, _IT), _IT)
+    if any(successes > branches for _, successes, branches in found):
+        raise _IT.wrong("has more successes than branches")
+    return found
 
 
 def _step(name: str, words: str, *, label: bool = True) -> Column:
     """A column that names a control step, or -1."""
-    return Column(name, int, words, default=-1, label=label, unit="control steps")
+    return Column(name, int, words, default=-1, label=label, unit="control steps", least=-1, most=2**31)
 
 
-def _label(name: str, kind: type[str] | type[float], words: str) -> Column:
+def _label(name: str, kind: type[str] | type[float], words: str, holds: Any = None) -> Column:
     """A column of words or numbers that may be rewritten."""
-    return Column(name, kind, words, default=kind(), label=True)
+    return Column(name, kind, words, default=kind(), label=True, holds=holds)
 
 
 COLUMNS: tuple[Column, ...] = (
-    Column("uid", str, "<seed>:<index>:<digest of the drawn perturbations>"),
-    Column("index", int, "decides every random draw of the episode, and its split"),
-    Column("seed", int, "of the run"),
-    Column("split", str, "train, fit, select, calibrate or test"),
-    Column("task", str, "name of the task"),
-    Column("model", str, "digest of the compiled model"),
+    Column("uid", str, "<seed>:<index>:<digest of the drawn perturbations>", holds=UID),
+    Column(
+        "index",
+        int,
+        "decides every random draw of the episode, and its split",
+        least=0,
+        most=len(SPLITS) * EPISODES_PER_SPLIT - 1,
+    ),
+    Column("seed", int, "of the run", least=0),
+    Column("split", str, "train, fit, select, calibrate or test", holds=Annotated[str, Among(SPLITS)]),
+    Column("task", str, "name of the task", holds=WORD),
+    Column("model", str, "digest of the compiled model", holds=WORD),
     Column("instruction", str, "what the robot was told at the start"),
-    Column("policy", str, "class of the policy"),
-    Column("perturbation", str, "names of the perturbations as composed, joined by '+'; '' for a nominal episode"),
-    Column("perturbations", str, "JSON list of their records, as drawn"),
-    Column("cell", str, "of a synthesized data set: perturbation, axis and failure rate aimed at; '' elsewhere"),
-    Column("execute", int, "actions of a chunk that are run before the next policy call", unit="control steps"),
-    Column("length", int, "control steps done", unit="control steps"),
+    Column("policy", str, "class of the policy", holds=WORD),
+    Column(
+        "perturbation",
+        str,
+        "names of the perturbations as composed, joined by '+'; '' for a nominal episode",
+        holds=WORD,
+    ),
+    Column("perturbations", str, "JSON list of their records, as drawn", reads=_faults_in),
+    Column(
+        "cell",
+        str,
+        "of a synthesized data set: perturbation, axis and failure rate aimed at; '' elsewhere",
+        holds=WORD,
+    ),
+    Column(
+        "execute",
+        int,
+        "actions of a chunk that are run before the next policy call",
+        unit="control steps",
+        least=0,
+        most=2**31,
+    ),
+    Column("length", int, "control steps done", unit="control steps", least=1, most=2**31),
     Column("success", bool, "whether the task was done"),
-    Column("outcome", str, "how it ended; readers leave out 'aborted', whose policy was lost on the way", label=True),
+    Column(
+        "outcome",
+        str,
+        "how it ended; readers leave out 'aborted', whose policy was lost on the way",
+        label=True,
+        holds=WORD,
+    ),
     _label(
         "failure_mode",
         str,
         "mode by which a failure is called, of workbench/rollouts/modes.py; '' for a success",
+        WORD,
     ),
-    Column("modes", str, "JSON list of {mode, step}: every beginning of a failure mode, in order"),
+    Column("modes", str, "JSON list of {mode, step}: every beginning of a failure mode, in order", reads=modes_in),
     _step("t_inj", "first step at which a perturbation was active; -1: never", label=False),
     _step("t_eff", "first step at which the state differs from the nominal twin's; -1: not measured, or none"),
     _step("t_on", "onset: first step after which V(t) stays below one half; -1: not measured, or none"),
@@ -155,14 +261,19 @@ COLUMNS: tuple[Column, ...] = (
     _step("t_pnr_high", "latest point of no return that the trials leave open; -1: not measured"),
     _step("t_dec", "first of the replaced actions that turn failure into success; -1: not measured, or none"),
     _step("t_dec_end", "one past the last of them; -1: as t_dec"),
-    _label("t_dec_by", str, "whose actions replaced them, 'twin' or 'expert'; '' where there are none"),
+    _label("t_dec_by", str, "whose actions replaced them, 'twin' or 'expert'; '' where there are none", WORD),
     _label("responsibility", float, "gain in success rate by that replacement; 0 where there is none"),
     _label("responsibility_low", float, "lower end of its 95 % interval"),
     _label("responsibility_high", float, "upper end of its 95 % interval"),
     Column(
-        "values", str, "JSON list of [step of a policy call, successes, branches]: the measured V(t)", "[]", label=True
+        "values",
+        str,
+        "JSON list of [step of a policy call, successes, branches]: the measured V(t)",
+        "[]",
+        label=True,
+        reads=values_in,
     ),
-    _label("twin", str, "uid of the nominal twin; '' if there is none"),
+    _label("twin", str, "uid of the nominal twin; '' if there is none", UID | NO_UID),
 )
 """The columns of ``episodes/``, listed here and nowhere else: writers, readers, tables and exports follow."""
 EPISODE_COLUMNS: Mapping[str, type] = {column.name: column.kind for column in COLUMNS}
