@@ -37,7 +37,7 @@ OTHERS = [
     (COLLECT, "task.out_of_range=error", "task.out_of_range"),
     (COLLECT, "seed=1", "seed"),
     (COLLECT, "job.noise.std_fraction=0.1", "noise.std_fraction"),
-    (COLLECT, "job.noise=null", "action_noise noise, not none"),
+    (COLLECT, "job.noise=null", "another noise"),
     (COLLECT, "+job.expert.listens=true", "expert.listens"),
     (COLLECT, "rollout.until=deadline", "rollout.until"),
     (COLLECT, ROLL.replace("name=k", "name=r store=k-demos"), "policy"),

@@ -185,10 +185,10 @@ def _read_object(file: Path) -> Record:
     return found
 
 
-def _check_weights(record: Path) -> None:
+def _check_weights(record: Path, key: str = "weights") -> None:
     """Refuse weights that are not those which their record names."""
     said = _read_object(record)
-    weights = record.parent / Path(str(said.get("weights", ""))).name
+    weights = record.parent / Path(str(said.get(key, ""))).name
     if not weights.is_file():
         raise StoreError(f"{shown(weights)} is missing, though {shown(record)} names it")
     with weights.open("rb") as file:
@@ -198,5 +198,7 @@ def _check_weights(record: Path) -> None:
 
 
 def _check_monitors(folder: Path) -> None:
-    """Refuse monitors whose files cannot be read."""
-    _read_object(folder / "monitors.json")
+    """Refuse monitors whose files cannot be read, or, but of earlier versions, are not those that were written."""
+    record = folder / "monitors.json"
+    if "sha256" in _read_object(record):
+        _check_weights(record, "tensors")

@@ -37,6 +37,7 @@ from workbench.store.layout import (
     parts_of,
     read_header,
     refuse_other,
+    remove_partials,
     take_lock,
     write_commit,
     write_group,
@@ -185,8 +186,7 @@ class StoreWriter:
         self._waiting = [waiting for waiting in self._waiting if waiting.record["uid"] not in self._uids]
         self._ends = {group: part.end(group) for group in ENDS}
         self._arrays: dict[str, StoredArray] = {}
-        for partial in self._folder.rglob("*.partial"):
-            partial.unlink()
+        remove_partials(self._folder)
         for group in (*ENDS, "episodes"):
             rows = self._ends.get(group, self._rows)
             if rows == 0 and group in ("steps", "calls"):  # what is left of a first commit may have another layout
