@@ -126,9 +126,10 @@ class Bench:
         """A root in which some commands were done."""
         done = tuple(commands)
         if done not in self._made:
+            earlier = self.before(done[:-1]) if done else None
             root = self.place / f"before-{len(self._made)}"
-            if done:
-                shutil.copytree(self.before(done[:-1]), root)
+            if earlier:
+                shutil.copytree(earlier, root)
                 whole = ended.run(done[-1].split(), root)
                 if whole.code:
                     raise RuntimeError(f"workbench {done[-1]} exits with {whole.code}: {whole.said[-2000:]}")
