@@ -121,7 +121,7 @@ def _become(
             resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, most_bytes))
         if read_only:
             _give_up_overriding()
-        _count_events(str(root), events, at_event, counted=not most_bytes)
+        count_events(str(root), at_event, 0 if most_bytes else events)
         from workbench.cli import main
 
         sys.argv = ["workbench", *words]
@@ -158,8 +158,8 @@ def writable(root: Path, yes: bool) -> None:
         path.chmod((0o755 if yes else 0o555) if path.is_dir() else (0o644 if yes else 0o444))
 
 
-def _count_events(root: str, notes: int, last: int, counted: bool) -> None:
-    """Note every change below a root in a file, and kill the group before one of them."""
+def count_events(root: str, last: int, notes: int = 0) -> None:
+    """Kill the group of this process before a change below a root, and note each in a file that is open."""
     number = 0
 
     def heard(event: str, arguments: tuple[Any, ...]) -> None:
@@ -175,7 +175,7 @@ def _count_events(root: str, notes: int, last: int, counted: bool) -> None:
             number += 1
             if number == last:
                 os.killpg(0, signal.SIGKILL)
-            if counted:
+            if notes:
                 os.write(notes, b".")
 
     sys.addaudithook(heard)
