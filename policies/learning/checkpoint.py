@@ -22,9 +22,11 @@ from workbench.types.reading import (
     Like,
     Size,
     Source,
+    check_record_seal,
     checked,
     read_bytes,
     read_json,
+    sealed_record,
     tensors_of,
 )
 
@@ -81,8 +83,7 @@ def write(folder: Path, weights: Mapping[str, torch.Tensor], record: Record) -> 
     digest = hashlib.sha256(data).hexdigest()
     name = f"weights-{digest[:12]}.safetensors"
     versions = {package: metadata.version(package) for package in PACKAGES}
-    whole = json.loads(json.dumps({**record, "weights": name, "sha256": digest, "versions": versions}))
-    whole["record_sha256"] = _digest(whole)
+    whole = sealed_record({**record, "weights": name, "sha256": digest, "versions": versions})
     replace(folder / name, data)
     replace(folder / RECORD, json.dumps(whole, indent=1).encode())
     for other in (*folder.glob("weights-*.safetensors"), *folder.glob(".*.partial")):
@@ -130,15 +131,8 @@ def read_record(folder: Path) -> Made:
     source = Source(str(path), CheckpointError, AGAIN)
     record = read_json(path, source, MOST_RECORD_BYTES)
     made: Made = checked(Made, record, source)
-    if made.record_sha256 and _digest(record) != made.record_sha256:
-        raise source.wrong("was changed since it was written: its record_sha256 is another")
+    check_record_seal(record, source)
     return made
-
-
-def _digest(record: Record) -> str:
-    """SHA-256 of all that a record says beside it."""
-    said = {key: value for key, value in record.items() if key != "record_sha256"}
-    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
 def replace(path: Path, data: bytes) -> None:

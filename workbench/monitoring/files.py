@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import numpy as np
 
@@ -17,9 +18,86 @@ from workbench.monitoring.assembly import Part, groups_of, made_all
 from workbench.monitoring.monitor import COMBINATIONS, AnyMonitor, Monitor, parts_of
 from workbench.monitoring.scoring import FittedScore
 from workbench.monitoring.window import Window
-from workbench.types import AdaptiveThreshold, Array, Record, Scorer, Threshold
+from workbench.types import AdaptiveThreshold, Array, Record, Scorer, Threshold, reading
+from workbench.types.reading import (
+    MOST_TENSOR_BYTES,
+    NAME,
+    TEXT,
+    Between,
+    Like,
+    Size,
+    Source,
+    array,
+    brief,
+    check_record_seal,
+    checked,
+    read_bytes,
+    read_json,
+    sealed_record,
+    tensors_of,
+)
 
 TENSORS, RECORDS = Path("monitors.safetensors"), "monitors.json"
+
+
+AGAIN = "fit them again"
+_FILE = r"monitors(-[0-9a-f]{12})?\.safetensors"
+_Uid = Annotated[str, Size(1, 1000)]
+_Rate = Annotated[float, Between(0, 1)]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Fitted:
+    """How a score was fitted, as it is kept."""
+
+    seed: Annotated[int, Between(0, 2**64)]
+    episodes: Annotated[list[_Uid], Size(0, 10_000_000)]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Window:
+    kind: Literal["last", "sum", "mean", "max", "total", "cusum"]
+    width: Annotated[int, Between(1, 1_000_000)]
+    drift: float
+
+
+@dataclasses.dataclass(frozen=True)
+class _Threshold:
+    """What is kept of a threshold beside its arrays; an adaptive one has ``current`` and ``step``."""
+
+    level: _Rate
+    episodes: Annotated[int, Between(0, 10**9)]
+    guarantee: TEXT
+    grouped: bool = False
+    on_failures: bool = False
+    current: Annotated[float, Between(-2, 3)] | None = None
+    step: _Rate | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class _Leaf:
+    """What is kept of a monitor that combines no others."""
+
+    score: NAME
+    window: _Window
+    calibrator: NAME
+    level: _Rate
+    reason: TEXT
+    groups: NAME | None
+    threshold: _Threshold | None
+
+
+@dataclasses.dataclass(frozen=True)
+class _Record:
+    """What ``monitors.json`` says; earlier versions said nothing of settings and digests."""
+
+    scores: dict[NAME, _Fitted]
+    leaves: dict[NAME, _Leaf]
+    monitors: dict[NAME, dict[Literal["all", "any"], list[NAME]]]
+    made_with: Record | None = None
+    tensors: Annotated[str, Like(_FILE, "the name of a file of tensors")] = TENSORS.name
+    sha256: Annotated[str, Size(0, 64)] = ""
+    record_sha256: Annotated[str, Size(0, 64)] = ""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -70,11 +148,9 @@ def load_monitors(run: Run) -> Monitors:
 def made_with(folder: Path) -> Record | None:
     """What the monitors of a folder were made with; None where there are none, or nothing is said of it."""
     try:
-        record = json.loads((folder / RECORDS).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        return _read_record(folder).made_with
+    except CheckpointError:
         return None
-    said = record.get("made_with") if isinstance(record, dict) else None
-    return said if isinstance(said, dict) else None
 
 
 def kept(folder: Path, asked: Record, overwrite: bool) -> bool:
@@ -124,21 +200,34 @@ def save(folder: Path, monitors: Iterable[AnyMonitor], made_with: Record | None 
         "monitors": {monitor.name: _composition(monitor) for monitor in monitors},
     }
     write_bytes(folder / named, data)
-    write_text(folder / RECORDS, json.dumps(record, indent=1))
+    write_text(folder / RECORDS, json.dumps(sealed_record(record), indent=1))
     for other in folder.glob(f"{TENSORS.stem}*{TENSORS.suffix}"):
         if other.name != named:
             other.unlink()
 
 
-def _tensors_of(folder: Path, record: Record) -> dict[str, Array]:
-    """Tensors that a record names, of its own folder; earlier versions had one name for all, and no digest."""
-    from safetensors.numpy import load as from_bytes
+def _read_record(folder: Path) -> _Record:
+    """What ``monitors.json`` says; CheckpointError if it is missing or damaged."""
+    if not (folder / RECORDS).exists():
+        raise CheckpointError(f"there are no monitors in {folder}: fit them there first")
+    source = Source(str(folder / RECORDS), CheckpointError, AGAIN)
+    record = read_json(folder / RECORDS, source)
+    made: _Record = checked(_Record, record, source)
+    check_record_seal(record, source)
+    return made
 
-    path = folder / Path(str(record.get("tensors", TENSORS))).name
-    data = path.read_bytes()
-    if "sha256" in record and hashlib.sha256(data).hexdigest() != record["sha256"]:
-        raise CheckpointError(f"{path} is truncated or changed: its sha256 is not the one in {RECORDS}: fit them again")
-    return from_bytes(data)
+
+def _tensors_of(folder: Path, record: _Record) -> dict[str, Array]:
+    """Tensors that a record names, of its own folder; earlier versions had one name for all, and no digest."""
+    path = folder / record.tensors
+    source = Source(str(path), CheckpointError, AGAIN)
+    data = read_bytes(path, source, MOST_TENSOR_BYTES)
+    if record.sha256 and hashlib.sha256(data).hexdigest() != record.sha256:
+        raise source.wrong(f"is truncated or changed: its sha256 is not the one in {RECORDS}")
+    found = tensors_of(data, source)
+    if wide := [name for name, value in found.items() if max(value.shape, default=0) > len(data)]:
+        raise source.wrong(f"holds {reading.shown(wide[0])} of shape {found[wide[0]].shape}, without so many numbers")
+    return found
 
 
 def _composition(monitor: AnyMonitor) -> Record:
@@ -176,53 +265,74 @@ def load(folder: Path, scores: Mapping[str, Part], calibrators: Mapping[str, Par
     UnknownNameError
         if a score of the folder was not handed in.
     """
-    from safetensors import SafetensorError
-
     parts: dict[str, Scorer] = made_all({**scores, **groups_of(made_all(calibrators or {}))})
+    record = _read_record(folder)
+    tensors = _tensors_of(folder, record)
+    if others := [name for name in record.scores if name not in parts]:
+        raise UnknownNameError("score", others[0], parts)
     try:
-        record = json.loads((folder / RECORDS).read_text(encoding="utf-8"))
-        tensors = _tensors_of(folder, record)
-        fitted = {name: _load_score(name, part, parts, tensors) for name, part in record["scores"].items()}
-        leaves = {name: _load_leaf(name, part, fitted, tensors) for name, part in record["leaves"].items()}
-        return Monitors(tuple(_load_monitor(name, part, leaves) for name, part in record["monitors"].items()))
-    except (UnknownNameError, CheckpointError):
-        raise
-    except OSError as error:
-        raise CheckpointError(f"there are no monitors in {folder} ({error}): fit them there first") from None
-    except (KeyError, TypeError, ValueError, AttributeError, SafetensorError) as error:
-        raise CheckpointError(f"the monitors in {folder} are damaged ({error!r}): fit them again") from error
+        fitted = {name: _load_score(name, part, parts[name], tensors) for name, part in record.scores.items()}
+        leaves = {name: _load_leaf(name, part, fitted, tensors) for name, part in record.leaves.items()}
+        return Monitors(tuple(_load_monitor(name, part, leaves) for name, part in record.monitors.items()))
+    except CheckpointError as error:
+        raise CheckpointError(f"the monitors in {folder} are damaged ({error}); {AGAIN}") from None
+    except Exception as error:  # whatever a score makes of arrays that are not its own
+        raise CheckpointError(f"the monitors in {folder} are damaged ({brief(repr(error))}); {AGAIN}") from error
 
 
-def _load_monitor(name: str, composition: Record, leaves: Mapping[str, Monitor]) -> AnyMonitor:
+def _load_monitor(name: str, composition: Mapping[str, list[str]], leaves: Mapping[str, Monitor]) -> AnyMonitor:
     for how, legs in composition.items():
-        return COMBINATIONS[how](name, tuple(leaves[leg] for leg in legs))
-    return leaves[name]
+        if len(composition) > 1 or len(set(legs)) < 2:
+            raise CheckpointError(f"{reading.shown(name)} must combine two or more others in one way")
+        return COMBINATIONS[how](name, tuple(_known(leg, leaves) for leg in legs))
+    return _known(name, leaves)
 
 
-def _load_score(name: str, part: Record, scores: Mapping[str, Scorer], tensors: Mapping[str, Array]) -> FittedScore:
-    if name not in scores:
-        raise UnknownNameError("score", name, scores)
-    start = f"score/{name}/"
-    scores[name].load({key.removeprefix(start): value for key, value in tensors.items() if key.startswith(start)})
-    return FittedScore(name, scores[name], frozenset(part["episodes"]), int(part["seed"]))
+def _known(name: str, there: Mapping[str, Any]) -> Any:
+    """One of what a record names; CheckpointError if it is not among them."""
+    if name not in there:
+        raise CheckpointError(f"{reading.shown(name)} is named, and is none of {', '.join(there) or 'nothing'}")
+    return there[name]
 
 
-def _load_leaf(name: str, part: Record, scores: Mapping[str, FittedScore], tensors: Mapping[str, Array]) -> Monitor:
-    threshold = None
-    if part["threshold"] is not None:
-        start = f"threshold/{name}/"
-        arrays: Record = {key.removeprefix(start): value for key, value in tensors.items() if key.startswith(start)}
-        kind = AdaptiveThreshold if "recent" in arrays else Threshold
-        threshold = kind(**arrays, **part["threshold"])
-    window = Window(part["window"]["kind"], int(part["window"]["width"]), float(part["window"]["drift"]))
-    groups = scores[part["groups"]] if part["groups"] is not None else None
+def _load_score(name: str, part: _Fitted, score: Scorer, tensors: Mapping[str, Array]) -> FittedScore:
+    state = _below(f"score/{name}/", tensors)
+    score.load(state)
+    again = score.state()
+    if differing := sorted({*state} ^ {*again}):
+        raise CheckpointError(f"score {name} has not learnt {differing[0]}, or needs it")
+    if others := [key for key in again if np.shape(again[key]) != np.shape(state[key])]:
+        raise CheckpointError(f"what score {name} has learnt as {others[0]} is of shape {np.shape(state[others[0]])}")
+    return FittedScore(name, score, frozenset(part.episodes), part.seed)
+
+
+def _below(start: str, tensors: Mapping[str, Array]) -> dict[str, Array]:
+    return {key.removeprefix(start): value for key, value in tensors.items() if key.startswith(start)}
+
+
+def _load_leaf(name: str, part: _Leaf, scores: Mapping[str, FittedScore], tensors: Mapping[str, Array]) -> Monitor:
     return Monitor(
         name=name,
-        score=scores[part["score"]],
-        window=window,
-        calibrator=part["calibrator"],
-        level=float(part["level"]),
-        threshold=threshold,
-        reason=part["reason"],
-        groups=groups,
+        score=_known(part.score, scores),
+        window=Window(part.window.kind, part.window.width, float(part.window.drift)),
+        calibrator=part.calibrator,
+        level=float(part.level),
+        threshold=None if part.threshold is None else _threshold(name, part.threshold, tensors),
+        reason=part.reason,
+        groups=None if part.groups is None else _known(part.groups, scores),
     )
+
+
+def _threshold(name: str, said: _Threshold, tensors: Mapping[str, Array]) -> Threshold:
+    """A threshold whose numbers are such as a calibrator gives: none NaN, units positive."""
+    source, arrays = Source(f"the threshold of {name}", CheckpointError), _below(f"threshold/{name}/", tensors)
+    values = array(arrays, "values", source, "f", [None], finite=False)
+    scale = array(arrays, "scale", source, "f", [None])
+    if not len(values) or np.isnan(values).any() or len(scale) not in (1, len(values)) or not (scale > 0).all():
+        raise source.wrong("must be numbers, with one positive scale, or one for each")
+    fields = {key: value for key, value in dataclasses.asdict(said).items() if value is not None}
+    if "recent" not in arrays:
+        if said.current is not None or said.step is not None:
+            raise source.wrong("lacks the array 'recent', by which it moves")
+        return Threshold(values, scale, **fields)
+    return AdaptiveThreshold(values, scale, **fields, recent=array(arrays, "recent", source, "f", [None]))

@@ -211,7 +211,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("seed", int, "of the run", least=0),
     Column("split", str, "train, fit, select, calibrate or test", holds=Annotated[str, Among(SPLITS)]),
     Column("task", str, "name of the task", holds=WORD),
-    Column("model", str, "digest of the compiled model", holds=WORD),
+    Column("model", str, "digest of the compiled model"),
     Column("instruction", str, "what the robot was told at the start"),
     Column("policy", str, "class of the policy", holds=WORD),
     Column(

@@ -486,6 +486,27 @@ def words_of(content: bytes, source: Source) -> dict[str, str]:
     return found
 
 
+RECORD_SEAL = "record_sha256"
+"""Key of a digest of all that a JSON object says beside it; objects of earlier versions have none."""
+
+
+def sealed_record(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Plain data as it comes back from JSON, and with it the digest of all that it says."""
+    plain: dict[str, Any] = json.loads(json.dumps(record))
+    return {**plain, RECORD_SEAL: _record_digest(plain)}
+
+
+def check_record_seal(record: Mapping[str, Any], source: Source) -> None:
+    """The source's error if an object is not as it was sealed; nothing where it never was."""
+    if RECORD_SEAL in record and record[RECORD_SEAL] != _record_digest(record):
+        raise source.wrong(f"was changed since it was written: its {RECORD_SEAL} is another")
+
+
+def _record_digest(record: Mapping[str, Any]) -> str:
+    said = {key: value for key, value in record.items() if key != RECORD_SEAL}
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
 SEAL = "sha256"
 """Key, among what a safetensors file says, of a digest of the rest; files of earlier versions have none."""
 
