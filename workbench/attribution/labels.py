@@ -224,22 +224,20 @@ def _search(
     wanted = [number for number in failed if store.episodes["t_pnr"][number] < 0]
     entry = ledger.entry(SEARCHED)
     known = (entry.record if entry else None) or {"steps": dict.fromkeys(SEARCHES, 0), "error": 0.0}
-    error, cost = float(known["error"]), dict(known.get("episodes", {}))
+    cost = dict(known.get("episodes", {}))
     with progress("labels", len(failed)) as advance:
         advance(len(failed) - len(wanted))
         items = [Batch(setup, store.path, expert, settings, part) for part in batches(wanted, EPISODES_PER_BATCH)]
         for found in setup.map_unordered(label_batch, items):
             # Batch by batch, so that an interrupted job keeps what it has measured; the cost of each episode by its
             # uid and before its labels, so that it counts once, whenever the job was interrupted.
-            error = max([error, *(label.replay_error for label in found)])
-            cost |= {label.uid: [label.steps[name] for name in SEARCHES] for label in found}
-            made = {"steps": known["steps"], "error": error, "episodes": cost}
-            ledger.put(SEARCHED, searched_with(settings, expert), made)
+            cost |= {label.uid: {"steps": label.steps, "error": label.replay_error} for label in found}
+            ledger.put(SEARCHED, searched_with(settings, expert), {**known, "episodes": cost})
             store.annotate_many({label.uid: label.columns for label in found})
             advance(len(found))
-    spent_on = [spent for uid, spent in cost.items() if uid in store.uids]
-    each = [dict(known["steps"]), *(dict(zip(SEARCHES, spent, strict=True)) for spent in spent_on)]
-    return {name: sum(spent[name] for spent in each) for name in SEARCHES}, error
+    spent = [cost[store.uids[number]] for number in failed if store.uids[number] in cost]
+    steps = {name: known["steps"][name] + sum(each["steps"][name] for each in spent) for name in SEARCHES}
+    return steps, max([float(known["error"]), *(each["error"] for each in spent)])
 
 
 def searched_with(settings: Settings, expert: Record) -> Record:
