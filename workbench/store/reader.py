@@ -157,6 +157,8 @@ class Store:
         if first == last:
             raise StoreError(f"episode {uid} of {self.path} holds no policy calls; no detector can be run on it")
         kept = set(self._keys(part, "calls")) - {"seconds"}
+        if missing := {"step", "chunk"} - kept:
+            raise StoreError(f"the calls of episode {uid} of {self.path} lack {' and '.join(sorted(missing))}")
         arrays = self._read_group(
             part, row, "calls", sorted(kept if needs is None else kept & {"step", "chunk", *needs})
         )
