@@ -298,24 +298,24 @@ def store_contents(path: Path) -> dict[str, str]:
     return made
 
 
-def checkpoint_contents(folder: Path) -> str:
-    """Digest of the weights that a record names; other files are told as such."""
+def checkpoint_contents(folder: Path) -> list[Any]:
+    """Digest of the weights that a record names, and names of other files."""
     record = json.loads((folder / "policy.json").read_text())
     data = (folder / record["weights"]).read_bytes()
     assert hashlib.sha256(data).hexdigest() == record["sha256"], "these are not the weights that were written"
     others = {file.name for file in folder.iterdir()} - {"policy.json", record["weights"]}
-    return " ".join([record["sha256"][:16], _digest(without_clocks(record)), *sorted(others - {"card.md"})])
+    return [record["sha256"][:16] + _digest(without_clocks(record)), sorted(others - {"card.md"})]
 
 
-def monitors_contents(folder: Path) -> str:
-    """Digest of monitors and of the tensors that they name; other files are told as such."""
+def monitors_contents(folder: Path) -> list[Any]:
+    """Digest of monitors and of the tensors that they name, and names of other files."""
     from safetensors.numpy import load
 
     record = json.loads((folder / "monitors.json").read_text())
     data = (folder / record["tensors"]).read_bytes()
     assert hashlib.sha256(data).hexdigest() == record["sha256"]
     others = {file.name for file in folder.iterdir()} - {"monitors.json", record["tensors"]}
-    return " ".join([_digest(record), str(len(load(data))), *sorted(others)])
+    return [f"{_digest(record)} {len(load(data))}", sorted(others)]
 
 
 def folder_contents(folder: Path) -> dict[str, str]:
@@ -379,6 +379,8 @@ def lost(before: Mapping[str, Any], now: Mapping[str, Any], whole: Mapping[str, 
             known = new if isinstance(new, dict) else {}
             missing = [uid for uid in old if known.get(uid) not in (old[uid], (end or {}).get(uid, old[uid]))]
             gone += [f"{place}: {len(missing)} of {len(old)} episodes"] if missing else []
+        elif isinstance(old, list) and isinstance(new, list) and new[0] in (old[0], end and end[0]):
+            continue  # beside what is whole, something that is not
         elif new not in (old, end):
             gone.append(f"{place}: {str(new)[:80]}")
     return gone

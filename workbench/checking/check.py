@@ -14,7 +14,7 @@ from workbench.errors import ConfigError, StoreError, WorkbenchError
 from workbench.execution.ledger import Ledger
 from workbench.store import Verified, save_whole, verify_store
 from workbench.types import Record
-from workbench.types.data import plain_json
+from workbench.types.reading import Source, read_json
 from workbench.types.results import Tabular
 
 WHOLE, DAMAGED, UNVERIFIED = "whole", "damaged", "not verified"
@@ -174,14 +174,10 @@ def _item(what: str, path: Path, read: Callable[[], object]) -> Item:
 
 
 def _read_object(file: Path) -> Record:
-    try:
-        if file.stat().st_size > LARGEST_JSON:
-            raise ValueError("it is too large")
-        found = plain_json(file.read_bytes())
-        if not isinstance(found, dict):
-            raise ValueError("it holds no JSON object")
-    except (OSError, ValueError) as error:
-        raise StoreError(f"{shown(file)} is damaged: {error}") from error
+    source = Source(shown(file), StoreError)
+    found = read_json(file, source, LARGEST_JSON)
+    if not isinstance(found, dict):
+        raise source.wrong("holds no JSON object")
     return found
 
 

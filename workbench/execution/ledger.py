@@ -12,11 +12,12 @@ import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from workbench.config.files import write_text
 from workbench.errors import OtherSettingsError, StoreError
 from workbench.types import Record
+from workbench.types.reading import Between, Source, checked, read_json
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,15 +34,13 @@ class Entry:
 
     made_with: Any
     ended: bool = False
-    seconds: float = 0.0
+    seconds: Annotated[float, Between(0, 1e12)] = 0.0
     record: Any = None
 
 
-def _entry(row: Record) -> Entry:
-    """An entry as it was written; earlier versions called the settings of a stage its fingerprint."""
-    if "fingerprint" in row:
-        return Entry(row["fingerprint"], row["ended"], row["seconds"])
-    return Entry(**row)
+def _of_today(row: Record) -> Record:
+    """An entry as it is written today; earlier versions called the settings of a stage its fingerprint."""
+    return {"made_with" if key == "fingerprint" else key: value for key, value in row.items()}
 
 
 class Ledger:
@@ -66,14 +65,9 @@ class Ledger:
         self._entries: dict[str, Entry] = {}
         self._before: dict[str, Entry | None] = {}
         if path is not None and path.exists():
-            try:
-                kept = json.loads(path.read_text(encoding="utf-8"))
-                self._entries = {key: _entry(row) for key, row in kept.items()}
-            except (ValueError, TypeError, AttributeError) as error:
-                raise StoreError(
-                    f"{self.shown} is damaged, or of an earlier version ({error}); move it away, and what it says is "
-                    "done again"
-                ) from None
+            source = Source(self.shown, StoreError, "move it away, and what it says is done again")
+            rows = checked(dict[str, dict[str, Any]], read_json(path, source), source)
+            self._entries = {key: checked(Entry, _of_today(row), source, key) for key, row in rows.items()}
 
     def __contains__(self, key: str) -> bool:
         return key in self._entries
