@@ -178,6 +178,7 @@ def label(
     if not overwrite:
         refuse_other_labels(store, settings, values, ledger, earlier, dict(expert))
     store = forget_other_settings(store, settings, values, ledger, earlier, dict(expert))
+    store.annotate_many({})  # finishes the labels that an ended call was writing
     steps, error = _search(store, setup, dict(expert), settings, ledger)
     measure_values(store.path, setup, values)
     return Labelling(Store.open(store.path), settings, values, steps, error)

@@ -69,6 +69,7 @@ def finish_labels(path: Path, journal: Journal, sealed: bool) -> Journal:
         return journal
     for folder in parts_of(path):
         if folder.name in journal.sealed or not sealed:
+            remove_partials(folder)
             part = Part(folder, sealed)
             part.rewrite(part.labelled(journal.pending, journal))
     done = dataclasses.replace(journal, pending={}, sealed={})
