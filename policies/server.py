@@ -1,54 +1,45 @@
 """A policy of ours behind a socket, by openpi's protocol: for our own :mod:`workbench.policies.remote`, or any client.
 
 Every connection is told first what is served.  Requests of all connections are answered one at a time: the policy's
-network is one.  A request that cannot be answered gets its traceback as a text frame and its connection closed with
-code 1011, as openpi's server does; the server goes on.
+network is one.  A request that cannot be answered gets its reason as a text frame (a traceback, where the fault is not
+the request's) and its connection closed with code 1011, as openpi's server does; the server goes on.
+
+The server sends no keepalive pings of the websocket protocol: a client that is busy, its interpreter's lock held, would
+not answer them and be cut off.  The kernel of the client's machine answers those of TCP.
 """
 
 from __future__ import annotations
 
 import contextlib
 import http
+import socket
+import struct
+import sys
 import threading
 import time
 import traceback
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from workbench.errors import ConfigError, ObservationError, PolicyServerError, UnknownNameError
-from workbench.policies.remote import IDENTITY
+from workbench.errors import ConfigError, ObservationError, PolicyServerError, WorkbenchError
 from workbench.policies.wire import frames as wire
-from workbench.policies.wire.connections import MIB, is_loopback, last_line
-from workbench.policies.wire.payloads import noise_from
-from workbench.types import Array, Observation, Policy, Record, Task
+from workbench.policies.wire.connections import in_few_pieces, is_loopback
+from workbench.policies.wire.limits import CONNECTIONS, FRAME_MIB, MIB, WORD_LETTERS, flag, text, whole
+from workbench.policies.wire.messages import IDENTITY, Answer, Description, Request
+from workbench.policies.wire.shown import last_line, shortened
+from workbench.types import Observation, Policy, Record, Task
 
-MOST_SAMPLES = 4096
-"""How many further chunks one request may ask for."""
 GOING_AWAY, INTERNAL_ERROR = 1001, 1011
 """Close codes of the websocket protocol (RFC 6455, section 7.4.1)."""
 LAST_WORDS_S = 5.0
 """How long a connection has, once the server ends, to say how it went."""
 CONNECT_S = 10.0
-
-
-def description(policy: Policy, task: Task, weights: str) -> Record:
-    """What a server says of the policy that it serves; see ``DESCRIBED`` in :mod:`workbench.policies.remote`."""
-    sizes: Mapping[str, tuple[int, int]] = getattr(policy, "image_sizes", {})
-    return {
-        "policy": type(policy).__name__,
-        "weights": weights,
-        "task": task.name,
-        "history": policy.history,
-        "horizon": policy.horizon,
-        "execute": policy.execute,
-        "listens": policy.listens,
-        "cameras": {camera: list(sizes[camera]) for camera in policy.cameras},
-        "observations": dict(getattr(policy, "layout", None) or task.observation_sizes),
-        "action_size": task.action_size,
-        "signals": list(policy.signals),
-    }
+STUCK_S = 600
+"""How long an answer may wait for a client that does not read it: longer than any that is only busy."""
+KEEPALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 20, "TCP_KEEPCNT": 6}
+"""Seconds of silence before a client's machine is asked whether it is still there, between questions, and how many go
+unanswered before the connection is given up; where the system has them."""
 
 
 class PolicyServer:
@@ -85,17 +76,16 @@ class PolicyServer:
                 f"{type(policy).__name__} is handed the ground truth, which no client has: serve another policy, "
                 "or set policy.privileged=false"
             )
-        if not (allow_remote or is_loopback(host)):
+        text("job.host", host, WORD_LETTERS)
+        if not (flag("job.allow_remote", allow_remote) or is_loopback(host)):
             raise ConfigError(
                 f"job.host={host!r} lets other machines connect, and nobody would be asked who they are: set "
                 "job.allow_remote=true if that is meant; better is a tunnel (ssh -L) to 127.0.0.1"
             )
-        if not 0 <= port < 2**16 or frame_limit_mib < 1:
-            raise ConfigError(
-                f"job.port={port} must be in 0..65535 and job.frame_limit_mib={frame_limit_mib} at least 1"
-            )
-        self._policy, self._task = policy, task
-        self._metadata = wire.encode({IDENTITY: description(policy, task, weights)})
+        whole("job.port", port, 0, 2**16 - 1)
+        whole("job.frame_limit_mib", frame_limit_mib, 1, FRAME_MIB)
+        self._policy, self._served = policy, Description.of(policy, task, weights)
+        self._metadata = wire.encode({IDENTITY: self._served.record()})
         self._noise = np.random.Generator(np.random.PCG64(seed))
         self._one_at_a_time = threading.Lock()
         self._connections: dict[Any, threading.Thread] = {}
@@ -114,11 +104,17 @@ class PolicyServer:
             # Those that are connected are told; older versions of the library only stop listening.
             with self._connections_lock:
                 open_ones = dict(self._connections)
-            for connection in open_ones:
-                connection.close(GOING_AWAY)
+            told = [threading.Thread(target=each.close, args=(GOING_AWAY,), daemon=True) for each in open_ones]
+            for telling in told:
+                telling.start()
+            until = time.monotonic() + LAST_WORDS_S
+            for attending in (*told, *open_ones.values()):
+                attending.join(max(0.0, until - time.monotonic()))
+            for connection in open_ones:  # who does not read what it is sent cannot be told
+                with contextlib.suppress(OSError):
+                    connection.socket.shutdown(socket.SHUT_RDWR)
             self._server.shutdown()
-            for attending in (thread, *open_ones.values()):
-                attending.join(LAST_WORDS_S)
+            thread.join(LAST_WORDS_S)
 
     def answer(self, request: Any) -> Record:
         """The answer to one request; see :mod:`workbench.policies.remote` for what both hold.
@@ -128,65 +124,31 @@ class PolicyServer:
         ConfigError, ObservationError
             If the request lacks something, or holds what cannot be.
         """
-        if not isinstance(request, dict):
-            raise ObservationError(f"a request must be a map, not a {type(request).__name__}")
-        samples = request.get("sampling/n", 0)
-        if type(samples) is not int or not 0 <= samples <= MOST_SAMPLES:
-            raise ConfigError(f"sampling/n={samples!r} must be a whole number in 0..{MOST_SAMPLES}")
-        sent = request.get("sampling/noise")
-        observation, told = self._observation(request), self._instructions(request) | self._signals(request)
+        asked = Request.read(request, self._served)
+        observation: Observation = {key.removeprefix("observation/"): row[None] for key, row in asked.arrays.items()}
+        told: Record = {"instructions": [asked.instruction]} if self._served.listens else {}
+        told |= {"signals": list(asked.signals)} if asked.signals else {}
         with self._one_at_a_time:
-            noise = self._noise.spawn(1)[0] if sent is None else noise_from(sent)
+            noise = self._noise.spawn(1)[0] if asked.noise is None else asked.noise
             began = time.perf_counter()
-            output = self._policy.plan(observation, [noise], samples, **told)
+            output = self._policy.plan(observation, [noise], asked.samples, **told)
             infer_ms = 1e3 * (time.perf_counter() - began)
-        answer: Record = {"actions": output.chunk[0], "server_timing": {"infer_ms": infer_ms}}
-        if samples and output.samples is not None:
-            answer["samples"] = output.samples[0]
-        if output.embedding is not None:
-            answer["embedding"] = output.embedding[0]
-        return answer | {f"signals/{name}": np.asarray(values[0]) for name, values in output.signals.items()}
+        return Answer.of(output, asked, self._served).record() | {"server_timing": {"infer_ms": infer_ms}}
 
-    def _observation(self, request: Mapping[str, Any]) -> Observation:
-        """What the policy is handed, of one scene."""
-        sizes = getattr(self._policy, "layout", None) or self._task.observation_sizes
-        keys = {f"observation/{key}": key for key in sizes} | {
-            f"images/{camera}": f"images/{camera}" for camera in self._policy.cameras
-        }
-        observation: dict[str, Array] = {}
-        for key, name in keys.items():
-            if not isinstance(request.get(key), np.ndarray):
-                raise ObservationError(f"the request lacks the array {key!r}; it is to hold {', '.join(keys)}")
-            observation[name] = request[key][None]
-        for name, size in sizes.items():
-            wanted = (1, self._policy.history, size)
-            if observation[name].shape != wanted or observation[name].dtype.kind not in "iuf":
-                raise ObservationError(
-                    f"observation/{name} is {observation[name].dtype}{list(observation[name].shape[1:])}, must be "
-                    f"numbers {list(wanted[1:])}"
-                )
-        return observation
-
-    def _instructions(self, request: Mapping[str, Any]) -> Record:
-        if not self._policy.listens:
-            return {}
-        if not isinstance(request.get("prompt"), str):
-            raise ObservationError("the request lacks 'prompt', the instruction that the policy is to follow")
-        return {"instructions": [request["prompt"]]}
-
-    def _signals(self, request: Mapping[str, Any]) -> Record:
-        asked = request.get("sampling/signals", [])
-        if not isinstance(asked, list):
-            raise ConfigError(f"sampling/signals={asked!r} must be a list of names")
-        for name in asked:
-            if name not in self._policy.signals:
-                raise UnknownNameError(
-                    f"signal of policy {type(self._policy).__name__}", str(name), self._policy.signals
-                )
-        return {"signals": asked} if asked else {}
+    def reply(self, frame: str | bytes) -> tuple[str | bytes, str]:
+        """What one frame is answered with, a text for what is refused, and the reason in one line."""
+        try:
+            if isinstance(frame, str):
+                raise ObservationError("a request must be a binary frame of msgpack, not a text frame")
+            return wire.encode(self.answer(wire.decode(frame))), ""
+        except Exception as error:  # a request is somebody else's: whatever is wrong, the server goes on
+            # In one line, however many the message has: a client shows the last.
+            reason = shortened(f"{type(error).__name__}: {error}")
+            ours = not isinstance(error, WorkbenchError)
+            return ("".join(traceback.format_tb(error.__traceback__)) if ours else "") + reason, reason
 
     def _listen(self, host: str, port: int, frame_limit: int) -> Any:
-        from websockets.sync.server import serve
+        from websockets.sync.server import ServerConnection, serve
 
         try:
             # Pages in a browser send their origin; none has business here, and any may try to reach this machine.
@@ -196,10 +158,13 @@ class PolicyServer:
                 port,
                 compression=None,
                 max_size=frame_limit,
+                max_queue=1,
                 open_timeout=CONNECT_S,
                 close_timeout=1.0,
+                ping_interval=None,
                 origins=[None],
-                process_request=_healthy,
+                process_request=self._refused,
+                create_connection=in_few_pieces(ServerConnection),
             )
         except OSError as error:
             raise PolicyServerError(
@@ -213,37 +178,41 @@ class PolicyServer:
 
         began, answered, ending = time.monotonic(), 0, "closed"
         who = ":".join(map(str, connection.remote_address[:2]))
+        _keep_alive(connection.socket)
         with self._connections_lock:
             self._connections[connection] = threading.current_thread()
         try:
             connection.send(self._metadata)
             for frame in connection:
-                try:
-                    connection.send(wire.encode(self.answer(_decoded(frame))))
-                    answered += 1
-                except ConnectionClosed:
-                    raise
-                except Exception as error:  # a request is somebody else's: whatever is wrong, the server goes on
-                    # In one line, however many the message has: a client shows the last.
-                    ending = f"{type(error).__name__}: {' '.join(str(error).split())}"
-                    connection.send("".join(traceback.format_tb(error.__traceback__)) + ending)
-                    connection.close(INTERNAL_ERROR, "the traceback came before")
+                said, reason = self.reply(frame)
+                connection.send(said)
+                if reason:
+                    ending = reason
+                    connection.close(INTERNAL_ERROR, "the reason came before")
                     break
+                answered += 1
         except ConnectionClosed as error:
             ending = f"lost: {last_line(str(error))}"
         finally:
-            with contextlib.suppress(BrokenPipeError):
+            with contextlib.suppress(OSError):
                 print(f"{who}  {answered} answers in {time.monotonic() - began:.1f} s  {ending}", flush=True)
             with self._connections_lock:
                 del self._connections[connection]
 
+    def _refused(self, connection: Any, request: Any) -> Any:
+        """Answer ``GET /healthz`` without a websocket, and whoever is one too many."""
+        if request.path == "/healthz":
+            return connection.respond(http.HTTPStatus.OK, "OK\n")
+        if len(self._connections) >= CONNECTIONS:
+            return connection.respond(http.HTTPStatus.SERVICE_UNAVAILABLE, f"{CONNECTIONS} clients are connected\n")
+        return None
 
-def _decoded(frame: str | bytes) -> Any:
-    if isinstance(frame, str):
-        raise ObservationError("a request must be a binary frame of msgpack, not a text frame")
-    return wire.decode(frame)
 
-
-def _healthy(connection: Any, request: Any) -> Any:
-    """Answer ``GET /healthz`` without a websocket."""
-    return connection.respond(http.HTTPStatus.OK, "OK\n") if request.path == "/healthz" else None
+def _keep_alive(connection: socket.socket) -> None:
+    """Let the kernel find out whether a client's machine is gone, and whether the client never reads."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in KEEPALIVE.items():
+        if hasattr(socket, option):
+            connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+    if sys.platform != "win32":
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", STUCK_S, 0))

@@ -10,22 +10,29 @@ import contextlib
 import http.client
 import ipaddress
 import socket
+import threading
 import time
 import weakref
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 from urllib.parse import SplitResult, urlsplit
 
-from workbench.errors import ConfigError, PolicyServerError, WireError
+from workbench.errors import ConfigError, PolicyServerError, WireError, WorkbenchError
 from workbench.policies.wire import frames as wire
+from workbench.policies.wire.limits import FRAGMENTS, MIB
+from workbench.policies.wire.messages import metadata_of
+from workbench.policies.wire.shown import last_line, shortened, shown
 from workbench.types import Record
 
-MIB = 2**20
 TOO_BIG = 1009
 """Websocket close code for a frame above the limit."""
+CONTROL = 8
+"""Websocket frames with a lower opcode carry data (RFC 6455, section 5.2)."""
 CLOSE_S = 1.0
-SHOWN = 300
-"""How many letters of what a server says are shown."""
+HTTP_SHOWN = 4096
+"""How many bytes of a refusal by HTTP are read for people."""
+LONGEST_PAUSE_S = 60.0
+"""Between two attempts."""
 
 
 class UnreachableError(Exception):
@@ -45,6 +52,8 @@ class Transport(Protocol):
 
 def parse_url(url: str, schemes: tuple[str, ...], allow_remote: bool) -> SplitResult:
     """Parts of a server's address; refuses other schemes, and hosts beyond this machine unless they are allowed."""
+    if not isinstance(url, str):
+        raise ConfigError(f"policy.url={shown(url)} must be an address such as {schemes[0]}://127.0.0.1:8000")
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
@@ -80,7 +89,7 @@ class PatientServer:
     transport : how it is reached.
     shown : its address, for messages.
     retries : further attempts at one request, those at connecting included.
-    backoff_s : pause before the first of them; every further one is twice as long.
+    backoff_s : pause before the first of them; every further one is twice as long, up to LONGEST_PAUSE_S.
 
     Attributes
     ----------
@@ -112,7 +121,7 @@ class PatientServer:
         began, reason = time.monotonic(), ""
         for attempt in range(self._retries + 1):
             if attempt:
-                time.sleep(self._backoff_s * 2 ** (attempt - 1))
+                time.sleep(min(LONGEST_PAUSE_S, self._backoff_s * 2.0 ** min(attempt - 1, 64)))
             try:
                 self._connect()
                 return ask()
@@ -136,8 +145,8 @@ class PatientServer:
         # As bytes, for there may be arrays among them.
         if self.metadata is not None and wire.encode(metadata) != wire.encode(self.metadata):
             raise PolicyServerError(
-                f"another policy answers at {self._shown} than before: it says {shortened(metadata)}, "
-                f"and said {shortened(self.metadata)}"
+                f"another policy answers at {self._shown} than before: it says {shown(metadata)}, "
+                f"and said {shown(self.metadata)}"
             )
         self.metadata = metadata
 
@@ -147,16 +156,22 @@ class WebsocketTransport:
 
     Parameters
     ----------
-    url : ``ws://host:port``.
+    url : parts of ``ws://host:port``.
     headers : sent when connecting.
     connect_timeout_s, reply_timeout_s : how long to wait for the metadata, and for an answer.
     frame_limit : bytes of the largest frame that is taken.
     """
 
     def __init__(
-        self, url: str, headers: Mapping[str, str], connect_timeout_s: float, reply_timeout_s: float, frame_limit: int
+        self,
+        url: SplitResult,
+        headers: Mapping[str, str],
+        connect_timeout_s: float,
+        reply_timeout_s: float,
+        frame_limit: int,
     ) -> None:
-        self._url, self._headers = url, dict(headers)
+        self._url, self._headers = url.geturl(), dict(headers)
+        self._address = (str(url.hostname), url.port or {"ws": 80, "wss": 443}[url.scheme])
         self._connect_timeout_s, self._reply_timeout_s = connect_timeout_s, reply_timeout_s
         self._frame_limit = frame_limit
         self._stack = contextlib.ExitStack()
@@ -164,22 +179,33 @@ class WebsocketTransport:
 
     def open(self) -> Record:
         """Connect, and wait for the metadata."""
-        from websockets.exceptions import InvalidHandshake, InvalidStatus
-        from websockets.sync.client import connect
+        self._socket = self._stack.enter_context(self._reached())
+        frame = self._receive(self._connect_timeout_s)
+        try:
+            return metadata_of(frame)
+        except WorkbenchError as error:
+            raise self._not_understood(error) from None
+
+    def _reached(self) -> Any:
+        """The connection, before the first frame."""
+        from websockets.exceptions import InvalidHandshake, InvalidStatus, WebSocketException
+        from websockets.sync.client import ClientConnection, connect
 
         try:
             # No pings: a stock server answers none while it infers, and the first inference compiles for minutes.
-            self._socket = self._stack.enter_context(
-                connect(
-                    self._url,
-                    compression=None,
-                    max_size=self._frame_limit,
-                    open_timeout=self._connect_timeout_s,
-                    close_timeout=CLOSE_S,
-                    ping_interval=None,
-                    proxy=None,
-                    additional_headers=self._headers,
-                )
+            # The address is given so that no redirection leads to another one, which might not be this machine.
+            return connect(
+                self._url,
+                compression=None,
+                max_size=self._frame_limit,
+                max_queue=1,
+                open_timeout=self._connect_timeout_s,
+                close_timeout=CLOSE_S,
+                ping_interval=None,
+                proxy=None,
+                additional_headers=self._headers,
+                create_connection=in_few_pieces(ClientConnection),
+                address=self._address,
             )
         except InvalidStatus as error:
             status = error.response.status_code
@@ -191,21 +217,27 @@ class WebsocketTransport:
             ) from None
         except (OSError, EOFError, InvalidHandshake) as error:
             raise UnreachableError(_reason(error)) from None
-        metadata = self._receive(self._connect_timeout_s)
-        if not isinstance(metadata, dict):
-            raise PolicyServerError(f"the policy server at {self._url} says of itself {shortened(metadata)}, not a map")
-        return metadata
+        except (WebSocketException, ValueError) as error:
+            raise PolicyServerError(f"the policy server at {self._url} is refused: {_reason(error)}") from None
 
     def ask(self, request: Record) -> Any:
         """One frame there, one back."""
-        from websockets.exceptions import ConnectionClosed
-
         frame = wire.encode(request)
         if len(frame) > self._frame_limit:
             raise PolicyServerError(
                 f"a request of {len(frame)} bytes is above policy.frame_limit_mib={self._frame_limit // MIB}: take "
                 "smaller images (task.cameras.width_px), or raise the limit here and at the server"
             )
+        answer = self._exchanged(frame)
+        try:
+            return wire.decode(answer)
+        except WireError as error:
+            raise self._not_understood(error) from None
+
+    def _exchanged(self, frame: bytes) -> bytes:
+        from websockets.exceptions import ConnectionClosed
+
+        self._refuse_unasked()
         try:
             self._socket.send(frame)
         except (ConnectionClosed, OSError) as error:
@@ -216,12 +248,20 @@ class WebsocketTransport:
             raise UnreachableError(_reason(error)) from None
         return self._receive(self._reply_timeout_s)
 
+    def _refuse_unasked(self) -> None:
+        """A frame that waits before a request is made would be taken for its answer, and so on to the end."""
+        try:
+            self._receive(0)
+        except UnreachableError:
+            return
+        raise PolicyServerError(f"the policy server at {self._url} sent an answer that nobody asked for")
+
     def close(self) -> None:
         """Say good-bye."""
         self._socket = None
         self._stack.close()
 
-    def _receive(self, timeout_s: float) -> Any:
+    def _receive(self, timeout_s: float) -> bytes:
         from websockets.exceptions import ConnectionClosed
 
         try:
@@ -233,10 +273,11 @@ class WebsocketTransport:
             raise UnreachableError(_reason(error)) from None
         if isinstance(frame, str):
             raise PolicyServerError(f"the policy server at {self._url} failed: {last_line(frame)}")
-        try:
-            return wire.decode(frame)
-        except WireError as error:
-            raise PolicyServerError(f"the policy server at {self._url} sent what is no message: {error}") from None
+        whole: bytes = frame
+        return whole
+
+    def _not_understood(self, error: Exception) -> PolicyServerError:
+        return PolicyServerError(f"the policy server at {self._url} sent what is no message: {error}")
 
     def _refuse_oversized(self, error: Exception) -> None:
         closes = [getattr(error, name, None) for name in ("rcvd", "sent")]
@@ -284,19 +325,19 @@ class HttpTransport:
         """Post one request; arrays in the answer as numpy arrays."""
         text = wire.to_json(request)
         body = (wire.to_json({"encoded": text}) if self._double_encoded else text).encode()
-        with contextlib.closing(self._connected()) as connection:
+        with (
+            contextlib.closing(self._connected()) as connection,
+            _Deadline(connection.sock, self._reply_timeout_s) as end,
+        ):
             try:
-                connection.sock.settimeout(self._reply_timeout_s)
                 connection.request("POST", self._path, body, self._headers)
                 response = connection.getresponse()
                 answer = response.read(self._frame_limit + 1)
                 missing = response.length if len(answer) <= self._frame_limit else 0
-            except TimeoutError:
-                raise UnreachableError(f"no answer within {self._reply_timeout_s:g} s") from None
-            except (OSError, http.client.HTTPException) as error:
-                raise UnreachableError(_reason(error)) from None
+            except (OSError, ValueError, http.client.HTTPException) as error:
+                raise UnreachableError(end.reason(error)) from None
         if missing:
-            raise UnreachableError(f"its answer broke off {missing} bytes before the end")
+            raise UnreachableError(end.reason(f"its answer broke off {missing} bytes before the end"))
         return self._understood(response.status, answer)
 
     def close(self) -> None:
@@ -322,7 +363,7 @@ class HttpTransport:
         if status in (502, 503, 504):
             raise UnreachableError(f"it answers HTTP {status}")
         if status != 200:
-            said = shortened(answer.decode(errors="replace"))
+            said = shortened(answer[:HTTP_SHOWN].decode(errors="replace"))
             raise PolicyServerError(f"the policy server at {self._shown} answers HTTP {status}: {said}")
         try:
             value = wire.from_json(answer)
@@ -332,21 +373,60 @@ class HttpTransport:
             raise PolicyServerError(f"the policy server at {self._shown} sent what is no message: {error}") from None
         if isinstance(value, str):
             raise PolicyServerError(
-                f"the policy server at {self._shown} failed and says no more than {value!r}; its own log has the reason"
+                f"the policy server at {self._shown} failed and says no more than {shown(value)}; its own log has "
+                "the reason"
             )
         return value
 
 
-def last_line(text: str) -> str:
-    """The last line of a traceback that says anything."""
-    lines = [line for line in text.splitlines() if line.strip()]
-    return shortened(lines[-1].strip() if lines else "it does not say why")
+class _Deadline:
+    """Ends a connection at a time: a socket's own timeout begins anew with every byte that comes."""
+
+    def __init__(self, connection: socket.socket, seconds: float) -> None:
+        self._connection, self._seconds, self._passed = connection, seconds, False
+        self._timer = threading.Timer(seconds, self._end)
+        self._timer.daemon = True
+
+    def __enter__(self) -> _Deadline:
+        self._connection.settimeout(None)
+        self._timer.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
+
+    def reason(self, error: Exception | str) -> str:
+        """Why there is no answer: it came too late, or as the error says."""
+        if self._passed:
+            return f"no answer within {self._seconds:g} s"
+        return error if isinstance(error, str) else _reason(error)
+
+    def _end(self) -> None:
+        self._passed = True
+        with contextlib.suppress(OSError):
+            socket.socket.shutdown(self._connection, socket.SHUT_RDWR)
 
 
-def shortened(value: Any) -> str:
-    """What a server said, in one line of bounded length."""
-    text = " ".join(str(value).split())
-    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
+def in_few_pieces(kind: Any) -> Any:
+    """A kind of websocket connection that refuses a message in more than FRAGMENTS pieces.
+
+    The library bounds the bytes of a message, not its pieces, and an empty one takes a hundred times its bytes.
+    """
+
+    class InFewPieces(kind):  # type: ignore[misc]
+        _pieces = 0
+
+        def process_event(self, event: Any) -> None:
+            if getattr(event, "opcode", CONTROL) < CONTROL:
+                self._pieces = 0 if event.fin else self._pieces + 1
+                if self._pieces > FRAGMENTS:
+                    with self.protocol_mutex:
+                        self.protocol.fail(TOO_BIG, f"more than {FRAGMENTS} pieces")
+                        self.send_data()
+                    return
+            super().process_event(event)
+
+    return InFewPieces
 
 
 def _reason(error: BaseException) -> str:

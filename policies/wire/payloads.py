@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.random.bit_generator import ISeedSequence
 
 from workbench.errors import ConfigError
 from workbench.types import Array, Fingers, Record, Task
@@ -75,14 +76,12 @@ class Layout:
             )
         fingers_for(task, f"layout {name}")
 
-    def request(
-        self, observation: Mapping[str, Array], images: Sequence[Array], instruction: str, fingers: Fingers
-    ) -> Record:
-        """One scene's request, from its present observation and images (H, W, 3)."""
+    def arrays(self, observation: Mapping[str, Array], images: Sequence[Array], fingers: Fingers) -> dict[str, Array]:
+        """Arrays of one scene's request, from its present observation and images (H, W, 3)."""
         turned = [libero_image(image) if self.as_libero else image for image in images]
         pictures = {key: resized_with_padding(image, IMAGE_PX) for key, image in zip(self.images, turned, strict=True)}
         vectors = {key: vector(observation, fingers) for key, vector in self.vectors.items()}
-        return {**pictures, **vectors, self.prompt: instruction}
+        return {**pictures, **vectors}
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -221,6 +220,16 @@ def noise_record(generator: np.random.Generator) -> Record:
     return {"bit_generator": "PCG64", **words, "has_uint32": state["has_uint32"], "uinteger": state["uinteger"]}
 
 
+class _Unseeded(ISeedSequence):
+    """Zeros for a generator whose state is set anyway: numpy's own take longer than all the rest of a request."""
+
+    def generate_state(self, n_words: int, dtype: Any = np.uint32) -> Array:
+        return np.zeros(n_words, dtype)
+
+
+_UNSEEDED = _Unseeded()
+
+
 def noise_from(record: Any) -> np.random.Generator:
     """The generator of which :func:`noise_record` was made; ConfigError for anything else."""
     keys = {"bit_generator": str, "state": bytes, "inc": bytes, "has_uint32": int, "uinteger": int}
@@ -233,7 +242,7 @@ def noise_from(record: Any) -> np.random.Generator:
         raise ConfigError("sampling/noise must hold the state of a PCG64 generator, two numbers of 16 bytes")
     if not 0 <= record["uinteger"] < 2**32:
         raise ConfigError("sampling/noise.uinteger must be below 2**32")
-    bits = np.random.PCG64(0)
+    bits = np.random.PCG64(_UNSEEDED)  # type: ignore[arg-type]  # numpy's stubs forget its own base class
     state: Any = {**record, "state": words}
     del state["inc"]
     bits.state = state

@@ -142,7 +142,17 @@ def with_other_groups(self):
 
 BROKEN = {
     "deadline is 0": {"deadline": 0},
+    "deadline is 200.0 control steps": {"deadline": 200.0},
+    "deadline is True": {"deadline": True},
+    "control_hz=nan": {"control_hz": float("nan")},
+    "control_hz=inf": {"control_hz": float("inf")},
     "no instruction": {"instruction": " "},
+    "it has no instruction": {"instruction": 5},
+    "instruction has 5000 letters": {"instruction": "a" * 5000},
+    "instruction 'lift.* cannot be printed": {"instruction": "lift \ud800"},
+    "its name must be a word": {"name": ""},
+    r"the names \[''\]": {"observation_sizes": {**Lift.observation_sizes, "": 1}},
+    r"the names \['\.\./x'\]": {"predicate_names": (*Lift().predicate_names, "../x")},
     "each named once": {"stages": ("reach", "reach", "lift")},
     "action_groups .* must hold each of the 7 columns": {"__init__": with_other_groups},
     "check_env refuses": scene_of(Unspaced),

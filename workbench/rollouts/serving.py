@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import signal
+import sys
 import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from workbench.config import build, origin_of, shown, weights_digest
 from workbench.errors import StoreError
@@ -15,6 +18,8 @@ from workbench.types import Policy, Record, Task
 
 SERVER: Record = {"_target_": "workbench.policies.server.PolicyServer"}
 """What serves, with its settings: host, port, allow_remote, frame_limit_mib."""
+SHOWN = 300
+"""How many letters of what two servers say are shown, where they differ."""
 
 
 def serve(policy: Policy, task: Task, *, server: Mapping[str, Any] = SERVER, seed: int = 0) -> None:
@@ -41,10 +46,16 @@ def same_server(policy: Policy, before: str | None, store: Path) -> str | None:
     """
     if not hasattr(policy, "metadata"):
         return None
-    said = json.dumps(policy.metadata, default=str, skipkeys=True)
+    said = json.dumps(policy.metadata, default=_in_full, skipkeys=True)
     if before not in (None, said) and store.exists():
         raise StoreError(
-            f"{shown(store)} was begun with a server that says {before}, and this one says {said}; choose "
-            "another name=... and store=..., or move both away"
+            f"{shown(store)} was begun with a server that says {before[:SHOWN]}, and this one says {said[:SHOWN]}; "
+            "choose another name=... and store=..., or move both away"
         )
     return said
+
+
+def _in_full(value: Any) -> str:
+    """What JSON has no form for, as text; of an array every number, in all of its digits."""
+    with np.printoptions(threshold=sys.maxsize, floatmode="unique"):
+        return str(value)

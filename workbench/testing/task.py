@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 import warnings
 from collections.abc import Callable, Sequence
 from importlib import resources
@@ -18,12 +19,15 @@ import numpy as np
 from workbench.config import build, read_yaml
 from workbench.errors import ContractError, DivergedError, WorkbenchError
 from workbench.rollouts.modes import modes_of
+from workbench.store.layout import PART
 from workbench.testing.contract import blaming, driver_of, require
 from workbench.types import ROLES, Array, Keyframe, Observation, Scene, Stream, Task
 from workbench.types.abilities import HasShapes, action_groups_of, image_sizes_of, images_of, stages_of
 
 STEPS = 20
 """Random actions that are played per seed; a snapshot is taken halfway."""
+LETTERS = 4096
+"""Of an instruction; what a request to a policy server may hold."""
 REST_STEPS, FASTEST_M_S = 5, 5.0
 """For how many control steps without an action after a reset nothing may be faster than that."""
 
@@ -86,10 +90,16 @@ def name_of(task: Task) -> str:
 
 def declares_what_it_is(task: Task) -> None:
     """It has a deadline, an instruction, roles of its own predicates; stages and action groups, if any, are whole."""
-    who = name_of(task)
-    require(task.deadline > 0, who, f"its deadline is {task.deadline} control steps; it must be positive")
-    require(task.control_hz > 0, who, f"control_hz={task.control_hz} control steps a second; it must be positive")
-    require(bool(task.instruction.strip()), who, "it has no instruction; say in one sentence what is to be done")
+    who, told = name_of(task), task.instruction
+    whole = isinstance(task.deadline, int) and not isinstance(task.deadline, bool) and task.deadline > 0
+    require(whole, who, f"its deadline is {task.deadline!r} control steps; it must be a positive whole number")
+    hz = isinstance(task.control_hz, (int, float)) and 0 < task.control_hz < math.inf
+    require(hz, who, f"control_hz={task.control_hz!r} control steps a second; it must be positive, and a number")
+    require(isinstance(task.name, str) and bool(task.name), who, "its name must be a word")
+    spoken = isinstance(told, str) and bool(told.strip())
+    require(spoken, who, "it has no instruction; say in one sentence what is to be done")
+    require(told.isprintable(), who, f"its instruction {told!r} holds what cannot be printed; leave it out")
+    require(len(told) <= LETTERS, who, f"its instruction has {len(told)} letters; policies are told up to {LETTERS}")
     stages = stages_of(task)
     require(len(set(stages)) == len(stages), who, f"its stages are {stages}; they must be in order, each named once")
     require("success" in task.roles, who, "its roles lack 'success'; say which predicate tells it")
@@ -102,6 +112,13 @@ def declares_what_it_is(task: Task) -> None:
     )
     with blaming(who, "predicate_names"):
         names = task.predicate_names
+    odd = [name for name in (*task.observation_sizes, *image_sizes_of(task), *names) if not PART.fullmatch(str(name))]
+    require(
+        not odd,
+        who,
+        f"the names {odd} of observations, cameras or predicates cannot name arrays of a store; take letters, digits, "
+        "'_', '.' and '-'",
+    )
     wrong = [part for part, name in task.roles.items() if part not in ROLES or name not in names]
     require(not wrong, who, f"its roles {wrong} are unknown or name no predicate; roles: {', '.join(ROLES)}")
 
