@@ -48,7 +48,7 @@ SEARCH = (
 )
 ZOO = (
     f"zoo +experiment=zoo/lift_flow name=z {SMALL} job.demonstrations=4 job.trainer.iterations=20 "
-    "job.trainer.batch=16 job.trainer.save_every=5 job.episodes=2 job.seeds=[1,0]"
+    "+job.trainer.batch=16 +job.trainer.save_every=5 job.episodes=2 job.seeds=[1,0]"
 )
 RECIPE = {
     "about": "for kills",

@@ -138,6 +138,16 @@ class Label:
     steps: dict[str, int]
     replay_error: float
 
+    def record(self, columns: bool) -> Record:
+        """What it cost, as the ledger keeps it, with or without its columns."""
+        spent = {"steps": self.steps, "error": self.replay_error}
+        if not columns:
+            return spent
+        plainly = (
+            (name, value.item() if isinstance(value, np.generic) else value) for name, value in self.columns.items()
+        )
+        return {**spent, "columns": dict(plainly)}
+
 
 def label(
     store: Store,
@@ -155,7 +165,8 @@ def label(
     """Measure effect, onset, point of no return and decisive step of every failed episode of a store, by branching.
 
     Labels are written into the store batch by batch; those that were measured with these settings already are kept.
-    Those of other settings are refused, or with ``overwrite`` taken back, so that a store never mixes the two.
+    Those of other settings are refused, or with ``overwrite`` replaced once all new ones are measured, so that a store
+    never mixes the two.
 
     Parameters
     ----------
@@ -177,10 +188,17 @@ def label(
     ledger = Ledger(store.path.with_suffix(".labels.json"))
     if not overwrite:
         refuse_other_labels(store, settings, values, ledger, earlier, dict(expert))
-    store = forget_other_settings(store, settings, values, ledger, earlier, dict(expert))
+    (searched, before), (valued, valued_before) = settings_of(settings, values, ledger, earlier, dict(expert))
+    anew, revalued = before != searched and _searched(store), valued_before != valued and _valued(store, values)
+    if not (anew or revalued):
+        store = forget_other_settings(store, settings, values, ledger, earlier, dict(expert))
+    elif values.calls and not revalued:
+        ledger.put(VALUED, valued)
     store.annotate_many({})  # finishes the labels that an ended call was writing
-    steps, error = _search(store, setup, dict(expert), settings, ledger)
-    measure_values(store.path, setup, values)
+    steps, error = _search(store, setup, dict(expert), settings, ledger, anew)
+    measure_values(store.path, setup, values, revalued)
+    if revalued:
+        ledger.put(VALUED, valued)
     return Labelling(Store.open(store.path), settings, values, steps, error)
 
 
@@ -215,28 +233,43 @@ class Labelling:
 
 SEARCHED, VALUED = "searches", "values"
 """Items of the ledger beside a store: labels that are searched for, and measured values, each with its settings."""
+ANEW = "searches anew"
+"""Item of labels that are to take the place of others once all of them are measured."""
 
 
 def _search(
-    store: Store, setup: Setup, expert: Record, settings: Settings, ledger: Ledger
+    store: Store, setup: Setup, expert: Record, settings: Settings, ledger: Ledger, anew: bool = False
 ) -> tuple[dict[str, int], float]:
-    """Label what is not labelled yet; returns steps and replay error of all batches, also of earlier calls."""
-    failed = failures(store.episodes)
-    wanted = [number for number in failed if store.episodes["t_pnr"][number] < 0]
-    entry = ledger.entry(SEARCHED)
-    known = (entry.record if entry else None) or {"steps": dict.fromkeys(SEARCHES, 0), "error": 0.0}
+    """Label what is not labelled yet; returns steps and replay error of all batches, also of earlier calls.
+
+    With ``anew`` labels of other settings are there; they stay until all of their successors are measured.
+    """
+    failed, asked = failures(store.episodes), searched_with(settings, expert)
+    uids = [store.uids[number] for number in failed]
+    entry = ledger.entry(ANEW if anew else SEARCHED)
+    kept = None if entry is None or (anew and entry.made_with != asked) else entry.record
+    known = kept or {"steps": dict.fromkeys(SEARCHES, 0), "error": 0.0}
     cost = dict(known.get("episodes", {}))
+    wanted = [number for number in failed if store.episodes["t_pnr"][number] < 0]
+    if anew:
+        wanted = [number for number, uid in zip(failed, uids, strict=True) if uid not in cost]
     with progress("labels", len(failed)) as advance:
         advance(len(failed) - len(wanted))
         items = [Batch(setup, store.path, expert, settings, part) for part in batches(wanted, EPISODES_PER_BATCH)]
         for found in setup.map_unordered(label_batch, items):
             # Batch by batch, so that an interrupted job keeps what it has measured; the cost of each episode by its
             # uid and before its labels, so that it counts once, whenever the job was interrupted.
-            cost |= {label.uid: {"steps": label.steps, "error": label.replay_error} for label in found}
-            ledger.put(SEARCHED, searched_with(settings, expert), {**known, "episodes": cost})
-            store.annotate_many({label.uid: label.columns for label in found})
+            cost = {**cost, **{label.uid: label.record(columns=anew) for label in found}}
+            ledger.put(ANEW if anew else SEARCHED, asked, {**known, "episodes": cost})
+            if not anew:
+                store.annotate_many({label.uid: label.columns for label in found})
             advance(len(found))
-    spent = [cost[store.uids[number]] for number in failed if store.uids[number] in cost]
+    if anew:
+        store.annotate_many({uid: cost[uid]["columns"] for uid in uids})
+        cost = {uid: {key: cost[uid][key] for key in ("steps", "error")} for uid in uids}
+        ledger.put(SEARCHED, asked, {**known, "episodes": cost})
+        ledger.forget(ANEW)
+    spent = [cost[uid] for uid in uids if uid in cost]
     steps = {name: known["steps"][name] + sum(each["steps"][name] for each in spent) for name in SEARCHES}
     return steps, max([float(known["error"]), *(each["error"] for each in spent)])
 
@@ -284,10 +317,19 @@ def refuse_other_labels(
     """Refuse to measure again, with other settings, what is measured already; nothing where there is nothing."""
     (searched, before), (valued, valued_before) = settings_of(settings, values, ledger, earlier, expert)
     what, remedy = f"the labelling of {shown(store.path)}", "overwrite=true takes them back and measures anew"
-    if any(store.episodes["t_pnr"][number] >= 0 for number in failures(store.episodes)):
+    if _searched(store):
         refuse_other(what, before, searched, remedy)
-    if values.calls and any(known != "[]" for known in store.episodes["values"]):
+    if _valued(store, values):
         refuse_other(what, {"values": valued_before}, {"values": valued}, remedy)
+
+
+def _searched(store: Store) -> bool:
+    return any(store.episodes["t_pnr"][number] >= 0 for number in failures(store.episodes))
+
+
+def _valued(store: Store, values: Values) -> bool:
+    """Whether values are asked for, and there are some."""
+    return values.calls > 0 and any(known != "[]" for known in store.episodes["values"])
 
 
 def settings_of(
@@ -327,8 +369,8 @@ def label_batch(batch: Batch) -> list[Label]:
     return label_episodes(episodes, setup.task, *drivers, batch.settings)
 
 
-def measure_values(path: Path, setup: Setup, values: Values) -> None:
-    """Measure V(t) where it is wanted and not yet known."""
+def measure_values(path: Path, setup: Setup, values: Values, anew: bool = False) -> None:
+    """Measure V(t) where it is wanted and not yet known; or all of it anew, and take the place of what was known."""
     if not values.calls:
         return
     rows = Store.open(path).episodes
@@ -337,13 +379,19 @@ def measure_values(path: Path, setup: Setup, values: Values) -> None:
         for number, split in enumerate(rows["split"])
         if split in values.splits and rows["outcome"][number] != "diverged"
     ]
-    missing = [number for number in wanted if rows["values"][number] == "[]"]
+    missing = [number for number in wanted if anew or rows["values"][number] == "[]"]
+    measured = {uid: {"values": "[]"} for uid in rows["uid"]}
     with progress("values", len(wanted)) as advance:
         advance(len(wanted) - len(missing))
         items = [ValueBatch(setup, path, values, part) for part in batches(missing, EPISODES_PER_BATCH)]
         for found in setup.map_unordered(value_batch, items):
-            Store.open(path).annotate_many({uid: {"values": json.dumps(known)} for uid, known in found.items()})
+            new = {uid: {"values": json.dumps(known)} for uid, known in found.items()}
+            measured |= new
+            if not anew:
+                Store.open(path).annotate_many(new)
             advance(len(found))
+    if anew:
+        Store.open(path).annotate_many(measured)
 
 
 def value_batch(batch: ValueBatch) -> dict[str, list[list[int]]]:
