@@ -67,7 +67,7 @@ ROLLED = (COLLECT, NOMINAL, FAULTS)
 FITTED = (*ROLLED, LABEL, f"{FIT} monitor.level=0.3")
 RECOVER = (
     f"recover {JUDGED} policy=zoo/lift_flow job.monitor=mahalanobis+split_conformal strategy=[continue,placebo,head] "
-    "job.trainer.iterations=20 job.trainer.batch=16 job.trainer.warmup=2 job.moments=1 job.allowance_steps=30"
+    "job.trainer.iterations=20 +job.trainer.batch=16 +job.trainer.warmup=2 job.moments=1 job.allowance_steps=30"
 )
 VIEW = f"view {JUDGED} job.monitors=[stac+split_conformal]"
 JOBS: dict[str, tuple[Sequence[str], str]] = {
