@@ -24,6 +24,7 @@ $(BIN)/workbench: pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/dev: $(BIN)/workbench
+	@echo "installing what tests and style checks need into $(VENV), once: 0.2 GB"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	touch $@
 

@@ -25,7 +25,7 @@ from workbench.config import Run, compose, digest, write_text  # noqa: E402
 from workbench.errors import ConfigError  # noqa: E402
 from workbench.execution.progress import progress  # noqa: E402
 from workbench.rollouts.setup import Setup, setup_of, versions  # noqa: E402
-from workbench.stats.proportions import wilson  # noqa: E402
+from workbench.stats.proportions import clopper_pearson  # noqa: E402
 from workbench.synthesis.axis import FaultAxis, fault_axes  # noqa: E402
 from workbench.synthesis.searching import decides, failures_at  # noqa: E402
 from workbench.types import Array, Record  # noqa: E402
@@ -143,7 +143,7 @@ def draw(
         for place, task in enumerate(tasks)
     ]
     figure.legend(handles=handles, loc="outside upper center", ncols=len(tasks), frameon=False, fontsize=13)
-    told = f"The strongest fault is to the right; {episodes} episodes a point, bars are 95 % intervals (Wilson)."
+    told = f"The strongest fault is to the right; {episodes} episodes a point, bars are exact 95 % intervals."
     figure.supxlabel(told, fontsize=11)
     metadata = {"Date": None} if picture.suffix == ".svg" else None  # the same numbers, the same file
     figure.savefig(picture, dpi=100, facecolor="white", metadata=metadata)
@@ -159,7 +159,7 @@ def _panel(panel, axis: FaultAxis, lines: list[Curve], tasks: list[str]) -> None
         shift = 0.012 * (place - (len(tasks) - 1) / 2)
         x = [axis.scale.severity(magnitude) + shift for magnitude in curve.magnitudes]
         rates = [successes / curve.episodes for successes in curve.successes]
-        bounds = np.array([wilson(successes, curve.episodes) for successes in curve.successes])
+        bounds = np.array([clopper_pearson(successes, curve.episodes) for successes in curve.successes])
         bars = np.abs(bounds.T - rates)
         style = {"color": COLOURS[place], "marker": MARKERS[place], "markersize": 5, "linewidth": 1.6}
         panel.errorbar(x, rates, bars, capsize=2, elinewidth=1, **style)

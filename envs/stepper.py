@@ -22,6 +22,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
+from workbench.envs.caching import numba_can_cache
 from workbench.types import Array
 
 DIVERGED = 1e10
@@ -30,9 +31,13 @@ DIVERGED = 1e10
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+CACHED = numba_can_cache()
+"""Whether machine code is kept on disk."""
+
+
 def compiled(function: F) -> F:
     """Compile with numba, keep the machine code on disk, and run without the interpreter's lock."""
-    return cast(F, numba.njit(cache=True, nogil=True, fastmath=False)(function))
+    return cast(F, numba.njit(cache=CACHED, nogil=True, fastmath=False)(function))
 
 
 @intrinsic  # type: ignore[untyped-decorator]

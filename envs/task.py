@@ -22,10 +22,6 @@ if TYPE_CHECKING:
     from workbench.types.robot import Robot
 
 OUT_OF_RANGE = ("clip", "error")
-PLACE = ("eef_pos", "pusher_pos")
-"""Keys of an observation that say where the robot's hand is."""
-PROPRIOCEPTION = (*PLACE, "eef_quat", "gripper_qpos")
-"""Keys that follow from the robot's joints alone."""
 
 
 @runtime_checkable

@@ -5,6 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")  # a busy machine is slow: no example has a time limit
+
 SLOW = frozenset(
     line for line in Path(__file__).with_name("slow.txt").read_text().splitlines() if line and line[0] != "#"
 )

@@ -92,6 +92,10 @@ class PolicyServerError(WorkbenchError, ConnectionError):
     """A policy behind a server cannot be asked: it is gone, too slow, or does not answer what the protocol says."""
 
 
+class WorkerError(WorkbenchError, RuntimeError):
+    """A worker process was ended, cannot start, or has no memory."""
+
+
 class ScoreError(WorkbenchError, ValueError):
     """A score is not finite, or lacks the policy output that it needs."""
 

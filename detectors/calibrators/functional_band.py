@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from workbench.detectors.learning.ranks import checked, conformal_rank, episodes_needed
+from workbench.detectors.learning.ranks import checked, conformal_rank, episodes_needed, law_of
 from workbench.errors import CalibrationError
 from workbench.types import Array, Threshold
 
@@ -52,7 +52,8 @@ class FunctionalBand:
         centre, sigma = _shape(shaped, level)
         band = Threshold(values=centre, scale=sigma, level=level, episodes=len(arrays), guarantee="")
         heights = np.sort([band.margin(curve).max() for curve in ranked])
-        height = heights[conformal_rank(len(ranked), level) - 1]
+        rank = conformal_rank(len(ranked), level)
+        height = heights[rank - 1]
         # A hair above, so that rounding never makes an alarm of a curve that only touches the band.
         rounding = 1e-12 * (np.abs(centre) + abs(height) * sigma)
         return Threshold(
@@ -64,6 +65,7 @@ class FunctionalBand:
                 f"P(any alarm in a successful episode exchangeable with the {len(ranked)} ranked calibration episodes) "
                 f"<= {level:g}, over the draw of both (functional conformal band shaped by {len(shaped)} others)"
             ),
+            laws=(law_of(rank, len(ranked)),),
         )
 
 

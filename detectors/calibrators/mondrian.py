@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from workbench.detectors.calibrators.split_conformal import upper_bound
-from workbench.detectors.learning.ranks import checked, conformal_rank, require_episodes, spread
+from workbench.detectors.learning.ranks import checked, conformal_rank, law_of, require_episodes, spread
 from workbench.errors import CalibrationError
-from workbench.types import Array, Record, Threshold
+from workbench.types import Array, RateLaw, Record, Threshold
 
 
 class Mondrian:
@@ -52,7 +52,7 @@ class Mondrian:
         if not known:
             raise CalibrationError("no calibration episode is of a known group: fit the groups on episodes like these")
         find = self._of_calls if self.changes else self._of_episodes
-        thresholds, unknown, guarantee = find(arrays, numbers, known, level)
+        thresholds, unknown, guarantee, laws = find(arrays, numbers, known, level)
         values = np.full(known[-1] + 2, unknown)
         values[known] = thresholds
         return Threshold(
@@ -62,35 +62,39 @@ class Mondrian:
             episodes=len(arrays),
             guarantee=guarantee,
             grouped=True,
+            laws=laws,
         )
 
     def _of_episodes(
         self, curves: Sequence[Array], groups: Sequence[Array], known: Sequence[int], level: float
-    ) -> tuple[list[float], float, str]:
-        """Thresholds of groups that an episode never leaves, that of the others, and the guarantee."""
+    ) -> tuple[list[float], float, str, tuple[RateLaw, ...]]:
+        """Thresholds of groups that an episode never leaves, that of the others, the guarantee and its laws."""
         if wandering := [number for number, group in enumerate(groups) if len(set(group.tolist())) > 1]:
             raise CalibrationError(
                 f"calibration episode {wandering[0]} passes through several groups: set the calibrator's changes=true"
             )
-        thresholds = []
+        thresholds, laws = [], []
         for number in known:
             highest = np.array([c.max() for c, g in zip(curves, groups, strict=True) if g[0] == number])
             try:
                 require_episodes(len(highest), level)
             except CalibrationError as error:
                 raise CalibrationError(f"of group {number}: {error}") from None
-            thresholds.append(upper_bound(highest, conformal_rank(len(highest), level)))
+            rank = conformal_rank(len(highest), level)
+            thresholds.append(upper_bound(highest, rank))
+            laws.append(law_of(rank, len(highest), group=number))
         return (
             thresholds,
             max(thresholds),
             f"for each of {len(known)} groups, P(any alarm in a successful episode of the group exchangeable with its "
             f"calibration episodes) <= {level:g}, over the draw of both (Mondrian conformal); none for other groups",
+            tuple(laws),
         )
 
     def _of_calls(
         self, curves: Sequence[Array], groups: Sequence[Array], known: Sequence[int], level: float
-    ) -> tuple[list[float], float, str]:
-        """Thresholds of groups that an episode passes through, that of the others, and the guarantee."""
+    ) -> tuple[list[float], float, str, tuple[RateLaw, ...]]:
+        """Thresholds of groups that an episode passes through, that of the others, the guarantee and its law."""
         shares = len(known) + 1
         require_episodes(len(curves), level, shares)
         rank = conformal_rank(len(curves), level, shares)
@@ -110,4 +114,5 @@ class Mondrian:
             f"P(any alarm in a successful episode exchangeable with the {len(curves)} calibration episodes) <= "
             f"{level:g}, over the draw of both (Mondrian conformal, the level divided among {len(known)} groups and "
             "the unknown ones)",
+            (law_of(rank, len(curves), shares),),
         )

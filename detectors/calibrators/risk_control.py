@@ -10,7 +10,7 @@ import numpy as np
 
 from workbench.detectors.learning.ranks import checked, spread
 from workbench.errors import CalibrationError, ConfigError
-from workbench.types import Array, Threshold
+from workbench.types import Array, RateLaw, Threshold
 
 ROUNDING = 1e-12
 """Relative: a hair, for what has to lie just below.
@@ -59,6 +59,7 @@ class FalseAlarmControl:
                 f"episodes, at most {level:g} of the successful episodes of their distribution see an alarm "
                 "(Learn then Test)"
             ),
+            laws=(_law(len(highest), level, self.confidence),),
         )
 
 
@@ -108,6 +109,7 @@ class RecallControl:
                 "(Learn then Test); false alarms are not bounded"
             ),
             on_failures=True,
+            laws=(_law(len(found), level, self.confidence),),
         )
 
 
@@ -144,6 +146,14 @@ def _certified(highest: Array, offset: float, *, alarms_count: bool, level: floa
         warnings.filterwarnings("ignore", message="All provided predict_params control the risk")
         controller.calibrate(rows, np.full(len(rows), int(not alarms_count)))
     return sorted(int(np.flatnonzero(between == chosen)[0]) for chosen in controller.valid_predict_params)
+
+
+def _law(count: int, level: float, confidence: float) -> RateLaw:
+    """Of the rate at which episodes err: as many of the ``count`` as an exact test certifies, and one block more."""
+    from scipy.stats import binom  # type: ignore[import-untyped,unused-ignore]
+
+    allowed = np.flatnonzero(binom.cdf(np.arange(count), count, level) <= 1 - confidence)[-1]
+    return RateLaw(beyond=int(allowed) + 1, ranked=count)
 
 
 def _probability(confidence: float) -> float:

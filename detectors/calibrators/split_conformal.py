@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from workbench.detectors.learning.ranks import checked, conformal_rank, require_episodes, spread
+from workbench.detectors.learning.ranks import checked, conformal_rank, law_of, require_episodes, spread
 from workbench.types import Array, Threshold
 
 
@@ -27,8 +27,9 @@ class SplitConformal:
         """
         highest = np.array([curve.max() for curve in checked(curves, level)])
         require_episodes(len(highest), level)
+        rank = conformal_rank(len(highest), level)
         return Threshold(
-            values=np.array([upper_bound(highest, conformal_rank(len(highest), level))]),
+            values=np.array([upper_bound(highest, rank)]),
             scale=np.array([spread(highest)]),
             level=level,
             episodes=len(highest),
@@ -36,6 +37,7 @@ class SplitConformal:
                 f"P(any alarm in a successful episode exchangeable with the {len(highest)} calibration episodes) "
                 f"<= {level:g}, over the draw of both (split conformal)"
             ),
+            laws=(law_of(rank, len(highest)),),
         )
 
 

@@ -9,7 +9,7 @@ from fractions import Fraction
 import numpy as np
 
 from workbench.errors import CalibrationError, ConfigError
-from workbench.types import Array
+from workbench.types import Array, RateLaw
 
 
 def conformal_rank(count: int, level: float, shares: int = 1) -> int:
@@ -19,6 +19,11 @@ def conformal_rank(count: int, level: float, shares: int = 1) -> int:
     no such statistic.  ``shares`` is among how many bounds the level is divided (the union bound).
     """
     return math.ceil((count + 1) * (1 - Fraction(repr(float(level))) / shares))
+
+
+def law_of(rank: int, count: int, shares: int = 1, group: int | None = None) -> RateLaw:
+    """Of the rate at which further values exceed the ``rank``-th smallest of ``count``; or any of ``shares`` such."""
+    return RateLaw(beyond=shares * (count + 1 - rank), ranked=count, group=group)
 
 
 def episodes_needed(level: float, shares: int = 1) -> int:

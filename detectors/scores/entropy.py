@@ -10,14 +10,18 @@ from workbench.detectors.learning.inputs import dimensions, samples_of
 from workbench.errors import ConfigError, ScoreError
 from workbench.types import Array, EpisodeCalls, PolicyCall, Record
 
+MARGIN = 0.01
+"""By how much of the samples' own range their grid begins below the smallest."""
+
 
 class ActionChunkEntropy:
     """Mean over the horizon of the histogram entropy of B sampled positions, in bits: between 0 and log2 B.
 
-    Römer et al. ("Failure Prediction at Runtime for Generative Robot Policies", NeurIPS 2025, eq. 4).  At each of the
-    H steps of the chunk the B positions are counted in cells that are ``cell_fraction`` of the range seen in the fit
-    split and whose grid starts just below the smallest sample; the score is the mean of the H entropies (the paper
-    sums them: a constant factor; its code takes the mean).
+    Römer et al. ("Failure Prediction at Runtime for Generative Robot Policies", NeurIPS 2025, eq. 4), as their code
+    computes it: at each of the H steps of the chunk the B positions are counted in cells whose edge is
+    ``cell_fraction`` of the range seen in the fit split.  The grid starts one hundredth of these B samples' own range
+    below the smallest, so samples within 0.99 of a cell of one another share it.  The score is the mean of the H
+    entropies (the paper sums them: a constant factor).
 
     Parameters
     ----------
@@ -42,6 +46,7 @@ class ActionChunkEntropy:
         if not (np.isfinite(extent).all() and extent.max() > 0):
             raise ScoreError(f"score entropy cannot be fitted: the samples' ranges are {extent.tolist()}")
         self.extent: Array = np.where(extent > 0, extent, extent.max())
+        self.own_range = True
 
     def begin(self) -> Record:
         """Nothing is remembered from call to call."""
@@ -50,8 +55,8 @@ class ActionChunkEntropy:
     def update(self, memories: Sequence[Record], call: PolicyCall) -> Array:
         """Scores (N,) in bits."""
         samples = samples_of(call, "entropy", self.dims)
-        low = samples.min(axis=1, keepdims=True) - 0.01 * self.extent
-        cells = np.floor((samples - low) / (self.cell_fraction * self.extent)).transpose(0, 2, 3, 1)
+        span = np.ptp(samples, axis=1, keepdims=True) if self.own_range else self.extent
+        cells = cells_of(samples, MARGIN * span, self.cell_fraction * self.extent).transpose(0, 2, 3, 1)
         together = np.ones((*cells.shape[:2], cells.shape[-1], cells.shape[-1]), bool)
         for dim in range(len(self.dims)):
             together &= cells[:, :, dim, :, None] == cells[:, :, dim, None, :]
@@ -63,9 +68,29 @@ class ActionChunkEntropy:
 
     def state(self) -> dict[str, Array]:
         """What decides the cells."""
-        return {"dims": np.array(self.dims), "extent": self.extent, "cell_fraction": np.array([self.cell_fraction])}
+        grid = {"own_range": np.ones(1)} if self.own_range else {}
+        numbers = {"extent": self.extent, "cell_fraction": np.array([self.cell_fraction])}
+        return {"dims": np.array(self.dims), **numbers, **grid}
 
     def load(self, state: Mapping[str, Array]) -> None:
-        """The inverse of :meth:`state`."""
+        """The inverse of :meth:`state`.
+
+        One without ``own_range`` is of before 0.2: its grid, and the threshold beside it, begin 1 % of the fit split's
+        range below.
+        """
         self.dims = tuple(int(dim) for dim in state["dims"])
         self.extent, self.cell_fraction = state["extent"], float(state["cell_fraction"][0])
+        self.own_range = "own_range" in state
+
+
+def cells_of(samples: Array, margin: Array, edge: Array) -> Array:
+    """Cell (N, B, H, D) of each sample in the grid of its call and step, which begins ``margin`` below the smallest.
+
+    Borders are those of ``numpy.arange(low, high, edge)``, to the last bit: a sample on one belongs to the cell above.
+    """
+    low = samples.min(axis=1, keepdims=True) - margin
+    edge = (low + edge) - low
+    cells: Array = np.floor((samples - low) / edge)
+    cells += low + (cells + 1) * edge <= samples
+    cells -= low + cells * edge > samples
+    return cells

@@ -22,8 +22,8 @@ import numpy as np
 
 from workbench.envs.faults.draws import uniform, uniform_int
 from workbench.envs.faults.effect import Effect, object_seen_at, plan_of
-from workbench.envs.task import PLACE
 from workbench.types import Array, Fingers, Keyframe, Observation, Record, Stream
+from workbench.types.robot import PLACE
 from workbench.types.rotations import product, quaternion_of
 
 if TYPE_CHECKING:

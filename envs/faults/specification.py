@@ -20,11 +20,12 @@ import numpy as np
 from workbench.envs.faults.draws import Magnitude, uniform_int, within_steps
 from workbench.envs.faults.effect import Effect
 from workbench.envs.faults.schedule import FOREVER, comparison, when
-from workbench.envs.task import PLACE, HasModel
+from workbench.envs.task import HasModel
 from workbench.errors import ConfigError, UnknownNameError
 from workbench.types import Policy, Record, Stream, Task
 from workbench.types.abilities import HasPlan, commands_pose, finger_channels, image_sizes_of, robot_of, stages_of
 from workbench.types.reading import NAME, Size, Source, among, checked, keys, shown, whole
+from workbench.types.robot import PLACE
 from workbench.types.trust import OURS, named
 
 CHANGING = ("edit", "strike", "push", "look")

@@ -11,10 +11,10 @@ from workbench.envs.faults.draws import Magnitude, direction, one_of, uniform
 from workbench.envs.faults.effect import Effect
 from workbench.envs.faults.schedule import Schedule
 from workbench.envs.faults.specification import Specification
-from workbench.envs.task import PLACE
 from workbench.errors import ConfigError
 from workbench.types import Array, Observation, Record, Stream, Task
 from workbench.types.reading import among, typed
+from workbench.types.robot import PLACE
 
 if TYPE_CHECKING:
     from workbench.envs.scene import MujocoScene

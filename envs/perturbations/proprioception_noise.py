@@ -11,9 +11,9 @@ from workbench.envs.faults.draws import Magnitude, uniform
 from workbench.envs.faults.effect import Effect
 from workbench.envs.faults.schedule import Schedule
 from workbench.envs.faults.specification import Specification
-from workbench.envs.task import PLACE
 from workbench.errors import ConfigError
 from workbench.types import Array, Observation, Record, Task
+from workbench.types.robot import PLACE
 
 if TYPE_CHECKING:
     from workbench.envs.scene import MujocoScene

@@ -29,6 +29,7 @@ from typing import Any
 import mujoco
 import numpy as np
 
+from workbench.envs.caching import cache_folder
 from workbench.envs.faults.props import parked, with_props
 from workbench.errors import ConfigError
 from workbench.types import Array, Shape
@@ -118,29 +119,22 @@ def robot_cell(environment: str, robot: Robot, control_hz: int, without: tuple[s
         raise ConfigError(f"robot {robot.name} is no arm with fingers of robosuite's, so it has no cell there")
     version = importlib.metadata.version("robosuite")
     less = "".join(f"-no{body}" for body in without)
-    path = (
-        cache_folder() / f"{environment}-{robot.robosuite}-{control_hz}hz{less}-robosuite{version}-format{FORMAT}.json"
-    )
+    name = f"{environment}-{robot.robosuite}-{control_hz}hz{less}-robosuite{version}-format{FORMAT}.json"
+    path = (cache_folder() or Path(os.devnull)) / name  # nothing can be read or written below the null device
     try:
         stored: dict[str, Any] = json.loads(path.read_text())
-    except (OSError, ValueError):
+        return RobotCell(robot, **(stored | {"kp": tuple(stored["kp"])}))
+    except (OSError, ValueError, TypeError, KeyError):
         cell = _build(environment, robot, control_hz, without)
         fields = dataclasses.asdict(cell)
         del fields["robot"]
         _write_atomically(path, json.dumps(fields))
         return cell
-    return RobotCell(robot, **(stored | {"kp": tuple(stored["kp"])}))
-
-
-def cache_folder() -> Path:
-    """``failure-workbench`` in the user's cache folder."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "failure-workbench"
 
 
 def _write_atomically(path: Path, text: str) -> None:
     """Several workers may write at once, and a cache that cannot be written only costs time."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
             file.write(text)
         os.replace(file.name, path)

@@ -45,7 +45,7 @@ from workbench.policies.learning.training_curve import (
     warning_of,
 )
 from workbench.policies.networks.layers import ChunkNetwork, Inputs
-from workbench.types import Demonstration, Record
+from workbench.types import Count, Demonstration, Inside, Positive, Record
 from workbench.types.reading import (
     MOST_TENSOR_BYTES,
     Between,
@@ -75,22 +75,22 @@ def train(
     *,
     task: str,
     groups: Mapping[str, tuple[int, int]] | None = None,
-    iterations: int = 2500,
-    batch: int = 256,
-    draws: int = 1,
-    learning_rate: float = 1e-3,
-    warmup: int = 100,
-    weight_decay: float = 1e-4,
-    clip_norm: float = 1.0,
-    ema_decay: float = 0.995,
-    held_out: float = 0.1,
+    iterations: Positive = 2500,
+    batch: Positive = 256,
+    draws: Positive = 1,
+    learning_rate: Annotated[float, Inside(0, math.inf)] = 1e-3,
+    warmup: Count = 100,
+    weight_decay: Annotated[float, Inside(0, math.inf, zero=True)] = 1e-4,
+    clip_norm: Annotated[float, Inside(0, math.inf)] = 1.0,
+    ema_decay: Annotated[float, Inside(0, 1, zero=True)] = 0.995,
+    held_out: Annotated[float, Inside(0, 1, zero=True)] = 0.1,
     seed: int = 0,
     device: str = "auto",
     precision: str = "float32",
     evaluate: Evaluate | None = None,
     evaluate_every: int = 0,
     folder: Path | None = None,
-    save_every: int = 500,
+    save_every: Positive = 500,
     progress: Callable[[int, float], None] | None = None,
 ) -> TrainingCurve:
     """Train a policy in place; one that has weights already is fine-tuned from them, with its own statistics.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,8 +11,13 @@ from pathlib import Path
 import pytest
 
 from tests.limits import HANG_S
-from workbench.cli import explain_composition, hydra_arguments, job_descriptions, overview
+from workbench.cli import all_jobs, overview
+from workbench.config import Run, compose, job_of, options_of
+from workbench.config.checking import checked
+from workbench.config.explaining import explain
 from workbench.errors import ConfigError
+from workbench.execution.chain import plan
+from workbench.jobs.quickstart import refuse
 
 
 def call(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
@@ -33,25 +40,18 @@ def test_alone_it_shows_what_can_be_done(tmp_path):
     alone, asked = call(tmp_path), call(tmp_path, "--help")
     assert alone.returncode == asked.returncode == 0
     assert alone.stdout == asked.stdout
-    for job in job_descriptions():
+    for job in all_jobs():
         assert f"  {job} " in alone.stdout
     assert alone.stdout.count("\n  workbench ") == 3
 
 
 def test_every_job_has_a_description_of_its_own():
-    found = job_descriptions()
+    found = all_jobs()
     assert {"collect", "train", "rollout", "label", "fit", "benchmark", "recover"} <= set(found)
     assert {"view", "report", "export", "replay", "quickstart"} <= set(found)
     assert all(text and not text.startswith("_target_") for text in found.values())
     assert len(set(found.values())) == len(found)
     assert all(text in overview() for text in found.values())
-
-
-def test_a_job_is_hydras_job():
-    assert hydra_arguments(["rollout", "seed=1"]) == ["job=rollout", "seed=1"]
-    assert hydra_arguments(["quickstart"]) == ["job=quickstart", "+experiment=quickstart"]
-    assert hydra_arguments(["quickstart", "+experiment=other"]) == ["job=quickstart", "+experiment=other"]
-    assert hydra_arguments(["--cfg", "job"]) == ["--cfg", "job"]
 
 
 def test_a_policy_that_a_fault_cannot_change_is_refused_before_there_is_a_store(tmp_path):
@@ -60,11 +60,6 @@ def test_a_policy_that_a_fault_cannot_change_is_refused_before_there_is_a_store(
     line = refused(tmp_path, "rollout", "policy=expert", "perturbation=[no_replanning]", "name=n")
     assert "execute=1, horizon=1" in line
     assert not list(tmp_path.glob("**/*.zarr"))
-
-
-def test_an_unknown_job_names_the_nearest():
-    with pytest.raises(ConfigError, match="Did you mean 'rollout'"):
-        hydra_arguments(["rolout"])
 
 
 @pytest.mark.parametrize(
@@ -83,10 +78,19 @@ def test_an_unknown_job_names_the_nearest():
         ),
         (
             ["rollout", "perturbation=[slip]", "+perturbation.slip.duration_step=3"],
-            ["'duration_step'", "Did you mean 'duration_steps'"],
+            ["'perturbation.slip.duration_step'", "Did you mean 'perturbation.slip.duration_steps'"],
         ),
         (["rollout", "name=../evil"], ["plain name"]),
-        (["rolout"], ["no job 'rolout'", "Did you mean 'rollout'"]),
+        (["rolout"], ["unknown job 'rolout'", "Did you mean 'rollout'"]),
+        (["seed=1"], ["which job?"]),
+        (["rollout", "slip"], ["Did you mean perturbation=[slip]?"]),
+        (["rollout", "-m", "seed=0,-1", "policy=expert"], ["seed=-1"]),
+        (["rollout", "--cfg", "job", "nmae=x"], ["'nmae'", "Did you mean 'name'"]),
+        (["--info", "rollout", "nmae=x"], ["'nmae'", "Did you mean 'name'"]),
+        (["rollout", "--config-dir", "nowhere"], ["--config-dir=nowhere", "no such folder"]),
+        (["rollout", "name=é/../x"], ["plain name"]),
+        (["rollout", "seed=9223372036854775808", "policy=expert"], ["at most 9223372036854775807"]),
+        (["rollout", "+job.zzz=1"], ["unknown key 'job.zzz'", "job.one_each"]),
     ],
     ids=lambda value: " ".join(value) if value and isinstance(value[0], str) else None,
 )
@@ -112,11 +116,137 @@ def test_the_configuration_can_be_looked_at_without_running(tmp_path):
     assert not (tmp_path / "datasets").exists()
 
 
-def test_help_of_a_job_lists_groups_and_keys(tmp_path):
+@pytest.mark.parametrize(
+    "line", ["rollout --cfg job name=1.10", "--cfg job rollout name=1.10", "rollout name=1.10 -c=job"]
+)
+def test_flags_stand_anywhere_of_a_process(tmp_path, line):
+    done = call(tmp_path, *line.split())
+    assert done.returncode == 0, done.stderr
+    assert "name: '1.10'" in done.stdout
+
+
+def test_help_of_a_job_lists_keys_and_groups(tmp_path):
     done = call(tmp_path, "rollout", "--help")
     assert done.returncode == 0
-    for word in ("perturbation:", "slip", "one_each", "usage: workbench JOB"):
+    for word in ("perturbation []:", "slip", "job.one_each=false", "usage: workbench rollout"):
         assert word in done.stdout
+
+
+def test_the_version_is_ours(tmp_path):
+    done = call(tmp_path, "--version")
+    assert done.stdout.startswith("workbench ")
+    for library in ("Python 3.", "mujoco ", "robosuite ", "torch ", "zarr "):
+        assert library in done.stdout
+
+
+def test_a_shell_completes_jobs_and_words_behind_them(tmp_path):
+    def completed(line):
+        environment = {**os.environ, "COMP_LINE": line}
+        command = [sys.executable, "-m", "workbench", "-sc", "query=bash"]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=HANG_S)
+        assert not done.stderr
+        return done.stdout.split()
+
+    assert completed("workbench rep") == ["replay", "report"]
+    assert "runner.workers=" in completed("workbench rollout runner.w")
+    assert completed("workbench rollout seed=[ x") == []
+
+
+def test_a_folder_of_ones_own_yaml_files_is_composed_and_named_again(tmp_path):
+    (tmp_path / "mine" / "experiment").mkdir(parents=True)
+    (tmp_path / "mine" / "experiment" / "two.yaml").write_text("# @package _global_\njob: {episodes: 2}\nname: '2'\n")
+    line = ["--config-dir", "mine", "collect", "+experiment=two"]
+    done = call(tmp_path, *line)
+    assert done.returncode == 0, done.stderr
+    said = json.loads((tmp_path / "runs/2/metrics.json").read_text())["commands"]["collect"]
+    assert said == f"workbench collect +experiment=two --config-dir={tmp_path / 'mine'}"
+    assert "Known: quickstart, synthesize, two" in refused(
+        tmp_path, "--config-dir", "mine", "collect", "+experiment=tow"
+    )
+
+
+@pytest.mark.parametrize("job", options_of("job"))
+def test_the_arguments_of_every_job_are_those_of_its_signature(job):
+    node = compose([f"job={job}"])["job"]
+    job_of(node)
+    with pytest.raises(ConfigError, match=r"unknown key 'job\.zzz'"):
+        job_of({**node, "zzz": 1})
+    for key in node:
+        if key == "_target_":
+            continue
+        with pytest.raises(ConfigError, match=f"job.{key} is missing"):
+            job_of({name: value for name, value in node.items() if name != key})
+        with pytest.raises(ConfigError, match=f"job.{key}="):
+            job_of({**node, key: {1.5}})
+
+
+@pytest.mark.parametrize(
+    ("job", "word", "said"),
+    [
+        ("rollout", "job.episodes.test=abc", "a whole number"),
+        ("rollout", "job.episodes.test=1.5", "a whole number"),
+        ("rollout", "job.episodes.test=true", "a whole number"),
+        ("rollout", "job.episodes.test=-1", "0 .. 100000"),
+        ("rollout", "job.episodes.test=200000", "0 .. 100000"),
+        ("rollout", "job.one_each=1", "true or false"),
+        ("collect", "job.episodes=null", "a whole number"),
+        ("collect", "job.noise.std_fraction=much", "a number"),
+        ("collect", "+job.noise.std=1", "unknown key 'job.noise.std'"),
+        ("train", "job.trainer.iterations=0", "1 .. "),
+        ("train", "job.trainer.held_out=1", "below 1"),
+        ("train", "job.trainer.learning_rate=nan", "above 0"),
+        ("train", "job.trainer.iteratons=5", "unknown key"),
+        ("train", "~job.evaluation.every", "is missing"),
+        ("label", "job.stride=0", "1 .. "),
+        ("label", "job.branches=[4,a]", "a whole number"),
+        ("label", "job.values.splits=[tset]", "one of train, fit, select, calibrate, test"),
+        ("label", "+job.values.x=1", "unknown key 'job.values.x'"),
+        ("benchmark", "job.seeds=[0,-1]", "0 .. "),
+        ("benchmark", "job.windows=[mean,2]", "a list"),
+        ("benchmark", "job.pairs=[[a,b]]", "a list"),
+        ("benchmark", "job.resamples=0", "1 .. "),
+        ("recover", "job.moments=0", "1 .. "),
+        ("recover", "job.trainer.learning_rate=0", "above 0"),
+        ("search", "job.split=tset", "one of train"),
+        ("search", "job.confidence=1", "below 1"),
+        ("search", "job.budget=200000", "100000"),
+        ("serve", "job.port=70000", "65535"),
+        ("synthesize", "job.tasks=lift", "a list"),
+        ("view", "job.monitors=knn", "a list"),
+        ("zoo", "job.seeds=[a]", "a whole number"),
+        ("quickstart", "~job.stages.fit.reads", "is missing"),
+        ("quickstart", "job.stages.fit.runs=[label]", "a list"),
+    ],
+)  # fmt: skip
+def test_a_job_is_refused_before_it_begins(job, word, said):
+    with pytest.raises(ConfigError, match="job") as caught:
+        checked([f"job={job}", word])
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["score=[knn]"], "unknown monitor of these scores and calibrators 'rnd+split_conformal'"),
+        (["strategy=[placebo]"], "must include 'continue'"),
+        (["policy=expert"], "cannot be trained"),
+        (["perturbation=[goal_change]"], "goal_change"),
+        (["monitor.level=1"], "between 0 and 1"),
+        (["job.stages.fit.after=[rolout]"], "Did you mean 'rollout'"),
+        (["job.stages.fit.makes=[stor]"], "Did you mean 'store'"),
+        (["job.stages.fit.reads=[scroe]"], "Did you mean 'score'"),
+        (['job.stages.label.runs=[["job=label","job.stride=0"]]'], "job.stride=0"),
+        (['job.stages.view.runs=[["job=view","seed=-1"]]'], "seed=-1"),
+    ],
+    ids=lambda value: value[-1] if isinstance(value, list) else None,
+)
+def test_the_chain_is_refused_before_its_first_stage(tmp_path, words, said):
+    config = compose(["job=quickstart", "+experiment=quickstart", *words])
+    asked = [word for word in words if not word.startswith("job.")]
+    with pytest.raises(ConfigError) as caught:
+        refuse(plan(config["job"]["stages"], asked, tmp_path), Run(config, tmp_path))
+    assert said in str(caught.value)
+    assert not list(tmp_path.iterdir())
 
 
 class FromHydraError(Exception):
@@ -124,7 +254,7 @@ class FromHydraError(Exception):
 
 
 def test_messages_that_are_not_known_are_passed_on_in_one_line():
-    assert explain_composition(FromHydraError("one\n  two"), []) == "one two"
+    assert explain(FromHydraError("one two"), dict) == "one two"
 
 
 def test_impossible_cameras_are_refused_before_a_store_is_made(tmp_path):
@@ -133,11 +263,3 @@ def test_impossible_cameras_are_refused_before_a_store_is_made(tmp_path):
     said = refused(tmp_path, "collect", "job.episodes=2", "task.cameras={names: [wrist], profile: nice}")
     assert "unknown profile of task.cameras 'nice'" in said
     assert not list(tmp_path.glob("datasets/*"))
-
-
-def test_new_is_the_one_job_with_words_of_its_own():
-    assert hydra_arguments(["new", "score", "mine"]) == ["job=new", "job.kind='score'", "job.name='mine'"]
-    assert hydra_arguments(["new", "task", "mine", "it's"])[-1] == r"job.folder='it\'s'"
-    assert hydra_arguments(["new", "job.kind=score", "job.name=mine"]) == ["job=new", "job.kind=score", "job.name=mine"]
-    with pytest.raises(ConfigError, match="too many words"):
-        hydra_arguments(["new", "score", "a", "b", "c"])

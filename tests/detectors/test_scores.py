@@ -1,11 +1,11 @@
 """Laws of every score, and each score against a closed form or a brute-force computation."""
 
 import dataclasses
-from collections import Counter
 
 import numpy as np
 import pytest
 import torch
+from scipy.stats import entropy as shannon
 
 from workbench.detectors.scores.always import Always
 from workbench.detectors.scores.elapsed import Elapsed
@@ -211,25 +211,97 @@ def test_mahalanobis_with_fewer_calls_than_dimensions_stays_finite_and_ignores_a
 # -- entropy ---------------------------------------------------------------------------------------------------------
 
 
-def brute_force_entropy(samples, extent, cell_fraction):
-    """Histogram entropy by counting cells in a dictionary, one horizon step at a time."""
+def published_entropy(chunks, edge):
+    """Entropy (bits) of the samples (B, H, 3) of a call, by dense grids as FIPER's released code has them.
+
+    A grid from 1 % of the samples' range below the smallest in steps of ``edge`` (3,), every cell of it counted.
+    """
     bits = []
-    for h in range(samples.shape[1]):
-        points = samples[:, h, :3]
-        low = points.min(axis=0) - 0.01 * extent
-        cells = Counter(tuple(int(c) for c in (p - low) // (cell_fraction * extent)) for p in points)
-        shares = np.array(list(cells.values())) / len(points)
-        bits.append(-(shares * np.log2(shares)).sum())
+    for points in np.moveaxis(chunks, 1, 0):
+        low, high = points.min(axis=0), points.max(axis=0)
+        buffer = 0.01 * (high - low)
+        borders = [
+            np.arange(lo, hi + cell, cell) for lo, hi, cell in zip(low - buffer, high + buffer, edge, strict=True)
+        ]
+        counts = np.zeros([max(len(border) - 1, 1) for border in borders])
+        for point in points:
+            counts[tuple(np.digitize(x, border) - 1 for x, border in zip(point, borders, strict=True))] += 1
+        bits.append(shannon(counts.ravel(), base=2))
     return np.mean(bits)
 
 
-def test_entropy_is_that_of_a_counted_histogram(fitted):
+def of_samples(samples):
+    """Policy calls (C,) with these sampled positions (C, B, H, 3)."""
+    return dataclasses.replace(
+        episode(0, calls=len(samples)), samples=samples, chunk=samples[:, 0], step=np.arange(len(samples))
+    )
+
+
+def clouds(kind, spread):
+    """Samples (6, 24, 5, 3) around a mean of each call and step."""
+    rng = np.random.default_rng(int(1e4 * spread))
+    samples = rng.normal(size=(6, 1, 5, 3)) + spread * rng.normal(size=(6, 24, 5, 3))
+    if kind == "on the borders of cells":
+        samples = np.round(samples, 1)
+    elif kind == "in a plane":
+        samples[..., 2] = 0.7
+    elif kind == "in two crowds":
+        samples = samples + 2.0 * (rng.random((6, 24, 1, 1)) > 0.5)
+    return samples
+
+
+@pytest.mark.parametrize("kind", ["free", "on the borders of cells", "in a plane", "in two crowds"])
+@pytest.mark.parametrize("spread", [0.003, 0.03, 0.3, 2.0])
+def test_entropy_is_that_of_the_published_code(kind, spread):
+    """On shared arrays, cell borders included."""
+    score, calls = ActionChunkEntropy(), of_samples(clouds(kind, spread))
+    score.fit([calls], 0)
+    extent = np.ptp(calls.samples.reshape(-1, 3), axis=0)
+    np.testing.assert_array_equal(score.extent, np.where(extent > 0, extent, extent.max()))
+    expected = [published_entropy(chunks, 0.03 * score.extent) for chunks in calls.samples]
+    np.testing.assert_allclose(scored(score, [calls])[:, 0], expected, rtol=0, atol=1e-12)
+
+
+TURNS = np.array([[0.012 * k * np.cos(k), 0.012 * k * np.sin(k), 0.002 * k] for k in range(12)])
+LATTICE = np.stack(np.meshgrid([0, 0.1, 0.2, 0.3], [0, 0.05], [0.7], indexing="ij"), axis=-1).reshape(8, 3)
+
+
+@pytest.mark.parametrize(
+    ("steps", "bits"),
+    [
+        ([np.outer([0, 0.006, 0.012, 0.018, 0.024], [1, 0, 0])], 0.0),
+        ([LATTICE], 3.0),
+        ([TURNS], 3.41829583405449),
+        ([TURNS, 0.4 * TURNS + 0.3], 3.2201755214643457),
+    ],
+    ids=["within 0.8 of a cell", "apart", "a spiral", "two steps"],
+)
+def test_entropy_gives_the_numbers_that_the_published_code_gave(steps, bits):
+    """Frozen: what FIPER's released code said of these samples, in cells of 0.03.
+
+    With the grid that this score had before, a third of a cell below the smallest sample, the first were 0.72 bits.
+    """
+    score = ActionChunkEntropy()
+    score.fit([of_samples(np.array([[[[0.0] * 3], [[1.0] * 3]]]))], 0)
+    assert scored(score, [of_samples(np.stack(steps, axis=1)[None])])[0, 0] == pytest.approx(bits, abs=1e-12)
+
+
+def test_entropy_that_was_saved_before_keeps_the_grid_of_its_threshold():
+    score, points = ActionChunkEntropy(), np.outer([0, 0.006, 0.012, 0.018, 0.024], [1, 0, 0])
+    state = {"dims": np.arange(3), "extent": np.ones(3), "cell_fraction": np.array([0.03])}
+    score.load(state)
+    assert scored(score, [of_samples(points[None, :, None])])[0, 0] == pytest.approx(0.7219280948873623)
+    again = ActionChunkEntropy()
+    again.load(score.state())
+    assert not again.own_range
+
+
+def test_entropy_counts_in_cells_of_the_fit_split(fitted):
     score = fitted["entropy"]
-    episodes = [episode(i) for i in range(30)]
-    everything = np.concatenate([e.samples[..., :3].reshape(-1, 3) for e in episodes]).astype(float)
-    np.testing.assert_allclose(score.extent, everything.max(axis=0) - everything.min(axis=0))
+    everything = np.concatenate([episode(i).samples[..., :3].reshape(-1, 3) for i in range(30)]).astype(float)
+    np.testing.assert_allclose(score.extent, np.ptp(everything, axis=0))
     fresh = episode(100)
-    expected = [brute_force_entropy(s.astype(float), score.extent, 0.03) for s in fresh.samples]
+    expected = [published_entropy(s[..., :3].astype(float), 0.03 * score.extent) for s in fresh.samples]
     np.testing.assert_allclose(scored(score, [fresh])[:, 0], expected, rtol=1e-12)
     assert 0.5 < np.mean(expected) < np.log2(B)
 

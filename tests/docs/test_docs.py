@@ -13,8 +13,8 @@ import pytest
 import yaml
 
 import workbench as wb
-from workbench.cli import hydra_arguments
 from workbench.config import build, compose
+from workbench.config.jobs import job_words
 from workbench.monitoring.window import Kind
 from workbench.reporting.leaderboard import METRICS
 from workbench.testing import new_part
@@ -130,4 +130,4 @@ def test_commands_of_the_pages_of_own_parts_are_understood(monkeypatch, tmp_path
     for kind in script("own").PAGES:
         text = (ROOT / "docs" / f"own-{kind}.md").read_text(encoding="utf-8")
         for line in re.findall(r"^workbench (.*)$", text, re.MULTILINE):
-            assert compose(hydra_arguments(shlex.split(line)))["job"]
+            assert compose(job_words(shlex.split(line)))["job"]

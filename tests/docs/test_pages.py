@@ -10,9 +10,11 @@ import pytest
 import yaml
 
 import workbench as wb
-from workbench.cli import hydra_arguments, job_descriptions
-from workbench.config import Run, compose
+from workbench.config import compose
+from workbench.config.checking import checked
+from workbench.config.jobs import job_words, jobs
 from workbench.config.moved import MOVED
+from workbench.config.words import parse
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
@@ -33,8 +35,8 @@ LED_TO = (
     "library",
 )  # fmt: skip
 """Pages that the README has to lead to."""
-SHOWS = {"--help", "-h", "--cfg"}
-"""Words that show something instead of running it."""
+SHOWS = {"--cfg", "--info"}
+"""Flags that show something instead of running it."""
 
 
 def blocks(text, *languages):
@@ -82,16 +84,17 @@ def composed():
         yield
 
 
-def tried(command, root):
-    """Compose a command as the command line does, without running it."""
-    words = [word for word in shlex.split(command)[1:] if word not in (*SHOWS, "job" if "--cfg" in command else "")]
-    Run(compose(hydra_arguments(words)), root)
+def tried(command):
+    """Check a command as the command line does, without running it."""
+    line = parse(shlex.split(command)[1:])
+    if line.words and "--shell-completion" not in line.flags:
+        checked(job_words(line.words), line.sweep, run=not SHOWS & set(line.flags))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_of_every_page_composes(command, composed, tmp_path):
-    tried(command, tmp_path)
+def test_every_command_of_every_page_composes(command, composed):
+    tried(command)
 
 
 @pytest.mark.parametrize(
@@ -103,14 +106,14 @@ def test_every_command_of_every_page_composes(command, composed, tmp_path):
         "workbench fit score=[rn]",
     ],
 )
-def test_a_wrong_command_would_be_noticed(command, composed, tmp_path):
+def test_a_wrong_command_would_be_noticed(command, composed):
     with pytest.raises(Exception, match=r"nothing|rol|branchs|rn"):
-        tried(command, tmp_path)
+        tried(command)
 
 
 def test_commands_are_found_on_the_pages():
-    jobs = {shlex.split(command)[1] for command in COMMANDS if " " in command}
-    assert set(job_descriptions()) - jobs == set()
+    found = {shlex.split(command)[1] for command in COMMANDS if " " in command}
+    assert set(jobs()) - found == set()
     assert len(COMMANDS) > 60
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -48,3 +49,14 @@ def test_it_runs_from_an_empty_folder(installed, tmp_path):
         done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr[-2000:]
     assert (tmp_path / "datasets" / "default-demos.zarr").is_dir()
+
+
+def test_make_says_what_it_installs_before_it_does():
+    """A download of gigabytes is no silence: every recipe that installs begins with a line about it."""
+    recipes = re.split(r"\n(?=\S)", (ROOT / "Makefile").read_text())
+    installing = [recipe for recipe in recipes if " install " in recipe and not recipe.startswith(("#", "help:"))]
+    assert len(installing) == 2
+    for recipe in installing:
+        said = re.search(r"^\t@echo \"installing .*GB", recipe, re.MULTILINE)
+        assert said, recipe
+        assert said.start() < recipe.index(" install "), recipe

@@ -14,9 +14,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from rich.console import Console
+from scipy.stats import betabinom
 
 from workbench.benchmarking.metrics import AIM
 from workbench.errors import ConfigError, UnknownNameError
+from workbench.monitoring.promises import FALSE_ALARMS
 from workbench.reporting import charts
 from workbench.reporting.leaderboard import KEYS, headlines, terminal, tidy, write
 from workbench.reporting.metrics import CELLS, METRICS
@@ -238,19 +240,23 @@ def audits(random: np.random.Generator, row: Record) -> list[Record]:
     for task in TASKS:
         alarms = int(random.binomial(100, min(1.0, row["figures"]["fpr_nominal"]["value"])))
         bounds = list(clopper_pearson(alarms, 100))
+        chance = float(betabinom.sf(alarms - 1, 100, 10, 90))
         promised = row["calibrator"] != "step_quantile" and row["kind"] != "baseline"
         found.append(
             {
                 "monitor": row["monitor"],
                 "calibrator": row["calibrator"],
                 "task": task,
-                "alarms": alarms,
+                "errors": FALSE_ALARMS,
+                "count": alarms,
                 "episodes": 100,
                 "rate": alarms / 100,
                 "ci95": bounds,
                 "level": 0.1,
                 "promised": promised,
-                "broken": promised and bounds[0] > 0.1,
+                "p_value": chance if promised else None,
+                "broken": promised and alarms > 10 and chance <= 0.05,
+                "chance": 0.04 if promised else 0.0,
             }
         )
     return found
@@ -504,12 +510,12 @@ def test_a_broken_promise_is_marked_by_more_than_colour_and_listed(board: Record
     for entry in kept["audit"]:
         entry["broken"] = False
     assert "▲" not in shown(kept | {"drift": []})
-    kept["audit"][0] |= {"alarms": 30, "rate": 0.3, "ci95": [0.21, 0.4], "broken": True}
+    kept["audit"][0] |= {"count": 30, "rate": 0.3, "ci95": [0.21, 0.4], "p_value": 0.001, "broken": True}
     monitor_name, task = kept["audit"][0]["monitor"], kept["audit"][0]["task"]
     page = parsed(kept, tmp_path)
-    (listed,) = page.table("monitor", "task", "false alarms")
-    assert (listed[0], listed[1]) == (monitor_name, task)
-    assert listed[2] == "30/100 21–40 % ▲"
+    (listed,) = page.table("monitor", "task", "errors")
+    assert (listed[0], listed[1], listed[2]) == (monitor_name, task, "false alarms")
+    assert listed[3] == "30/100 21–40 % ▲"
     marked = [row[0] for row in page.table("score", "window", "calibrator") if "▲" in row[5]]
     assert marked == [kept["rows"][0]["score"]]
 
@@ -517,7 +523,7 @@ def test_a_broken_promise_is_marked_by_more_than_colour_and_listed(board: Record
 def test_what_promises_nothing_breaks_nothing_and_constants_do_not_blur_the_audit(board: Record) -> None:
     rows = {row.name: [cell.plain for cell in row.cells[1:]] for row in audit_table(board).rows}
     assert rows["step_quantile"][0] == "nothing: a heuristic"
-    assert rows["mondrian"][0] == "a level"
+    assert rows["mondrian"][0] == "few false alarms"
     assert rows["step_quantile"][2] == "—"
     promised = [e for e in board["audit"] if e["calibrator"] == "split_conformal" and e["promised"]]
     assert rows["split_conformal"][1] == str(len(promised))

@@ -1,5 +1,6 @@
 # ruff: noqa: RUF001
 import copy
+import dataclasses
 import io
 import json
 import re
@@ -12,21 +13,27 @@ import pytest
 from rich.console import Console
 
 from workbench.monitoring.example import Example
+from workbench.monitoring.promises import FALSE_ALARMS, MISSED, Promise
 from workbench.reporting import charts
-from workbench.reporting.promises import audit, chance_of_a_mark, marks
+from workbench.reporting.promises import audit, is_broken, marks, promised
 from workbench.reporting.report import fault_words, report, terminal_tables
-from workbench.reporting.sections import SECTIONS, fault_table, mode_table, tables
+from workbench.reporting.sections import SECTIONS, fault_table, mode_table, monitor_table, tables
 from workbench.reporting.summaries import headlines
 from workbench.reporting.table import Table
-from workbench.reporting.words import interval, p_value
-from workbench.stats.proportions import clopper_pearson
-from workbench.types import Record
+from workbench.reporting.words import interval, p_value, percent
+from workbench.types import RateLaw, Record
 
 VOID = {"meta", "br", "line", "rect", "polyline"}
 
 
 def rate(alarms: int, episodes: int, low: float, high: float) -> Record:
     return {"alarms": alarms, "episodes": episodes, "rate": alarms / episodes, "ci95": [low, high]}
+
+
+def verdict(count: int, errors: str = FALSE_ALARMS, episodes: int = 100) -> Record:
+    """Of split conformal with 99 calibration episodes at a level of 10 %."""
+    promise = Promise(errors, 0.1, ((RateLaw(beyond=10, ranked=99),),))
+    return dataclasses.asdict(promise.verdict(np.arange(episodes) < count, np.full(episodes, -1)))
 
 
 def monitor(score: str, alarms: int, low: float, high: float, caught: int, at: list[float | None]) -> Record:
@@ -36,7 +43,7 @@ def monitor(score: str, alarms: int, low: float, high: float, caught: int, at: l
         "matched_auroc": {"0.5": None if at[1] is None else at[1] - 0.03}, "tpr": 0.7,
         "fpr_nominal": rate(alarms, 100, low, high), "fpr_perturbed_success": rate(3, 20, 0.03, 0.38),
         "twa": 0.61, "detection_time": 0.4, "actionable_recall": rate(caught, 50, 0.1, 0.9),
-        "guarantee": "P(false alarm) <= 0.1", "threshold_episodes": 99,
+        "guarantee": "P(false alarm) <= 0.1", "threshold_episodes": 99, "audit": verdict(alarms),
     }  # fmt: skip
 
 
@@ -161,19 +168,38 @@ def test_a_broken_promise_is_flagged_by_more_than_colour(tmp_path: Path) -> None
     assert "8/100 · 4–15 % ▲" not in parsed.text
 
 
-def test_the_flag_needs_the_whole_interval_above_the_level() -> None:
-    assert not audit(rate(15, 100, 0.09, 0.24), 0.1).mark, "above the level, but that may be chance"
-    assert not audit(rate(16, 100, 0.1, 0.25), 0.1).mark
-    assert audit(rate(17, 100, 0.101, 0.26), 0.1).mark
-    assert not audit(rate(17, 100, 0.101, 0.26), None).mark
-    assert not audit(None, 0.1).mark
-    assert audit({"alarms": 0, "episodes": 0, "ci95": [0.0, 1.0]}, 0.1).text == "—"
+def test_a_flag_is_of_the_errors_that_are_promised_to_be_few() -> None:
+    """At a level of 10 %, 17 of 100 lie wholly above by an interval of the test episodes alone; they may be chance."""
+    row = monitor("rnd", 17, 0.101, 0.26, 30, [0.5] * 4)
+    assert not is_broken(row, FALSE_ALARMS)
+    row["audit"] = verdict(30)
+    assert is_broken(row, FALSE_ALARMS)
+    assert not is_broken(row, MISSED)
+    assert promised(row) == 0.1
+    row["audit"] = verdict(30, MISSED)
+    assert promised(row) is None, "recall is promised, not silence"
+    (cell,) = monitor_table({"monitors": [row]}).column("failures caught")
+    assert cell.mark
+    assert not is_broken(row | {"audit": None}, FALSE_ALARMS)
+    assert audit(None, False).text == audit({"alarms": 0, "episodes": 0, "ci95": [0.0, 1.0]}, False).text == "—"
+
+
+def test_rows_of_before_0_2_are_shown_without_marks(tmp_path: Path) -> None:
+    rows = [{key: value for key, value in row.items() if key != "audit"} for row in METRICS["monitors"]]
+    _, parsed = page(tmp_path, METRICS | {"monitors": rows})
+    assert "30/100 · 21–40 %" in parsed.text
+    assert "30/100 · 21–40 % ▲" not in parsed.text
+    assert "Not every promise was tested" in parsed.text
+    _, parsed = page(tmp_path, METRICS)
+    assert "Not every promise was tested" not in parsed.text
+    assert promised(rows[1]) == 0.1
+    assert promised(rows[1] | {"guarantee": "none: a quantile"}) is None
 
 
 def always(timely: int, episodes: int) -> Record:
     row = monitor("always", 100, 0.96, 1.0, timely, [0.5] * 4)
     row["actionable_recall"] = rate(timely, episodes, 0.4, 0.7)
-    return row | {"threshold_episodes": 0, "guarantee": "none", "calibrator": "fixed"}
+    return row | {"threshold_episodes": 0, "guarantee": "none", "calibrator": "fixed", "audit": None}
 
 
 def test_a_monitor_that_promises_nothing_breaks_nothing(tmp_path: Path) -> None:
@@ -195,33 +221,22 @@ def test_what_no_alarm_can_catch_is_told(tmp_path: Path) -> None:
     assert "always" not in figure, "its AUROC is one half by construction"
 
 
-def test_the_chance_of_a_mark_is_that_of_real_thresholds() -> None:
-    level, ranked, tested, runs = 0.1, 99, 98, 20_000
-    random = np.random.default_rng(0)
-    thresholds = np.sort(random.random((runs, ranked)), axis=1)[:, 90 - 1]  # rank ceil(100 * 0.9)
-    alarms = (random.random((runs, tested)) > thresholds[:, None]).sum(axis=1)
-    lowest = np.array([clopper_pearson(count, tested)[0] for count in range(tested + 1)])
-    simulated = float(np.mean(lowest[alarms] > level))
-    assert chance_of_a_mark(level, ranked, tested) == pytest.approx(simulated, abs=4 * (0.07 / runs) ** 0.5)
-    assert chance_of_a_mark(level, 8, tested) == 0.0, "too few for any threshold"
-
-
 def test_marks_count_every_promise_also_one_without_an_alarm() -> None:
     quiet = monitor("entropy", 0, 0.0, 0.04, 0, [0.5] * 4)
     found = marks({"monitors": [*METRICS["monitors"], quiet, always(1, 2)]})
     assert found is not None
     assert (found.monitors, found.marked) == (4, 1)
-    each = [chance_of_a_mark(0.1, ranked, 100) for ranked in (99, 49)]
-    assert found.expected == f"{4 * min(each):.1f}–{4 * max(each):.1f}"
-    several = [1 - (1 - p) ** 4 - 4 * p * (1 - p) ** 3 for p in each]
-    assert found.several == interval(sorted(several))
+    p = verdict(0)["chance"]
+    assert 0.03 < p <= 0.05
+    assert found.expected == f"{4 * p:.1f}"
+    assert found.several == percent(1 - (1 - p) ** 4 - 4 * p * (1 - p) ** 3)
     assert marks({"monitors": [always(1, 2)]}) is None
 
 
 @pytest.mark.parametrize(("monitors", "usual"), [(11, True), (3, False)])
 def test_two_marks_are_called_usual_only_where_they_are(tmp_path: Path, monitors: int, usual: bool) -> None:
     _, parsed = page(tmp_path, METRICS | {"monitors": METRICS["monitors"][1:2] * monitors})
-    assert ("two marks would be no proof" in parsed.text) is usual
+    assert ("two marks are no proof" in parsed.text) is usual
 
 
 def test_the_headline_takes_no_monitor_that_breaks_its_promise() -> None:
@@ -276,7 +291,7 @@ def test_the_words_of_a_fault_are_those_of_the_file_that_makes_it() -> None:
 
 def test_the_best_of_several_says_so() -> None:
     metrics = copy.deepcopy(METRICS)
-    metrics["monitors"][2]["fpr_nominal"] = rate(9, 100, 0.04, 0.16)
+    metrics["monitors"][2] |= {"fpr_nominal": rate(9, 100, 0.04, 0.16), "audit": verdict(9)}
     assert [row.what for row in headlines(metrics) if "stac + split_conformal (best of 2)" in row.what]
 
 
@@ -386,7 +401,7 @@ def test_every_sentence_of_the_page_finds_its_numbers(tmp_path: Path) -> None:
         "20 iterations of a network of 1,234 numbers on 180 expert demonstrations; 20 more were held out.",
         "It took 2 min, of which the processor worked 80 s (cpu, float32); rolling it on the way took another 12 s.",
         "Place is learnt far worse.", "in action units: place 0.452.", "in the end 0.100 and 0.200.",
-        "The averaged weights in 50 episodes without faults", "in the end 41/50 · 69–90 %.",
+        "The averaged weights in 50 episodes without faults", "in the end 41/50 · 69–91 %.",
         "18/20 failures, of all splits, have an onset", "In 1 of 2 failures it is step 0",
         "In 15/18 failures there is a",
         "raises the policy's success rate by a median of 0.88", "every recorded state again bit for bit.",

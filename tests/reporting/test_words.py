@@ -7,7 +7,7 @@ import pytest
 
 from workbench.reporting import words
 from workbench.reporting.words import Rate
-from workbench.stats.proportions import wilson
+from workbench.stats.proportions import clopper_pearson
 
 
 @pytest.mark.parametrize(
@@ -45,6 +45,6 @@ def test_a_number_in_words(written: str, expected: str) -> None:
 def test_a_rate_is_that_of_its_counts() -> None:
     rate = Rate(93, 100)
     assert (rate.percent, rate.count, rate.interval, rate.counted) == ("93 %", "93/100", "86–97 %", "93/100 · 86–97 %")
-    assert rate.bounds == wilson(93, 100)
+    assert rate.bounds == clopper_pearson(93, 100)
     assert Rate(0, 0).share is None
     assert (Rate(0, 0).percent, Rate(0, 0).interval) == ("—", "0–100 %")

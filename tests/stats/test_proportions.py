@@ -14,7 +14,6 @@ from workbench.stats.proportions import (
     paired_gain,
     paired_test,
     proportion,
-    wilson,
 )
 
 # -- intervals -------------------------------------------------------------------------------------------------------
@@ -52,20 +51,14 @@ def test_over_seeds_covers_where_episodes_taken_as_independent_do_not():
         won = random.binomial(100, random.beta(rate * 20, (1 - rate) * 20, size=3))  # seeds differ: deviation 0.08
         low, high = over_seeds(tuple(won), 100)
         held += low <= rate <= high
-        other = wilson(int(won.sum()), 300)
+        other = clopper_pearson(int(won.sum()), 300)
         naive += other[0] <= rate <= other[1]
     assert held / 400 >= 0.94
     assert naive / 400 < 0.8
 
 
-def test_wilson_by_hand():
-    z, n, p = 1.959963985, 50, 3 / 50
-    centre, half = p + z * z / (2 * n), z * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    assert wilson(3, 50) == pytest.approx(((centre - half) / (1 + z * z / n), (centre + half) / (1 + z * z / n)))
-
-
 def test_no_trials_know_nothing():
-    assert clopper_pearson(0, 0) == wilson(0, 0) == (0.0, 1.0)
+    assert clopper_pearson(0, 0) == (0.0, 1.0)
     assert proportion(0, 0) == {"alarms": 0, "episodes": 0, "rate": None, "ci95": [0.0, 1.0]}
 
 
@@ -79,10 +72,10 @@ def test_of_whole_trials_the_effective_interval_is_clopper_and_pearsons(count):
 @given(st.integers(0, 40), st.integers(0, 40))
 def test_intervals_hold_their_proportion(count, more):
     total = count + more
-    for low, high in (clopper_pearson(count, total), wilson(count, total)):
-        assert 0 <= low <= high <= 1
-        if total:
-            assert low - 1e-12 <= count / total <= high + 1e-12
+    low, high = clopper_pearson(count, total)
+    assert 0 <= low <= high <= 1
+    if total:
+        assert low - 1e-12 <= count / total <= high + 1e-12
 
 
 # -- pairs -----------------------------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ from workbench.execution.progress import console
 from workbench.policies.expert import Expert
 from workbench.rollouts.launch import Launch, Outcome
 from workbench.rollouts.loop import Lockstep
-from workbench.stats.proportions import wilson
+from workbench.stats.proportions import clopper_pearson
 from workbench.types import Stream
 
 CONF = Path(__file__).parents[2] / "conf" / "task"
@@ -48,7 +48,7 @@ def main() -> int:
     short = []
     for name in names:
         solved = [outcome.length for outcome in found[name] if outcome.success]
-        low, high = wilson(len(solved), len(found[name]))
+        low, high = clopper_pearson(len(solved), len(found[name]))
         steps = [f"{value:.0f}" for value in np.percentile(solved, (50, 95, 100))] if solved else ["-"] * 3
         deadline = str(task(name).deadline)
         shown.add_row(name, f"{len(solved)}/{len(found[name])}", f"{low:.0%}-{high:.0%}", *steps, deadline)

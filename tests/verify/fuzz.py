@@ -1,4 +1,4 @@
-"""Is whatever comes from files and servers either read or refused in one line?  Mutated inputs, by the hundred thousand.
+"""Is whatever comes from files and servers either read or refused in one line?  Mutated inputs, by the thousand.
 
 Subjects are the modules of ``tests/fuzzing`` (``tests/fuzzing/runner.py`` says what one is).  Each attempt mutates one
 valid input at random and reads it through the public door.  The claims, over all attempts:
@@ -41,7 +41,9 @@ def main() -> int:
     for tally in tallies.values():
         for line in tally.shown:
             console.print(line, markup=False, highlight=False, soft_wrap=True)
-    attempts, faults = (sum(each) for each in zip(*((t.attempts, t.faults.total()) for t in tallies.values())))
+    attempts, faults = (
+        sum(each) for each in zip(*((t.attempts, t.faults.total()) for t in tallies.values()), strict=True)
+    )
     return verdict(
         not faults, f"{attempts:,} mutated inputs of {len(names)} kinds are read or refused; {faults} faults"
     )

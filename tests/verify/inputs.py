@@ -38,11 +38,10 @@ from pathlib import Path
 
 import numpy as np
 from claims import NAME, call, command, contents, copy_checkpoint, finished_run, parser, table, verdict
-from rich.markup import escape
 
 from workbench.cli import INTERRUPTED, one_line_errors
 from workbench.config import Run
-from workbench.execution.progress import console
+from workbench.execution.progress import LOG, console
 from workbench.rollouts.launch import Launch
 from workbench.rollouts.loop import Lockstep
 from workbench.store import Store
@@ -496,9 +495,9 @@ def quickstart_again(run: Run) -> Finding:
     with copied(run, everything=True) as root:
         before = contents(root)
         code, took_s, kept = timed_quickstart(root)
-        allowed = {f"runs/{NAME}/metrics.json", f"runs/{NAME}/stages.json"}
+        allowed = {f"runs/{NAME}/{file}" for file in ("metrics.json", "stages.json", LOG)}
         after = contents(root)
-        faults = changes(before, {**after, **{path: before[path] for path in allowed}})
+        faults = changes(before, {**after, **{path: before[path] for path in allowed & before.keys()}})
         if code or took_s >= SECOND_QUICKSTART_S or kept != list(STAGES):
             faults.append("not all up to date, or too slow")
         return Finding(
@@ -541,7 +540,7 @@ def report(findings: list[Finding], options: argparse.Namespace) -> int:
         column.justify, column.overflow = "left", "fold"
     for finding in findings:
         faults = "; ".join(finding.faults)
-        shown.add_row(finding.case, finding.exit, escape(finding.said), escape(faults) or "holds", end_section=True)
+        shown.add_row(finding.case, finding.exit, finding.said, faults or "holds", end_section=True)
     console.print(shown)
     wrong = [finding.case for finding in findings if finding.faults]
     console.print(f"n = {len(findings)} cases, seed {options.seed}; not as they should be: {len(wrong)}")

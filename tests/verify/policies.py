@@ -27,7 +27,7 @@ from workbench.config import compose, resolve
 from workbench.execution.progress import console
 from workbench.policies.chunks.chunk_policy import ChunkPolicy
 from workbench.policies.networks.denoisers import DENOISERS
-from workbench.stats.proportions import over_seeds, wilson
+from workbench.stats.proportions import clopper_pearson, over_seeds
 from workbench.types import Record
 
 PROCESSES = ("flow", "diffusion")
@@ -61,7 +61,7 @@ def main() -> int:
     )
     for name, fact in facts.items():
         won = [seed["successes"] for seed in fact["seeds"]]
-        each = [f"{low:.0%}-{high:.0%}" for low, high in (wilson(count, options.episodes) for count in won)]
+        each = [f"{low:.0%}-{high:.0%}" for low, high in (clopper_pearson(count, options.episodes) for count in won)]
         low, high = over_seeds(tuple(won), options.episodes) if len(won) > 1 else (0.0, 1.0)
         shown.add_row(
             *(name, ", ".join(f"{count}/{options.episodes}" for count in won), ", ".join(each)),

@@ -6,7 +6,7 @@ import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
@@ -31,7 +31,7 @@ from workbench.rollouts.loop import Lockstep
 from workbench.rollouts.setup import EXPERT, Recording, Setup, refuse_other_source
 from workbench.rollouts.stored import stream_of
 from workbench.store import Store
-from workbench.types import COLUMNS, SPLITS, Array, Episode, Policy, Record, Task
+from workbench.types import COLUMNS, SPLITS, Array, Count, Episode, Policy, Positive, Record, Split, Task
 
 EPISODES_PER_BATCH = 10
 
@@ -74,6 +74,14 @@ class Settings:
         for name, rising in (("branches", self.branches or (1,)), ("windows", self.windows)):
             if not rising or any(one < 1 for one in rising) or sorted(set(rising)) != list(rising):
                 raise ConfigError(f"job.{name}={list(rising)} must be rising numbers from 1 on, for example [4,8,16]")
+
+
+class ValuesAsked(TypedDict):
+    """What a configuration says of :class:`Values`."""
+
+    splits: Sequence[Split]
+    calls: Count
+    branches: Positive
 
 
 @dataclasses.dataclass(frozen=True)
@@ -253,7 +261,7 @@ def _search(
     wanted = [number for number in failed if store.episodes["t_pnr"][number] < 0]
     if anew:
         wanted = [number for number, uid in zip(failed, uids, strict=True) if uid not in cost]
-    with progress("labels", len(failed)) as advance:
+    with progress("failures", len(failed)) as advance:
         advance(len(failed) - len(wanted))
         items = [Batch(setup, store.path, expert, settings, part) for part in batches(wanted, EPISODES_PER_BATCH)]
         for found in setup.map_unordered(label_batch, items):

@@ -85,7 +85,7 @@ def replay(store: Store, task: Task, numbers: Sequence[int] | None = None) -> Re
     chosen = range(len(store)) if numbers is None else numbers
     scene = task.scene()
     differing = {}
-    with progress("replay", len(chosen)) as advance:
+    with progress("episodes", len(chosen)) as advance:
         for number in chosen:
             stored = store.episode(number, steps=("obs/*", "state", "action"), calls=())
             replayed = replay_episode(scene, stored, whole=True)

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
+from workbench.benchmarking.auditing import false_alarms, same_faults, verdict_of
 from workbench.benchmarking.curves import ScoreFit, fit_and_score, is_supervised, missing_seeds, read_curves
 from workbench.benchmarking.evaluation import Evaluation, StoreEvaluation
 from workbench.benchmarking.figures import Figure, at_false_alarm_rate, difference, figures, ranking
@@ -319,30 +320,36 @@ def reference(evaluation: Evaluation, name: str) -> MonitorRow:
 
 
 def audit(evaluation: Evaluation, recipe: Recipe) -> list[Audit]:
-    """Realised false alarms on nominal successes against the level, of every task, in its first fold by the first seed.
+    """Realised errors against the level, of every task, in its first fold by the first seed.
 
     Other folds judge the same nominal episodes again, and would make the interval look narrower than it is.
     """
-    lines, promised, level = [], evaluation.promises_silence(recipe), evaluation.question.settings.level
-    for store in evaluation.stores:
-        judged = store.judged(store.folds[0], recipe, evaluation.question.seeds[0])
-        nominal = [episode for episode in judged if episode.success and not episode.perturbed]
-        alarms = sum(episode.alarm_step >= 0 for episode in nominal)
-        low, high = clopper_pearson(alarms, len(nominal))
-        line = Audit(
-            monitor=recipe.name,
-            calibrator=recipe.calibrator,
-            task=store.label,
-            alarms=alarms,
-            episodes=len(nominal),
-            rate=alarms / len(nominal) if nominal else None,
-            ci95=(low, high),
-            level=level,
-            promised=promised,
-            broken=promised and low > level,
-        )
-        lines.append(line)
-    return lines
+    return [audit_of(store, recipe) for store in evaluation.stores]
+
+
+def audit_of(store: StoreEvaluation, recipe: Recipe) -> Audit:
+    """:func:`audit` of one task."""
+    fold, question = store.folds[0], store.question
+    judged, monitor = store.judged(fold, recipe, question.seeds[0]), store.monitor(fold, recipe, question.seeds[0])
+    failed = [{entry.perturbation for entry in part if not entry.success} for part in (fold.calibrate, fold.test)]
+    verdict = verdict_of(monitor, judged, same_faults(*failed))
+    tested = verdict is not None and verdict.tested
+    found = verdict or false_alarms(judged)
+    return Audit(
+        monitor=recipe.name,
+        calibrator=recipe.calibrator,
+        task=store.label,
+        errors=found.errors,
+        count=found.count,
+        episodes=found.episodes,
+        rate=found.count / found.episodes if found.episodes else None,
+        ci95=clopper_pearson(found.count, found.episodes),
+        level=question.settings.level,
+        promised=tested or monitor.promises_silence,
+        p_value=found.p_value,
+        broken=found.broken,
+        chance=found.chance,
+    )
 
 
 def drift(evaluation: Evaluation, score: str) -> list[DriftWatch]:

@@ -75,10 +75,6 @@ class Evaluation:
         monitors = self.monitors(recipe)
         return next((each for each in monitors if not each.promises), monitors[0]).guarantee
 
-    def promises_silence(self, recipe: Recipe) -> bool:
-        """Whether a monitor promises a false-alarm rate in every store and fold."""
-        return all(monitor.promises_silence for monitor in self.monitors(recipe))
-
 
 class StoreEvaluation:
     """One store of an evaluation, cut into folds by its protocol."""
@@ -170,9 +166,10 @@ class StoreEvaluation:
                 groups[leaf.name] = [told[entry.uid] for entry in fold.test]
         readings = read_windowed([monitor], windowed, groups, [entry.success for entry in fold.test])[monitor.name]
         steps = self.kept(fold, recipe.legs[0], seed).steps
+        first = [int(each[0]) for each in next(iter(groups.values()))] if groups else [-1] * len(fold.test)
         return [
-            self._episode(fold, entry, reading.margin, steps[entry.uid])
-            for entry, reading in zip(fold.test, readings, strict=True)
+            self._episode(fold, entry, reading.margin, steps[entry.uid], group)
+            for entry, reading, group in zip(fold.test, readings, first, strict=True)
         ]
 
     def unscored(self, fold: Fold) -> list[JudgedEpisode]:
@@ -180,12 +177,13 @@ class StoreEvaluation:
         rate = np.mean([not entry.success for entry in fold.fit]) if fold.fit else 0.0
         return [self._episode(fold, entry, np.array([rate]), np.zeros(1, int)) for entry in fold.test]
 
-    def _episode(self, fold: Fold, entry: Entry, margin: Array, step: Array) -> JudgedEpisode:
+    def _episode(self, fold: Fold, entry: Entry, margin: Array, step: Array, group: int = -1) -> JudgedEpisode:
         return judged_episode(
             self.store,
             entry.number,
             margin,
             step,
+            group,
             uid=f"{self.label}/{fold.name}/{entry.uid}",
             task=self.task(fold, entry),
             family=entry.family,

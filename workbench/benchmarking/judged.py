@@ -28,6 +28,7 @@ class JudgedEpisode:
     family : channels of its perturbations, joined by "+"; "" for a nominal episode.
     twin : uid of its nominal twin, or "".
     rolled : names the rollout where that is judged several times, as in several folds; else "".
+    group : that of its first call, where the monitor's threshold is one for each group of calls; else -1.
     """
 
     margin: Array
@@ -43,6 +44,7 @@ class JudgedEpisode:
     family: str = ""
     twin: str = ""
     rolled: str = ""
+    group: int = -1
 
     @property
     def alarm_step(self) -> int:
@@ -55,7 +57,9 @@ Judged = Mapping[int, Sequence[JudgedEpisode]]
 """Training seed -> episodes; the same episodes in the same order for each seed."""
 
 
-def judged_episode(store: Store, number: int, margin: Array, step: Array, **names: str) -> JudgedEpisode:
+def judged_episode(
+    store: Store, number: int, margin: Array, step: Array, group: int = -1, **names: str
+) -> JudgedEpisode:
     """An episode of a store with the margins (C,) of a monitor at control steps (C,); ``names`` are those it has."""
     rows = store.episodes
     return JudgedEpisode(
@@ -67,6 +71,7 @@ def judged_episode(store: Store, number: int, margin: Array, step: Array, **name
         t_on=int(rows["t_on"][number]),
         t_pnr=int(rows["t_pnr"][number]),
         deadline=store.header.deadline,
+        group=group,
         **names,
     )
 

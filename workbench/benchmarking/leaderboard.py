@@ -89,25 +89,31 @@ class Pair:
 
 @dataclasses.dataclass(frozen=True)
 class Audit:
-    """Realised false alarms of one monitor on one task's nominal successes against its level.
+    """Realised errors of one monitor on one task against its level.
 
     Attributes
     ----------
-    alarms, episodes, rate, ci95 : alarms of so many episodes, their share and its exact 95 % interval.
+    errors : what is counted: false alarms in nominal successes, unless the promise is about missed failures, or about
+        every success.
+    count, episodes, rate, ci95 : so many of so many episodes, their share and its exact 95 % interval.
     promised : whether the monitor promises the level.
-    broken : whether the whole interval lies above the level that was promised.
+    p_value, broken, chance : as in :class:`workbench.monitoring.promises.Verdict`; False, 0 and None where there is
+        none.
     """
 
     monitor: str
     calibrator: str
     task: str
-    alarms: int
+    errors: str
+    count: int
     episodes: int
     rate: float | None
     ci95: tuple[float, float]
     level: float
     promised: bool
+    p_value: float | None
     broken: bool
+    chance: float
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import TypedDict
 
+from workbench.benchmarking.auditing import same_faults, verdict_of
 from workbench.benchmarking.columns import FRACTIONS
 from workbench.benchmarking.figures import decisions, figure
 from workbench.benchmarking.judged import JudgedEpisode, elapsed, judged_episode
@@ -13,6 +14,7 @@ from workbench.errors import StoreError
 from workbench.execution.progress import progress
 from workbench.monitoring.episodes import diverged, sound
 from workbench.monitoring.monitor import AnyMonitor, needs_of, scores_of
+from workbench.monitoring.promises import Verdict
 from workbench.monitoring.reading import read
 from workbench.monitoring.scoring import curves
 from workbench.stats.proportions import Proportion, proportion
@@ -53,6 +55,7 @@ class BenchmarkRow:
         :func:`workbench.benchmarking.figures.decisions`.
     threshold_episodes : calibration episodes behind the threshold.
     guarantee : what is promised, in one sentence.
+    audit : how that fared; None where nothing is promised, or no law of it is known.
     """
 
     score: str
@@ -72,6 +75,7 @@ class BenchmarkRow:
     delay_to_onset_steps: Delay
     threshold_episodes: int
     guarantee: str
+    audit: Verdict | None
 
     def record(self) -> Record:
         """As plain data, for ``metrics.json``."""
@@ -115,13 +119,22 @@ def benchmark(store: Store, monitors: Mapping[str, AnyMonitor]) -> Benchmark:
         raise StoreError(f"{store.path} has no episode in the test split; roll some with job.episodes.test=20")
     steps, raw = _scored(store, numbers, judges)
     readings = read(judges, raw, [bool(store.episodes["success"][number]) for number in numbers])
+    seen = same_faults(_failed(store, sound(store, "calibrate")), _failed(store, numbers))
 
     def judged(monitor: AnyMonitor) -> list[JudgedEpisode]:
-        said = zip(numbers, steps, readings[monitor.name], strict=True)
-        return [judged_episode(store, number, reading.margin, step) for number, step, reading in said]
+        told = next((raw[leaf.groups.name] for leaf in monitor.leaves() if leaf.groups), None)
+        groups = [int(each[0]) for each in told] if told else [-1] * len(numbers)
+        said = zip(numbers, steps, readings[monitor.name], groups, strict=True)
+        return [judged_episode(store, number, reading.margin, step, group) for number, step, reading, group in said]
 
-    rows = tuple(benchmark_row(monitor, judged(monitor)) for monitor in judges)
+    rows = tuple(benchmark_row(monitor, judged(monitor), seen) for monitor in judges)
     return Benchmark(rows, len(numbers), diverged(store, "test"))
+
+
+def _failed(store: Store, numbers: Sequence[int]) -> set[str]:
+    """Faults of the failures among some episodes."""
+    rows = store.episodes
+    return {str(rows["perturbation"][number]) for number in numbers if not rows["success"][number]}
 
 
 def _scored(
@@ -131,7 +144,7 @@ def _scored(
     scores, needs = scores_of(monitors), needs_of(monitors)
     steps: list[Array] = []
     raw: dict[str, list[Array]] = {name: [] for name in scores}
-    with progress("benchmark", len(numbers)) as advance:
+    with progress("episodes", len(numbers)) as advance:
         for first in range(0, len(numbers), TOGETHER):
             calls = [store.calls(number, needs) for number in numbers[first : first + TOGETHER]]
             steps += [episode.step for episode in calls]
@@ -141,8 +154,8 @@ def _scored(
     return steps, raw
 
 
-def benchmark_row(monitor: AnyMonitor, episodes: Sequence[JudgedEpisode]) -> BenchmarkRow:
-    """The row of a monitor, of the episodes as it saw them."""
+def benchmark_row(monitor: AnyMonitor, episodes: Sequence[JudgedEpisode], seen: bool = True) -> BenchmarkRow:
+    """The row of a monitor, of the episodes as it saw them; ``seen`` as in :func:`verdict_of`."""
     score, _, calibrator = monitor.name.partition("+")
     successes = [e for e in episodes if e.success]
     tpr = alarm_rate([e for e in episodes if not e.success])
@@ -171,6 +184,7 @@ def benchmark_row(monitor: AnyMonitor, episodes: Sequence[JudgedEpisode]) -> Ben
         delay_to_onset_steps={"median": delay["value"], "episodes": delay["n"]},
         threshold_episodes=monitor.threshold_episodes,
         guarantee=monitor.guarantee,
+        audit=verdict_of(monitor, episodes, seen),
     )
 
 

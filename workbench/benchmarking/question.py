@@ -13,8 +13,11 @@ from workbench.config import options_of
 from workbench.errors import ConfigError, StoreError, UnknownNameError
 from workbench.monitoring.assembly import MonitorSettings
 from workbench.monitoring.window import Window
-from workbench.types import Record
+from workbench.types import Positive, Record, Seed
 
+Seeds = Sequence[Seed]
+Windows = Sequence[tuple[str, Positive]]
+Pairs = Sequence[tuple[str, str, str]]
 SEEDS = (0, 1, 2)
 WINDOWS = (("last", 1), ("mean", 2), ("mean", 4), ("sum", 4), ("max", 3), ("total", 1), ("cusum", 1))
 
@@ -45,9 +48,9 @@ class Question:
     calibrators: Mapping[str, Record]
     settings: MonitorSettings = dataclasses.field(default_factory=MonitorSettings)
     seed: int = 0
-    seeds: Sequence[int] = SEEDS
-    windows: Sequence[tuple[str, int]] = WINDOWS
-    pairs: Sequence[tuple[str, str, str]] = ()
+    seeds: Seeds = SEEDS
+    windows: Windows = WINDOWS
+    pairs: Pairs = ()
     resamples: int = 1000
     root: Path | None = None
 

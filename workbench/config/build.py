@@ -10,9 +10,10 @@ import re
 import signal
 import threading
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from workbench.config.hints import complaint
 from workbench.config.moved import where_now
 from workbench.errors import ConfigError, UnknownNameError, WorkbenchError
 from workbench.types.trust import OURS, named
@@ -51,6 +52,46 @@ def build(node: Mapping[str, Any], **extra: Any) -> Any:
         raise ConfigError(f"{target} cannot be built: {' '.join(str(error).split())}") from error
 
 
+def job_of(node: Mapping[str, Any]) -> Callable[..., None]:
+    """The job of a configuration, which takes its run; ConfigError for arguments that its signature does not take."""
+    check_arguments(node, "job", ("run",))
+    job: Callable[..., None] = build({**node, "_partial_": True})
+    return job
+
+
+def check_arguments(node: Mapping[str, Any], path: str, extra: Sequence[str] | None = None) -> None:
+    """Hold what a ``_target_`` node says against the signature of its target, before anything is made.
+
+    Parameters
+    ----------
+    path : of the node in the configuration.
+    extra : names of arguments that are no part of the node; None where that is not known, as of a part in a job: then
+        none is missed, and null leaves one to whoever builds it.
+
+    Raises
+    ------
+    UnknownNameError
+        for an argument that there is not.
+    ConfigError
+        for one of the wrong kind, or one that is missing.
+    """
+    parameters = inspect.signature(resolve(node["_target_"])).parameters
+    known = {name: hint for name, hint in parameters_of(node["_target_"]).items() if name not in (extra or ())}
+    open_ended = any(each.kind is each.VAR_KEYWORD and name in known for name, each in parameters.items())
+    given = {key: value for key, value in node.items() if not str(key).startswith("_")}
+    for key, value in given.items():
+        if key not in known and not open_ended:
+            raise UnknownNameError("key", f"{path}.{key}", [f"{path}.{name}" for name in known])
+        unset = value is None and extra is None
+        if not unset and (said := complaint(value, known.get(key, Any), f"{path}.{key}")):
+            raise ConfigError(said)
+        if isinstance(value, Mapping) and "_target_" in value:
+            check_arguments(value, f"{path}.{key}")
+    for name in known if extra is not None else ():
+        if name not in given and parameters[name].default is inspect.Parameter.empty:
+            raise ConfigError(f"{path}.{name} is missing")
+
+
 @contextlib.contextmanager
 def ctrl_c_held_back() -> Iterator[None]:
     """Let Ctrl-C wait until the end: compiled libraries (mujoco, numba) that are interrupted in the middle of their
@@ -72,13 +113,14 @@ def ctrl_c_held_back() -> Iterator[None]:
         raise KeyboardInterrupt
 
 
-def parameters_of(target: str) -> list[str]:
-    """Names that a target takes from a configuration, those behind ``**name: Unpack[...]`` included."""
-    names = []
+def parameters_of(target: str) -> dict[str, Any]:
+    """What a target takes from a configuration, those behind ``**name: Unpack[...]`` included: name -> annotation."""
+    found: dict[str, Any] = {}
     for name, parameter in inspect.signature(resolve(target), eval_str=True).parameters.items():
         unpacked = parameter.kind is inspect.Parameter.VAR_KEYWORD and typing.get_args(parameter.annotation)
-        names += list(typing.get_type_hints(unpacked[0])) if unpacked else [name]
-    return names
+        hint = Any if parameter.annotation is inspect.Parameter.empty else parameter.annotation
+        found |= typing.get_type_hints(unpacked[0], include_extras=True) if unpacked else {name: hint}
+    return found
 
 
 def resolve(target: str) -> Any:

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import functools
 import shlex
-from importlib import resources
+import typing
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from workbench.config.plugins import conf_folders, refuse_strangers
-from workbench.config.schema import Schema
+from workbench.config.build import parameters_of
+from workbench.config.explaining import explained
+from workbench.config.hints import inside
+from workbench.config.options import groups
+from workbench.config.plugins import conf_folders, given_folders, refuse_strangers
+from workbench.config.schema import Schema, hints
+from workbench.config.words import hydra_word, points_of, read, unquoted
 from workbench.errors import ConfigError
 from workbench.types import Record
 
 CONFIG = "workbench.conf"
 """Package of the yaml files."""
+OPTIONS = str | list[str]
+"""What a group of the configuration takes."""
 
 
 def prepare_hydra() -> None:
@@ -62,16 +72,94 @@ def plain(composed: Any) -> Record:
     return {str(key): value for key, value in container.items()}
 
 
-def compose(overrides: list[str]) -> Record:
-    """Compose a configuration from command-line words, without running anything."""
+def compose(words: Sequence[str]) -> Record:
+    """Compose a configuration from words as they are typed, without running anything.
+
+    Raises
+    ------
+    ConfigError
+        for a word that is none, cannot be read, or names what there is not.
+    """
+    with explained(lambda: chosen(words)):
+        return plain(composed(hydra_words(words)))
+
+
+def composed(words: Sequence[str]) -> Any:
+    """What Hydra composes from words in its own grammar; its errors pass through."""
     import hydra
     from hydra.core.global_hydra import GlobalHydra
 
     prepare_hydra()
     if GlobalHydra.instance().is_initialized():
-        return plain(hydra.compose("workbench", overrides=overrides))
+        return hydra.compose("workbench", overrides=list(words))
     with hydra.initialize_config_module(config_module=CONFIG, version_base="1.3"):
-        return plain(hydra.compose("workbench", overrides=overrides))
+        return hydra.compose("workbench", overrides=list(words))
+
+
+def hydra_words(words: Sequence[str], sweep: bool = False) -> list[str]:
+    """Words as they are typed in Hydra's grammar, each read as its key takes it; see :mod:`workbench.config.words`.
+
+    Parameters
+    ----------
+    sweep : whether commas separate the points of a sweep.
+
+    Raises
+    ------
+    ConfigError
+        for a word that is none, or cannot be read.
+    """
+    typed = [read(word) for word in words]
+    return [hydra_word(word, functools.partial(hint_of, words=words), sweep) for word in typed]
+
+
+def hint_of(key: str, words: Sequence[str]) -> Any:
+    """Annotation of what a key takes, in the configuration that some words choose; Any where nothing says so."""
+    head, *rest = key.split(".")
+    if key.partition("@")[0] in groups() or "/" in key:
+        return OPTIONS
+    if head == "hydra":
+        return Any
+    found = hints().get(head, Any)
+    if dataclasses.is_dataclass(found):
+        fields = typing.get_type_hints(found)
+        return inside(fields.get(rest[0], Any), rest[1:]) if rest else Any
+    return found if not rest else _hint_of_part(head, rest, chosen(words))
+
+
+def _hint_of_part(head: str, rest: list[str], config: Record) -> Any:
+    """Annotation of what the constructor behind the deepest target on the way to a key takes."""
+    node, target, behind = config.get(head), "", list(rest)
+    for place in range(len(rest) + 1):
+        if not isinstance(node, dict):
+            break
+        if "_target_" in node:
+            target, behind = str(node["_target_"]), rest[place:]
+        node = node.get(rest[place]) if place < len(rest) else None
+    if not target or not behind:
+        return Any
+    try:
+        return inside(parameters_of(target).get(behind[0], Any), behind[1:])
+    except (ConfigError, NameError):  # what is wrong with the target is said where it is built
+        return Any
+
+
+def chosen(words: Sequence[str]) -> Record:
+    """The configuration of the words that choose parts alone, of a sweep its first point; {} if they are wrong.
+
+    Which keys there are depends on them, and they compose where others are wrong.
+    """
+    found = [word for word in words if word.partition("=")[0].strip("+~").partition("@")[0] in groups()]
+    return _chosen(tuple(found), groups())
+
+
+@functools.lru_cache(maxsize=64)
+def _chosen(words: tuple[str, ...], known: frozenset[str]) -> Record:
+    try:
+        typed = [hydra_word(read(word), lambda _: OPTIONS, sweep=True) for word in words]
+        first = [next(iter(points_of(word)), "") for word in typed]
+        return plain(composed([word for word in first if word]))
+    except Exception:  # whatever is wrong with them is said where everything is composed
+        return {}
 
 
 def read_yaml(path: Path) -> Record:
@@ -88,15 +176,10 @@ def read_yaml(path: Path) -> Record:
     return {str(key): value for key, value in content.items()}
 
 
-def options_of(group: str) -> list[str]:
-    """Names that a group of the configuration knows, those of installed packages of parts included."""
-    folders = [resources.files(CONFIG), *(folder for _, folder in conf_folders())]
-    found = [file.name for folder in folders if (folder / group).is_dir() for file in (folder / group).iterdir()]
-    return sorted({name.removesuffix(".yaml") for name in found if name.endswith(".yaml")})
-
-
 def words_asked() -> list[str]:
-    """The overrides that Hydra was given on the command line; none where it was not started from there."""
+    """The words that Hydra was given on the command line, of a sweep those of this point, in its own grammar; none
+    where it was not started from there.
+    """
     from hydra.core.hydra_config import HydraConfig
 
     if not HydraConfig.initialized():
@@ -105,10 +188,26 @@ def words_asked() -> list[str]:
 
 
 def command_asked() -> dict[str, str]:
-    """The command line that Hydra was started with, by its job; empty where it was not started from there."""
+    """The command line that does what Hydra was started with, by its job; empty where it was not started from there."""
     words = words_asked()
     job = next((word.removeprefix("job=") for word in words if word.startswith("job=")), "")
     rest = [word for word in words if not word.startswith("job=")]
     if rest and rest[0] == f"+experiment={job}":
         rest = rest[1:]  # comes with the job of that name
-    return {job: shlex.join(["workbench", job, *rest])} if job else {}
+    return {job: command_line(job, rest)} if job else {}
+
+
+def command_line(job: str, words: Sequence[str]) -> str:
+    """A line that does in a shell what a job does with some words in Hydra's grammar."""
+    hint = functools.partial(hint_of, words=[f"job={job}", *words])
+    typed = [_as_typed(word, hint) for word in words]
+    folders = [f"--config-dir={folder}" for folder in given_folders()]
+    return shlex.join(["workbench", job, *typed, *folders])
+
+
+def _as_typed(word: str, hint: Callable[[str], Any]) -> str:
+    """A word without the quotes of Hydra's grammar, where they are put there again when it is read."""
+    with contextlib.suppress(ConfigError):
+        if hydra_word(read(bare := unquoted(word)), hint) == word:
+            return bare
+    return word

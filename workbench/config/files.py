@@ -35,8 +35,8 @@ def shown(path: Path) -> str:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file completely or not at all."""
-    write_bytes(path, text.encode())
+    """Write a text file completely or not at all; halves of characters, which no file can hold, by their numbers."""
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from workbench.config.build import build, resolve
-from workbench.config.compose import compose, options_of
+from workbench.config.compose import compose
+from workbench.config.options import options_of
 from workbench.config.parts import made, made_policy
 from workbench.errors import ConfigError, UnknownNameError
 from workbench.types import Calibrator, Perturbation, Policy, Record, Score, Strategy, SupervisedScore, Task

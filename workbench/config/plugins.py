@@ -20,18 +20,14 @@ import functools
 import importlib
 import importlib.util
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from importlib import metadata, resources
+from collections.abc import Iterable, Iterator
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from workbench.conf import GROUP, LOCAL, OURS
 from workbench.errors import ConfigError
 from workbench.types import trust
-
-GROUP = "workbench.parts"
-"""Entry point group."""
-LOCAL = "local"
-"""Group of the user's own yaml files."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,35 +54,53 @@ def installed_plugins() -> tuple[Plugin, ...]:
     ConfigError
         if one that is named is not there, or can be none.
     """
-    files = {file.resolve() for folder in (_ours(), Path("conf")) for file in folder.glob(f"{LOCAL}/*.yaml")}
+    files = {file.resolve() for folder in (OURS, Path("conf")) for file in folder.glob(f"{LOCAL}/*.yaml")}
     return _plugins(_stamped(Path(folder) for folder in sys.path), _stamped(sorted(files)))
 
 
 def conf_folders() -> tuple[tuple[str, Path], ...]:
     """Who else has yaml files beside ours, and in which folder: packages of parts, then the current folder.
 
-    The current folder's ``conf/`` counts if there is a ``local/`` in it.
+    The current folder's ``conf/`` counts if there is a ``local/`` in it, and what ``--config-dir`` names.
 
     Raises
     ------
     ConfigError
-        if a package has a yaml file of the same name as ours or another's, which would be ignored in silence.
+        if one has a yaml file of the same name as ours or another's, which would be ignored in silence.
     """
-    found = [(plugin.package, plugin.conf) for plugin in installed_plugins() if plugin.conf is not None]
-    taken = {file: trust.OURS for file in _yaml_files(_ours())} if found else {}
+    found = [(f"package {each.package}", each.conf) for each in installed_plugins() if each.conf is not None]
+    found += [(f"--config-dir {folder}", folder) for folder in _given]
+    taken = {file: trust.OURS for file in _yaml_files(OURS)} if found else {}
     for owner, folder in found:
         for file in _yaml_files(folder):
             if file.startswith(f"{LOCAL}/"):
-                raise ConfigError(f"package {owner} has a conf/{file}, which is the user's alone: it must go")
+                raise ConfigError(f"{owner} has a {folder.name}/{file}, which is the user's alone: it must go")
             if file in taken:
-                raise ConfigError(f"package {owner} has a conf/{file}, and so has {taken[file]}: it must be renamed")
+                raise ConfigError(f"{owner} has a {folder.name}/{file}, and so has {taken[file]}: it must be renamed")
             taken[file] = owner
     here = Path("conf").resolve()
-    return (*found, ("conf", here)) if (here / LOCAL).is_dir() and here != _ours().resolve() else tuple(found)
+    return (*found, ("conf", here)) if (here / LOCAL).is_dir() and here != OURS.resolve() else tuple(found)
 
 
-def refuse_strangers(asked: Sequence[Any]) -> None:
+def given_folders() -> tuple[Path, ...]:
+    """Folders of yaml files that the command line names with ``--config-dir``."""
+    return tuple(_given)
+
+
+def give_folder(folder: Path) -> None:
+    """Look for yaml files in a folder as well, until the process ends; ConfigError if there is none."""
+    if not folder.is_dir():
+        raise ConfigError(f"--config-dir={folder}: there is no such folder")
+    _given[:] = [folder.absolute()]
+
+
+_given: list[Path] = []
+
+
+def refuse_strangers(asked: Any) -> None:
     """Refuse plug-ins that a composed configuration asks for and the user's own conf/local does not."""
+    if not isinstance(asked, list):
+        raise ConfigError(f"plugins={asked!r} must be a list of packages")
     known = [plugin.package for plugin in installed_plugins()]
     if unknown := [str(name) for name in asked if name not in known]:
         raise ConfigError(
@@ -145,10 +159,6 @@ def _plugin(package: str, said_by: str) -> Plugin:
         raise ConfigError(f"{said_by} names the package of parts {package!r}, which is not there: install it")
     folders = [Path(location) / "conf" for location in spec.submodule_search_locations]
     return Plugin(package, said_by, next((folder for folder in folders if folder.is_dir()), None))
-
-
-def _ours() -> Path:
-    return Path(str(resources.files("workbench.conf")))
 
 
 def _yaml_files(folder: Path) -> list[str]:

@@ -11,6 +11,7 @@ from workbench.config.build import build, resolve
 from workbench.config.compose import command_asked
 from workbench.config.files import root_folder, write_text
 from workbench.config.parts import ZOO, made, made_policy
+from workbench.config.schema import refuse_other_kinds
 from workbench.errors import CheckpointError, ConfigError, StoreError
 from workbench.types import Policy, Record, Task
 
@@ -25,17 +26,13 @@ class Run:
     """
 
     def __init__(self, config: Record, root: Path | None = None) -> None:
+        refuse_other_kinds(config)
         self.config = config
         given = Path(config["root"]).absolute() if config.get("root") else root_folder()
         self.root = given if root is None else root
         self.name: str = config["name"]
         self.seed: int = config["seed"]
         self.overwrite: bool = config["overwrite"]
-        for key in ("name", "store", "demos"):
-            if not config[key] or "/" in config[key] or config[key].startswith("."):
-                raise ConfigError(f"{key}={config[key]!r} must be a plain name: it becomes a file name")
-        if self.seed < 0:
-            raise ConfigError(f"seed={self.seed} must be 0 or more")
         self.runner: Any = build(config["runner"])  # where the work is done, see workbench.execution.executor.Executor
         if self.zoo and config["checkpoint"] is not None:
             raise ConfigError(
@@ -90,10 +87,25 @@ class Run:
         """How episodes are rolled, as :func:`workbench.rollouts.rolling.rollout` takes it."""
         return {**self.config["rollout"], "seed": self.seed, "runner": self.runner}
 
+    @property
+    def learns(self) -> bool:
+        """Whether the policy has weights."""
+        return hasattr(resolve(self.config["policy"]["_target_"]), "load")
+
+    def refuse_untrainable(self) -> None:
+        """ConfigError for a policy that learns nothing, or whose weights are of the zoo."""
+        if self.zoo:
+            raise ConfigError(
+                f"policy=zoo/{self.zoo} is trained: there is nothing to train; policy=flow trains one of your own, and "
+                "workbench zoo makes an entry of the zoo again"
+            )
+        if not self.learns:
+            kind = self.config["policy"]["_target_"].rpartition(".")[-1]
+            raise ConfigError(f"{kind} learns nothing, so it cannot be trained; choose a policy that can: policy=flow")
+
     def policy(self, trained: bool = True) -> Policy:
         """The policy, with its weights if it has any and ``trained`` is asked for."""
-        node = self.config["policy"]
-        learns = hasattr(resolve(node["_target_"]), "load")
+        node, learns = self.config["policy"], self.learns
         if learns and not trained:
             policy: Policy = made(node)
             return policy

@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import dataclasses
 import functools
 import multiprocessing
 import os
+import re
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures import wait as finished
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import wait
-from typing import TypeVar
+from multiprocessing.process import BaseProcess
+from multiprocessing.reduction import ForkingPickler
+from typing import Any, Generic, TypeVar
 
-from workbench.errors import ConfigError, PolicyServerError
+from workbench.errors import ConfigError, PolicyServerError, WorkerError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+GO_ON = (
+    "what was finished is kept; run the same command again to go on, with fewer workers (runner.workers=1) where "
+    "memory is short"
+)
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
@@ -51,16 +60,32 @@ class Processes:
                 raise ConfigError(f"runner.{name}={count} must be a whole number of at least 1")
 
     def map_unordered(self, function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
-        """Results as they come; ``function`` and the items must be importable and plain."""
+        """Results as they come; ``function`` and the items must be importable and plain.
+
+        Raises
+        ------
+        WorkerError
+            if a worker was ended, cannot start or import what it is to do, or has no memory.
+        """
         if self.workers == 1 or len(items) < 2:
             yield from map(function, items)
             return
         pool = _pool(self.workers)
         pending: list[Future[Result]] = []
         try:
-            pending.extend(pool.submit(function, item) for item in items)
+            for item in items:
+                pending.append(_submitted(pool, _Work(function, item)))
+            ended: list[Future[Result]] = []
             for future in as_completed(pending):
-                yield future.result()
+                if isinstance(future.exception(), BrokenProcessPool):
+                    ended.append(future)  # after the results that are there
+                    continue
+                with _worker_errors(pool):
+                    found = future.result()
+                yield found
+            for future in ended:
+                with _worker_errors(pool):
+                    future.result()
         except PolicyServerError:
             # The other workers will meet the same dead server; each keeps what it has before it says so.
             for future in pending:
@@ -72,6 +97,87 @@ class Processes:
                 future.cancel()
             _stop(pool)
             raise
+
+
+class _Work(Generic[Item, Result]):
+    """A function and an item on their way to a worker, which unpacks them where an error is one of the item's own.
+
+    The executor's workers end when they cannot unpack something, for example for want of a package, and take all with
+    them.
+    """
+
+    def __init__(self, function: Callable[[Item], Result], item: Item) -> None:
+        self.function, self.item = function, item
+
+    def __call__(self) -> Result:
+        return self.function(self.item)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _unpacked, (bytes(ForkingPickler.dumps((self.function, self.item))),)
+
+
+def _unpacked(packed: bytes) -> Callable[[], Any]:
+    try:
+        return _Work(*ForkingPickler.loads(packed))
+    except Exception as error:
+        return functools.partial(_raise, error)
+
+
+def _raise(error: Exception) -> None:
+    if isinstance(error, AttributeError):  # what a session or a script defines is not there in another process
+        raise ImportError(str(error)) from error
+    raise error
+
+
+def _submitted(pool: ProcessPoolExecutor, work: _Work[Item, Result]) -> Future[Result]:
+    with _worker_errors(pool):
+        try:
+            return pool.submit(work)
+        except OSError as error:
+            raise WorkerError(f"a worker cannot be started ({error.strerror}); {GO_ON}") from None
+
+
+@contextlib.contextmanager
+def _worker_errors(pool: ProcessPoolExecutor) -> Iterator[None]:
+    """Say in one line what became of a worker."""
+    workers = list((pool._processes or {}).values())
+    try:
+        yield
+    except BrokenProcessPool as error:
+        pool.shutdown(wait=True)
+        raise WorkerError(f"{_end_of(workers, error.__cause__)}; {GO_ON}") from None
+    except (MemoryError, RuntimeError) as error:
+        if not short_of_memory(error):
+            raise
+        reason = " ".join(str(error).split()) or "out of memory"
+        raise WorkerError(f"a worker has no memory left ({reason}); {GO_ON}") from None
+    except ImportError as error:
+        raise WorkerError(
+            f"a worker cannot import what it is to do ({error}); is it installed, or on PYTHONPATH? In this process "
+            "alone: runner.workers=1"
+        ) from None
+
+
+def short_of_memory(error: BaseException) -> bool:
+    """Whether an error is for want of memory; torch and the threads of Python raise a RuntimeError then."""
+    words = r"can't allocate memory|out of memory|can't start new thread"
+    return isinstance(error, MemoryError) or re.search(words, str(error)) is not None
+
+
+def _end_of(workers: Sequence[BaseProcess], cause: BaseException | None) -> str:
+    """How the first of some ended workers ended; the executor terminates the others."""
+    codes = [worker.exitcode for worker in workers if worker.exitcode]
+    code = next((code for code in codes if code != -signal.SIGTERM), -signal.SIGTERM)
+    if cause is not None and code == -signal.SIGTERM:
+        (reason,) = [line for line in str(cause).split("\n") if any(map(str.isalpha, line))][-1:] or ["no reason given"]
+        return f"the answer of a worker cannot be read ({reason.strip()})"
+    if code > 0:
+        return (
+            f"a worker ended with exit code {code} before it had an answer; a script that uses workers does so below "
+            "if __name__ == '__main__'"
+        )
+    killed = " (as the system does where memory is short)" if code == -signal.SIGKILL else ""
+    return f"a worker was ended by {signal.Signals(-code).name}{killed}"
 
 
 @functools.cache

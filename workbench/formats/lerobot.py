@@ -3,21 +3,28 @@
 Policies of LeRobot take ``observation.*`` and ``action``; everything else rides along untouched, so what the simulator
 knows about failures stands under ``next.*`` and ``failure.*``.  Per frame t, as in the store: observation before the
 action of t; reward, stage and success after it.
+
+``observation.state`` is what a robot knows of itself.  Where the objects are stands in
+``observation.environment_state``, which is where policies of LeRobot that have no camera expect it.  There is no column
+``intervention``, since no stored episode has any: recoveries are judged in branches that are not kept.
 """
 
 from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from workbench.errors import StoreError
+from workbench.config import named
+from workbench.errors import ConfigError, StoreError, UnknownNameError
 from workbench.formats.format import Header
-from workbench.types import COLUMNS, Array, Episode, Record
+from workbench.formats.video import VIDEO_BYTES, VIDEO_PATH, Video
+from workbench.types import COLUMNS, MODES, Array, Episode, HasRobot, Record
+from workbench.types.robot import OWN_READINGS
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -34,52 +41,83 @@ EPISODE_COLUMNS = tuple(column.name for column in COLUMNS if column.name not in 
 columns of its own for."""
 
 
+LOSES = (
+    "state and memory, so that nothing can be replayed or branched",
+    "policy calls",
+    "actions as executed",
+    "predicates",
+    "depth and segmentation",
+    "digits beyond float32",
+)
+
+
 class LeRobot:
     """LeRobotDataset v3.0.
 
     Parameters
     ----------
-    robot_type : name of the robot, as LeRobot shows it.
+    robot_type : name of the robot, as LeRobot shows it; None for that of the task.
+    state : keys of the observation that are of the robot itself; all others are of its environment.
+    environment : whether those are written, too: LeRobot gives them to every policy unless it is told what to take.
+    video : whether cameras are written as H.264 in MP4, for which PyAV is needed, and not losslessly as PNG.
     """
 
-    name = "lerobot"
     about = "LeRobotDataset v3.0 of Hugging Face, on which policies of LeRobot train"
-    loses = (
-        "state and memory, so that nothing can be replayed or branched",
-        "policy calls",
-        "actions as executed",
-        "predicates",
-        "depth and segmentation",
-        "digits beyond float32",
-    )
     calls = False
 
-    def __init__(self, robot_type: str = "panda") -> None:
+    def __init__(
+        self,
+        robot_type: str | None = None,
+        state: Sequence[str] = OWN_READINGS,
+        environment: bool = True,
+        video: bool = False,
+    ) -> None:
+        if isinstance(state, str):
+            raise ConfigError(f"state of format lerobot must be a list of keys, such as [{state!r}], not {state!r}")
         self.robot_type = robot_type
+        self.state = frozenset(state)
+        self.environment = environment
+        self.video = video
+        self.name = "lerobot_video" if video else "lerobot"
+        self.loses = LOSES + (("pixels as they were drawn",) if video else ())
 
     def write(self, episodes: Iterable[Episode], folder: Path, header: Header) -> None:
         """Write episodes with ``obs/<key>``, ``action``, ``reward``, ``stage``, ``modes``, perhaps ``images/<camera>``.
 
         One episode is held in memory at a time.
         """
-        writer = _Writer(folder, header.control_hz)
-        for episode in episodes:
-            writer.add(episode)
-        writer.finish(self.robot_type)
+        writer = _Writer(folder, header.control_hz, self)
+        try:
+            for episode in episodes:
+                writer.add(episode)
+        finally:
+            writer.close()
+        writer.finish(robot_of(header.task) if self.robot_type is None else self.robot_type)
+
+
+def robot_of(task: str) -> str:
+    """Name of the robot of a task, by the task's name; "unknown" of a task that is not installed or names none."""
+    try:
+        found = named.task(task)
+    except UnknownNameError:
+        return "unknown"
+    return found.robot.name if isinstance(found, HasRobot) else "unknown"
 
 
 class _Writer:
     """The files of one data set, filled episode by episode."""
 
-    def __init__(self, folder: Path, fps: float) -> None:
+    def __init__(self, folder: Path, fps: float, wanted: LeRobot) -> None:
         (folder / "meta").mkdir(parents=True)
         self.folder = folder
         self.fps = fps
+        self.wanted = wanted
         self.features: dict[str, Record] = {}
         self.rows: list[Record] = []
         self.tasks: dict[str, int] = {}
         self.frames = 0
         self._stats: dict[str, _Stats] = {}
+        self._videos: dict[str, Video] = {}
         self._parquet: Any = None
         self._file = -1
         self._bytes = 0
@@ -88,7 +126,7 @@ class _Writer:
         """Append one episode."""
         import pyarrow as pa
 
-        columns, features = _columns(episode)
+        columns, features = self._columns(episode)
         length = len(columns["action"])
         task = self.tasks.setdefault(str(episode.record["instruction"]), len(self.tasks))
         frame = np.arange(length)
@@ -99,12 +137,34 @@ class _Writer:
         for name in ("timestamp", *indices, "task_index"):
             features[name] = {"dtype": str(columns[name].dtype), "shape": [1], "names": None}
         self._check(features, episode)
-        for name, values in columns.items():
-            self._stats.setdefault(name, _Stats()).add(values)
-        arrays = [_to_arrow(columns[name], self.features[name]) for name in self.features]
-        chunk, file = self._write(pa.table(arrays, names=list(self.features)))
-        self.rows.append(self._row(episode, length, chunk, file))
+        row = self._row(episode, length)
+        for name, feature in self.features.items():
+            row |= {f"stats/{name}/{key}": value for key, value in self._statistics(name, columns[name]).items()}
+            if feature["dtype"] == "video":
+                row |= self._film(name, columns[name])
+        kept = [name for name, feature in self.features.items() if feature["dtype"] != "video"]
+        arrays = [_to_arrow(columns[name], self.features[name]) for name in kept]
+        row["data/chunk_index"], row["data/file_index"] = self._write(pa.table(arrays, names=kept))
+        self.rows.append(row)
         self.frames += length
+
+    def _statistics(self, name: str, values: Array) -> Record:
+        """Those of one episode, which are taken into those of all."""
+        of_episode = _Stats()
+        for stats in (of_episode, self._stats.setdefault(name, _Stats())):
+            stats.add(values)
+        return of_episode.record()
+
+    def _film(self, name: str, images: Array) -> Record:
+        """Append the images of an episode to the video of a camera; returns where they are."""
+        video = self._videos.setdefault(name, Video(self.folder, name, self.fps, FILES_PER_CHUNK))
+        return {f"videos/{name}/{key}": value for key, value in video.add(images).items()}
+
+    def close(self) -> None:
+        """Close the open files."""
+        for open_file in (self._parquet, *self._videos.values()):
+            if open_file is not None:
+                open_file.close()
 
     def finish(self, robot_type: str) -> None:
         """Write everything but the frames."""
@@ -114,15 +174,51 @@ class _Writer:
 
         if self._parquet is None:
             raise StoreError("there is no episode to export; roll some out first")
-        self._parquet.close()
         path = self.folder / EPISODES_PATH.format(chunk_index=0, file_index=0)
         path.parent.mkdir(parents=True)
         pq.write_table(pa.Table.from_pylist(self.rows), path, compression="snappy")
         tasks = pd.DataFrame({"task_index": range(len(self.tasks))}, index=pd.Index(list(self.tasks), name="task"))
         tasks.to_parquet(self.folder / "meta/tasks.parquet")
-        stats = {name: self._stats[name].record(self.features[name]) for name in self.features}
+        stats = {name: self._stats[name].record() for name in self.features}
         _write_json(self.folder / "meta/stats.json", stats)
         _write_json(self.folder / "meta/info.json", self._info(robot_type))
+
+    def _columns(self, episode: Episode) -> tuple[dict[str, Array], dict[str, Record]]:
+        """Feature -> values and feature -> description, without LeRobot's own indices."""
+        steps = episode.steps
+        columns: dict[str, Array] = {}
+        features: dict[str, Record] = {}
+        for feature, names in self._observed(steps).items():
+            flat = {name: np.asarray(steps[name], np.float32).reshape(len(steps[name]), -1) for name in names}
+            columns[feature] = np.concatenate(list(flat.values()), axis=1)
+            numbers = [f"{name.removeprefix('obs/')}_{i}" for name in names for i in range(flat[name].shape[1])]
+            features[feature] = _vector(columns[feature], numbers)
+        columns["action"] = np.asarray(steps["action"], np.float32)
+        features["action"] = _vector(columns["action"], [f"action_{i}" for i in range(columns["action"].shape[1])])
+        for name in sorted(steps):
+            if name.startswith("images/"):
+                feature = f"observation.images.{name.removeprefix('images/')}"
+                columns[feature], features[feature] = steps[name], self._camera(steps[name])
+        for name, values in _outcomes(episode).items():
+            columns[name], features[name] = values, {"dtype": str(values.dtype), "shape": [1], "names": None}
+        seen = np.asarray(steps["modes"], np.int64)[:, None] >> np.arange(len(MODES)) & 1
+        columns["failure.modes"] = seen.astype(np.bool_)
+        features["failure.modes"] = {"dtype": "bool", "shape": [len(MODES)], "names": list(MODES)}
+        return columns, features
+
+    def _observed(self, steps: Mapping[str, Array]) -> dict[str, list[str]]:
+        """Feature -> columns of the store that it is made of."""
+        keys = sorted(name for name in steps if name.startswith("obs/"))
+        own = [name for name in keys if name.removeprefix("obs/") in self.wanted.state]
+        others = [name for name in keys if name not in own] if self.wanted.environment else []
+        parts = {"observation.state": own, "observation.environment_state": others}
+        return {feature: names for feature, names in parts.items() if names}
+
+    def _camera(self, images: Array) -> Record:
+        """Description of the images (T, H, W, 3) of a camera."""
+        dtype = "video" if self.wanted.video else "image"
+        made: Record = {"dtype": dtype, "shape": list(images.shape[1:]), "names": ["height", "width", "channels"]}
+        return made | ({"info": Video.about(images, self.fps)} if self.wanted.video else {})
 
     def _check(self, features: dict[str, Record], episode: Episode) -> None:
         if not self.features:
@@ -152,13 +248,11 @@ class _Writer:
         self._bytes += table.nbytes
         return divmod(self._file, FILES_PER_CHUNK)
 
-    def _row(self, episode: Episode, length: int, chunk: int, file: int) -> Record:
+    def _row(self, episode: Episode, length: int) -> Record:
         row: Record = {
             "episode_index": len(self.rows),
             "tasks": [str(episode.record["instruction"])],
             "length": length,
-            "data/chunk_index": chunk,
-            "data/file_index": file,
             "dataset_from_index": self.frames,
             "dataset_to_index": self.frames + length,
             "meta/episodes/chunk_index": 0,
@@ -175,11 +269,11 @@ class _Writer:
             "total_tasks": len(self.tasks),
             "chunks_size": FILES_PER_CHUNK,
             "data_files_size_in_mb": FILE_BYTES // 1_000_000,
-            "video_files_size_in_mb": 200,
+            "video_files_size_in_mb": VIDEO_BYTES // 1_000_000,
             "fps": int(self.fps) if float(self.fps).is_integer() else self.fps,
             "splits": {"train": f"0:{len(self.rows)}"},
             "data_path": DATA_PATH,
-            "video_path": None,
+            "video_path": VIDEO_PATH if self._videos else None,
             "features": self.features,
         }
 
@@ -204,7 +298,7 @@ class _Stats:
         else:
             self._parts.append(values.reshape(len(values), -1).astype(np.float64))
 
-    def record(self, feature: Record) -> Record:
+    def record(self) -> Record:
         """The ten numbers that LeRobot keeps of a feature; those of images in 0..1 and of shape (3, 1, 1)."""
         if self._pixels is None:
             return _statistics(np.concatenate(self._parts), None) | {"count": [sum(map(len, self._parts))]}
@@ -230,30 +324,6 @@ def _statistics(values: Array, weights: Array | None) -> Record:
     return {name: value.tolist() for name, value in record.items()}
 
 
-def _columns(episode: Episode) -> tuple[dict[str, Array], dict[str, Record]]:
-    """Feature -> values and feature -> description, without LeRobot's own indices."""
-    steps = episode.steps
-    observed = {name.removeprefix("obs/"): steps[name] for name in sorted(steps) if name.startswith("obs/")}
-    flat = {name: np.asarray(values, np.float32).reshape(len(values), -1) for name, values in observed.items()}
-    state = np.concatenate(list(flat.values()), axis=1)
-    action = np.asarray(steps["action"], np.float32)
-    columns: dict[str, Array] = {"observation.state": state, "action": action}
-    features = {
-        "observation.state": _vector(state, [f"{n}_{i}" for n, v in flat.items() for i in range(v.shape[1])]),
-        "action": _vector(action, [f"action_{index}" for index in range(action.shape[1])]),
-    }
-    for name in sorted(steps):
-        if name.startswith("images/"):
-            feature = f"observation.images.{name.removeprefix('images/')}"
-            columns[feature] = steps[name]
-            shape = list(steps[name].shape[1:])
-            features[feature] = {"dtype": "image", "shape": shape, "names": ["height", "width", "channels"]}
-    for name, values in _outcomes(episode).items():
-        columns[name] = values
-        features[name] = {"dtype": str(values.dtype), "shape": [1], "names": None}
-    return columns, features
-
-
 def _vector(values: Array, names: list[str]) -> Record:
     return {"dtype": "float32", "shape": [values.shape[1]], "names": names}
 
@@ -268,7 +338,6 @@ def _outcomes(episode: Episode) -> Mapping[str, Array]:
         "next.done": last,
         "next.success": last & bool(record["success"]),
         "failure.stage": np.asarray(episode.steps["stage"], np.int64),
-        "failure.modes": np.asarray(episode.steps["modes"], np.int64),
         **{f"failure.{name}": _since(int(record[event]), length) for name, event in flags.items()},
     }
 

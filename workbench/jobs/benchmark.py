@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from workbench.benchmarking.comparison import leaderboard
 from workbench.benchmarking.own import benchmark
+from workbench.benchmarking.question import Pairs, Seeds, Windows
 from workbench.config import Run, command_asked
 from workbench.execution.progress import console
 from workbench.monitoring.assembly import MonitorSettings
@@ -14,9 +14,10 @@ from workbench.monitoring.files import load_monitors
 from workbench.reporting.leaderboard import terminal, write
 from workbench.reporting.report import terminal_tables
 from workbench.store import Store
+from workbench.types import Positive
 
 
-def run(run: Run, stores: Sequence[str], seeds: Any, windows: Any, pairs: Any, resamples: int) -> None:
+def run(run: Run, stores: Sequence[str], seeds: Seeds, windows: Windows, pairs: Pairs, resamples: Positive) -> None:
     """Judge the run's own monitors; with a protocol, fit and compare every score on the stores that are named."""
     scores, calibrators, protocol = (run.config[key] for key in ("score", "calibrator", "protocol"))
     if protocol is None:

@@ -6,10 +6,10 @@ from workbench.config import Run
 from workbench.execution.progress import console
 from workbench.rollouts.collecting import collect
 from workbench.rollouts.setup import Recording
-from workbench.types import Record
+from workbench.types import Episodes, Record
 
 
-def run(run: Run, episodes: int, expert: Record, noise: Record | None) -> None:
+def run(run: Run, episodes: Episodes, expert: Record, noise: Record | None) -> None:
     """Collect demonstrations into ``datasets/<demos>.zarr``; those that are there already are kept."""
     recording = Recording(**run.config["rollout"])
     settings = {"seed": run.seed, "recording": recording, "runner": run.runner}

@@ -15,7 +15,7 @@ def run(run: Run, format: str) -> None:
     run.refuse_other_store()
     store = Store.open(run.store)
     folder = run.root / "datasets" / "exports" / f"{run.config['store']}-{format}"
-    with progress("export", len(store)) as advance:
+    with progress("episodes", len(store)) as advance:
         export(store, wanted, folder, overwrite=run.overwrite, advance=advance)
     run.update_metrics(export=run.shown(folder), store=run.shown(run.store))
     console.print(f"export: {run.shown(folder)}")

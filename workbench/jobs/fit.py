@@ -23,7 +23,7 @@ def run(run: Run) -> None:
     monitors = fit(store, scores, calibrators, settings=settings, seed=run.seed)
     monitors.save(folder, asked)
     for reason in monitors.left_out.values():
-        console.print(f"left out: {reason}", markup=False)
+        console.print(f"left out: {reason}")
     if monitors.diverged:
         console.print(f"left out: {monitors.diverged} episodes whose physics diverged")
     for monitor in monitors.values():

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from workbench.attribution.labels import Settings, Values, label
+from workbench.attribution.labels import Settings, Values, ValuesAsked, label
 from workbench.config import Run
 from workbench.execution.progress import console
 from workbench.reporting.report import terminal_tables
 from workbench.store import Store
-from workbench.types import Record
+from workbench.types import Count, Positive, Record
 
 
 def run(
     run: Run,
     expert: Record,
-    branches: Sequence[int],
-    stride: int,
-    windows: Sequence[int],
-    pairs: int,
-    values: Mapping[str, Any],
+    branches: Sequence[Positive],
+    stride: Positive,
+    windows: Sequence[Positive],
+    pairs: Count,
+    values: ValuesAsked,
 ) -> None:
     """Label the failed episodes of ``datasets/<store>.zarr``; those labelled already with these settings are kept."""
     run.refuse_other_store()

@@ -2,26 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
 
-from workbench.config import Run, compose, words_asked
-from workbench.execution.chain import Chain, Stage
+from workbench.config import Run, words_asked
+from workbench.execution import chain
+from workbench.execution.chain import Stage, Words
 from workbench.execution.progress import console
-from workbench.recovery.paired import needs_head
+from workbench.monitoring import assembly
+from workbench.recovery.paired import needs_head, refuse_without_reference
 from workbench.reporting.report import terminal_tables
+from workbench.rollouts.rolling import refuse_unsuitable
 
 
-def run(run: Run, stages: Mapping[str, Mapping[str, Any]]) -> None:
+def run(run: Run, stages: Mapping[str, Words]) -> None:
     """Do every stage that is missing or changed, in order."""
-    chain = Chain(run)
+    done = chain.Chain(run, len(stages))
     asked = [word for word in words_asked() if not word.lstrip("+").startswith(("job=", "job."))]
-    for name, node in stages.items():
-        runs = [Run(compose([*asked, *words]), run.root) for words in node["runs"]]
-        chain.settle(Stage(name, node["reads"], node["after"], node["makes"], runs), unneeded)
-    seconds = chain.seconds()
+    plan = chain.plan(stages, asked, run.root)
+    refuse(plan, run)
+    for stage in plan:
+        done.settle(stage, unneeded)
+    seconds = done.seconds()
     run.update_metrics(jobs=seconds, wall_s=round(sum(seconds.values()), 1))
     close(run)
+
+
+def refuse(plan: Sequence[Stage], run: Run) -> None:
+    """Refuse before the first stage what one of them would refuse after the work of others."""
+    chain.refuse_unknown(plan, run.config)
+    for each in (each for stage in plan for each in stage.runs):
+        job = each.config["job"]
+        assembly.refuse_unknown([job["monitor"]] if "monitor" in job else job.get("monitors", ()), each.config)
+        refuse_unsuitable(each.perturbations.values(), each.task, each.policy() if each.zoo else None, run.seed)
+    refuse_without_reference(run.config["strategy"])
 
 
 def unneeded(stage: Stage) -> str:

@@ -6,15 +6,16 @@ from workbench.config import Run
 from workbench.execution.progress import console
 from workbench.monitoring.files import load_monitors
 from workbench.recovery.learning import train_head
-from workbench.recovery.paired import needs_head, recover
+from workbench.recovery.paired import needs_head, recover, refuse_without_reference
 from workbench.reporting.report import terminal_tables
 from workbench.store import Store
-from workbench.types import Record
+from workbench.types import Positive, Record
 
 
-def run(run: Run, monitor: str, allowance_steps: int, expert: Record, moments: int, trainer: Record) -> None:
+def run(run: Run, monitor: str, allowance_steps: Positive, expert: Record, moments: Positive, trainer: Record) -> None:
     """Train the head if a strategy needs it, then branch from every alarm with every strategy."""
     run.refuse_other_store()
+    refuse_without_reference(run.config["strategy"])
     store, head, strategies = Store.open(run.store), run.folder / "head", run.config["strategy"]
     chosen = load_monitors(run)[monitor]
     until = run.config["rollout"]["until"]

@@ -11,15 +11,16 @@ from workbench.reporting.report import terminal_tables
 from workbench.rollouts.rolling import rollout
 from workbench.rollouts.serving import same_server
 from workbench.rollouts.summary import diverged, summary
+from workbench.types import Episodes
 
 
-def run(run: Run, episodes: Mapping[str, int], one_each: bool) -> None:
+def run(run: Run, episodes: Mapping[str, Episodes], one_each: bool) -> None:
     """Roll episodes of each split into ``datasets/<store>.zarr``; those that are there already are kept."""
     run.refuse_other_store()
     faults, policy = run.perturbations, run.policy()  # what is refused is refused once, and not in every worker
     if said := same_server(policy, run.metrics().get("server"), run.store):
         run.update_metrics(server=said)
-        console.print("server:", said, markup=False)
+        console.print("server:", said)
     store = rollout(run.task, policy, faults, episodes=episodes, into=run.store, one_each=one_each, **run.rolling)
     run.update_metrics(**summary(store), **instructions_of(store, run.task), store=run.shown(run.store))
     console.print(*terminal_tables(run.metrics(), only=("policy", "instructions", "misled", "perturbed", "modes")))

@@ -6,19 +6,19 @@ from workbench.config import Run
 from workbench.execution.progress import console
 from workbench.reporting.report import terminal_tables
 from workbench.synthesis.searching import likely_failure, tolerance
-from workbench.types import Split
+from workbench.types import Episodes, Positive, Share, Split
 
 
 def run(
     run: Run,
     jointly: bool,
-    budget: int,
+    budget: Episodes,
     axes: bool,
     split: Split,
-    batch: int,
-    most: int,
-    resolution: float,
-    confidence: float,
+    batch: Positive,
+    most: Episodes,
+    resolution: Share,
+    confidence: Share,
 ) -> None:
     """Measure the tolerance of every perturbation, or with ``jointly`` look for their likely failing combination."""
     parts = run.task, run.policy(), run.config["perturbation"]

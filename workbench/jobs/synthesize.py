@@ -46,7 +46,7 @@ def task_run(run: Run, recipe: Recipe, task: str, checkpoints: str) -> Run:
     chosen = [f"task={task}", f"policy={policy}", f"perturbation=[{','.join(recipe.perturbations)}]"]
     own = [f"name={run.name}"]
     if not policy.startswith("zoo/"):
-        own.append(f"checkpoint={checkpoints.format(task=task)}")
+        own.append(f"checkpoint={checkpoints.replace('{task}', task)}")
     config = compose(["job=synthesize", *chosen, *asked, *own])
     config["task"]["cameras"] = config["task"].get("cameras") or recipe.cameras
     return Run(config, run.root)

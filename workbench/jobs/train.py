@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 
 from workbench.config import Run
-from workbench.errors import ConfigError
 from workbench.execution.progress import console
 from workbench.reporting.report import terminal_tables
-from workbench.rollouts.training import train
+from workbench.rollouts.training import Evaluation, train
 from workbench.store import Store
-from workbench.types import Record
+from workbench.types import Record, Seed
 
 
-def run(run: Run, seed: int, evaluation: Mapping[str, int], trainer: Record) -> None:
+def run(run: Run, seed: Seed, evaluation: Evaluation, trainer: Record) -> None:
     """Train on ``datasets/<demos>.zarr`` into the checkpoint folder; an unfinished training goes on."""
-    if run.zoo:
-        raise ConfigError(
-            f"policy=zoo/{run.zoo} is trained: there is nothing to train; policy=flow trains one of your own, and "
-            "workbench zoo makes an entry of the zoo again"
-        )
+    run.refuse_untrainable()
     curve = train(
         run.policy(trained=False),
         Store.open(run.demos),

@@ -10,7 +10,7 @@ from workbench.execution.progress import console
 from workbench.reporting import entry as made
 from workbench.reporting.zoo import CARD, card_text, listed, pooled, tables
 from workbench.store import Store
-from workbench.types import Record
+from workbench.types import Episodes, Record, Seed
 
 
 def run(
@@ -18,18 +18,18 @@ def run(
     entry: str | None,
     about: str,
     limits: Sequence[str],
-    demonstrations: int,
-    seeds: Sequence[int],
+    demonstrations: Episodes,
+    seeds: Sequence[Seed],
     trainer: Record,
-    episodes: int,
+    episodes: Episodes,
     publish: bool,
 ) -> None:
     """Make an entry in ``runs/<name>/``, as far as it is not there; without one, list what there is."""
     if entry is None:
         console.print(*listed())
         return
-    made.check(run.config["policy"], demonstrations, seeds, episodes, publish)
-    chain = Chain(run, careful=True)
+    made.check(entry, run.config["policy"], demonstrations, seeds, episodes, publish)
+    chain = Chain(run, 1 + 2 * len(seeds), careful=True)
     collecting = part(run, run.name, run.config["store"], "collect", episodes=demonstrations)
     chain.settle(Stage("collect", ["task"], [], ["demos"], [collecting]))
     trained = [train(run, chain, seed, trainer, episodes) for seed in seeds]

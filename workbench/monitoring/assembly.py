@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from workbench.config import MonitorSchema, build
@@ -18,7 +18,7 @@ from workbench.errors import ConfigError, UnknownNameError
 from workbench.monitoring.calibration import Evidence, Groups, calibrated
 from workbench.monitoring.monitor import ALL, COMBINATIONS, AnyMonitor, Monitor
 from workbench.monitoring.window import Window
-from workbench.types import Calibrator, Score, SupervisedScore
+from workbench.types import Calibrator, Record, Score, SupervisedScore
 
 AnyScore = Score | SupervisedScore
 Part = Any
@@ -48,6 +48,8 @@ class MonitorSettings:
 
     def __post_init__(self) -> None:
         Window(self.window, self.width)
+        if not 0 < self.level < 1:
+            raise ConfigError(f"monitor.level={self.level} must lie between 0 and 1")
         for name, parts in self.combine.items():
             if len(parts) != 1 or not set(parts) <= set(COMBINATIONS):
                 raise ConfigError(
@@ -115,6 +117,15 @@ def recipes(scores: Collection[str], calibrators: Mapping[str, Calibrator], sett
                 raise UnknownNameError(f"calibrator of the baseline {score}", rule, calibrators)
             made.append(Recipe(score, rule, (score,), "", level, baseline=True))
     return made
+
+
+def refuse_unknown(asked: Iterable[str], config: Record) -> None:
+    """UnknownNameError for a monitor that a run's scores and calibrators will not make, before they are fitted."""
+    rules, settings = made_all(config["calibrator"]), MonitorSettings(**config["monitor"])
+    known = [recipe.name for recipe in recipes(config["score"], rules, settings)]
+    for name in asked:
+        if name not in known:
+            raise UnknownNameError("monitor of these scores and calibrators", name, known)
 
 
 def shared_calibrators(calibrators: Mapping[str, Calibrator], baselines: Mapping[str, str]) -> list[str]:

@@ -18,7 +18,7 @@ from workbench.monitoring.assembly import Part, groups_of, made_all
 from workbench.monitoring.monitor import COMBINATIONS, AnyMonitor, Monitor, parts_of
 from workbench.monitoring.scoring import FittedScore
 from workbench.monitoring.window import Window
-from workbench.types import AdaptiveThreshold, Array, Record, Scorer, Threshold, reading
+from workbench.types import AdaptiveThreshold, Array, RateLaw, Record, Scorer, Threshold, reading
 from workbench.types.reading import (
     MOST_TENSOR_BYTES,
     NAME,
@@ -62,14 +62,25 @@ class _Window:
 
 
 @dataclasses.dataclass(frozen=True)
+class _Law:
+    beyond: Annotated[int, Between(1, 10**9)]
+    ranked: Annotated[int, Between(1, 10**9)]
+    group: Annotated[int, Between(0, 10**9)] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
 class _Threshold:
-    """What is kept of a threshold beside its arrays; an adaptive one has ``current`` and ``step``."""
+    """What is kept of a threshold beside its arrays; an adaptive one has ``current`` and ``step``.
+
+    Earlier versions kept no laws.
+    """
 
     level: _Rate
     episodes: Annotated[int, Between(0, 10**9)]
     guarantee: TEXT
     grouped: bool = False
     on_failures: bool = False
+    laws: Annotated[list[_Law], Size(0, 100_000)] = dataclasses.field(default_factory=list)
     current: Annotated[float, Between(-2, 3)] | None = None
     step: _Rate | None = None
 
@@ -331,6 +342,7 @@ def _threshold(name: str, said: _Threshold, tensors: Mapping[str, Array]) -> Thr
     if not len(values) or np.isnan(values).any() or len(scale) not in (1, len(values)) or not (scale > 0).all():
         raise source.wrong("must be numbers, with one positive scale, or one for each")
     fields = {key: value for key, value in dataclasses.asdict(said).items() if value is not None}
+    fields["laws"] = tuple(RateLaw(**law) for law in fields["laws"])
     if "recent" not in arrays:
         if said.current is not None or said.step is not None:
             raise source.wrong("lacks the array 'recent', by which it moves")

@@ -111,7 +111,7 @@ def train_head(
     items = [Batch(setup, store.path, dict(expert), allowance_steps, p) for p in batches(starts, EPISODES_PER_BATCH)]
     recoveries = verified_recoveries(items, setup)
     seen = described(policy).get("observations"), policy.cameras
-    with progress("training the head", int(parameter(trainer, "iterations"))) as advance:
+    with progress("iterations of the head", int(parameter(trainer, "iterations"))) as advance:
         build({**trainer, "_partial_": True})(
             policy,
             [*recoveries, *read_demonstrations(demonstrations, task, *seen)],
@@ -130,7 +130,7 @@ def train_head(
 def verified_recoveries(items: Sequence[Batch], runner: Executor | Setup) -> list[Demonstration]:
     """Recoveries of all batches in their order, whoever finishes first: the order decides what a training holds out."""
     found: dict[int, list[list[Demonstration]]] = {}
-    with progress("verified recoveries", sum(len(item.starts) for item in items)) as advance:
+    with progress("moments", sum(len(item.starts) for item in items)) as advance:
         for place, recovered in runner.map_unordered(recovery_batch, list(enumerate(items))):
             found[place] = recovered
             advance(len(recovered))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -124,20 +124,25 @@ def recover(
     if allowance_steps < 1:
         raise ConfigError(f"job.allowance_steps={allowance_steps} must be at least 1")
     chosen = nodes("strategy", strategies)
-    for needed in (CONTINUE, PLACEBO):
-        if needed not in chosen:
-            raise ConfigError(f"strategy must include {needed!r}: nothing can be judged without it")
+    refuse_without_reference(chosen)
     setup = Setup(task, policy, Recording(until=until), runner or Processes())
     refuse_other_source(store, setup)
     alarms = first_alarms(store, monitor)
     shared = setup, store.path, chosen, dict(expert), head, allowance_steps
     judged: list[dict[str, Outcome]] = []
-    with progress("branches from alarms", len(alarms)) as advance:
+    with progress("alarms", len(alarms)) as advance:
         items = [Batch(*shared, part) for part in batches(alarms, EPISODES_PER_BATCH)]
         for found in setup.map_unordered(judge_batch, items):
             judged += found
             advance(len(found))
     return Recovery(monitor.name, compared(list(chosen), judged), diverged(store, "test"))
+
+
+def refuse_without_reference(strategies: Collection[str]) -> None:
+    """ConfigError if a strategy is missing without which nothing can be judged."""
+    for needed in (CONTINUE, PLACEBO):
+        if needed not in strategies:
+            raise ConfigError(f"strategy must include {needed!r}: nothing can be judged without it")
 
 
 def first_alarms(store: Store, monitor: AnyMonitor) -> list[tuple[int, int]]:

@@ -83,7 +83,7 @@ class AuditFigure:
     ----------
     figure : their intervals in ascending order, against the level.
     promised : whether it promises the level.
-    audits, broken : how many there are, and how many lie wholly above the level.
+    audits, broken : how many there are, and how many contradict the promise.
     """
 
     figure: Markup
@@ -99,7 +99,7 @@ def audit_figures(leaderboard: Record) -> dict[str, AuditFigure]:
         found = [entry for entry in audits if entry["rate"] is not None]
         highest = max([3 * level, *(entry["ci95"][1] for entry in found)])
         broken = sum(entry["broken"] for entry in found)
-        words = f"{name}: realised false-alarm rates of {len(found)} audits, {broken} wholly above the level"
+        words = f"{name}: realised rates of {len(found)} audits, {broken} of which contradict the promise"
         intervals = [(entry["rate"], *entry["ci95"], entry["broken"]) for entry in found]
         drawn = charts.caterpillar(
             intervals, label=words, level=(level, "level"), y_range=(0.0, min(1.0, 1.05 * highest))

@@ -14,6 +14,7 @@ from workbench.store import Store
 from workbench.synthesis.recipe import Recipe
 from workbench.synthesis.synthesizing import Synthesis
 from workbench.types import Record
+from workbench.types.text import as_markdown, visible
 
 CAUTIONS = (
     "Cells are filled until enough of their episodes have failed, so shares of *all* episodes are no failure rates; "
@@ -64,7 +65,7 @@ def write_card(made: Synthesis, path: Path) -> Card:
         refusal_part(found),
         "## Known limits\n\n" + "\n".join(f"- {line}" for line in (*recipe.limits, *CAUTIONS)),
     )
-    write_text(path, "\n\n".join(parts) + "\n")
+    write_text(path, visible("\n\n".join(parts)) + "\n")
     return Card(path, tasks, channels)
 
 
@@ -80,15 +81,15 @@ def introduction(name: str, recipe: Recipe, stores: Mapping[str, Store]) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in head.versions.items())
     episodes = sum(len(store) for store in stores.values())
     lines = (
-        f"# {name}",
+        f"# {as_markdown(name)}",
         "",
         recipe.about,
         "",
         f"- **episodes**: {episodes} in {len(stores)} stores (`datasets/{name}-<task>.zarr`)",
         f"- **made by**: `workbench synthesize job.recipe={recipe.name} seed={head.seed}`, policy "
-        + ", ".join(f"`{policy}`" for policy in dict.fromkeys(recipe.policies.values())),
+        + ", ".join(as_markdown(policy, code=True) for policy in dict.fromkeys(recipe.policies.values())),
         f"- **seed**: {head.seed}; the same command gives the same episodes, bit for bit",
-        f"- **licence**: {recipe.licence}",
+        f"- **licence**: {as_markdown(recipe.licence)}",
         f"- **versions**: {versions}",
         "- **twins**: every perturbed episode names its nominal twin (same seed and noise, no fault) and `t_eff`, the "
         "first control step at which their states differ",
@@ -181,7 +182,7 @@ def refusal_part(found: Mapping[str, Mapping[str, Record]]) -> str:
 
 
 def _rate(part: int, whole: int) -> Cell:
-    """Counts and their Wilson interval."""
+    """Counts and their exact interval."""
     if not whole:
         return Cell("none")
     rate = Rate(part, whole)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-import shlex
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from workbench.config import ZOO, replacing, resolve
+from workbench.config import ZOO, command_line, refuse_name, replacing, resolve
 from workbench.errors import ConfigError
 from workbench.reporting.zoo import LICENCE, MOST_BYTES, MOST_BYTES_IN_ALL, read_policy
 from workbench.rollouts.setup import versions
@@ -114,17 +113,21 @@ def facts_of(
 def command_of(words: Sequence[str]) -> str:
     """The command that makes an entry again: the words that were given, but for those that decide nothing."""
     left_out = ("job=", "job.publish=", "overwrite=", "runner.")
-    return shlex.join(["workbench", "zoo", *(word for word in words if not word.startswith(left_out))])
+    return command_line("zoo", [word for word in words if not word.startswith(left_out)])
 
 
-def check(policy: Record, demonstrations: int, seeds: Sequence[int], episodes: int, published: bool) -> None:
+def check(
+    entry: str, policy: Record, demonstrations: int, seeds: Sequence[int], episodes: int, published: bool
+) -> None:
     """Refuse what cannot be made.
 
     Parameters
     ----------
+    entry : its name.
     policy : its configuration.
     published : whether it is to be published.
     """
+    refuse_name("job.entry", entry)
     if policy.get("zoo") or not hasattr(resolve(policy["_target_"]), "load"):
         raise ConfigError(f"policy={policy} cannot be trained; choose one that can, such as policy=flow")
     if not seeds or len(set(seeds)) < len(seeds) or any(type(seed) is not int or seed < 0 for seed in seeds):

@@ -19,9 +19,10 @@ from workbench.reporting.board_figures import audit_figures, clock, fraction_fig
 from workbench.reporting.metrics import METRICS, head_of
 from workbench.reporting.page import Headline, render
 from workbench.reporting.standings import KINDS, figure_cell, seeds, standing, tables, value
-from workbench.reporting.table import BASELINE, Table, as_markdown
+from workbench.reporting.table import BASELINE, Table
 from workbench.reporting.words import p_value, percent
 from workbench.types import Record
+from workbench.types.text import as_markdown, as_markdown_block
 
 KEYS = {
     "protocol": "name of the protocol, such as unseen_family",
@@ -34,7 +35,8 @@ KEYS = {
     "(name -> metric -> figure); optionally selected",
     "costs": "score, milliseconds (figure; a scene and call on one core), fit_s",
     "pairs": "first, second, metric, difference (figure), p_value",
-    "audit": "monitor, calibrator, task, alarms, episodes, rate, ci95, level, promised, broken",
+    "audit": "monitor, calibrator, task, errors (what is counted), count, episodes, rate, ci95, level, promised, "
+    "p_value, broken, chance (of being marked where the promise is kept)",
     "drift": "monitor, task, stream, noticed_after (episodes, or None), episodes",
     "refused": "part, store, reason",
 }
@@ -197,7 +199,7 @@ def _written(made: Mapping[str, Table]) -> list[Table]:
 
 def _markdown(leaderboard: Record, made: Mapping[str, Table]) -> str:
     title, about = (as_markdown(leaderboard[key]) for key in ("protocol", "about"))
-    head = [f"# Monitors, {title}", about, f"```sh\n{leaderboard['command']}\n```"]
+    head = [f"# Monitors, {title}", about, as_markdown_block(leaderboard["command"], "sh")]
     return "\n\n".join([*head, *(table.markdown("##") for table in _written(made))]) + "\n"
 
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup, escape
 
+from workbench.types.text import visible
+
 if TYPE_CHECKING:
     import jinja2
 
@@ -26,13 +28,13 @@ class Headline:
 
 def render(template: str, **context: Any) -> str:
     """The text of a page."""
-    return environment().get_template(template).render(context)
+    return visible(environment().get_template(template).render(context))
 
 
 def macro(template: str, name: str, *arguments: Any, **named: Any) -> Markup:
     """What a macro of a template gives."""
     made: Markup = getattr(environment().get_template(template).module, name)(*arguments, **named)
-    return made
+    return Markup(visible(made))
 
 
 @functools.cache

@@ -1,15 +1,15 @@
-"""Which promises monitors make and keep, and how often chance alone would break one."""
+"""Which promises monitors make and keep, and how often chance alone marks one."""
 
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 
 from workbench.config import MonitorSchema
+from workbench.monitoring.monitor import NO_PROMISE
+from workbench.monitoring.promises import FALSE_ALARMS
 from workbench.reporting.table import Cell
-from workbench.reporting.words import DASH, NONE, count, interval
-from workbench.stats.proportions import clopper_pearson
+from workbench.reporting.words import NONE, count, interval, percent
 from workbench.types import Record
 
 BASELINES = tuple(MonitorSchema().baselines)
@@ -26,15 +26,13 @@ class Marks:
 
     Attributes
     ----------
-    monitors, marked : how many promise a level, and how many of them are marked.
-    each : chance of a mark for a monitor that keeps its promise exactly, in words.
-    expected, several : how many of so many independent ones are marked, and how often two or more.
+    monitors, marked : how many promise a rate that these episodes can contradict, and how many of them are marked.
+    expected, several : how many of so many independent ones are marked, and how often two or more, if all are kept.
     usual : whether two marks would prove nothing.
     """
 
     monitors: int
     marked: int
-    each: str
     expected: str
     several: str
     usual: bool
@@ -51,17 +49,25 @@ def is_baseline(row: Record) -> bool:
 
 
 def promised(row: Record) -> float | None:
-    """Level that a monitor promises to keep; None for one whose threshold nothing was calibrated on."""
-    return row["level"] if row.get("threshold_episodes") else None
+    """Level of false alarms that a monitor promises to keep; None for one that promises none."""
+    verdict, guarantee = row.get("audit"), row.get("guarantee") or NO_PROMISE
+    silent = verdict["errors"] == FALSE_ALARMS if verdict else not guarantee.startswith(NO_PROMISE)
+    return row["level"] if silent and row.get("threshold_episodes") else None
 
 
-def audit(rate: Record | None, level: float | None) -> Cell:
-    """False alarms k/n with their interval; marked where the whole interval lies above the promised level, if any."""
+def is_broken(row: Record, errors: str) -> bool:
+    """Whether a monitor promises few errors of this kind, and there are more than chance gives."""
+    verdict = row.get("audit")
+    return bool(verdict and verdict["errors"] == errors and verdict["broken"])
+
+
+def audit(rate: Record | None, broken: bool) -> Cell:
+    """False alarms k/n with their interval; marked where they break a promise."""
     if not rate or not rate["episodes"]:
         return Cell(NONE)
     text = f"{count(rate['alarms'], rate['episodes'])} · {interval(rate['ci95'])}"
     low, high = rate["ci95"]
-    return Cell(text, rate["alarms"] / rate["episodes"], (low, high), mark=level is not None and low > level)
+    return Cell(text, rate["alarms"] / rate["episodes"], (low, high), mark=broken)
 
 
 def promises(metrics: Record) -> dict[str, list[str]]:
@@ -73,49 +79,25 @@ def promises(metrics: Record) -> dict[str, list[str]]:
     return {guarantee: list(dict.fromkeys(names)) for guarantee, names in made.items()}
 
 
-@functools.cache
-def chance_of_a_mark(level: float, ranked: int, tested: int) -> float:
-    """Chance that the audit marks a monitor that keeps its promise exactly.
-
-    Over the draw of ``ranked`` calibration episodes, the false-alarm rate that a conformal threshold really has is
-    Beta(j, n + 1 - j), j = floor((n + 1) level) (Vovk, "Conditional validity of inductive conformal predictors", ACML
-    2012), so the false alarms among ``tested`` episodes are beta-binomial; a mark is one whose Clopper-Pearson
-    interval lies above the level.
-    """
-    from scipy.stats import betabinom  # type: ignore[import-untyped,unused-ignore]
-
-    above = math.floor((ranked + 1) * level + 1e-9)
-    marked = next((alarms for alarms in range(tested + 1) if clopper_pearson(alarms, tested)[0] > level), None)
-    if not above or marked is None:
-        return 0.0
-    return float(betabinom.sf(marked - 1, tested, above, ranked + 1 - above))
+def unmarked(metrics: Record) -> bool:
+    """Whether a monitor promises a level that was not tested."""
+    return any(promised(row) is not None and not row.get("audit") for row in metrics.get("monitors", []))
 
 
 def marks(metrics: Record) -> Marks | None:
-    """How many marks chance alone gives, were every promise kept exactly and the monitors independent.
-
-    Bounds of each number: all calibration episodes rank the threshold, or half of them (as in a functional band).
-    """
-    rows = [
-        row for row in metrics.get("monitors", []) if promised(row) and (row.get("fpr_nominal") or {}).get("episodes")
-    ]
-    if not rows:
+    """How many marks chance alone gives, were every promise kept and the monitors independent."""
+    found = [row["audit"] for row in metrics.get("monitors", []) if row.get("audit")]
+    verdicts = [verdict for verdict in found if verdict["tested"] and verdict["episodes"]]
+    if not verdicts:
         return None
-    bounds = []
-    for share in (1, 2):
-        chances = [
-            chance_of_a_mark(row["level"], row["threshold_episodes"] // share, row["fpr_nominal"]["episodes"])
-            for row in rows
-        ]
-        none = math.prod(1 - chance for chance in chances)
-        one = sum(none * chance / (1 - chance) for chance in chances)
-        bounds.append((max(chances), sum(chances), 1 - none - one))
-    each, expected, several = (sorted(pair) for pair in zip(*bounds, strict=True))
+    chances = [verdict["chance"] for verdict in verdicts]
+    none = math.prod(1 - chance for chance in chances)
+    one = sum(none * chance / (1 - chance) for chance in chances)
+    several = 1 - none - one
     return Marks(
-        monitors=len(rows),
-        marked=sum(audit(row["fpr_nominal"], promised(row)).mark for row in rows),
-        each=interval(each),
-        expected=f"{expected[0]:.1f}{DASH}{expected[1]:.1f}",
-        several=interval(several),
-        usual=several[0] > USUAL,
+        monitors=len(verdicts),
+        marked=sum(verdict["broken"] for verdict in verdicts),
+        expected=f"{sum(chances):.1f}",
+        several=percent(several),
+        usual=several > USUAL,
     )

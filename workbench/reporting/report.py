@@ -54,6 +54,7 @@ def report(into: Path, metrics: Record, *, title: str, example: Example | None =
         ceiling=summaries.ceiling(metrics),
         promises=promises.promises(metrics),
         marks=promises.marks(metrics),
+        unmarked=promises.unmarked(metrics),
         tables=sections.tables(metrics),
         figures=figures(metrics, example),
         elapsed=elapsed(metrics),

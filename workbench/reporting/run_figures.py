@@ -14,7 +14,7 @@ from workbench.monitoring.example import Example
 from workbench.reporting import charts
 from workbench.reporting.promises import BASELINES, CONSTANT
 from workbench.reporting.words import count, number, percent
-from workbench.stats.proportions import wilson
+from workbench.stats.proportions import clopper_pearson
 from workbench.types import Record
 
 STEEP = 10.0
@@ -106,7 +106,7 @@ def _evaluation_figure(training: Record) -> Markup:
         [iteration for iteration, _, _ in rows],
         [successes / episodes for _, successes, episodes in rows],
         marked=True,
-        bounds=[wilson(successes, episodes) for _, successes, episodes in rows],
+        bounds=[clopper_pearson(successes, episodes) for _, successes, episodes in rows],
     )
     words = ", ".join(f"{count(successes, episodes)} after {iteration}" for iteration, successes, episodes in rows)
     return _over_iterations(

@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from markupsafe import Markup
 
 from workbench.benchmarking.metrics import AIM
+from workbench.monitoring.promises import FALSE_ALARMS, MISSED
 from workbench.reporting import charts
 from workbench.reporting.metrics import METRICS
 from workbench.reporting.page import MARK
-from workbench.reporting.promises import audit, is_baseline, name_of, promised
+from workbench.reporting.promises import audit, is_baseline, is_broken, name_of, promised
 from workbench.reporting.summaries import counts, fault_rates
 from workbench.reporting.table import BASELINE, Cell, Column, Row, Table, numbers
 from workbench.reporting.words import DASH, NONE, Rate, count, interval, number, p_value, percent, significant, step
@@ -32,7 +33,7 @@ def instruction_table(metrics: Record) -> Table:
     for row in metrics.get("instructions", []):
         rows.append(Row.of(row["instruction"], *_success(Rate(row["successes"], row["episodes"]))))
     columns = [Column("instruction"), *numbers("success", "episodes", "95 % interval")]
-    note = "Success without faults by what was asked for. Intervals are Wilson's, 95 %."
+    note = "Success without faults by what was asked for. Intervals are exact (Clopper and Pearson), 95 %."
     return Table("instructions, without faults", columns, rows, note)
 
 
@@ -72,7 +73,7 @@ def fault_table(metrics: Record) -> Table:
     ]
     note = (
         "How often the same policy still succeeds when a fault is injected, the most harmful first. Whiskers and "
-        "intervals are Wilson's for a share of so many episodes."
+        "intervals are exact (Clopper and Pearson)."
     )
     return Table("faults", columns, rows, note)
 
@@ -190,10 +191,10 @@ def monitor_table(metrics: Record) -> Table:
             Row.of(
                 Cell(name_of(row), title=row.get("guarantee") or ""),
                 str(row.get("window") or NONE),
-                audit(row.get("fpr_nominal"), level),
+                audit(row.get("fpr_nominal"), is_broken(row, FALSE_ALARMS)),
                 Cell(percent(level), level),
-                audit(row.get("fpr_perturbed_success"), None),
-                Cell(percent(row.get("tpr")), row.get("tpr")),
+                audit(row.get("fpr_perturbed_success"), False),
+                Cell(percent(row.get("tpr")), row.get("tpr"), mark=is_broken(row, MISSED)),
                 counts(row.get("actionable_recall")),
                 Cell(number(matched), matched),
                 Cell(number(row.get("detection_time")), row.get("detection_time")),

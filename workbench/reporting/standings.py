@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 from workbench.benchmarking.columns import FRACTIONS
 from workbench.benchmarking.metrics import AIM
+from workbench.monitoring.promises import FALSE_ALARMS, MISSED
 from workbench.reporting import charts
 from workbench.reporting.metrics import CELLS, METRICS, head_of
 from workbench.reporting.page import MARK
@@ -38,6 +39,8 @@ SHORT = {
 """Their headings on the terminal, where room is short."""
 SPARE = {"lead_time_steps": 3, "fpr_perturbed_success": 4}
 """Those that go first, behind window and calibrator, where there is no room for all."""
+AUDITED = {FALSE_ALARMS: "fpr_nominal", MISSED: "tpr"}
+"""Errors that monitors promise few of -> the metric beside which a broken promise is marked."""
 WITH_INTERVAL = (AIM, "fpr_nominal")
 """Those of them whose interval is shown."""
 PLACES = {
@@ -90,9 +93,7 @@ def standing_table(leaderboard: Record) -> Table:
         f"One row a score: {chosen}; never the best of several on these episodes.",
         "Baselines look at no policy output, or at nothing at all; a score is worth what it adds to them.",
         "In time is before the point of no return.",
-        f"{MARK} marks false alarms whose whole interval lies above the promised {level} on at least one task."
-        if broken
-        else "",
+        f"{MARK} marks more errors than a promised {level} and luck explain, on at least one task." if broken else "",
     ]
     title = f"monitors, {leaderboard['protocol']}: level {level}, seeds {seeds(leaderboard)}"
     return _monitor_table(title, leaderboard, rows, " ".join(note for note in notes if note))
@@ -177,24 +178,31 @@ def audit_table(leaderboard: Record) -> Table:
         broken = [entry for entry in promised if entry["broken"]]
         rates = [entry["rate"] for entry in found if entry["rate"] is not None]
         middle, highest = (statistics.median(rates), max(rates)) if rates else (None, None)
-        promise = "a level" if promised else _no_promise(guarantees.get(found[0]["monitor"], ""))
+        promise = f"few {promised[0]['errors']}" if promised else _no_promise(guarantees.get(found[0]["monitor"], ""))
         above = Cell(count(len(broken), len(promised)), len(broken), mark=bool(broken)) if promised else Cell(NONE)
         shares = [Cell(percent(rate), rate) for rate in (middle, highest)]
         rows.append(Row.of(name, promise, len(found), above, *shares))
-    counted = numbers("audited", "above the level", "median rate", "highest rate")
+    counted = numbers("audited", "broken", "median rate", "highest rate")
     columns = [Column("calibrator"), Column("promises"), *counted]
-    return Table("audit: realised false alarms of each calibrator, every monitor and task apart", columns, rows)
+    return Table("audit: realised errors of each calibrator, every monitor and task apart", columns, rows)
 
 
 def broken_table(leaderboard: Record) -> Table:
-    """Monitors whose whole false-alarm interval lies above the level that they promised."""
+    """Monitors that err more often than they promised, and than luck explains."""
     broken = sorted((entry for entry in leaderboard["audit"] if entry["broken"]), key=lambda entry: -entry["rate"])
     rows = [
-        Row.of(entry["monitor"], entry["task"], _alarms(entry), Cell(percent(entry["level"]), entry["level"]))
+        Row.of(
+            entry["monitor"],
+            entry["task"],
+            entry["errors"],
+            _errors(entry),
+            Cell(percent(entry["level"]), entry["level"]),
+            Cell(p_value(entry["p_value"]), entry["p_value"]),
+        )
         for entry in broken
     ]
-    columns = [Column("monitor"), Column("task"), *numbers("false alarms", "level")]
-    return Table("false alarms above the promised level", columns, rows)
+    columns = [*map(Column, ("monitor", "task", "errors")), *numbers("so many", "level", "p")]
+    return Table("broken promises", columns, rows)
 
 
 def drift_table(leaderboard: Record) -> Table:
@@ -321,12 +329,13 @@ def _rank(row: Record) -> tuple[float, str]:
 
 def _monitor_table(title: str, leaderboard: Record, rows: Sequence[Record], note: str = "") -> Table:
     costs = {cost["score"]: cost["milliseconds"] for cost in leaderboard["costs"]}
-    broken = {entry["monitor"] for entry in leaderboard["audit"] if entry["broken"]}
+    broken = {(entry["monitor"], entry["errors"]) for entry in leaderboard["audit"] if entry["broken"]}
     made = []
     for row in rows:
         cells = {metric: figure_cell(row["figures"].get(metric), METRICS[metric].unit) for metric in STANDING}
         shown = {name: cell if name in WITH_INTERVAL else bare(cell) for name, cell in cells.items()}
-        shown["fpr_nominal"] = dataclasses.replace(shown["fpr_nominal"], mark=row["monitor"] in broken)
+        for errors, metric in AUDITED.items():
+            shown[metric] = dataclasses.replace(shown[metric], mark=(row["monitor"], errors) in broken)
         spent = bare(figure_cell(costs.get(row["score"]), "milliseconds"))
         calibrator = Cell(row["calibrator"] or NONE, title=row["guarantee"])
         made.append(Row.of(row["score"], row["window"] or NONE, calibrator, *shown.values(), spent, kind=row["kind"]))
@@ -366,9 +375,9 @@ def _strip(figure: Record, span: tuple[float, float], words: str, colour: str, a
     return Cell(drawn=charts.interval_strip(float(figure["value"]), bounds, span, words, colour, [at]))
 
 
-def _alarms(entry: Record) -> Cell:
+def _errors(entry: Record) -> Cell:
     bounds = (entry["ci95"][0], entry["ci95"][1])
-    text = count(entry["alarms"], entry["episodes"])
+    text = count(entry["count"], entry["episodes"])
     return Cell(text, entry["rate"], bounds, between(bounds, "rate"), entry["broken"])
 
 

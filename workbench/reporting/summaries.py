@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from workbench.monitoring.promises import FALSE_ALARMS
 from workbench.reporting.page import Headline
-from workbench.reporting.promises import CONSTANT, audit, is_baseline, name_of, promised
+from workbench.reporting.promises import CONSTANT, audit, is_baseline, is_broken, name_of, promised
 from workbench.reporting.words import NONE, Rate, count, number, percent, seconds, significant, step
 from workbench.types import Record
 
@@ -196,7 +197,8 @@ def _best_monitor(metrics: Record) -> Headline | None:
         if not is_baseline(row)
         and row.get("actionable_recall")
         and row.get("fpr_nominal")
-        and not audit(row["fpr_nominal"], promised(row)).mark
+        and promised(row) is not None
+        and not is_broken(row, FALSE_ALARMS)
     ]
     if not kept:
         return None
@@ -206,7 +208,7 @@ def _best_monitor(metrics: Record) -> Headline | None:
     return Headline(
         percent(_share(recall)),
         f"of failures caught before the point of no return{limit}, by {name}{_out_of(kept)}",
-        f"{counts(recall)} · false alarms {audit(best['fpr_nominal'], None).text}",
+        f"{counts(recall)} · false alarms {audit(best['fpr_nominal'], False).text}",
     )
 
 

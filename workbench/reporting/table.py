@@ -8,13 +8,13 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
-import re
 import textwrap
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from workbench.reporting.page import MARK, macro
 from workbench.reporting.words import NONE
+from workbench.types.text import as_latex, as_markdown, visible
 
 if TYPE_CHECKING:
     import pandas
@@ -29,13 +29,6 @@ HEADING_WIDTH = 10
 """Letters in a line of a heading that is wrapped."""
 BASELINE = "baseline"
 """Kind of the rows that are there for comparison."""
-LATEX = {
-    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
-    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
-    "|": r"\textbar{}", "[": "{[}", "*": "{*}", "–": "--", "—": "---", "·": r"$\cdot$", MARK: r"$\triangle$",  # noqa: RUF001
-    "\n": " ",
-}  # fmt: skip
-r"""What LaTeX would not print as it stands; a [ or * at the beginning of a row would be taken for an argument of \\."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -272,25 +265,8 @@ def _words(text: str, style: str = "") -> Text:
     """Text for the terminal: a plain string is markup to rich, and a name may hold brackets."""
     from rich.text import Text
 
-    return Text(text, style=style)
+    return Text(visible(text), style=style)
 
 
 def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
-
-
-def as_markdown(text: str, code: bool = False) -> str:
-    """Text for Markdown, read as it stands; in a table a | would end the cell and a line break the row."""
-    if code and text:
-        fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
-        space = " " if text.startswith("`") or text.endswith("`") else ""
-        return f"{fence}{space}{text}{space}{fence}".replace("|", r"\|").replace("\n", " ")
-    text = re.sub(r"([\\|<*`~])", r"\\\1", text)
-    text = re.sub(r"(?<!\w)_|_(?!\w)|(?<=\])(?=\()|&(?=#?\w+;)", lambda found: f"\\{found[0]}", text)
-    return text.replace("\n", "<br>")
-
-
-def as_latex(text: str, code: bool = False) -> str:
-    """Text for LaTeX, printed as it stands."""
-    text = "".join(LATEX.get(sign, sign) for sign in text)
-    return rf"\texttt{{{text}}}" if code and text else text

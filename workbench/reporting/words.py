@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
 
-from workbench.stats.proportions import wilson
+from workbench.stats.proportions import clopper_pearson
 
 DASH = "–"  # noqa: RUF001 (an en dash stands between the bounds of an interval)
 NONE = "—"
@@ -98,8 +98,8 @@ class Rate:
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """Wilson's 95 % interval."""
-        return wilson(self.part, self.whole)
+        """Exact 95 % interval (Clopper and Pearson)."""
+        return clopper_pearson(self.part, self.whole)
 
     @property
     def percent(self) -> str:

@@ -14,8 +14,9 @@ from workbench.config import ZOO
 from workbench.errors import CheckpointError
 from workbench.reporting.table import Cell, Column, Row, Table, numbers
 from workbench.reporting.words import count, interval, megabytes
-from workbench.stats.proportions import over_seeds, wilson
+from workbench.stats.proportions import clopper_pearson, over_seeds
 from workbench.types import Record
+from workbench.types.text import as_markdown_block, visible
 
 CARD = "card.md"
 LICENCE = "CC-BY-4.0"
@@ -60,7 +61,7 @@ def card_text(facts: Record) -> str:
         f"## How it was made\n\n{recipe_part(facts)}",
         "## Limits\n\n" + "\n".join(f"- {limit}" for limit in facts["limits"]),
     ]
-    return f"{FENCE}{front}\n{FENCE}\n" + "\n\n".join(parts) + "\n"
+    return visible(f"{FENCE}{front}\n{FENCE}\n" + "\n\n".join(parts) + "\n")
 
 
 def identity_part(facts: Record) -> str:
@@ -86,7 +87,7 @@ def success_part(facts: Record) -> str:
     """Success of every training seed and of all of them, validation loss, errors by part of the action."""
     words = [
         f"{facts['seeds'][0]['episodes']} nominal episodes of the test split (run seed {facts['run_seed']}), the same "
-        "ones for every training seed; intervals of one seed are Wilson's.",
+        "ones for every training seed; intervals of one seed are exact (Clopper and Pearson).",
         success_table(facts).markdown(),
         f"All seeds: {pooled(facts)}. That interval is the recipe's, whatever the training seed: seeds are few, so it "
         "is wider than that of as many episodes of one policy (effective sample size after Korn and Graubard, Survey "
@@ -109,7 +110,7 @@ def success_table(facts: Record) -> Table:
     rows = []
     for each in facts["seeds"]:
         won, episodes = each["successes"], each["episodes"]
-        bounds = wilson(won, episodes)
+        bounds = clopper_pearson(won, episodes)
         rows.append(
             Row.of(
                 each["seed"],
@@ -148,7 +149,7 @@ def recipe_part(facts: Record) -> str:
     recipe = ", ".join(f"{key} {value}" for key, value in facts["recipe"].items())
     return "\n\n".join(
         [
-            f"```sh\n{facts['command']}\n```",
+            as_markdown_block(facts["command"], "sh"),
             f"- **demonstrations**: {data['episodes']} of the task's scripted expert with noise on what is executed "
             f"(DART), {data['successes']} of them succeed and are learned from; run seed {facts['run_seed']}\n"
             f"- **training**: {recipe}\n"

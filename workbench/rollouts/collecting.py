@@ -18,7 +18,7 @@ from workbench.execution.processes import Processes
 from workbench.rollouts.rolling import drawn, roll
 from workbench.rollouts.setup import EXPERT, Recording, Setup
 from workbench.store import Store
-from workbench.types import Demonstration, Episode, Record, Task
+from workbench.types import EPISODES_PER_SPLIT, Demonstration, Episode, Record, Task
 from workbench.types.abilities import demonstration_noise_of
 
 NOISE: Record = {"_target_": "workbench.envs.perturbations.action_noise.ActionNoise", "std_fraction": None}
@@ -49,8 +49,8 @@ def collect(
     OtherSettingsError
         if the store was made with another task, expert, noise or seed.
     """
-    if episodes < 1:
-        raise ConfigError(f"job.episodes={episodes} must be at least 1")
+    if not 1 <= episodes <= EPISODES_PER_SPLIT:
+        raise ConfigError(f"job.episodes={episodes} must be at least 1, and at most {EPISODES_PER_SPLIT}")
     strength = with_strength(noise, task) if noise else None
     specifications = [made(strength)] if strength else []
     demonstrated = {"policy": "expert", "expert": dict(expert), "noise": strength}

@@ -71,6 +71,11 @@ class Lockstep:
         self._scenes: list[Scene] = []
         self._others: dict[str, Policy] = {}
 
+    def prepare(self) -> None:
+        """Make the first scene: where that cannot be done, nothing is to be written."""
+        if not self._scenes:
+            self._scenes.append(self.task.scene())
+
     def record(self, launches: Iterable[Launch]) -> Iterator[Episode]:
         """Roll and keep every step; episodes come in the order in which they finish.
 

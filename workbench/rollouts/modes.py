@@ -17,25 +17,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from workbench.types import Array, Fingers, Task
+from workbench.types import MODES, Array, Fingers, Task
 from workbench.types.abilities import commands_pose, fingers_of
-
-MODES: tuple[str, ...] = (
-    "missed grasp",
-    "slip",
-    "drop",
-    "misplacement",
-    "wrong object",
-    "collision",
-    "jam",
-    "overshoot",
-    "stall",
-    "knocked",
-    "out of reach",
-    "timeout",
-    "diverged",
-)
-"""Mode i is bit i of the steps column ``modes``; new ones go to the end, so that stored bits keep their meaning."""
 
 STOPPED_S = 0.15
 """How long the fingers must have been told to close: long enough that they have begun to move."""

@@ -28,7 +28,7 @@ from workbench.rollouts.setup import (
     write_episodes,
 )
 from workbench.store import Store, StoreHeader
-from workbench.types import SPLITS, Perturbation, Policy, Record, Split, Stream, Task, episode_index
+from workbench.types import EPISODES_PER_SPLIT, SPLITS, Perturbation, Policy, Record, Split, Stream, Task, episode_index
 
 
 @dataclasses.dataclass(frozen=True)
@@ -181,11 +181,23 @@ def planned(
     for split, count in episodes.items():
         if split not in SPLITS:
             raise UnknownNameError("split", split, SPLITS)
-        if count < 0:
-            raise ConfigError(f"job.episodes.{split}={count} must be 0 or more")
+        if not 0 <= count * len(groups) <= EPISODES_PER_SPLIT:
+            each = f" of each of {len(groups)} perturbations" if one_each else ""
+            raise ConfigError(
+                f"job.episodes.{split}={count}{each} must be 0 or more, and at most {EPISODES_PER_SPLIT} in all: "
+                "a split has so many numbers of episodes"
+            )
         for number in range(count * len(groups)):
             launches.append(drawn(task, groups[number // count], split, number, seed))
     return launches
+
+
+def refuse_unsuitable(specifications: Iterable[Perturbation], task: Task, policy: Policy | None, seed: int) -> None:
+    """ConfigError if a task or a policy cannot have one of some faults; None for a policy that is yet to be trained."""
+    for one in specifications:
+        one.draw(Stream(seed, 0), task)
+        if policy is not None:
+            one.suits(policy)
 
 
 def drawn(

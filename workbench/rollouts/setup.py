@@ -13,7 +13,7 @@ from typing import Any
 from workbench.config import Run, build, described, made, made_policy, origin_of, shown, weights_digest
 from workbench.config.moved import where_now
 from workbench.config.parts import travelling
-from workbench.errors import OtherSettingsError, PolicyServerError
+from workbench.errors import ConfigError, OtherSettingsError, PolicyServerError, UnknownNameError, WorkerError
 from workbench.execution.executor import Executor, Item, Result
 from workbench.execution.ledger import refuse_other
 from workbench.execution.processes import Processes
@@ -27,6 +27,8 @@ DEMONSTRATED = ("expert", "noise")
 """Keys of a header of demonstrations; earlier versions did not write them."""
 EXPERT: Record = {"_target_": "workbench.policies.expert.Expert"}
 """The reference: who collects demonstrations and says from where an episode could still be won."""
+UNTIL = ("success", "deadline")
+"""What ends an episode."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +50,10 @@ class Recording:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "signals", list(self.signals))
+        if self.until not in UNTIL:
+            raise UnknownNameError("value of rollout.until", self.until, UNTIL)
+        if self.samples < 0:
+            raise ConfigError(f"rollout.samples={self.samples} must be 0 or more")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -281,6 +287,7 @@ def write_episodes(
     ``finish`` completes an episode's record before it is written.
     """
     rows: list[Record] = []
+    lockstep.prepare()
     with StoreWriter.open_own(store, header) as writer:  # one part a worker, however many batches it rolls
         for episode in lockstep.record(launches):
             if finish is not None:
@@ -292,9 +299,12 @@ def write_episodes(
 
 @contextlib.contextmanager
 def telling_what_is_kept(path: Path) -> Iterator[None]:
-    """Where the policy's server is lost, say what the store holds by then, and how to go on."""
+    """Where the policy's server or a worker is lost, say what the store holds by then, and how to go on."""
     try:
         yield
+    except WorkerError as error:
+        count = len(Store.open(path)) if path.exists() else 0
+        raise WorkerError(f"{error}. Finished episodes in {shown(path)}: {count}") from None
     except PolicyServerError as error:
         kept = "nothing was kept"
         if path.exists():

@@ -9,7 +9,7 @@ import time
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
@@ -22,11 +22,18 @@ from workbench.rollouts.launch import Launch
 from workbench.rollouts.loop import Lockstep
 from workbench.rollouts.setup import refuse_other_task
 from workbench.store import Store
-from workbench.types import Demonstration, Policy, Record, Stream, Task, episode_index
+from workbench.types import Count, Demonstration, Episodes, Policy, Record, Stream, Task, episode_index
 from workbench.types.abilities import action_groups_of
 
 TRAINER: Record = {"_target_": "workbench.policies.learning.training.train"}
 """What trains, with its own settings."""
+
+
+class Evaluation(TypedDict):
+    """So many episodes of the select split, every so many iterations; both 0 for never."""
+
+    episodes: Episodes
+    every: Count
 
 
 def train(
@@ -38,7 +45,7 @@ def train(
     trainer: Mapping[str, Any] = TRAINER,
     seed: int = 0,
     run_seed: int = 0,
-    evaluation: Mapping[str, int] | None = None,
+    evaluation: Evaluation | None = None,
     scenes: int = 25,
     overwrite: bool = False,
 ) -> Any:
@@ -61,7 +68,7 @@ def train(
     CheckpointError
         if the folder holds another trained policy, unless ``overwrite`` trains it anew.
     """
-    counts = dict(evaluation or {"episodes": 0, "every": 0})
+    counts = evaluation or Evaluation(episodes=0, every=0)
     evaluate = evaluator(task, counts["episodes"], counts["every"], run_seed, scenes)
     if isinstance(demonstrations, Store):
         refuse_other_task(demonstrations, task, policy.cameras)
@@ -87,7 +94,7 @@ def train(
         demonstrations = read_demonstrations(demonstrations, task, *seen)
     began = time.monotonic()
     training.begin()
-    with progress("training", int(parameter(trainer, "iterations"))) as advance:
+    with progress("iterations", int(parameter(trainer, "iterations"))) as advance:
         curve = build({**trainer, "_partial_": True})(
             policy,
             demonstrations,

@@ -13,13 +13,12 @@ from workbench.types import Array, Record
 
 
 def clopper_pearson(count: int, total: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Exact interval of a binomial proportion (Clopper and Pearson, Biometrika 1934); (0, 1) for no trials."""
+    """Exact interval of a binomial proportion (Clopper and Pearson, Biometrika 1934); (0, 1) for no trials.
+
+    The interval of every proportion that is shown: it holds the true one in at least that share of cases, whatever it
+    is.  Wilson's holds 0.84 near 0 and 1 (``tests/theory/test_intervals.py``).
+    """
     return _interval(count, total, confidence, "exact")
-
-
-def wilson(count: int, total: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Score interval of a binomial proportion (Wilson, JASA 1927); (0, 1) for no trials."""
-    return _interval(count, total, confidence, "wilson")
 
 
 @functools.cache
@@ -78,7 +77,7 @@ def paired_gain(first: Array, second: Array) -> tuple[float, float, float]:
     both, neither = int((one & two).sum()), int((~one & ~two).sum())
     only_first, only_second = int((one & ~two).sum()), int((two & ~one).sum())
     share, other = float(one.mean()), float(two.mean())
-    (low, high), (other_low, other_high) = wilson(int(one.sum()), total), wilson(int(two.sum()), total)
+    (low, high), (other_low, other_high) = (_interval(int(each.sum()), total, 0.95, "wilson") for each in (one, two))
     product = float(both * neither - only_first * only_second)
     if product > 0:
         product = max(product - total / 2, 0.0)

@@ -81,7 +81,7 @@ def fill(setup: Setup, path: Path, recipe: Recipe, cells: Sequence[Cell], *, see
     counted: dict[str, int] = {}
     with (
         telling_what_is_kept(path),
-        bars(setup.task.name, {NOMINAL: sum(recipe.nominal.values()), **most}) as advance,
+        bars(f"episodes of {setup.task.name}", {NOMINAL: sum(recipe.nominal.values()), **most}) as advance,
     ):
         while True:
             missing, have = Plan(setup.task, recipe, cells, seed, failures(path)).missing()

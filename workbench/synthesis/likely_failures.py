@@ -146,8 +146,13 @@ def _approach(table: _Table, budget: int, seed: int) -> None:
     size = table.severities.shape[1]
     bounds = np.tile([0.0, 1.0], (size, 1))
     # One dimension is none for the library; a second one that nothing depends on does no harm.
-    search = CMA(np.full(max(size, 2), HALF), 0.3, bounds=np.resize(bounds, (max(size, 2), 2)), seed=seed + 1,
-                 population_size=POINTS)  # fmt: skip
+    search = CMA(
+        np.full(max(size, 2), HALF),
+        0.3,
+        bounds=np.resize(bounds, (max(size, 2), 2)),
+        seed=(seed + 1) % 2**32,  # the library takes 32 bits
+        population_size=POINTS,
+    )
     while table.episodes + POINTS * EPISODES <= budget:
         asked = [search.ask() for _ in range(POINTS)]
         points = np.array(asked)[:, :size]

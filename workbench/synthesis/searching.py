@@ -23,7 +23,7 @@ from workbench.rollouts.setup import Recording, Setup
 from workbench.synthesis.axis import FaultAxis, fault_axes
 from workbench.synthesis.likely_failures import Finding, find_likely_failure, sample_uniformly
 from workbench.synthesis.tolerances import Search, Tolerance, Verdict, find_tolerance
-from workbench.types import SPLITS, Array, Perturbation, Policy, Record, Split, Task
+from workbench.types import EPISODES_PER_SPLIT, SPLITS, Array, Perturbation, Policy, Record, Split, Task
 
 RATES = (0.25, 0.5, 0.75)
 """Failure rates whose magnitudes stand beside a tolerance."""
@@ -233,11 +233,15 @@ def likely_failure(
     axes, split, seed, until, runner : as in :func:`tolerance`.
     confidence : of the interval of the combination's failure rate.
     """
+    if not 0 < confidence < 1 or not 0 < budget <= EPISODES_PER_SPLIT:
+        raise ConfigError(
+            f"job.confidence={confidence} must lie between 0 and 1, and job.budget={budget} in 1..{EPISODES_PER_SPLIT}"
+        )
     setup = Setup(task, policy, Recording(until=until), runner or Processes())
     asked = tuple(suitable_axes(setup, nodes("perturbation", perturbations), axes, split, seed))
     rows = []
     for name, find in (("search", find_likely_failure), ("uniform sampling", sample_uniformly)):
-        with progress(name, budget) as advance:
+        with progress(f"episodes of {name}", budget) as advance:
             fails = functools.partial(_fails, setup, asked, split, seed, advance)
             found = find(len(asked), fails, budget=budget, seed=seed, confidence=confidence)
         rows.append(LikelyFailure(name, asked, found, confidence))

@@ -17,7 +17,7 @@ import numpy as np
 from workbench.errors import ConfigError
 from workbench.stats.proportions import clopper_pearson
 from workbench.synthesis.axis import Scale
-from workbench.types import Array
+from workbench.types import EPISODES_PER_SPLIT, Array
 
 HALF = 0.5
 """Failure rate at the tolerance."""
@@ -45,10 +45,11 @@ class Search:
     confidence: float = 0.95
 
     def __post_init__(self) -> None:
-        if not (1 <= self.batch <= self.most and 0 < self.resolution <= HALF and 0 < self.confidence < 1):
+        counted = 1 <= self.batch <= self.most <= EPISODES_PER_SPLIT
+        if not (counted and 0 < self.resolution <= HALF and 0 < self.confidence < 1):
             raise ConfigError(
                 f"batch={self.batch}, most={self.most}, resolution={self.resolution}, confidence={self.confidence} "
-                "must keep to 1 <= batch <= most, 0 < resolution <= 0.5, 0 < confidence < 1"
+                f"must keep to 1 <= batch <= most <= {EPISODES_PER_SPLIT}, 0 < resolution <= 0.5, 0 < confidence < 1"
             )
 
 

@@ -10,8 +10,8 @@ from importlib import resources
 from pathlib import Path
 from string import Template
 
+from workbench.conf import GROUP
 from workbench.config import options_of, write_text
-from workbench.config.plugins import GROUP
 from workbench.errors import ConfigError, UnknownNameError
 
 KINDS = {

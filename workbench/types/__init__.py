@@ -26,12 +26,22 @@ from workbench.types.abilities import (
     ability,
 )
 from workbench.types.data import Array, Observation, Record
-from workbench.types.detector import FURTHEST, AdaptiveThreshold, Calibrator, Score, Scorer, SupervisedScore, Threshold
+from workbench.types.detector import (
+    FURTHEST,
+    AdaptiveThreshold,
+    Calibrator,
+    RateLaw,
+    Score,
+    Scorer,
+    SupervisedScore,
+    Threshold,
+)
 from workbench.types.episode import (
     ABORTED,
     COLUMNS,
     EPISODE_COLUMNS,
     LABELS,
+    MODES,
     Column,
     Episode,
     EpisodeCalls,
@@ -49,7 +59,8 @@ from workbench.types.policy import (
     PolicyOutput,
     Steering,
 )
-from workbench.types.random import EPISODES_PER_SPLIT, SPLITS, Split, Stream, episode_index, split_of
+from workbench.types.random import EPISODES_PER_SPLIT, MOST_SEED, SPLITS, Split, Stream, episode_index, split_of
+from workbench.types.ranges import Count, Episodes, Inside, Positive, Seed, Share
 from workbench.types.recovery import Strategy
 from workbench.types.robot import Arm, Fingers, Robot
 from workbench.types.scene import ROLES, Keyframe, Perturbation, Scene, Shape, Snapshot, Task, Truth
@@ -61,6 +72,8 @@ __all__ = [
     "EPISODE_COLUMNS",
     "FURTHEST",
     "LABELS",
+    "MODES",
+    "MOST_SEED",
     "OBSERVATION",
     "RECENT",
     "ROLES",
@@ -71,10 +84,12 @@ __all__ = [
     "Array",
     "Calibrator",
     "Column",
+    "Count",
     "Demonstration",
     "Episode",
     "EpisodeCalls",
     "EpisodeTruth",
+    "Episodes",
     "Fingers",
     "HasActionGroups",
     "HasCameras",
@@ -86,18 +101,23 @@ __all__ = [
     "HasShapes",
     "HasStages",
     "HasTrails",
+    "Inside",
     "Keyframe",
     "Observation",
     "Perturbation",
     "Policy",
     "PolicyCall",
     "PolicyOutput",
+    "Positive",
+    "RateLaw",
     "Record",
     "Robot",
     "Scene",
     "Score",
     "Scorer",
+    "Seed",
     "Shape",
+    "Share",
     "Snapshot",
     "Split",
     "Steering",

@@ -57,6 +57,24 @@ class SupervisedScore(Scorer, Protocol):
 
 
 @dataclasses.dataclass(frozen=True)
+class RateLaw:
+    """How often a threshold errs, over the draw of its calibration episodes: Beta(beyond, ranked + 1 - beyond).
+
+    ``ranked`` episodes part what exchangeable ones can score into ``ranked + 1`` blocks, each as probable as any other,
+    and ``beyond`` of them lie where it errs (Wilks, 1941; Tukey, "Non-parametric estimation II", Annals of Mathematical
+    Statistics 1947: also of several scores at once).  Equal scores only make errors rarer.
+
+    Attributes
+    ----------
+    group : the episodes that it is of, where each never leaves its group; None for all.
+    """
+
+    beyond: int
+    ranked: int
+    group: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
 class Threshold:
     """What a calibrator returns for a level.
 
@@ -70,6 +88,7 @@ class Threshold:
     guarantee : what is promised, in one sentence.
     grouped : whether the threshold is that of the call's group and not of its index.
     on_failures : whether ``level`` is the share of failures that may be missed, and not of false alarms.
+    laws : of the rate that the guarantee is about, one for all episodes or one a group; none where no law is known.
     """
 
     values: Array
@@ -79,6 +98,7 @@ class Threshold:
     guarantee: str
     grouped: bool = False
     on_failures: bool = False
+    laws: tuple[RateLaw, ...] = ()
 
     def margin(self, curve: Array, first_call: int = 0, groups: Array | None = None) -> Array:
         """(score - threshold) / scale along a curve (C,) that starts at ``first_call``; an alarm where positive.
@@ -124,6 +144,11 @@ class AdaptiveThreshold(Threshold):
     def margin(self, curve: Array, first_call: int = 0, groups: Array | None = None) -> Array:
         """As of any threshold, but finite where the threshold is not, for what is ranked, drawn and written as JSON."""
         return np.clip(super().margin(curve, first_call, groups), -FURTHEST, FURTHEST)
+
+    @property
+    def allowance(self) -> float:
+        """How many alarms more than ``level * T`` there can be over any T successes in a row: their proposition 4.1."""
+        return (max(self.level, 1 - self.level) + self.step) / self.step
 
     def after(self, highest: float, alarmed: bool) -> AdaptiveThreshold:
         """The threshold after a successful episode with that highest score, and whether it was alarmed at."""

@@ -95,6 +95,24 @@ ABORTED = "aborted"
 """Outcome of an episode whose policy was lost on the way: it says nothing of the policy, and is rolled anew."""
 
 
+MODES: tuple[str, ...] = (
+    "missed grasp",
+    "slip",
+    "drop",
+    "misplacement",
+    "wrong object",
+    "collision",
+    "jam",
+    "overshoot",
+    "stall",
+    "knocked",
+    "out of reach",
+    "timeout",
+    "diverged",
+)
+"""Mode i is bit i of the steps column ``modes``; new ones go to the end, so that stored bits keep their meaning."""
+
+
 UID = Annotated[
     str, Size(1, 200), Like(r"[A-Za-z0-9_-][A-Za-z0-9_.:@+-]*", "letters, digits and '_-.:@+', none of '.:@+' first")
 ]

@@ -8,8 +8,12 @@ from typing import Literal
 
 import numpy as np
 
+from workbench.errors import ConfigError
+
 Split = Literal["train", "fit", "select", "calibrate", "test"]
 SPLITS: tuple[Split, ...] = ("train", "fit", "select", "calibrate", "test")
+MOST_SEED = 2**63 - 1
+"""What a store's column of whole numbers holds."""
 EPISODES_PER_SPLIT = 100_000
 """Episode indices come in blocks, one a split, so an episode and its nominal twin are always of the same split."""
 
@@ -17,7 +21,7 @@ EPISODES_PER_SPLIT = 100_000
 def episode_index(split: Split, number: int) -> int:
     """Index of the ``number``-th episode of a split; the index decides every random draw of the episode."""
     if not 0 <= number < EPISODES_PER_SPLIT:
-        raise ValueError(f"episode number {number} is not in 0..{EPISODES_PER_SPLIT - 1}")
+        raise ConfigError(f"episode number {number} of {split} must be in 0..{EPISODES_PER_SPLIT - 1}")
     return SPLITS.index(split) * EPISODES_PER_SPLIT + number
 
 
@@ -38,6 +42,10 @@ class Stream:
     seed: int
     episode: int
     path: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed <= MOST_SEED:
+            raise ConfigError(f"seed={self.seed} must be 0 or more, and at most {MOST_SEED}")
 
     def child(self, *names: str) -> Stream:
         """Stream with more names behind its path."""

@@ -18,6 +18,13 @@ from __future__ import annotations
 import dataclasses
 import math
 
+PLACE = ("eef_pos", "pusher_pos")
+"""Keys of an observation that say where the robot's hand is."""
+PROPRIOCEPTION = (*PLACE, "eef_quat", "gripper_qpos")
+"""Keys that follow from the robot's joints alone."""
+OWN_READINGS = (*PROPRIOCEPTION, "wrench")
+"""Keys of what a robot measures of itself."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Fingers:

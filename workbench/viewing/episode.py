@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from workbench.types import Array, Shape
+from workbench.types.text import as_markdown
 from workbench.viewing.blueprint import layout
 from workbench.viewing.colours import (
     ALARM_COLOUR,
@@ -119,7 +120,7 @@ def record_episode(path: Path, shown: ShownEpisode) -> Path:
         _write_alarms(session, shown.monitors)
         _write_log(session, happened, shown.monitors)
         _write_marks(session, happened, shown.actions)
-        session.static("notes", rr.TextDocument(shown.notes or shown.title, media_type="text/markdown"))
+        session.static("notes", rr.TextDocument(shown.notes or as_markdown(shown.title), media_type="text/markdown"))
     return path
 
 

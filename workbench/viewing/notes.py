@@ -7,6 +7,7 @@ import json
 import numpy as np
 
 from workbench.types import Record
+from workbench.types.text import as_markdown
 
 UNITS = ("_fraction", "_scale", "_m", "_rad", "_n", "_s", "_steps")
 """How the names of a fault's magnitudes end."""
@@ -30,20 +31,21 @@ def title_of(record: Record) -> str:
 
 def notes_of(record: Record) -> str:
     """What was drawn and what was seen, as Markdown."""
+    faults, by = json.loads(record["perturbations"]), as_markdown(record["t_dec_by"])
     lines = [
-        f"### {title_of(record)}",
-        f"- asked: {record['instruction']}; seen: {record['failure_mode'] or 'success'}",
-        *(f"- injected: {fault_of(fault, record['length'])}" for fault in json.loads(record["perturbations"])),
+        f"### {as_markdown(title_of(record))}",
+        f"- asked: {as_markdown(record['instruction'])}; seen: {as_markdown(record['failure_mode'] or 'success')}",
+        *(f"- injected: {as_markdown(fault_of(fault, record['length']))}" for fault in faults),
         f"- onset: {moment(record['t_on'])}, 95 % interval {record['t_on_low']} to {record['t_on_high']}"
         if record["t_on"] >= 0
         else "- onset: not measured",
         f"- point of no return: {moment(record['t_pnr'])}",
-        f"- decisive: steps {record['t_dec']} to {record['t_dec_end'] - 1}, replaced by the {record['t_dec_by']}'s, "
+        f"- decisive: steps {record['t_dec']} to {record['t_dec_end'] - 1}, replaced by the {by}'s, "
         f"gain {record['responsibility']:.2f} in success, 95 % interval {record['responsibility_low']:.2f} to "
         f"{record['responsibility_high']:.2f}"
         if record["t_dec"] >= 0
         else "- decisive: no step found",
-        f"- episode: `{record['uid']}`, {record['split']} split",
+        f"- episode: {as_markdown(record['uid'], code=True)}, {record['split']} split",
     ]
     return "\n".join(lines)
 

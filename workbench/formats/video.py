@@ -1,0 +1,106 @@
+"""The frames of a camera as H.264 in MP4 files, episode after episode; by PyAV, of the extra "video"."""
+
+from __future__ import annotations
+
+import fractions
+from pathlib import Path
+from typing import Any
+
+from workbench.errors import ConfigError, StoreError
+from workbench.types import Array, Record
+
+VIDEO_BYTES = 200_000_000
+"""A file is closed once it holds this much; LeRobot's own default of 200 MB."""
+VIDEO_PATH = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
+ENCODER, CODEC, PIXELS = "libx264", "h264", "yuv420p"
+OPTIONS = {"g": "2", "crf": "18"}
+"""Every second frame stands by itself, so that one in the middle is found at once, as in LeRobot's own; and a quality
+at which a loss is hard to see."""
+
+
+class Video:
+    """The files of one camera.
+
+    Parameters
+    ----------
+    folder : of the data set.
+    key : name of the feature.
+    fps : frames a second.
+    files_per_chunk : how many files a folder holds.
+    """
+
+    def __init__(self, folder: Path, key: str, fps: float, files_per_chunk: int) -> None:
+        self.folder, self.key, self.files_per_chunk = folder, key, files_per_chunk
+        self.fps = fractions.Fraction(fps).limit_denominator(1000)
+        self._container: Any = None
+        self._stream: Any = None
+        self._path = Path()
+        self._file = -1
+        self._frames = 0
+
+    @staticmethod
+    def about(images: Array, fps: float) -> Record:
+        """What LeRobot keeps of a video in ``info.json``."""
+        return {
+            "video.height": images.shape[1],
+            "video.width": images.shape[2],
+            "video.codec": CODEC,
+            "video.pix_fmt": PIXELS,
+            "video.is_depth_map": False,
+            "video.fps": fps,
+            "video.channels": images.shape[3],
+            "has_audio": False,
+        }
+
+    def add(self, images: Array) -> Record:
+        """Append images (T, H, W, 3) uint8; returns chunk and file, and the seconds of their beginning and end there.
+
+        Raises
+        ------
+        StoreError
+            if a side of the images is odd, which the codec does not take.
+        """
+        av = pyav()
+        if images.shape[1] % 2 or images.shape[2] % 2:
+            size = f"{images.shape[1]} x {images.shape[2]}"
+            raise StoreError(f"{self.key} has {size} pixels, and video needs even numbers: export with format=lerobot")
+        if self._container is None or self._path.stat().st_size >= VIDEO_BYTES:
+            self._open(av, images)
+        first = self._frames
+        for image in images:
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            frame.pts, frame.time_base = self._frames, 1 / self.fps
+            self._container.mux(self._stream.encode(frame))
+            self._frames += 1
+        chunk, file = divmod(self._file, self.files_per_chunk)
+        bounds = {"from_timestamp": float(first / self.fps), "to_timestamp": float(self._frames / self.fps)}
+        return {"chunk_index": chunk, "file_index": file, **bounds}
+
+    def _open(self, av: Any, images: Array) -> None:
+        self.close()
+        self._file, self._frames = self._file + 1, 0
+        chunk, file = divmod(self._file, self.files_per_chunk)
+        path = self.folder / VIDEO_PATH.format(video_key=self.key, chunk_index=chunk, file_index=file)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._path, self._container = path, av.open(str(path), "w")
+        self._stream = self._container.add_stream(ENCODER, rate=self.fps, options=OPTIONS)
+        self._stream.height, self._stream.width, self._stream.pix_fmt = *images.shape[1:3], PIXELS
+
+    def close(self) -> None:
+        """Finish the open file."""
+        if self._container is not None:
+            self._container.mux(self._stream.encode())
+            self._container.close()
+            self._container = None
+
+
+def pyav() -> Any:
+    """PyAV; a ConfigError with the way to get it where it is not installed."""
+    try:
+        import av
+    except ImportError:
+        raise ConfigError(
+            "video needs PyAV, which is not installed: pip install 'failure-workbench[video]', or export with "
+            "format=lerobot, which keeps images"
+        ) from None
+    return av
