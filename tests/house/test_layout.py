@@ -17,8 +17,8 @@ from tests.conftest import SLOW
 ROOT = Path(__file__).parents[2]
 PARTS = ("envs", "policies", "detectors")
 ROOMS = {
-    "attribution", "benchmarking", "checking", "config", "execution", "formats", "jobs", "monitoring", "recovery", "reporting",
-    "rollouts", "stats", "store", "synthesis", "testing", "types", "viewing",
+    "attribution", "benchmarking", "checking", "config", "execution", "formats", "jobs", "monitoring", "recovery",
+    "reporting", "rollouts", "stats", "store", "synthesis", "testing", "types", "viewing",
 }  # fmt: skip
 LINKS = {*PARTS, "conf", "recipes"}
 MOST_LINES_OF_A_JOB = 60

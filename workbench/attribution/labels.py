@@ -255,6 +255,8 @@ def _search(
     failed, asked = failures(store.episodes), searched_with(settings, expert)
     uids = [store.uids[number] for number in failed]
     entry = ledger.entry(ANEW if anew else SEARCHED)
+    if not anew and (left := ledger.entry(ANEW)) is not None and left.made_with == asked:
+        ledger.forget(ANEW)  # they have taken their place already
     kept = None if entry is None or (anew and entry.made_with != asked) else entry.record
     known = kept or {"steps": dict.fromkeys(SEARCHES, 0), "error": 0.0}
     cost = dict(known.get("episodes", {}))
