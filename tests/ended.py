@@ -88,6 +88,8 @@ def run(
     child = os.fork()
     if not child:
         _become(words, root, notes, said, at_event, most_bytes, read_only)
+    while os.getpgid(child) != child:  # until it has a group of its own to be ended with
+        time.sleep(0.001)
     code = None if after_s is None else _wait(child, after_s)
     if code is None:
         if after_s is not None:
