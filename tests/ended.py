@@ -28,6 +28,8 @@ CLOCKS = frozenset(
     ("seconds", "wall_s", "cpu_s", "evaluation_s", "jobs", "fit_s", "milliseconds", "costs", "commands", "journal")
 )
 """Keys of JSON files that say how long something took, or with which words it was asked for."""
+LOGS = frozenset(("log.txt", "journal.jsonl", "journal.json"))
+"""Files that tell what was done when, interrupted attempts included."""
 WRITING = frozenset(("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.symlink", "os.truncate"))
 """Audit events of the interpreter that change a folder, beside opening a file for writing."""
 CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 1, 2
@@ -246,7 +248,11 @@ def contents(root: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     taken: list[Path] = []
     for path in sorted(root.rglob("*")):
-        if any(path.is_relative_to(above) for above in taken) or (path.is_dir() and not (kind := folder_kind(path))):
+        if (
+            path.name in LOGS
+            or any(path.is_relative_to(above) for above in taken)
+            or (path.is_dir() and not (kind := folder_kind(path)))
+        ):
             continue
         if path.is_dir():
             taken.append(path)

@@ -12,13 +12,13 @@ import os
 import re
 import shutil
 import socket
-import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from workbench.config.files import building
 from workbench.errors import StoreError
 from workbench.store.arrays import StoredArray, column_array, column_dtype, create_array
 from workbench.store.chunks import ROW_BYTES
@@ -330,17 +330,14 @@ def _create_part(path: Path, folder: Path, sealed: bool) -> None:
 @contextlib.contextmanager
 def _built_beside(store: Path, place: Path) -> Iterator[Path]:
     """A folder next to the store that is renamed into ``place`` once it is complete, unless there is one by then."""
-    new = store.with_name(f".{store.name}.{uuid.uuid4().hex}")
-    try:
-        new.mkdir(parents=True)
+    with building(store) as new:
+        new.mkdir()
         yield new
         try:
             new.rename(place)
         except OSError:
             if not place.exists():
                 raise
-    finally:
-        shutil.rmtree(new, ignore_errors=True)
 
 
 def _remove_arrays(group: Path) -> None:
