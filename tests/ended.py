@@ -28,6 +28,8 @@ CLOCKS = frozenset(
     ("seconds", "wall_s", "cpu_s", "evaluation_s", "jobs", "fit_s", "milliseconds", "costs", "commands", "journal")
 )
 """Keys of JSON files that say how long something took, or with which words it was asked for."""
+LOGS = frozenset(("log.txt", "journal.jsonl", "journal.json"))
+"""Files that tell what was done when, interrupted attempts included."""
 WRITING = frozenset(("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.symlink", "os.truncate"))
 """Audit events of the interpreter that change a folder, beside opening a file for writing."""
 CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 1, 2
@@ -88,6 +90,8 @@ def run(
     child = os.fork()
     if not child:
         _become(words, root, notes, said, at_event, most_bytes, read_only)
+    while os.getpgid(child) != child:  # until it has a group of its own to be ended with
+        time.sleep(0.001)
     code = None if after_s is None else _wait(child, after_s)
     if code is None:
         if after_s is not None:
@@ -121,7 +125,7 @@ def _become(
             resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, most_bytes))
         if read_only:
             _give_up_overriding()
-        _count_events(str(root), events, at_event, counted=not most_bytes)
+        count_events(str(root), at_event, 0 if most_bytes else events)
         from workbench.cli import main
 
         sys.argv = ["workbench", *words]
@@ -158,8 +162,8 @@ def writable(root: Path, yes: bool) -> None:
         path.chmod((0o755 if yes else 0o555) if path.is_dir() else (0o644 if yes else 0o444))
 
 
-def _count_events(root: str, notes: int, last: int, counted: bool) -> None:
-    """Note every change below a root in a file, and kill the group before one of them."""
+def count_events(root: str, last: int, notes: int = 0) -> None:
+    """Kill the group of this process before a change below a root, and note each in a file that is open."""
     number = 0
 
     def heard(event: str, arguments: tuple[Any, ...]) -> None:
@@ -175,7 +179,7 @@ def _count_events(root: str, notes: int, last: int, counted: bool) -> None:
             number += 1
             if number == last:
                 os.killpg(0, signal.SIGKILL)
-            if counted:
+            if notes:
                 os.write(notes, b".")
 
     sys.addaudithook(heard)
@@ -244,7 +248,11 @@ def contents(root: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     taken: list[Path] = []
     for path in sorted(root.rglob("*")):
-        if any(path.is_relative_to(above) for above in taken) or (path.is_dir() and not (kind := folder_kind(path))):
+        if (
+            path.name in LOGS
+            or any(path.is_relative_to(above) for above in taken)
+            or (path.is_dir() and not (kind := folder_kind(path)))
+        ):
             continue
         if path.is_dir():
             taken.append(path)
@@ -298,24 +306,24 @@ def store_contents(path: Path) -> dict[str, str]:
     return made
 
 
-def checkpoint_contents(folder: Path) -> str:
-    """Digest of the weights that a record names; other files are told as such."""
+def checkpoint_contents(folder: Path) -> list[Any]:
+    """Digest of the weights that a record names, and names of other files."""
     record = json.loads((folder / "policy.json").read_text())
     data = (folder / record["weights"]).read_bytes()
     assert hashlib.sha256(data).hexdigest() == record["sha256"], "these are not the weights that were written"
     others = {file.name for file in folder.iterdir()} - {"policy.json", record["weights"]}
-    return " ".join([record["sha256"][:16], _digest(without_clocks(record)), *sorted(others - {"card.md"})])
+    return [record["sha256"][:16] + _digest(without_clocks(record)), sorted(others - {"card.md"})]
 
 
-def monitors_contents(folder: Path) -> str:
-    """Digest of monitors and of the tensors that they name; other files are told as such."""
+def monitors_contents(folder: Path) -> list[Any]:
+    """Digest of monitors and of the tensors that they name, and names of other files."""
     from safetensors.numpy import load
 
     record = json.loads((folder / "monitors.json").read_text())
     data = (folder / record["tensors"]).read_bytes()
     assert hashlib.sha256(data).hexdigest() == record["sha256"]
     others = {file.name for file in folder.iterdir()} - {"monitors.json", record["tensors"]}
-    return " ".join([_digest(record), str(len(load(data))), *sorted(others)])
+    return [f"{_digest(record)} {len(load(data))}", sorted(others)]
 
 
 def folder_contents(folder: Path) -> dict[str, str]:
@@ -379,6 +387,8 @@ def lost(before: Mapping[str, Any], now: Mapping[str, Any], whole: Mapping[str, 
             known = new if isinstance(new, dict) else {}
             missing = [uid for uid in old if known.get(uid) not in (old[uid], (end or {}).get(uid, old[uid]))]
             gone += [f"{place}: {len(missing)} of {len(old)} episodes"] if missing else []
+        elif isinstance(old, list) and isinstance(new, list) and new[0] in (old[0], end and end[0]):
+            continue  # beside what is whole, something that is not
         elif new not in (old, end):
             gone.append(f"{place}: {str(new)[:80]}")
     return gone

@@ -5,6 +5,7 @@ import pytest
 
 from tests.synthetic import LOST, write_store
 from tests.toy import ToyExpert, ToyPolicy, ToyTask, broken
+from workbench.attribution import labels
 from workbench.attribution.branching import Onset, PointOfNoReturn
 from workbench.attribution.labels import (
     SEARCHED,
@@ -17,11 +18,12 @@ from workbench.attribution.labels import (
     spread_calls,
     summary,
 )
-from workbench.errors import ConfigError, UnknownNameError
+from workbench.errors import ConfigError, OtherSettingsError, UnknownNameError
 from workbench.execution.ledger import Ledger
 from workbench.rollouts.launch import Launch
 from workbench.rollouts.loop import Lockstep
-from workbench.store import Store
+from workbench.rollouts.setup import EXPERT
+from workbench.store import Store, StoreHeader, StoreWriter
 from workbench.types import EPISODE_COLUMNS, Record, Stream
 
 BREAKS, ROTS = 5, 12
@@ -121,7 +123,7 @@ def test_only_what_other_settings_measured_is_forgotten(tmp_path, changes, stays
     assert (set(rows["values"]) != {"[]"}) == ("values" in stays)
     asked = first | changes
     searched, valued = (Ledger(store.path.with_suffix(".labels.json")).entry(name) for name in (SEARCHED, VALUED))
-    assert searched.made_with == {key: value for key, value in asked.items() if key != "values"}
+    assert searched.made_with == {key: value for key, value in asked.items() if key != "values"} | {"expert": EXPERT}
     kept = asked["values"] if asked["values"]["calls"] else first["values"]
     assert valued.made_with == {"splits": ["fit", "select"], **kept}
 
@@ -150,3 +152,77 @@ def test_medians_are_of_what_was_measured():
     found = summary(columns)
     assert (found["failed"], found["labelled"], found["with_onset"]) == (4, 3, 1)
     assert (found["median_onset"], found["median_pnr"]) == (4, 20)
+
+
+@pytest.fixture
+def toys(tmp_path, monkeypatch):
+    """A store of three failures, whose batches are labelled one by one by toys; and how many were."""
+    with StoreWriter.open(tmp_path / "toys.zarr", StoreHeader("toy", 10.0, 40, {}, {}, 0)) as writer:
+        for index in range(3):
+            writer.append(failed(index))
+    measured = []
+
+    def by_toys(batch):
+        opened, task = Store.open(batch.store), ToyTask()
+        measured.append(batch.numbers)
+        drivers = Lockstep(task, ToyPolicy(), 8), Lockstep(task, ToyExpert(), 8)
+        return label_episodes([opened.episode(number) for number in batch.numbers], task, *drivers, batch.settings)
+
+    monkeypatch.setattr(labels, "EPISODES_PER_BATCH", 1)
+    monkeypatch.setattr(labels, "label_batch", by_toys)
+    return tmp_path / "toys.zarr", measured
+
+
+def relabel(path, monkeypatch=None, ended_after=None, **settings):
+    """Label with settings; ended after so many batches, if any are given."""
+    if ended_after is None:
+        said = {"pairs": 0, "branches": (8,), "stride": 5, **settings}
+        overwrite = said.pop("overwrite", False)
+        return labels.label(
+            Store.open(path), ToyTask(), ToyPolicy(), settings=Settings(**said), overwrite=overwrite
+        ).record()
+    whole, count = labels.label_batch, iter(range(ended_after))
+
+    def ended(batch):
+        if next(count, None) is None:
+            raise KeyboardInterrupt
+        return whole(batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(labels, "label_batch", ended)
+        with pytest.raises(KeyboardInterrupt):
+            relabel(path, **settings)
+    return None
+
+
+def test_labels_of_other_settings_stay_until_their_successors_are_all_measured(toys, monkeypatch):
+    path, measured = toys
+    first = relabel(path)
+    before = Store.open(path).digest()
+    with pytest.raises(OtherSettingsError, match=r"the labelling of .*toys.zarr was made with another stride; overw"):
+        relabel(path, stride=7)
+    assert Store.open(path).digest() == before
+    measured.clear()
+    relabel(path, monkeypatch, ended_after=2, stride=7, branches=(4,), overwrite=True)
+    assert Store.open(path).digest() == before, "two of three are measured, and none of the old is gone"
+    second = relabel(path, stride=7, branches=(4,), overwrite=True)
+    assert measured == [[0], [1], [2]], "what was measured before it was ended is not measured again"
+    assert Store.open(path).digest() != before
+    assert second["labelled"] == first["labelled"] == 3
+    assert second["simulated_steps"] != first["simulated_steps"]
+    measured.clear()
+    assert relabel(path, stride=7, branches=(4,)) == second
+    assert measured == []
+    assert relabel(path, overwrite=True) == first, "as if there had been none before"
+
+
+def test_what_an_ended_call_has_measured_counts_once(toys, monkeypatch):
+    path, _ = toys
+    whole = relabel(path)
+    Store.open(path).annotate_many({uid: labels.UNKNOWN for uid in Store.open(path).uids})
+    path.with_suffix(".labels.json").unlink()
+    relabel(path, monkeypatch, ended_after=1)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):  # noqa: PT012
+        patch.setattr(Store, "annotate_many", lambda store, found: found and (_ for _ in ()).throw(KeyboardInterrupt))
+        relabel(path)
+    assert relabel(path) == whole

@@ -13,12 +13,14 @@ import pytest
 from rich.console import Console
 
 from tests.toy import ToyPolicy, ToyTask
-from workbench.config import Run, compose
-from workbench.errors import ConfigError, StoreError, UnknownNameError
+from workbench.config import Run, compose, weights_digest
+from workbench.errors import CheckpointError, ConfigError, StoreError, UnknownNameError
+from workbench.execution.ledger import Ledger
 from workbench.jobs import train
 from workbench.policies.flow import FlowPolicy
 from workbench.policies.learning.training import TrainingState
 from workbench.reporting.report import report, terminal_tables
+from workbench.rollouts import training
 from workbench.rollouts.collecting import read_demonstrations
 from workbench.rollouts.launch import Launch, Outcome
 from workbench.rollouts.loop import Lockstep
@@ -178,3 +180,78 @@ def test_a_run_that_was_only_trained_has_a_report_and_a_line(root: Path) -> None
     assert page.count('class="whisker"') >= 3
     assert "Place is learnt far worse." in page
     assert json.dumps(metrics)
+
+
+ENDINGS = {
+    "as the weights are written": (FlowPolicy, "save"),
+    "between the weights and what is told of them": (Ledger, "end"),
+    "before the state is removed": (training, "remove"),
+    "before the metrics": (Run, "update_metrics"),
+}
+
+
+@pytest.mark.parametrize("place", ENDINGS)
+@pytest.mark.parametrize("words", [(), ("overwrite=true",)])
+def test_a_training_that_is_ended_at_its_end_is_finished_by_the_same_command(
+    root: Path, monkeypatch: pytest.MonkeyPatch, place: str, words: tuple[str, ...]
+) -> None:
+    if words:
+        trained(root, "job.seed=1")
+    iterations: list[int] = []
+    iterate = TrainingState.iterate
+
+    def counted(state: TrainingState, windows: Any) -> float:
+        iterations.append(state.step)
+        return iterate(state, windows)
+
+    def killed(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(TrainingState, "iterate", counted)
+    with monkeypatch.context() as patch:
+        patch.setattr(*ENDINGS[place], killed)
+        with pytest.raises(KeyboardInterrupt):
+            trained(root, *words)
+    found = trained(root, *words)
+    assert len(iterations) in ((20, 40) if words and place == "before the metrics" else (20,))
+    again = trained(root)
+    assert {**found, "seconds": 0} == {**again, "seconds": 0}
+    assert found["iteration"][-1] == 20
+    assert sorted(path.name for path in (root / "runs/n").iterdir()) == ["metrics.json", "policy", "training.json"]
+    with pytest.raises(CheckpointError, match=r"made with another seed; overwrite=true"):
+        trained(root, "job.seed=2")
+    with pytest.raises(CheckpointError, match=r"made with another trainer.iterations; overwrite=true"):
+        trained(root, "job.trainer.iterations=21")
+
+
+def test_an_earlier_policy_is_not_taken_for_the_one_that_was_to_replace_it(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained(root, "job.seed=1")
+    before = weights_digest(root / "runs/n/policy")
+
+    def killed(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FlowPolicy, "save", killed)
+        with pytest.raises(KeyboardInterrupt):
+            trained(root, "overwrite=true")
+    with pytest.raises(CheckpointError, match="holds an earlier trained policy; overwrite=true"):
+        trained(root)
+    assert weights_digest(root / "runs/n/policy") == before
+
+
+def test_what_another_unfinished_training_leaves_behind_is_said(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def killed(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FlowPolicy, "save", killed)
+        with pytest.raises(KeyboardInterrupt):
+            trained(root, "job.trainer.save_every=7")
+    trained(root, "job.trainer.learning_rate=0.002")
+    said = " ".join(capsys.readouterr().out.split())
+    assert "an unfinished training with another trainer.learning_rate is left behind: " in said

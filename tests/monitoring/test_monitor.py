@@ -23,6 +23,7 @@ from workbench.detectors.scores.mahalanobis import Mahalanobis
 from workbench.detectors.scores.rnd import RandomNetworkDistillation
 from workbench.detectors.scores.stac import StatisticalTemporalConsistency
 from workbench.errors import CheckpointError, ConfigError, ScoreError, SplitError, UnknownNameError
+from workbench.monitoring import files
 from workbench.monitoring.calibration import calibrate
 from workbench.monitoring.files import load, save
 from workbench.monitoring.monitor import And, Or
@@ -451,11 +452,25 @@ def test_what_is_not_a_folder_of_monitors(monitors, tmp_path):
         load(tmp_path, {"rnd": BUILD["rnd"]()})
 
 
-def test_a_writer_killed_half_way_leaves_visibly_no_monitors(monitors, tmp_path, monkeypatch):
+def test_monitors_of_a_version_with_one_name_for_all_tensors_are_read(monitors, tmp_path):
+    save(tmp_path, monitors[:1])
+    (tensors,) = tmp_path.glob("*.safetensors")
+    tensors.rename(tmp_path / "monitors.safetensors")
+    record = json.loads((tmp_path / "monitors.json").read_text())
+    for key in ("made_with", "tensors", "sha256", "record_sha256"):
+        del record[key]
+    (tmp_path / "monitors.json").write_text(json.dumps(record))
+    assert list(load(tmp_path, {"rnd": BUILD["rnd"]()})) == ["rnd"]
+
+
+def test_a_writer_killed_half_way_leaves_the_earlier_monitors(monitors, tmp_path, monkeypatch):
     save(tmp_path, monitors[:1])
     with monkeypatch.context() as patch:
-        patch.setattr("pathlib.Path.write_text", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(files, "write_text", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             save(tmp_path, monitors[1:2])
-    with pytest.raises(CheckpointError, match="fit them there first"):
-        load(tmp_path, {name: make() for name, make in BUILD.items()})
+    parts = {name: make() for name, make in BUILD.items()}
+    assert list(load(tmp_path, parts)) == [monitors[0].name]
+    save(tmp_path, monitors[1:2])
+    assert list(load(tmp_path, parts)) == [monitors[1].name]
+    assert len(list(tmp_path.iterdir())) == 2

@@ -48,7 +48,7 @@ SEARCH = (
 )
 ZOO = (
     f"zoo +experiment=zoo/lift_flow name=z {SMALL} job.demonstrations=4 job.trainer.iterations=20 "
-    "job.trainer.batch=16 job.trainer.save_every=5 job.episodes=2 job.seeds=[1,0]"
+    "+job.trainer.batch=16 +job.trainer.save_every=5 job.episodes=2 job.seeds=[1,0]"
 )
 RECIPE = {
     "about": "for kills",
@@ -67,7 +67,7 @@ ROLLED = (COLLECT, NOMINAL, FAULTS)
 FITTED = (*ROLLED, LABEL, f"{FIT} monitor.level=0.3")
 RECOVER = (
     f"recover {JUDGED} policy=zoo/lift_flow job.monitor=mahalanobis+split_conformal strategy=[continue,placebo,head] "
-    "job.trainer.iterations=20 job.trainer.batch=16 job.trainer.warmup=2 job.moments=1 job.allowance_steps=30"
+    "job.trainer.iterations=20 +job.trainer.batch=16 +job.trainer.warmup=2 job.moments=1 job.allowance_steps=30"
 )
 VIEW = f"view {JUDGED} job.monitors=[stac+split_conformal]"
 JOBS: dict[str, tuple[Sequence[str], str]] = {
@@ -126,9 +126,10 @@ class Bench:
         """A root in which some commands were done."""
         done = tuple(commands)
         if done not in self._made:
+            earlier = self.before(done[:-1]) if done else None
             root = self.place / f"before-{len(self._made)}"
-            if done:
-                shutil.copytree(self.before(done[:-1]), root)
+            if earlier:
+                shutil.copytree(earlier, root)
                 whole = ended.run(done[-1].split(), root)
                 if whole.code:
                     raise RuntimeError(f"workbench {done[-1]} exits with {whole.code}: {whole.said[-2000:]}")

@@ -164,7 +164,8 @@ def label(
     """Measure effect, onset, point of no return and decisive step of every failed episode of a store, by branching.
 
     Labels are written into the store batch by batch; those that were measured with these settings already are kept.
-    Those of other settings are refused, or with ``overwrite`` taken back, so that a store never mixes the two.
+    Those of other settings are refused, or with ``overwrite`` replaced once all new ones are measured, so that a store
+    never mixes the two.
 
     Parameters
     ----------
@@ -186,9 +187,17 @@ def label(
     ledger = Ledger(store.path.with_suffix(".labels.json"))
     if not overwrite:
         refuse_other_labels(store, settings, values, ledger, earlier, dict(expert))
-    store = forget_other_settings(store, settings, values, ledger, earlier, dict(expert))
-    steps, error = _search(store, setup, dict(expert), settings, ledger)
-    measure_values(store.path, setup, values)
+    (searched, before), (valued, valued_before) = settings_of(settings, values, ledger, earlier, dict(expert))
+    anew, revalued = before != searched and _searched(store), valued_before != valued and _valued(store, values)
+    if not (anew or revalued):
+        store = forget_other_settings(store, settings, values, ledger, earlier, dict(expert))
+    elif values.calls and not revalued:
+        ledger.put(VALUED, valued)
+    store.annotate_many({})  # finishes the labels that an ended call was writing
+    steps, error = _search(store, setup, dict(expert), settings, ledger, anew)
+    measure_values(store.path, setup, values, revalued)
+    if revalued:
+        ledger.put(VALUED, valued)
     return Labelling(Store.open(store.path), settings, values, steps, error)
 
 
@@ -223,48 +232,89 @@ class Labelling:
 
 SEARCHED, VALUED = "searches", "values"
 """Items of the ledger beside a store: labels that are searched for, and measured values, each with its settings."""
+ANEW = "searches anew"
+"""Item of labels that are to take the place of others once all of them are measured."""
 
 
-_Steps = Annotated[int, Between(0)]
-_EACH = Size(len(SEARCHES), len(SEARCHES))
+_STEPS = Annotated[
+    dict[Annotated[str, Among(SEARCHES)], Annotated[int, Between(0)]], Size(len(SEARCHES), len(SEARCHES))
+]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Cost:
+    """What the ledger says of one episode: steps of each search, error of its replay, and labels not yet in place."""
+
+    steps: _STEPS
+    error: Annotated[float, Between(0)]
+    columns: dict[str, Any] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class _Spent:
-    """What the ledger says of searches: steps, largest error of a replay, and uid -> steps of each search."""
+    """What the ledger says of searches: of earlier versions in sum, and uid -> cost of each episode since."""
 
-    steps: Annotated[
-        dict[Annotated[str, Among(SEARCHES)], Annotated[int, Between(0)]], Size(len(SEARCHES), len(SEARCHES))
-    ]
+    steps: _STEPS
     error: Annotated[float, Between(0)]
-    episodes: dict[str, Annotated[list[_Steps], _EACH]] = dataclasses.field(default_factory=dict)
+    episodes: dict[str, _Cost] = dataclasses.field(default_factory=dict)
+
+    def put(self, ledger: Ledger, key: str, asked: Record) -> None:
+        """Note it."""
+        ledger.put(key, asked, dataclasses.asdict(self))
 
 
 def _search(
-    store: Store, setup: Setup, expert: Record, settings: Settings, ledger: Ledger
+    store: Store, setup: Setup, expert: Record, settings: Settings, ledger: Ledger, anew: bool = False
 ) -> tuple[dict[str, int], float]:
-    """Label what is not labelled yet; returns steps and replay error of all batches, also of earlier calls."""
-    failed = failures(store.episodes)
+    """Label what is not labelled yet; returns steps and replay error of all batches, also of earlier calls.
+
+    With ``anew`` labels of other settings are there; they stay until all of their successors are measured.
+    """
+    failed, asked, key = failures(store.episodes), searched_with(settings, expert), ANEW if anew else SEARCHED
+    uids = [store.uids[number] for number in failed]
+    if not anew and (left := ledger.entry(ANEW)) is not None and left.made_with == asked:
+        ledger.forget(ANEW)  # they have taken their place already
+    spent = _spent(ledger, key, asked if anew else None)
     wanted = [number for number in failed if store.episodes["t_pnr"][number] < 0]
-    entry = ledger.entry(SEARCHED)
-    record = (entry.record if entry else None) or {"steps": dict.fromkeys(SEARCHES, 0), "error": 0.0}
-    known: _Spent = checked(_Spent, record, ledger.source, SEARCHED)
-    error, cost = float(known.error), dict(known.episodes)
+    if anew:
+        wanted = [number for number, uid in zip(failed, uids, strict=True) if uid not in spent.episodes]
     with progress("failures", len(failed)) as advance:
         advance(len(failed) - len(wanted))
         items = [Batch(setup, store.path, expert, settings, part) for part in batches(wanted, EPISODES_PER_BATCH)]
         for found in setup.map_unordered(label_batch, items):
             # Batch by batch, so that an interrupted job keeps what it has measured; the cost of each episode by its
             # uid and before its labels, so that it counts once, whenever the job was interrupted.
-            error = max([error, *(label.replay_error for label in found)])
-            cost |= {label.uid: [label.steps[name] for name in SEARCHES] for label in found}
-            made = {"steps": known.steps, "error": error, "episodes": cost}
-            ledger.put(SEARCHED, searched_with(settings, expert), made)
-            store.annotate_many({label.uid: label.columns for label in found})
+            costs = {
+                label.uid: _Cost(label.steps, label.replay_error, _plain(label) if anew else None) for label in found
+            }
+            spent = dataclasses.replace(spent, episodes={**spent.episodes, **costs})
+            spent.put(ledger, key, asked)
+            if not anew:
+                store.annotate_many({label.uid: label.columns for label in found})
             advance(len(found))
-    spent_on = [spent for uid, spent in cost.items() if uid in store.uids]
-    each = [dict(known.steps), *(dict(zip(SEARCHES, spent, strict=True)) for spent in spent_on)]
-    return {name: sum(spent[name] for spent in each) for name in SEARCHES}, error
+    if anew:
+        store.annotate_many({uid: spent.episodes[uid].columns or {} for uid in uids})
+        placed = {uid: dataclasses.replace(spent.episodes[uid], columns=None) for uid in uids}
+        spent = dataclasses.replace(spent, episodes=placed)
+        spent.put(ledger, SEARCHED, asked)
+        ledger.forget(ANEW)
+    each = [spent.episodes[uid] for uid in uids if uid in spent.episodes]
+    steps = {name: spent.steps[name] + sum(cost.steps[name] for cost in each) for name in SEARCHES}
+    return steps, float(max([spent.error, *(cost.error for cost in each)]))
+
+
+def _spent(ledger: Ledger, key: str, made_with: Record | None) -> _Spent:
+    """What an item of the ledger says; nothing yet where it is of other settings than those, if any are given."""
+    entry = ledger.entry(key)
+    if entry is None or not entry.record or (made_with is not None and entry.made_with != made_with):
+        return _Spent(dict.fromkeys(SEARCHES, 0), 0.0)
+    spent: _Spent = checked(_Spent, entry.record, ledger.source, key)
+    return spent
+
+
+def _plain(label: Label) -> Record:
+    """The columns of a label as plain data."""
+    return {name: value.item() if isinstance(value, np.generic) else value for name, value in label.columns.items()}
 
 
 def searched_with(settings: Settings, expert: Record) -> Record:
@@ -294,7 +344,7 @@ def forget_other_settings(
         ledger.forget(SEARCHED)
     if SEARCHED not in ledger:
         ledger.put(SEARCHED, searched)
-    if values.calls or (VALUED not in ledger and earlier):
+    if values.calls or (VALUED not in ledger and valued_before.get("calls")):
         ledger.put(VALUED, valued if values.calls else valued_before)
     return Store.open(store.path)
 
@@ -309,11 +359,20 @@ def refuse_other_labels(
 ) -> None:
     """Refuse to measure again, with other settings, what is measured already; nothing where there is nothing."""
     (searched, before), (valued, valued_before) = settings_of(settings, values, ledger, earlier, expert)
-    what, remedy = f"the labels of {shown(store.path)}", "overwrite=true takes them back and measures anew"
-    if any(store.episodes["t_pnr"][number] >= 0 for number in failures(store.episodes)):
+    what, remedy = f"the labelling of {shown(store.path)}", "overwrite=true takes them back and measures anew"
+    if _searched(store):
         refuse_other(what, before, searched, remedy)
-    if values.calls and any(known != "[]" for known in store.episodes["values"]):
+    if _valued(store, values):
         refuse_other(what, {"values": valued_before}, {"values": valued}, remedy)
+
+
+def _searched(store: Store) -> bool:
+    return any(store.episodes["t_pnr"][number] >= 0 for number in failures(store.episodes))
+
+
+def _valued(store: Store, values: Values) -> bool:
+    """Whether values are asked for, and there are some."""
+    return values.calls > 0 and any(known != "[]" for known in store.episodes["values"])
 
 
 def settings_of(
@@ -353,8 +412,8 @@ def label_batch(batch: Batch) -> list[Label]:
     return label_episodes(episodes, setup.task, *drivers, batch.settings)
 
 
-def measure_values(path: Path, setup: Setup, values: Values) -> None:
-    """Measure V(t) where it is wanted and not yet known."""
+def measure_values(path: Path, setup: Setup, values: Values, anew: bool = False) -> None:
+    """Measure V(t) where it is wanted and not yet known; or all of it anew, and take the place of what was known."""
     if not values.calls:
         return
     rows = Store.open(path).episodes
@@ -363,13 +422,19 @@ def measure_values(path: Path, setup: Setup, values: Values) -> None:
         for number, split in enumerate(rows["split"])
         if split in values.splits and rows["outcome"][number] != "diverged"
     ]
-    missing = [number for number in wanted if rows["values"][number] == "[]"]
+    missing = [number for number in wanted if anew or rows["values"][number] == "[]"]
+    measured = {uid: {"values": "[]"} for uid in rows["uid"]}
     with progress("values", len(wanted)) as advance:
         advance(len(wanted) - len(missing))
         items = [ValueBatch(setup, path, values, part) for part in batches(missing, EPISODES_PER_BATCH)]
         for found in setup.map_unordered(value_batch, items):
-            Store.open(path).annotate_many({uid: {"values": json.dumps(known)} for uid, known in found.items()})
+            new = {uid: {"values": json.dumps(known)} for uid, known in found.items()}
+            measured |= new
+            if not anew:
+                Store.open(path).annotate_many(new)
             advance(len(found))
+    if anew:
+        Store.open(path).annotate_many(measured)
 
 
 def value_batch(batch: ValueBatch) -> dict[str, list[list[int]]]:

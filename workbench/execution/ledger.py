@@ -14,8 +14,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from workbench.config.files import write_text
+from workbench.config.files import locked, write_text
 from workbench.errors import OtherSettingsError, StoreError
+from workbench.types import Record
 from workbench.types.reading import Between, Source, checked, read_json
 
 
@@ -33,26 +34,13 @@ class Entry:
 
     made_with: Any
     ended: bool = False
-    seconds: Annotated[float, Between(0.0)] = 0.0
+    seconds: Annotated[float, Between(0, 1e12)] = 0.0
     record: Any = None
 
 
-@dataclasses.dataclass(frozen=True)
-class _Stage:
-    """An entry of earlier versions, which called the settings of a stage its fingerprint."""
-
-    fingerprint: Any
-    ended: bool
-    seconds: Annotated[float, Between(0.0)]
-
-
-def _entry(row: Any, source: Source, key: str) -> Entry:
-    """An entry as it was written."""
-    if isinstance(row, dict) and "fingerprint" in row:
-        stage: _Stage = checked(_Stage, row, source, key)
-        return Entry(stage.fingerprint, stage.ended, stage.seconds)
-    entry: Entry = checked(Entry, row, source, key)
-    return entry
+def _of_today(row: Record) -> Record:
+    """An entry as it is written today; earlier versions called the settings of a stage its fingerprint."""
+    return {"made_with" if key == "fingerprint" else key: value for key, value in row.items()}
 
 
 class Ledger:
@@ -74,16 +62,13 @@ class Ledger:
         self, path: Path | None, shown: str = "", remedy: str = "choose another name=..., or move it away"
     ) -> None:
         self.path, self.shown, self.remedy = path, shown or (path.name if path else ""), remedy
-        self._entries: dict[str, Entry] = {}
-        self._before: dict[str, Entry | None] = {}
         self.source = Source(
             self.shown,
             StoreError,
             "it is damaged, or of an earlier version: move it away, and what it says is done again",
         )
-        if path is not None and path.exists():
-            rows = checked(dict[str, Any], read_json(path, self.source, infinite=True), self.source)
-            self._entries = {key: _entry(row, self.source, key) for key, row in rows.items()}
+        self._entries = self._read()
+        self._before: dict[str, Entry | None] = {}
 
     def __contains__(self, key: str) -> bool:
         return key in self._entries
@@ -113,21 +98,21 @@ class Ledger:
         entry = Entry(made_with, True, seconds, record)
         if self._entries.get(key) != entry:
             self._entries[key] = entry
-            self._write()
+            self._write(key)
 
     def begin(self, key: str, made_with: Any, record: Any = None) -> None:
         """Note an attempt; seconds of an interrupted attempt at the same thing are kept."""
         before = self._before[key] = self._entries.get(key)
         again = before is not None and before.made_with == made_with and not before.ended
         self._entries[key] = Entry(made_with, False, before.seconds if before and again else 0.0, record)
-        self._write()
+        self._write(key)
 
     def end(self, key: str, seconds: float, record: Any = None) -> None:
         """Note that what was begun is done."""
         entry = self._entries[key]
         whole = round(entry.seconds + seconds, 2)
         self._entries[key] = dataclasses.replace(entry, ended=True, seconds=whole, record=record)
-        self._write()
+        self._write(key)
 
     def take_back(self, key: str) -> None:
         """Forget the last attempt at an item; the one before it counts again."""
@@ -135,17 +120,34 @@ class Ledger:
         self._entries.pop(key)
         if before is not None:
             self._entries[key] = before
-        self._write()
+        self._write(key)
 
     def forget(self, key: str) -> None:
         """Forget an item."""
         if self._entries.pop(key, None) is not None:
-            self._write()
+            self._write(key)
 
-    def _write(self) -> None:
-        if self.path is not None:
-            rows = {key: dataclasses.asdict(entry) for key, entry in self._entries.items()}
-            write_text(self.path, json.dumps(rows, indent=1))
+    def _read(self) -> dict[str, Entry]:
+        if self.path is None or not self.path.exists():
+            return {}
+        rows = checked(dict[str, dict[str, Any]], read_json(self.path, self.source, infinite=True), self.source)
+        return {key: checked(Entry, _of_today(row), self.source, key) for key, row in rows.items()}
+
+    def _write(self, key: str) -> None:
+        """Change one item of the file; what other processes have changed of it since stays."""
+        if self.path is None:
+            return
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with locked(self.path.parent):
+            entries = self._read() if self.path.exists() else self._entries
+            if key in self._entries:
+                entries[key] = self._entries[key]
+            else:
+                entries.pop(key, None)
+            self._entries = entries
+            write_text(
+                self.path, json.dumps({key: dataclasses.asdict(entry) for key, entry in entries.items()}, indent=1)
+            )
 
 
 UNDECIDING = frozenset({"device", "save_every", "publish"})

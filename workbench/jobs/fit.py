@@ -15,11 +15,11 @@ def run(run: Run) -> None:
     run.refuse_other_store()
     folder, settings, store = folder_of(run), MonitorSettings(**run.config["monitor"]), Store.open(run.store)
     scores, calibrators = run.config["score"], run.config["calibrator"]
-    run.update_metrics(store=run.shown(run.store))
     asked = fitted_with(store, scores, calibrators, settings, run.seed)
     if kept(folder, asked, run.overwrite):
         console.print(f"up to date: {run.shown(folder)}")
         return
+    run.update_metrics(store=run.shown(run.store))
     monitors = fit(store, scores, calibrators, settings=settings, seed=run.seed)
     monitors.save(folder, asked)
     for reason in monitors.left_out.values():

@@ -81,9 +81,9 @@ def fit(
 def fitted_with(
     store: Store, scores: Mapping[str, Part], calibrators: Mapping[str, Part], settings: MonitorSettings, seed: int
 ) -> Record:
-    """What decides monitors, as plain data: the episodes with their labels, and all settings."""
+    """What decides monitors: the episodes, with their labels where a score learns from them, and all settings."""
     return {
-        "episodes": store.digest(),
+        "episodes": store.digest(labels=any(map(supervised, made_all(scores).values()))),
         "score": dict(scores),
         "calibrator": dict(calibrators),
         "monitor": dataclasses.asdict(settings),

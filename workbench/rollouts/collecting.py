@@ -15,7 +15,7 @@ from workbench.config import data_path, made, shown
 from workbench.errors import ConfigError, StoreError
 from workbench.execution.executor import Executor
 from workbench.execution.processes import Processes
-from workbench.rollouts.rolling import drawn, refuse_other_faults, roll
+from workbench.rollouts.rolling import drawn, roll
 from workbench.rollouts.setup import EXPERT, Recording, Setup
 from workbench.store import Store
 from workbench.types import EPISODES_PER_SPLIT, Demonstration, Episode, Record, Task
@@ -59,9 +59,7 @@ def collect(
     kept = dataclasses.replace(recording or Recording(samples=0), signals=(), images=True)
     setup = Setup(task, made(expert, task=task), kept, runner or Processes())
     path = data_path(into)
-    if path.exists():
-        refuse_other_faults(Store.open(path), task, [specifications], alone=True)
-    roll(setup, path, launches, seed=seed, demonstrated=demonstrated)
+    roll(setup, path, launches, [specifications], seed=seed, demonstrated=demonstrated)
     return Store.open(path)
 
 

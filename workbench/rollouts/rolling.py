@@ -84,25 +84,31 @@ def rollout(
         specification.suits(policy)
     recording = Recording(until, samples, signals, images)
     setup, path = Setup(task, policy, recording, runner or Processes()), data_path(into)
-    if path.exists():
-        groups = [[one] for one in specifications] if one_each else [specifications]
-        refuse_other_faults(Store.open(path), task, groups)
-    roll(setup, path, launches, seed=seed)
+    roll(setup, path, launches, [[one] for one in specifications] if one_each else [specifications], seed=seed)
     return Store.open(path)
 
 
 def roll(
-    setup: Setup, path: Path, launches: Sequence[Launch], *, seed: int, demonstrated: Record | None = None
+    setup: Setup,
+    path: Path,
+    launches: Sequence[Launch],
+    groups: Sequence[Sequence[Perturbation]],
+    *,
+    seed: int,
+    demonstrated: Record | None = None,
 ) -> None:
     """Roll what of some launches is not yet in a store.
 
     Parameters
     ----------
+    groups : of faults, from which the launches were drawn.
     demonstrated : of demonstrations, what their header says of who made them; None for episodes of a policy.
     """
     try_cameras(setup.task)
     header = setup.header(seed, **demonstrated or {})
     done = known_uids(path, header)
+    if done:
+        refuse_other_faults(Store.open(path), setup.task, groups, alone=demonstrated is not None)
     wanted = [launch for launch in launches if launch.uid not in done]
     if wanted and done and (unnamed := [part for part in ("policy", "task") if by_hand(header.config[part])]):
         raise OtherSettingsError(

@@ -213,8 +213,8 @@ def refuse_other_task(store: Store, task: Task, cameras: Sequence[str] = ()) -> 
             f"{shown(store.path)} was made with task {store.header.task!r}, not {task.name!r}; {OTHER_SOURCE}"
         )
     if isinstance(before, Mapping):
-        hidden = () if cameras else ("cameras",)
-        refuse_other(shown(store.path), *({"task": each} for each in alike(before, now, hidden)), OTHER_SOURCE)
+        kept, asked = alike(before, now, () if cameras else ("cameras",))
+        refuse_other(shown(store.path), {"task": kept}, {"task": asked}, OTHER_SOURCE)
 
 
 def refuse_other_source(store: Store, setup: Setup) -> None:
@@ -231,13 +231,29 @@ def refuse_other_source(store: Store, setup: Setup) -> None:
     kept, now = store.header.config, setup.header(store.header.seed).config
     if not isinstance(kept.get("policy"), Mapping):
         return
-    policies = alike(kept["policy"], now["policy"])
-    if kept.get("weights") and now["weights"]:
-        policies = tuple({**each, "weights": said["weights"]} for each, said in zip(policies, (kept, now), strict=True))
-    refuse_other(shown(store.path), *({"policy": each} for each in policies), OTHER_SOURCE)
-    untils = tuple({"rollout": {"until": each["rollout"]["until"]}} for each in (kept, now) if "rollout" in each)
-    if len(untils) == 2:
-        refuse_other(shown(store.path), *untils, OTHER_SOURCE)
+    before, asked = (_source(each) for each in (kept, now))
+    refuse_other(shown(store.path), *_shared(before, asked), OTHER_SOURCE)
+
+
+def _source(config: Record) -> Record:
+    """What of a header's configuration decides the rest of an episode, beside its task."""
+    return {
+        "policy": config["policy"],
+        "weights": config.get("weights") or None,
+        "rollout": {"until": config.get("rollout", {}).get("until")},
+    }
+
+
+def _shared(before: Record, now: Record) -> tuple[Record, Record]:
+    """Two sources as far as both say what they are."""
+    policies = alike(before["policy"], now["policy"])
+    weights = (before["weights"], now["weights"]) if before["weights"] and now["weights"] else (None, None)
+    untils = before["rollout"]["until"] or now["rollout"]["until"], now["rollout"]["until"]
+    first, second = (
+        {"policy": policy, "weights": digest, "rollout": {"until": until}}
+        for policy, digest, until in zip(policies, weights, untils, strict=True)
+    )
+    return first, second
 
 
 def alike(before: Mapping[str, Any], now: Mapping[str, Any], hidden: Collection[str] = ()) -> tuple[Record, Record]:

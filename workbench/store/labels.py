@@ -7,7 +7,16 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from workbench.store.layout import Journal, explained, parts_of, read_header, read_journal, take_lock, write_journal
+from workbench.store.layout import (
+    Journal,
+    explained,
+    parts_of,
+    read_header,
+    read_journal,
+    remove_partials,
+    take_lock,
+    write_journal,
+)
 from workbench.store.parts import Part, open_parts
 from workbench.types import Record
 
@@ -22,6 +31,7 @@ def write_labels(path: Path, labels: Mapping[str, Record], counting: Callable[[]
     """
     with explained(f"labels of {path} cannot be written"), contextlib.ExitStack() as locks:
         locks.enter_context(take_lock(path))
+        remove_partials(path / "parts", deep=False)
         sealed = read_header(path).sealed
         journal = read_journal(path, sealed)
         pending = {
@@ -31,6 +41,7 @@ def write_labels(path: Path, labels: Mapping[str, Record], counting: Callable[[]
         for folder, new in touched.items():
             if new:
                 locks.enter_context(take_lock(folder))
+                remove_partials(folder)
         parts = [Part(folder, sealed) for folder, new in touched.items() if new or folder.name in journal.sealed]
         journal = Journal(
             revision=journal.revision + 1,
@@ -58,6 +69,7 @@ def finish_labels(path: Path, journal: Journal, sealed: bool) -> Journal:
         return journal
     for folder in parts_of(path):
         if folder.name in journal.sealed or not sealed:
+            remove_partials(folder)
             part = Part(folder, sealed)
             part.rewrite(part.labelled(journal.pending, journal))
     done = dataclasses.replace(journal, pending={}, sealed={})

@@ -311,6 +311,15 @@ def _digest(attributes: Record) -> str:
     return hashlib.blake2b(json.dumps(attributes, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
+def remove_partials(folder: Path, deep: bool = True) -> None:
+    """Remove what killed processes were writing; whoever calls it holds the lock of those who write there.
+
+    ``deep`` says whether below the folder, too.
+    """
+    for partial in (folder.rglob if deep else folder.glob)("*.partial"):
+        partial.unlink(missing_ok=True)
+
+
 def write_file(file: Path, content: bytes) -> None:
     """Put a whole file in place: whoever is killed when, it holds its old bytes or its new ones."""
     partial = file.with_name(f"{file.name}.{os.getpid()}.partial")

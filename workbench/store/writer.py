@@ -12,13 +12,13 @@ import os
 import re
 import shutil
 import socket
-import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from workbench.config.files import building
 from workbench.errors import StoreError
 from workbench.store.arrays import StoredArray, column_array, column_dtype, create_array
 from workbench.store.chunks import ROW_BYTES
@@ -37,6 +37,7 @@ from workbench.store.layout import (
     parts_of,
     read_header,
     refuse_other,
+    remove_partials,
     take_lock,
     write_commit,
     write_group,
@@ -185,8 +186,7 @@ class StoreWriter:
         self._waiting = [waiting for waiting in self._waiting if waiting.record["uid"] not in self._uids]
         self._ends = {group: part.end(group) for group in ENDS}
         self._arrays: dict[str, StoredArray] = {}
-        for partial in self._folder.rglob("*.partial"):
-            partial.unlink()
+        remove_partials(self._folder)
         for group in (*ENDS, "episodes"):
             rows = self._ends.get(group, self._rows)
             if rows == 0 and group in ("steps", "calls"):  # what is left of a first commit may have another layout
@@ -330,17 +330,14 @@ def _create_part(path: Path, folder: Path, sealed: bool) -> None:
 @contextlib.contextmanager
 def _built_beside(store: Path, place: Path) -> Iterator[Path]:
     """A folder next to the store that is renamed into ``place`` once it is complete, unless there is one by then."""
-    new = store.with_name(f".{store.name}.{uuid.uuid4().hex}")
-    try:
-        new.mkdir(parents=True)
+    with building(store) as new:
+        new.mkdir()
         yield new
         try:
             new.rename(place)
         except OSError:
             if not place.exists():
                 raise
-    finally:
-        shutil.rmtree(new, ignore_errors=True)
 
 
 def _remove_arrays(group: Path) -> None:

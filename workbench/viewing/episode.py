@@ -79,6 +79,7 @@ class ShownEpisode:
     monitors : name -> what it said.
     images : camera -> (T, H, W, 3) uint8 RGB.
     notes : Markdown shown beside the log.
+    name : by which the viewer tells recordings apart; "" for that of the file.
     """
 
     title: str
@@ -93,6 +94,7 @@ class ShownEpisode:
     monitors: Mapping[str, MonitorTrace]
     images: Mapping[str, Array] = dataclasses.field(default_factory=dict)
     notes: str = ""
+    name: str = ""
 
     @property
     def happened(self) -> list[tuple[str, int]]:
@@ -101,18 +103,13 @@ class ShownEpisode:
         return sorted(happened, key=lambda event: event[1])
 
 
-def record_episode(path: Path, shown: ShownEpisode, name: str = "") -> Path:
-    """Write an episode as a Rerun recording with its layout and return its path; an existing one is replaced.
-
-    Parameters
-    ----------
-    name : of the recording among others; "" for that of its file.
-    """
+def record_episode(path: Path, shown: ShownEpisode) -> Path:
+    """Write an episode as a Rerun recording with its layout and return its path; an existing one is replaced."""
     import rerun as rr
 
     arranged = layout(shown.poses, shown.trails, list(shown.monitors), shown.control_hz, list(shown.images))
     happened = shown.happened
-    with Session(path, shown.title, shown.control_hz, arranged, name) as session:
+    with Session(path, shown.title, shown.control_hz, arranged, shown.name) as session:
         _write_scene(session, shown.shapes, shown.poses, len(shown.actions))
         _write_trails(session, shown.poses, shown.trails, happened)
         _write_images(session, shown.images)

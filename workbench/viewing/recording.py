@@ -78,9 +78,9 @@ def view(
     readings = {name: each[0] for name, each in offline(judges, [calls]).items()} if judges else {}
     uid = str(stored.record["uid"])
     path = Path(into) / f"{uid.replace(':', '-')}.rrd"
-    shown = shown_episode(stored, task, store.header.control_hz, calls, readings)
+    shown = dataclasses.replace(shown_episode(stored, task, store.header.control_hz, calls, readings), name=path.stem)
     with replacing(path) as new:
-        record_episode(new, shown, name=path.stem)
+        record_episode(new, shown)
         entities_of(new)
     return Recording(path, uid, example_of(stored, calls, readings))
 

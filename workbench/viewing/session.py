@@ -22,7 +22,7 @@ APPLICATION = "failure-workbench"
 
 
 class Session:
-    """A recording that is being written, as a context.
+    """A recording that is written at the end of a context.
 
     Parameters
     ----------
@@ -36,18 +36,23 @@ class Session:
     def __init__(self, path: Path, title: str, control_hz: float, layout: rrb.Blueprint, name: str = "") -> None:
         import rerun as rr
 
-        self.control_hz = control_hz
+        self.path, self.control_hz = path, control_hz
         self.recording = rr.RecordingStream(APPLICATION, recording_id=name or path.stem)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self.recording.save(path, default_blueprint=layout)
+        # In memory, and written at once: on a full disk rerun's own writing of a file says nothing and may never end.
+        self._memory = self.recording.memory_recording()
+        self.recording.send_blueprint(layout, make_active=False, make_default=True)
         self.recording.send_recording_name(title)
 
     def __enter__(self) -> Session:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        """Write the file's footer."""
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Write the file, unless an exception is on its way."""
+        content = self._memory.drain_as_bytes()
         self.recording.disconnect()
+        if kind is None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.write_bytes(content)
 
     def static(self, entity: str, *parts: Any) -> None:
         """Log what does not change."""
