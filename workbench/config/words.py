@@ -56,7 +56,7 @@ FLAGS = (
     Flag("--hydra-help"),
     Flag("--run", "-r"),
 )
-"""Hydra's, but for those that name another configuration than ours, or read a pickle."""
+"""Hydra's, but for those that name another configuration than ours, or read objects that can be code."""
 _MODES = ("--multirun", "--cfg", "--info", "--shell-completion", "--run")
 
 
