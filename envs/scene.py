@@ -30,6 +30,7 @@ from workbench.envs.stepper import Controller, copy_model
 from workbench.envs.task import HasModel
 from workbench.errors import ActionError, ConfigError, DivergedError, SnapshotError
 from workbench.types import (
+    MOST_SEED,
     Array,
     HasCameras,
     HasGoals,
@@ -213,7 +214,9 @@ class MujocoScene(gymnasium.Env[dict[str, Any], Array]):
         asked = options or {}
         following = 0 if seed is not None else self._gym_episode + 1
         self._gym_episode = int(asked.get("episode", following))
-        observation = self.begin(Stream(self.np_random_seed, self._gym_episode), asked.get("perturbations", ()))
+        # Gymnasium draws seeds of 128 bits where none is given.
+        run_seed = self.np_random_seed % (MOST_SEED + 1)
+        observation = self.begin(Stream(run_seed, self._gym_episode), asked.get("perturbations", ()))
         return observation, self._info(np.zeros(self.task.action_size))
 
     def step(self, action: Array, as_asked: bool = False) -> tuple[dict[str, Array], float, bool, bool, dict[str, Any]]:

@@ -34,14 +34,14 @@ class ActionBias(Specification):
 
     Parameters
     ----------
-    bias_fraction : length of the bias as a fraction of the largest action; its direction, in space or in the plane, is
-        drawn uniformly.
+    bias_fraction : length of the bias as a fraction of the largest action; its direction, in space, in the plane or on
+        a line, is drawn uniformly.
     schedule : see :class:`Specification`.
     """
 
     channel = "action"
     effect = ActionBiasEffect
-    magnitude = Magnitude("bias_fraction", 0.01, 1.0, sizes=(2, 3))
+    magnitude = Magnitude("bias_fraction", 0.01, 1.0, sizes=(1, 3))
 
     def __init__(
         self,

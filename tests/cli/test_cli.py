@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from workbench.cli import all_jobs, overview
 from workbench.config import Run, compose, job_of, options_of
 from workbench.config.checking import checked
 from workbench.config.explaining import explain
+from workbench.config.journal import read_journal
 from workbench.errors import ConfigError
 from workbench.execution.chain import plan
 from workbench.jobs.quickstart import refuse
@@ -158,9 +158,9 @@ def test_a_folder_of_ones_own_yaml_files_is_composed_and_named_again(tmp_path):
     line = ["--config-dir", "mine", "collect", "+experiment=two"]
     done = call(tmp_path, *line)
     assert done.returncode == 0, done.stderr
-    said = json.loads((tmp_path / "runs/2/metrics.json").read_text())["commands"]["collect"]
-    assert said == f"workbench collect +experiment=two --config-dir={tmp_path / 'mine'}"
-    assert "Known: quickstart, synthesize, two" in refused(
+    said = read_journal(tmp_path / "runs/2")[-1].command
+    assert said == "workbench collect +experiment=two --config-dir=mine"
+    assert "Known: compare, quickstart, synthesize, two" in refused(
         tmp_path, "--config-dir", "mine", "collect", "+experiment=tow"
     )
 

@@ -121,11 +121,11 @@ import sys
 import types
 from pathlib import Path
 
-import workbench
 from workbench import config
+from workbench.envs import tasks
 
-folder, function, target = Path(sys.argv[1]), sys.argv[2], "workbench.slow_part.Part"
-workbench.__path__.append(str(folder))
+folder, function, target = Path(sys.argv[1]), sys.argv[2], "workbench.envs.tasks.slow_part.Part"
+tasks.__path__.append(str(folder))
 try:
     getattr(config, function)({"_target_": target} if function == "build" else target)
 except KeyboardInterrupt:

@@ -523,7 +523,8 @@ def test_defocus_spreads_a_dot_by_its_standard_deviation():
 @pytest.mark.parametrize("name", ["defocus_blur", "motion_blur"])
 def test_the_weakest_blur_shows_in_the_smallest_image(name):
     kind = build(name).magnitude
-    assert not np.array_equal(pixels_of(name, dot(16), angle_rad=0.0, **{kind.name: kind.low}), dot(16))
+    turned = {"angle_rad": 0.0} if name == "motion_blur" else {}
+    assert not np.array_equal(pixels_of(name, dot(16), **turned, **{kind.name: kind.low}), dot(16))
 
 
 @pytest.mark.parametrize("angle_rad", [0.0, np.pi / 2, 0.6, 2.5])

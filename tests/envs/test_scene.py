@@ -84,7 +84,7 @@ RECORD = {"name": "shove", "start_step": 5, "stage": None, "predicate": None, "d
 @pytest.fixture
 def shoved(monkeypatch):
     Shove.log = []
-    monkeypatch.setattr(scene_module, "effect_of", Shove)
+    monkeypatch.setattr(scene_module, "effect_of", lambda record, stream, task: Shove(record, stream))
     return (RECORD,)
 
 

@@ -104,7 +104,7 @@ def test_what_a_stage_prints_is_held_back_and_kept_in_the_log(streams, tmp_path,
         with progress.progress("failures", 3):
             pass
 
-    monkeypatch.setattr("workbench.execution.chain.build", lambda node: job)
+    monkeypatch.setattr("workbench.execution.chain.job_of", lambda node: job)
     with logged(run.folder, "quickstart", "workbench quickstart name=a"):
         chain = Chain(run, 4)
         for name in ("collect", "train", "label", "label"):

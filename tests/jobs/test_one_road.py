@@ -119,7 +119,7 @@ def write_with_diverged(path):
         for split, count in COUNTS.items():
             for number in range(count):
                 made = episode(split, 100 + number, "slip", 0.3)
-                record = {**made.record, "success": False, "outcome": "diverged", "uid": f"diverged {split} {number}"}
+                record = {**made.record, "success": False, "outcome": "diverged", "uid": f"diverged-{split}-{number}"}
                 writer.append(dataclasses.replace(made, record=record))
 
 

@@ -115,7 +115,7 @@ def test_a_file_of_an_earlier_version_is_refused_with_what_to_do(tmp_path):
     ("words", "why"),
     [
         (["perturbation=[]"], "needs perturbations"),
-        (["job.split=tset"], "Did you mean 'test'"),
+        (["job.split=tset"], "must be one of train, fit"),
         (["task=push_t", "perturbation=[slip]"], "leave it out"),
         (["policy=flow", "checkpoint=nowhere"], "no checkpoint"),
         (["job.batch=0"], "batch=0"),

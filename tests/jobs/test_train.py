@@ -138,9 +138,9 @@ def test_it_reads_no_more_than_the_policy_does(root: Path, monkeypatch: pytest.M
     read: set[str] = set()
     rows = Store._read_rows
 
-    def noted(store: Store, folder: Path, first: int, last: int) -> Any:
-        read.add("/".join(folder.parts[folder.parts.index("main") + 1 :]))
-        return rows(store, folder, first, last)
+    def noted(store: Store, part: Any, name: str, first: int, last: int) -> Any:
+        read.add(name)
+        return rows(store, part, name, first, last)
 
     monkeypatch.setattr(Store, "_read_rows", noted)
     for words in ((), ("policy.observations=[place]",)):

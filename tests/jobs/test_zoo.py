@@ -228,7 +228,7 @@ def chain(tmp_path, monkeypatch):
 
             return stub
 
-        monkeypatch.setattr(stages, "build", note)
+        monkeypatch.setattr(stages, "job_of", note)
         monkeypatch.setattr(quickstart, "close", lambda run: None)
         monkeypatch.setattr(stages, "weights_digest", lambda folder: f"{folder} {weights}")
         asked = ["job=quickstart", "+experiment=quickstart", *words]

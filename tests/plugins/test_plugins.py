@@ -78,8 +78,9 @@ def test_an_installed_package_is_composed_and_built_by_name(tmp_path, here, site
         (package.name, f"the distribution {package.name}")
     ]
     assert all(f"my_{kind}" in options_of(kind) for kind in KINDS)
-    config = compose([*words, "perturbation.my_perturbation.loss_fraction=0.5", "task.height_m=0.07"])
+    compose(words)
     assert package.name not in sys.modules, "a package is imported when one of its parts is wanted, not before"
+    config = compose([*words, "perturbation.my_perturbation.loss_fraction=0.5", "task.height_m=0.07"])
     run = Run(config)
     assert (run.task.name, run.task.height_m) == ("my_task", 0.07)
     assert run.policy().action_size == 7
@@ -135,7 +136,7 @@ def test_a_package_runs_through_the_command_line_and_its_store_replays_where_it_
     refused = call(here, "replay", "name=moved")
     assert refused.returncode == 1 or refused.returncode == 2
     assert "Traceback" not in refused.stderr
-    assert f"it is of the package {package.name}, which is not installed here" in " ".join(refused.stderr.split())
+    assert "was made with task 'my_task', not 'lift'" in " ".join(refused.stderr.split())
     unknown = call(here, "rollout", "task=my_task")
     assert "unknown task 'my_task'" in unknown.stderr
 
@@ -226,7 +227,7 @@ def test_yaml_files_of_the_same_name_are_refused_instead_of_ignored(tmp_path, he
         compose([])
     shutil.rmtree(conf / "local")
     install(other, site)
-    with pytest.raises(ConfigError, match=rf"{other.name} has a conf/score/my_score.yaml, and so has {package.name}"):
+    with pytest.raises(ConfigError, match=rf"{other.name} has a conf/score/my_score.yaml, and so has .*{package.name}"):
         compose([])
 
 

@@ -309,6 +309,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     weights = tmp_path / "encoder"
     weights.mkdir()
     (weights / "salt").write_text("one")
+    (weights / "modules.json").write_text("[]")
     return weights
 
 

@@ -295,14 +295,16 @@ def test_task_without_its_images_is_refused_at_load(
 def test_tampered_image_sizes_are_refused_in_one_line(policy: FlowPolicy, tmp_path: Path) -> None:
     import json
 
+    from workbench.types.reading import RECORD_SEAL, sealed_record
+
     policy.save(tmp_path)
     record = next(path for path in tmp_path.iterdir() if path.suffix == ".json")
-    good = json.loads(record.read_text())
+    good = {key: value for key, value in json.loads(record.read_text()).items() if key != RECORD_SEAL}
     for bad in ({}, [], {"front": [32, 32], "top": [32]}, {"front": [32, 32], "top": [64, 64, 3]}):
-        record.write_text(json.dumps({**good, "image_sizes": bad}))
-        with pytest.raises(CheckpointError, match="damaged"):
+        record.write_text(json.dumps(sealed_record({**good, "image_sizes": bad})))
+        with pytest.raises(CheckpointError, match="image_sizes"):
             FlowPolicy.load(tmp_path)
-    record.write_text(json.dumps({**good, "config": {**good["config"], "crop_px": 40}}))
+    record.write_text(json.dumps(sealed_record({**good, "config": {**good["config"], "crop_px": 40}})))
     with pytest.raises(CheckpointError, match="crop_px=40"):
         FlowPolicy.load(tmp_path)
 

@@ -284,8 +284,8 @@ def test_a_fault_is_told_in_words(tmp_path: Path) -> None:
 
 
 def test_the_words_of_a_fault_are_those_of_the_file_that_makes_it() -> None:
-    drawn = [{"name": "slip", "target": "workbench.envs.perturbations.slip.Slip"}]
-    store = SimpleNamespace(episodes={"perturbations": np.array(["[]", json.dumps(drawn)], object)})
+    drawn = [{"name": "slip", "channel": "physics", "target": "workbench.envs.perturbations.slip.Slip"}]
+    store = SimpleNamespace(path="a.zarr", episodes={"perturbations": np.array(["[]", json.dumps(drawn)], object)})
     first = (Path(__file__).parents[2] / "envs/perturbations/slip.py").read_text(encoding="utf-8").splitlines()[0]
     assert fault_words(store) == {"slip": first.strip('"')}
 

@@ -113,5 +113,5 @@ def test_a_message_is_one_line_that_moves_no_terminal(tmp_path, name):
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=HANG_S)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
-    assert "there is no job" in done.stderr
+    assert "unknown job" in done.stderr
     assert not OBEYED.search(done.stderr.rstrip("\n"))

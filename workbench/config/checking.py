@@ -64,4 +64,7 @@ def _check_parts(config: Record, words: Sequence[str]) -> None:
         for place, name in enumerate(path.split(".")):
             node = node.get(name) if isinstance(node, Mapping) else None
             if isinstance(node, Mapping) and "_target_" in node and not path.startswith("job"):
-                check_arguments(node, ".".join(path.split(".")[: place + 1]))
+                # Whose weights a policy has is no argument of it.
+                check_arguments(
+                    {key: node[key] for key in node if key != "zoo"}, ".".join(path.split(".")[: place + 1])
+                )

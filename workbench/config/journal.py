@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from workbench.config.files import locked
 from workbench.config.metrics import finite
+from workbench.config.plugins import given_folders
 from workbench.config.sweep import job_of_words, key_of
 from workbench.errors import ConfigError, StoreError
 from workbench.types.reading import Source, checked, parsed, read_bytes
@@ -151,7 +152,7 @@ def journalled(run: Run) -> Iterator[None]:
     finally:
         entry = Entry(
             job=job_of(run),
-            words=kept(run.words, run.root),
+            words=kept([*run.words, *(f"--config-dir={folder}" for folder in given_folders())], run.root),
             of=None if run.of is None else kept(run.of, run.root),
             stage=run.stage,
             config=portable({**run.config, "root": None}, run.root),

@@ -22,8 +22,8 @@ KEYS = (*GROUPS, "monitor", "rollout", "seed", "store", "demos", "checkpoint")
 
 Not ``perturbation``, ``protocol`` and ``job``, which say what one job does, nor ``runner``, which says where.
 """
-FORGETFUL = ("compare", "new")
-"""Jobs that are about no run."""
+FORGETFUL = ("compare", "new", "synthesize", "zoo")
+"""Jobs that are about no run, or take what they are made with from a recipe or an entry of the zoo."""
 _PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9_]*")
 
 
