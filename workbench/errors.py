@@ -10,13 +10,27 @@ import difflib
 from collections.abc import Iterable
 from typing import Any
 
+MOST_LETTERS = 2000
+"""Of a message: what it repeats of an input may be as long as that input."""
+
 
 class WorkbenchError(Exception):
-    """Something that a person asked for cannot be done; the message says why and what to do."""
+    """Something that a person asked for cannot be done; the message says why and what to do.
+
+    A message that is longer than :data:`MOST_LETTERS` is cut in its middle.
+    """
+
+    def __init__(self, *said: Any) -> None:
+        super().__init__(*(_cut(each) if isinstance(each, str) else each for each in said))
 
     def __reduce__(self) -> tuple[Any, ...]:
         """By its message, not by its constructor's arguments, so that it also reaches us from a worker process."""
         return _again, (type(self), self.args, self.__dict__)
+
+
+def _cut(message: str) -> str:
+    end = MOST_LETTERS // 4
+    return message if len(message) <= MOST_LETTERS else f"{message[: MOST_LETTERS - end - 5]} ... {message[-end:]}"
 
 
 def _again(kind: type[WorkbenchError], arguments: tuple[Any, ...], attributes: dict[str, Any]) -> WorkbenchError:

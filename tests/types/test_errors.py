@@ -1,0 +1,32 @@
+"""Messages of errors are for people: bounded, and the end says what to do."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+
+from workbench.errors import (
+    MOST_LETTERS,
+    CheckpointError,
+    ConfigError,
+    OtherSettingsError,
+    StoreError,
+    UnknownNameError,
+)
+
+
+@pytest.mark.parametrize("kind", [ConfigError, StoreError, OtherSettingsError, CheckpointError])
+def test_a_long_message_is_cut_in_its_middle_here_and_in_a_worker(kind):
+    error = kind("asked for " + "9, " * 10_000 + "; take another one")
+    for said in (str(error), str(pickle.loads(pickle.dumps(error)))):
+        assert len(said) == MOST_LETTERS
+        assert said.startswith("asked for 9") and said.endswith("; take another one")
+
+
+def test_many_known_names_are_cut_too():
+    assert len(str(UnknownNameError("key", "x", [f"name{number}" for number in range(5000)]))) == MOST_LETTERS
+
+
+def test_a_message_of_common_length_stands_as_it_is():
+    assert str(StoreError("short; do this")) == "short; do this"
