@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import pickle
+import copy
 
 import pytest
 
@@ -17,11 +17,12 @@ from workbench.errors import (
 
 
 @pytest.mark.parametrize("kind", [ConfigError, StoreError, OtherSettingsError, CheckpointError])
-def test_a_long_message_is_cut_in_its_middle_here_and_in_a_worker(kind):
+def test_a_long_message_is_cut_in_its_middle_and_so_is_its_copy(kind):
     error = kind("asked for " + "9, " * 10_000 + "; take another one")
-    for said in (str(error), str(pickle.loads(pickle.dumps(error)))):
+    for said in (str(error), str(copy.copy(error))):
         assert len(said) == MOST_LETTERS
-        assert said.startswith("asked for 9") and said.endswith("; take another one")
+        assert said.startswith("asked for 9")
+        assert said.endswith("; take another one")
 
 
 def test_many_known_names_are_cut_too():
