@@ -35,6 +35,8 @@ from workbench.execution.progress import console  # noqa: E402
 STRANGER = 54321
 """A user that no list of users knows."""
 FEW = ["job.episodes.fit=0", "job.episodes.calibrate=0", "job.episodes.test=2"]
+HEAD = ["job.trainer.iterations=40", "job.moments=1", "job.allowance_steps=40"]
+"""With which the small chain trains its head."""
 SHORT = ["rollout", "policy=zoo/lift_flow", "perturbation=[slip]", *FEW]
 NEVER = "/dev/null/home"
 """Can be made by nobody."""
@@ -63,7 +65,7 @@ class Case:
 
 def cases() -> list[Case]:
     """Those of the documents in their order, then one a way of running a short one."""
-    stages = ["benchmark", "recover", "view"]
+    stages = ["benchmark", "view"]
     return [
         Case("what can be done", [], says="workbench rollout"),
         Case("every key", ["rollout", "--help"], says="perturbation"),
@@ -72,10 +74,14 @@ def cases() -> list[Case]:
         Case("the same again", ["quickstart", *SMALL], says="label: up to date"),
         Case("the same again, one line read", ["quickstart", *SMALL], "| head -1", says="collect: up to date"),
         *(Case(f"the stage {stage} by itself", [stage, "name=quickstart", *SMALL[:3]]) for stage in stages),
+        Case("recoveries by themselves", ["recover", "name=quickstart", *SMALL[:3], *HEAD], says="placebo"),
         Case("labels that are there", ["label", "name=quickstart", "job.branches=[4]", "job.stride=50"]),
         Case("export", ["export", "name=quickstart", "overwrite=true"], says="quickstart-lerobot"),
         Case("report", ["report", "name=quickstart"], says="report.html"),
-        Case("what was made is not replaced", ["export", "name=quickstart"], code=1, says="overwrite=true"),
+        Case("an export that is whole is kept", ["export", "name=quickstart"], says="quickstart-lerobot"),
+        Case(
+            "what was made is not replaced", ["fit", "name=quickstart", "monitor.level=0.15"], code=1, says="overwrite="
+        ),
         Case(
             "a policy of one's own",
             ["rollout", "name=mine", "checkpoint=runs/quickstart/policy", "perturbation=[slip,push]", *FEW],
