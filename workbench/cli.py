@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -165,7 +166,11 @@ def answer(arguments: list[str]) -> None:
         typed = checked([*words, *taken], line.sweep, run=not shown)
         if not shown:
             say_taken(taken)
-        hydra_main([*typed, *([fixed_keys(typed)] if line.sweep else []), *line.hydra_flags()])
+        if not line.sweep:
+            hydra_main([*typed, *line.hydra_flags()])
+            return
+        with tempfile.TemporaryDirectory() as place:  # for Hydra's file of the sweep: the runs' journals say more
+            hydra_main([*typed, fixed_keys(typed), f"hydra.sweep.dir={place}", *line.hydra_flags()])
 
 
 def complete(words: list[str]) -> None:

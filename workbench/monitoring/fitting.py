@@ -7,6 +7,7 @@ import functools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from workbench.config.files import shown
 from workbench.config.named import nodes
 from workbench.errors import CalibrationError, ScoreError
 from workbench.execution.progress import progress
@@ -68,7 +69,7 @@ def fit(
     fitting = known_episodes(store, "fit", needs, failures=any(map(supervised, learning)))
     if not any(is_nominal_success(truth) for _, truth in fitting):
         raise CalibrationError(
-            f"{store.path} has no nominal success in the fit split; roll some with: workbench rollout "
+            f"{shown(store.path)} has no nominal success in the fit split; roll some with: workbench rollout "
             f"store={store.path.stem} job.episodes.fit=80 job.episodes.calibrate=100"
         )
     recall = any("failures" in uses(rule) for rule in rules.values())
