@@ -78,6 +78,7 @@ def test_points_of_a_sweep_have_runs_stores_and_journals_of_their_own(root):
     done(root, "rollout", "name=s", "task=stack", *EXPERT, "seed=1,2", "perturbation=[object_shift]", "-m")
     assert not (root / "runs/s").exists()
     assert not (root / "datasets/s.zarr").exists()
+    assert not (root / "multirun.yaml").exists()
     for seed in (1, 2):
         run = Run(compose([f"name=s-seed-{seed}"]), root)
         assert run.store.exists()
