@@ -62,7 +62,9 @@ def _ask(prepared: Path, folder: Path) -> None:
 
 def _say(text: str) -> Any:
     def said(prepared: Path, folder: Path) -> None:
-        raise WorkbenchError(text)
+        error = WorkbenchError()
+        error.args = (text,)  # past the bound of messages
+        raise error
 
     return said
 
