@@ -96,6 +96,20 @@ def test_what_is_damaged_is_named(root: Path, file: str, what: str, damage: Call
     assert path.name in " ".join(item.path + item.words for item in found.damages) or what == "weights"
 
 
+@pytest.mark.parametrize(
+    ("file", "content", "what"),
+    [
+        ("metrics.json", '{"policy": 3}', "metrics"),
+        ("metrics.json", '["store"]', "metrics"),
+        ("journal.jsonl", '{"job": "fit"', "journal"),
+        ("journal.jsonl", '{"job": "fit"}\n', "journal"),
+    ],
+)
+def test_what_no_job_writes_is_damage_too(root: Path, file: str, content: str, what: str) -> None:
+    (root / "runs/mine" / file).write_text(content)
+    assert [item.what for item in wb.check(run="mine").damages] == [what]
+
+
 def test_the_whole_episodes_are_counted_and_saved(root: Path) -> None:
     (root / "datasets/mine.zarr/parts/b/steps/action/c.0.0").unlink()
     found = wb.check("mine", save="rest")

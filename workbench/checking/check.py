@@ -10,14 +10,16 @@ from pathlib import Path
 from workbench.benchmarking.curves import read_curves
 from workbench.config.build import resolve
 from workbench.config.files import data_path, root_folder, shown
+from workbench.config.journal import JOURNAL, read_journal
 from workbench.config.named import node_of_checkpoint
+from workbench.config.run import read_metrics
 from workbench.errors import ConfigError, StoreError, UnknownNameError, WorkbenchError
 from workbench.execution.ledger import Ledger
 from workbench.formats import exporting
 from workbench.monitoring import files
 from workbench.store import Verified, save_whole, verify_store
 from workbench.types import Record
-from workbench.types.reading import Source, brief, read_json
+from workbench.types.reading import brief
 from workbench.types.results import Tabular
 
 WHOLE, DAMAGED, UNVERIFIED = "whole", "damaged", "not verified"
@@ -140,7 +142,9 @@ def _run_items(folder: Path) -> Iterator[Item]:
     metrics: Record = {}
     file = folder / "metrics.json"
     if file.exists():
-        yield _item("metrics", file, lambda: metrics.update(_read_metrics(file)))
+        yield _item("metrics", file, lambda: metrics.update(read_metrics(file, shown(file))))
+    if (journal := folder / JOURNAL).exists():
+        yield _item("journal", journal, functools.partial(read_journal, folder, shown(journal)))
     for name in LEDGERS:
         if (ledger := folder / name).exists():
             yield _item("ledger", ledger, functools.partial(Ledger, ledger, shown(ledger)))
@@ -177,14 +181,6 @@ def _item(what: str, path: Path, read: Callable[[], object]) -> Item:
     except Exception as error:  # whatever a library makes of a damaged file
         return Item(what, shown(path), DAMAGED, f"it cannot be read ({brief(repr(error))})")
     return Item(what, shown(path), WHOLE)
-
-
-def _read_metrics(file: Path) -> Record:
-    source = Source(shown(file), StoreError, "move it away and run the job again")
-    found = read_json(file, source, infinite=True)
-    if not isinstance(found, dict):
-        raise source.wrong("holds no JSON object")
-    return found
 
 
 def _load_weights(folder: Path) -> None:
