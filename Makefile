@@ -50,16 +50,16 @@ types: $(VENV)/dev
 	$(BIN)/mypy
 
 benchmark: $(VENV)/dev
-	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/stepping.py
-	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/workers.py
-	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/store.py
-	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/rendering.py
-	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/policies.py
-	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/scores.py
-	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/synthesize.py
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks.stepping
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks.workers
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks.store
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks.rendering
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks.policies
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks.scores
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks.synthesize
 
 verify: $(VENV)/dev
-	OMP_NUM_THREADS=1 $(BIN)/python tests/verify/$(WHAT).py $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.verify.$(WHAT) $(ARGS)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -2,7 +2,7 @@
 
 Run on one core::
 
-    OMP_NUM_THREADS=1 python tests/benchmarks/policies.py [repetitions]
+    OMP_NUM_THREADS=1 python -m tests.benchmarks.policies [repetitions]
 
 Sizes are the defaults of ``conf/policy``, for 30 numbers of state and 7 of action; the weights are random, which costs
 the same.  Every repetition makes every call once, one after another, so that a load that comes and goes falls on all;

@@ -2,7 +2,7 @@
 
 Run on a quiet machine, on one core::
 
-    OMP_NUM_THREADS=1 taskset -c 0 python tests/benchmarks/rendering.py [turns]
+    OMP_NUM_THREADS=1 taskset -c 0 python -m tests.benchmarks.rendering [turns]
 
 One image is the whole call: the scene's state copied into the render model, drawn, and read back.  Each turn draws ten
 images of one camera in ``fast`` and then in ``full``, with a control step before each image; the ratio is the median

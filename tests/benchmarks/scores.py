@@ -2,7 +2,7 @@
 
 Run on one core::
 
-    OMP_NUM_THREADS=1 python tests/benchmarks/scores.py [repetitions]
+    OMP_NUM_THREADS=1 python -m tests.benchmarks.scores [repetitions]
 
 16 scenes in lockstep, B = 64 samples, H = 16 steps of A = 7 actions, D = 64 features.  Scores are those of their yaml,
 fitted on synthetic episodes, as many as a small study has: nearest neighbours and kernels cost with what they keep.

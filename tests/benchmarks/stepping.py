@@ -2,7 +2,7 @@
 
 Run on a quiet machine, on one core::
 
-    OMP_NUM_THREADS=1 taskset -c 0 python tests/benchmarks/stepping.py [repetitions]
+    OMP_NUM_THREADS=1 taskset -c 0 python -m tests.benchmarks.stepping [repetitions]
 
 Each repetition starts both from their own reset and steps them in turns of ten; the ratio is the median over those
 turns, so that a load that comes and goes falls on both.  The third thing in every turn is bare ``mj_step`` of our
@@ -17,12 +17,9 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from pathlib import Path
 
 import mujoco
 import numpy as np
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from tests.beside import tasks_of_robosuite
 from workbench.envs.robots.robosuite import make_environment

@@ -1,4 +1,4 @@
-"""How fast and how large the store is: ``python tests/benchmarks/store.py [episodes]``.
+"""How fast and how large the store is: ``python -m tests.benchmarks.store [episodes]``.
 
 Episodes are as a rollout makes them: 100 control steps with a 170-number state, 13 policy calls with 32 samples of
 (16, 7), and smooth signals (random walks), which compress about as well as simulated ones.

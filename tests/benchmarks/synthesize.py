@@ -2,7 +2,7 @@
 
 Run on a machine with two quiet cores::
 
-    OMP_NUM_THREADS=1 python tests/benchmarks/synthesize.py [repetitions]
+    OMP_NUM_THREADS=1 python -m tests.benchmarks.synthesize [repetitions]
 
 One turn rolls the same launches of three tasks (nominal twins and three faults, the scripted policy, two workers) three
 times: as ``synthesize`` does, with twins, effects, modes and a store; recorded and stored, as ``rollout`` does; and

@@ -3,7 +3,7 @@
 Every repetition runs each part once with either checkout's code, in a process of its own, and takes its CPU seconds
 without imports and compilation.  What is printed is the ratio this / other, pair by pair: median and range.
 
-Run: python tests/benchmarks/versions.py --other FOLDER [--repetitions 7]
+Run: python -m tests.benchmarks.versions --other FOLDER [--repetitions 7]
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Run on a machine with two quiet cores::
 
-    OMP_NUM_THREADS=1 python tests/benchmarks/workers.py [repetitions]
+    OMP_NUM_THREADS=1 python -m tests.benchmarks.workers [repetitions]
 
 Every episode is a nominal one of Lift with the scripted expert, rolled as the jobs do it (``map_unordered`` over a
 ``Lockstep``).  Each repetition does all of it once on one worker and once on two; the first is thrown away, since

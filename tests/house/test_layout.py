@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import os
 import re
 import subprocess
 import sys
@@ -134,6 +135,15 @@ def test_folders_are_not_top_level_packages(folder):
 
 def test_datasets_is_no_package():
     assert not list((ROOT / "datasets").rglob("*.py"))
+
+
+def test_claims_and_benchmarks_start_from_a_fresh_checkout():
+    scripts = [path for folder in ("verify", "benchmarks") for path in sorted((ROOT / "tests" / folder).glob("*.py"))]
+    names = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in scripts]
+    code = f"import importlib; [importlib.import_module(name) for name in {names}]"
+    alone = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=alone, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_command_line_imports_nothing_heavy():

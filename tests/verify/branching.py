@@ -27,8 +27,6 @@ import mujoco
 import numpy as np
 import yaml
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
-
 from tests.verify.claims import table, verdict
 from workbench.config import build
 from workbench.envs.scene import MujocoScene, MujocoTask
@@ -173,7 +171,7 @@ def restored_elsewhere(folder: Path, chosen: Sequence[tuple[str, int, int]], pro
     rows = []
     for first in range(processes):
         part = json.dumps(chosen[first::processes])
-        words = [sys.executable, __file__, "--folder", str(folder), "--only", part]
+        words = [sys.executable, "-m", "tests.verify.branching", "--folder", str(folder), "--only", part]
         rows.extend(json.loads(subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True).stdout))
     return rows
 

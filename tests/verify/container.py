@@ -23,14 +23,12 @@ import tempfile
 import time
 from pathlib import Path
 
-from claims import contents, table, verdict
+from tests.chain import SMALL
+from tests.verify.claims import contents, table, verdict
+from tests.wheel import SOURCES
+from workbench.execution.progress import console
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT))
-
-from tests.chain import SMALL  # noqa: E402  (this script lies elsewhere)
-from tests.wheel import SOURCES  # noqa: E402
-from workbench.execution.progress import console  # noqa: E402
 
 STRANGER = 54321
 """A user that no list of users knows."""

@@ -28,8 +28,8 @@ import time
 from pathlib import Path
 
 import numpy as np
-from claims import call, command, copy_checkpoint, finished_run, parser, table, verdict
 
+from tests.verify.claims import call, command, copy_checkpoint, finished_run, parser, table, verdict
 from workbench.errors import StoreError
 from workbench.execution.progress import console
 from workbench.store import Store

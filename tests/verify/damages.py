@@ -26,11 +26,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from claims import table, verdict
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from tests.synthetic import HEADER, episode
+from tests.verify.claims import table, verdict
 from workbench.errors import WorkbenchError
 from workbench.execution.progress import console
 from workbench.store import Store, StoreWriter, arrays, save_whole, verify_store

@@ -20,11 +20,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 
 import numpy as np
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from tests.beside import Beside, tasks_of_robosuite
 from tests.verify.claims import table, verdict

@@ -16,8 +16,6 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
-
 from tests.verify.claims import table, verdict
 from workbench.config import build
 from workbench.execution.processes import Processes

@@ -13,14 +13,9 @@ One attempt again, with its traceback: make verify WHAT=fuzz ARGS="--seed 0 --on
 from __future__ import annotations
 
 import argparse
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
-
-from claims import table, verdict
 
 from tests.fuzzing.runner import FAULTS, repeat, run, subjects
+from tests.verify.claims import table, verdict
 from workbench.execution.progress import console
 
 

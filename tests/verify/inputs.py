@@ -37,8 +37,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
-from claims import NAME, call, command, contents, copy_checkpoint, finished_run, parser, table, verdict
 
+from tests.verify.claims import NAME, call, command, contents, copy_checkpoint, finished_run, parser, table, verdict
 from workbench.cli import INTERRUPTED, one_line_errors
 from workbench.config import Run
 from workbench.execution.progress import LOG, console

@@ -17,9 +17,9 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 import yaml
-from claims import table, verdict
-from experts import task as task_of
 
+from tests.verify.claims import table, verdict
+from tests.verify.experts import task as task_of
 from workbench.config import build
 from workbench.errors import ConfigError
 from workbench.execution.processes import Processes

@@ -28,9 +28,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from claims import parser, table, verdict
 
 from tests import ended
+from tests.verify.claims import parser, table, verdict
 from workbench.execution.progress import console
 
 SMALL = "policy.hidden=16 policy.blocks=1 policy.embedding=4"

@@ -32,8 +32,6 @@ from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
-
 from tests.verify.claims import command, parser, table, verdict
 from workbench.attribution.branching import THETA, drive, first_step, measure_value
 from workbench.attribution.decisive import call_at, take_detour

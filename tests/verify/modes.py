@@ -24,8 +24,6 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
-
 from tests.restored import differences
 from tests.verify.claims import table, verdict
 from workbench.config import build

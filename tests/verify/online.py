@@ -16,8 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from claims import NAME, finished_run, parser, table, verdict
 
+from tests.verify.claims import NAME, finished_run, parser, table, verdict
 from workbench.config import Run, build
 from workbench.execution.progress import console
 from workbench.monitoring.files import load_monitors

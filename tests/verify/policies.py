@@ -19,8 +19,6 @@ from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
-
 from tests.benchmarks.policies import milliseconds
 from tests.verify.claims import table
 from workbench.config import compose, resolve

@@ -15,11 +15,8 @@ import argparse
 import itertools
 import math
 import sys
-from pathlib import Path
 
 import numpy as np
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.theory.test_marks import RULES, cells, chance, chance_of_an_interval, marked
 from tests.verify.claims import table, verdict

@@ -16,8 +16,6 @@ import json
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
-
 from tests.verify.claims import table
 from workbench.execution.progress import console
 from workbench.types import Record

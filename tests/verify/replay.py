@@ -21,8 +21,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from claims import finished_run, parser, table, verdict
 
+from tests.verify.claims import finished_run, parser, table, verdict
 from workbench.attribution.replaying import replay_episode
 from workbench.config import Run
 from workbench.execution.progress import console
@@ -91,7 +91,8 @@ def restore_elsewhere(root: Path, chosen: Sequence[tuple[int, int]], processes: 
     """The same in fresh processes, one after the other."""
     rows = []
     for first in range(processes):
-        words = [sys.executable, __file__, "--root", str(root), "--only", json.dumps(chosen[first::processes])]
+        only = json.dumps(chosen[first::processes])
+        words = [sys.executable, "-m", "tests.verify.replay", "--root", str(root), "--only", only]
         rows.extend(json.loads(subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True).stdout))
     return rows
 

@@ -22,8 +22,6 @@ from pathlib import Path
 
 from rich.table import Table
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
-
 from tests.chain import SMALL
 from tests.verify.claims import table, verdict
 from tests.wheel import ROOT, build_wheel
