@@ -7,6 +7,7 @@ line and exits non-zero; a traceback is left for our own mistakes.  Named errors
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -17,20 +18,28 @@ MOST_LETTERS = 2000
 class WorkbenchError(Exception):
     """Something that a person asked for cannot be done; the message says why and what to do.
 
-    A message that is longer than :data:`MOST_LETTERS` is cut in its middle.
+    It is one line that can be printed, whatever it repeats of an input; one that is longer than :data:`MOST_LETTERS` is
+    cut in its middle.
     """
 
     def __init__(self, *said: Any) -> None:
-        super().__init__(*(_cut(each) if isinstance(each, str) else each for each in said))
+        super().__init__(*(_line(each) if isinstance(each, str) else each for each in said))
 
     def __reduce__(self) -> tuple[Any, ...]:
         """By its message, not by its constructor's arguments, so that it also reaches us from a worker process."""
         return _again, (type(self), self.args, self.__dict__)
 
 
-def _cut(message: str) -> str:
+def _line(message: str) -> str:
+    if not message.isprintable():
+        message = re.sub(r"\s*[\r\n]\s*", " ", message)
+        message = re.sub(r"[^ ]", lambda found: found[0] if found[0].isprintable() else _written_out(found[0]), message)
     end = MOST_LETTERS // 4
     return message if len(message) <= MOST_LETTERS else f"{message[: MOST_LETTERS - end - 5]} ... {message[-end:]}"
+
+
+def _written_out(letter: str) -> str:
+    return letter.encode("unicode_escape").decode()
 
 
 def _again(kind: type[WorkbenchError], arguments: tuple[Any, ...], attributes: dict[str, Any]) -> WorkbenchError:

@@ -87,7 +87,10 @@ def _replace(random: Random, holder: Any, key: Any) -> None:
 
 def _retype(random: Random, holder: Any, key: Any) -> None:
     value = holder[key]
-    text = value if isinstance(value, str) else repr(value)[:1000]
+    try:
+        text = value if isinstance(value, str) else repr(value)[:1000]
+    except RecursionError:  # an earlier mutation nested it deeper than Python shows
+        text = "deep"
     choices = [text, [value], {"value": value}, [value, value], None, bool(value)]
     if isinstance(value, (int, float)) and abs(value) < 1e300:
         choices += [float(value), value + 1, -value, value * 1e9]

@@ -16,10 +16,12 @@ from typing import Any
 
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 CHANGES = {
-    "os.chmod": 1, "os.chown": 1, "os.link": 2, "os.mkdir": 1, "os.remove": 1, "os.rename": 2, "os.rmdir": 1,
-    "os.symlink": 2, "os.truncate": 1, "os.utime": 1, "shutil.rmtree": 1,
+    **dict.fromkeys(("os.chmod", "os.chown", "os.mkdir", "os.remove", "os.rmdir", "os.truncate", "os.utime"), slice(1)),
+    **dict.fromkeys(("os.link", "os.rename"), slice(2)), "os.symlink": slice(1, 2), "shutil.rmtree": slice(1),
 }  # fmt: skip
-"""Audit events that change the file system, and how many paths they begin with."""
+"""Audit events that change the file system, and which of their arguments are paths that change."""
+ENTRIES = ("os.link", "os.remove", "os.rename", "os.symlink")
+"""Of these, the ones that change a folder's entry: a link there is not followed."""
 RUNS = (
     "subprocess.Popen", "os.system", "os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "os.kill",
     "pickle.find_class", "socket.connect", "socket.bind", "socket.sendto", "ctypes.dlopen", "ctypes.call_function",
@@ -69,9 +71,9 @@ class Watch:
             if isinstance(flags, int) and flags & WRITING:
                 self._written(event, path)
         elif event in CHANGES:
-            for path in arguments[: CHANGES[event]]:
+            for path in arguments[CHANGES[event]]:
                 self._written(event, path)
-        elif event in RUNS:
+        elif event in RUNS and not (event == "ctypes.dlopen" and _importing()):  # torch loads its own libraries so
             self._found.append(("code", f"{event}{_short(arguments)}"))
         elif event == "exec":
             self._executed(getattr(arguments[0], "co_filename", "?"))
@@ -79,7 +81,11 @@ class Watch:
     def _written(self, event: str, path: Any) -> None:
         if isinstance(path, int) or self._folder is None:
             return
-        place = os.path.realpath(os.fsdecode(path))
+        path = os.fsdecode(path)
+        if event in ENTRIES:
+            place = os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path))
+        else:
+            place = os.path.realpath(path)
         if place != "/dev/null" and not f"{place}{os.sep}".startswith(f"{self._folder}{os.sep}"):
             self._found.append(("files", f"{event} {_short(place)}"))
 

@@ -202,7 +202,7 @@ class StoreAgainstList(RuleBasedStateMachine):
         store = Store.open(self.path)
         with dies_at_write(at):
             store.annotate_many(labels)
-        if at > 0:  # the first file is the journal: before it none of the labels count, after it all of them
+        if at > 0:  # the first file is the manifest: before it none of the labels count, after it all of them
             for uid, columns in labels.items():
                 self.committed[uid].record.update(columns)
         for number, uid in enumerate(store.uids):
@@ -305,11 +305,10 @@ def test_a_full_disk_keeps_what_is_committed(tmp_path: Path, monkeypatch: pytest
 
 
 def test_labels_on_a_full_disk_count_fully_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "a.zarr"
-    write(path, range(3))
     write_bytes = Path.write_bytes
-    for room in range(3):
-        free = room
+    for room in range(4):
+        path, free = tmp_path / f"{room}.zarr", room
+        write(path, range(3))
 
         def full(file: Path, content: bytes) -> int:
             nonlocal free
@@ -325,6 +324,9 @@ def test_labels_on_a_full_disk_count_fully_or_not_at_all(tmp_path: Path, monkeyp
         episodes = Store.open(path).episodes
         assert episodes["t_on"].tolist() == [room or -1] * 3
         assert episodes["twin"].tolist() == ["x" if room else ""] * 3
+        Store.open(path).annotate_many({uid: {"t_eff": 5} for uid in Store.open(path).uids})
+        assert Store.open(path).episodes["t_on"].tolist() == [room or -1] * 3
+        assert Store.open(path).episodes["t_eff"].tolist() == [5] * 3
 
 
 def test_any_zarr_client_reads_it(tmp_path: Path) -> None:
@@ -692,7 +694,7 @@ def test_the_documented_schema_is_the_written_one(tmp_path: Path) -> None:
 def test_labels_of_a_death_outlive_the_next_labels(tmp_path: Path) -> None:
     path = tmp_path / "a.zarr"
     write(path, range(3))
-    with dies_at_write(1):  # the journal is written, no column is
+    with dies_at_write(1):  # the manifest is written, no column is
         Store.open(path).annotate(0, t_on=5, outcome="partial")
     Store.open(path).annotate(1, t_on=6)
     assert zarr.open(path, mode="r")["parts"].attrs["pending"] == {}

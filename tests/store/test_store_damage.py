@@ -25,6 +25,7 @@ from workbench.store import Store, StoreHeader, StoreWriter, labels, save_whole,
 from workbench.store.arrays import array_metadata
 from workbench.store.chunks import crc32c
 from workbench.store.layout import write_group
+from workbench.store.parts import Part
 
 SCHEMA_4 = Path(__file__).with_name("schema-4.zip")
 """A store as version 0.1.0 of before 2026-12 wrote it: two parts of two episodes each, labels on one."""
@@ -177,22 +178,19 @@ def test_nothing_is_appended_or_labelled_on_top_of_damage(store: Path) -> None:
         write(store, "p", "fit", range(3, 4))
 
 
-@pytest.mark.parametrize("at", ["journal", "some", "all"])
+@pytest.mark.parametrize("at", ["manifest", "some", "all"])
 def test_labels_on_their_way_are_sealed_too(store: Path, monkeypatch: pytest.MonkeyPatch, at: str) -> None:
-    """Interrupted after the journal, amid the columns, and before the journal is cleared: the same is read."""
+    """Interrupted after the manifest, amid the columns, and before the manifest is cleared: the same is read."""
     uids = Store.open(store).uids
     given = {uid: {"t_on": number, "twin": uids[0]} for number, uid in enumerate(uids)}
-    finish = labels.finish_labels
+    rewrite = Part.rewrite
 
-    def interrupted(path: Path, journal: Any, sealed: bool) -> Any:
-        if at == "some":
-            monkeypatch.setattr(labels, "parts_of", lambda path: [path / "parts/p"])
-        if at != "journal":
-            monkeypatch.setattr(labels, "write_journal", lambda *given: None)
-            finish(path, journal, sealed)
-        return journal
+    def interrupted(part: Part, columns: Any) -> None:
+        if at == "all" or (at == "some" and part.folder.name == "p"):
+            rewrite(part, columns)
 
-    monkeypatch.setattr(labels, "finish_labels", interrupted)
+    monkeypatch.setattr(Part, "rewrite", interrupted)
+    monkeypatch.setattr(labels, "_clear", lambda *given: None)
     Store.open(store).annotate_many(given)
     monkeypatch.undo()
     assert Store.open(store).episodes["t_on"].tolist() == list(range(6))

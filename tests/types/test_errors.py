@@ -31,3 +31,11 @@ def test_many_known_names_are_cut_too():
 
 def test_a_message_of_common_length_stands_as_it_is():
     assert str(StoreError("short; do this")) == "short; do this"
+
+
+@pytest.mark.parametrize("letter", ["\n", "\r\n", "\t", "\x1b", "\x00", "\u202e", "\u2028", "\u0085", "\ud800"])
+def test_a_message_is_one_line_that_can_be_printed(letter):
+    for error in (ConfigError(f"key={letter} cannot be read"), UnknownNameError("key", letter, ["seed"])):
+        assert str(error).isprintable()
+        str(error).encode()
+    assert str(ConfigError("name  with two spaces, josé, 日本")) == "name  with two spaces, josé, 日本"

@@ -8,14 +8,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from workbench.store.layout import (
-    Journal,
+    Manifest,
     explained,
     parts_of,
     read_header,
-    read_journal,
+    read_manifest,
     remove_partials,
     take_lock,
-    write_journal,
+    write_manifest,
 )
 from workbench.store.parts import Part, open_parts
 from workbench.types import Record
@@ -33,61 +33,67 @@ def write_labels(path: Path, labels: Mapping[str, Record], counting: Callable[[]
         locks.enter_context(take_lock(path))
         remove_partials(path / "parts", deep=False)
         sealed = read_header(path).sealed
-        journal = read_journal(path, sealed)
-        pending = {
-            uid: {**journal.pending.get(uid, {}), **labels.get(uid, {})} for uid in {**journal.pending, **labels}
-        }
-        touched = {folder: _holds_any(Part(folder, sealed), labels) for folder in parts_of(path)}
-        for folder, new in touched.items():
-            if new:
-                locks.enter_context(take_lock(folder))
-                remove_partials(folder)
-        parts = [Part(folder, sealed) for folder, new in touched.items() if new or folder.name in journal.sealed]
-        journal = Journal(
-            revision=journal.revision + 1,
-            pending=pending,
-            sealed={part.folder.name: part.checksums(part.labelled(pending, journal)) for part in parts},
-            parts=journal.parts,
+        manifest = finish_labels(path, read_manifest(path, sealed), sealed)
+        touched = [folder for folder in parts_of(path) if _holds_any(Part(folder, sealed), labels)]
+        for folder in touched:
+            locks.enter_context(take_lock(folder))
+            remove_partials(folder)
+        parts = [Part(folder, sealed) for folder in touched]
+        columns = [part.labelled(labels, manifest) for part in parts]
+        manifest = dataclasses.replace(
+            manifest,
+            revision=manifest.revision + 1,
+            pending={uid: dict(given) for uid, given in labels.items()},
+            sealed={part.folder.name: part.checksums(found) for part, found in zip(parts, columns, strict=True)},
         )
-        write_journal(path, journal, sealed)
+        write_manifest(path, manifest, sealed)
         counting()
         with explained(f"labels of {path} count from now on but wait in parts/zarr.json for their columns"):
-            finish_labels(path, journal, sealed)
+            for part, found in zip(parts, columns, strict=True):
+                part.rewrite(found)
+            _clear(path, manifest, sealed)
 
 
 def _holds_any(part: Part, labels: Mapping[str, Record]) -> bool:
     return not labels.keys().isdisjoint(part.uids().values())
 
 
-def finish_labels(path: Path, journal: Journal, sealed: bool) -> Journal:
+def finish_labels(path: Path, manifest: Manifest, sealed: bool) -> Manifest:
     """Put pending labels into their columns; doing it twice changes nothing.
 
-    Whoever calls it holds the store's lock.  The parts' own locks are not needed: whoever wrote the journal held them,
+    Whoever calls it holds the store's lock.  The parts' own locks are not needed: whoever wrote the manifest held them,
     and a writer of such a part calls this before anything else.
     """
-    if not journal.pending:
-        return journal
+    if not manifest.pending:
+        return manifest
     for folder in parts_of(path):
-        if folder.name in journal.sealed or not sealed:
+        if folder.name in manifest.sealed or not sealed:
             remove_partials(folder)
             part = Part(folder, sealed)
-            part.rewrite(part.labelled(journal.pending, journal))
-    done = dataclasses.replace(journal, pending={}, sealed={})
-    write_journal(path, done, sealed)
+            part.rewrite(part.labelled(manifest.pending, manifest))
+    return _clear(path, manifest, sealed)
+
+
+def _clear(path: Path, manifest: Manifest, sealed: bool) -> Manifest:
+    """Note that all labels are in their columns."""
+    done = dataclasses.replace(manifest, pending={}, sealed={})
+    write_manifest(path, done, sealed)
     return done
 
 
 def register(path: Path, own: Path, sealed: bool) -> None:
-    """Note in the journal which parts there are and how many episodes they have; ``own`` is the caller's.
+    """Note in the manifest which parts there are and how many episodes they have; ``own`` is the caller's.
 
     So a part that is lost, or one that is put back from an older copy, is noticed.  Labels on their way are finished
     first.
     """
     with contextlib.closing(take_lock(path, STORE_WAIT_S)):
-        journal = finish_labels(path, read_journal(path, sealed), sealed)
-        found = open_parts(path, journal, sealed)
+        manifest = finish_labels(path, read_manifest(path, sealed), sealed)
+        found = open_parts(path, manifest, sealed)
         noted = {
-            part.folder.name: part.rows for part in found if part.folder == own or part.folder.name not in journal.parts
+            part.folder.name: part.rows
+            for part in found
+            if part.folder == own or part.folder.name not in manifest.parts
         }
-        if sealed and not noted.items() <= journal.parts.items():
-            write_journal(path, dataclasses.replace(journal, parts={**journal.parts, **noted}), sealed)
+        if sealed and not noted.items() <= manifest.parts.items():
+            write_manifest(path, dataclasses.replace(manifest, parts={**manifest.parts, **noted}), sealed)

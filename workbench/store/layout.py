@@ -3,7 +3,7 @@
 ::
 
     <name>.zarr/zarr.json                attributes: the StoreHeader; never rewritten
-    <name>.zarr/parts/zarr.json          attributes: the Journal: labels on their way into the columns, known parts
+    <name>.zarr/parts/zarr.json          attributes: the Manifest: labels on their way into the columns, known parts
     <name>.zarr/parts/<part>/zarr.json   locked (flock) by the part's writer; never rewritten
         steps/<key>       (rows, ...)    one row a control step, all episodes end to end
         calls/<key>       (rows, ...)    one row a policy call
@@ -18,9 +18,9 @@ count, and readers lay it over the columns until these are rewritten.  All this 
 disks; against a power cut it is as good as the file system, since nothing is fsynced.
 
 How damage is noticed.  A commit names every array of its part with a checksum of the committed rows of every chunk, so
-that an array that is gone, and a chunk that is another one's, are seen when they are read.  The journal names the parts
-and how many episodes each had when its writer closed it.  Header, journal and commits have a digest of their own.
-Stores of schema 4 have none of this, and are read, continued and labelled as they are.
+that an array that is gone, and a chunk that is another one's, are seen when they are read.  The manifest names the
+parts and how many episodes each had when its writer closed it.  Header, manifest and commits have a digest of their
+own.  Stores of schema 4 have none of this, and are read, continued and labelled as they are.
 """
 
 from __future__ import annotations
@@ -155,7 +155,7 @@ class Commit:
 
 
 @dataclasses.dataclass(frozen=True)
-class Journal:
+class Manifest:
     """What is written down for all parts of a store.
 
     Attributes
@@ -213,23 +213,23 @@ def refuse_other(path: Path, found: StoreHeader, asked: StoreHeader) -> None:
             raise StoreError(f"{path} was made with {name} {have!r}, not {want!r}; write to another store")
 
 
-def read_journal(path: Path, sealed: bool) -> Journal:
-    """The journal of a store, whose pending labels are as strict as those that are written."""
+def read_manifest(path: Path, sealed: bool) -> Manifest:
+    """The manifest of a store, whose pending labels are as strict as those that are written."""
     source = source_of(path / "parts" / "zarr.json")
     attributes = attributes_of(path / "parts")
-    journal: Journal = checked(Journal, unsealed(path / "parts", attributes) if sealed else attributes, source)
-    for columns in journal.pending.values():
+    manifest: Manifest = checked(Manifest, unsealed(path / "parts", attributes) if sealed else attributes, source)
+    for columns in manifest.pending.values():
         for column, value in columns.items():
             try:
                 checked_value(column, value)
             except StoreError as error:
                 raise source.wrong(f"holds a label that is none: {error}") from error
-    return journal
+    return manifest
 
 
-def write_journal(path: Path, journal: Journal, sealed: bool) -> None:
-    """Put the journal of a store in place."""
-    plain = dataclasses.asdict(journal)
+def write_manifest(path: Path, manifest: Manifest, sealed: bool) -> None:
+    """Put the manifest of a store in place."""
+    plain = dataclasses.asdict(manifest)
     if not sealed:
         plain = {key: plain[key] for key in ("revision", "pending")}
     write_group(path / "parts", plain, sealed)

@@ -14,7 +14,7 @@ from workbench.store.layout import (
     ENDS,
     STORED_COLUMNS,
     Commit,
-    Journal,
+    Manifest,
     damaged,
     keys_of,
     parts_of,
@@ -53,12 +53,12 @@ class Part:
         seal = None if self.commit.arrays is None else self.commit.arrays.get(name)
         return StoredArray(self.folder, name, self.sealed, seal)
 
-    def columns(self, journal: Journal, names: Iterable[str] = STORED_COLUMNS) -> dict[str, Array]:
+    def columns(self, manifest: Manifest, names: Iterable[str] = STORED_COLUMNS) -> dict[str, Array]:
         """Column -> values of its episodes, with the labels that are pending."""
-        on_their_way = journal.sealed.get(self.folder.name, {})
+        on_their_way = manifest.sealed.get(self.folder.name, {})
         found = {name: self.column(name, checked=name not in on_their_way) for name in names}
-        if journal.pending:
-            self._lay_over(found, journal.pending)
+        if manifest.pending:
+            self._lay_over(found, manifest.pending)
         for name, sums in on_their_way.items():
             if name in found and self.checksums({name: found[name]})[name] != sums:
                 raise damaged(self.folder / "episodes" / name, "these are not the labels that were written")
@@ -74,10 +74,10 @@ class Part:
         uids, outcomes = self.column("uid"), self.column("outcome", checked=False)
         return {row: str(uids[row]) for row in range(self.rows) if outcomes[row] != ABORTED}
 
-    def labelled(self, labels: Mapping[str, Record], journal: Journal) -> dict[str, Array]:
+    def labelled(self, labels: Mapping[str, Record], manifest: Manifest) -> dict[str, Array]:
         """Label column -> its values with some labels (uid -> column -> value), where they change any."""
         changed = {column for uid in self.uids().values() for column in labels.get(uid, ())}
-        found = self.columns(journal, [name for name in LABELS if name in changed])
+        found = self.columns(manifest, [name for name in LABELS if name in changed])
         self._lay_over(found, labels)
         return found
 
@@ -91,9 +91,7 @@ class Part:
         for column, values in columns.items():
             array = self.array(f"episodes/{column}")
             array.overwrite(values)
-            arrays[f"episodes/{column}"] = dataclasses.replace(
-                array.seal(), rows=self.rows, chunks=tuple(checksums(values, array.chunk_rows))
-            )
+            arrays[f"episodes/{column}"] = dataclasses.replace(array.seal(), rows=self.rows)
         if self.sealed and columns:
             self.commit = dataclasses.replace(self.commit, arrays=arrays)
             write_commit(self.folder, self.commit)
@@ -135,17 +133,17 @@ def refuse_columns(folder: Path, columns: Mapping[str, Array]) -> None:
         raise damaged(folder / "episodes" / "step_end", "an episode's rows are not as many as its length says")
 
 
-def open_parts(path: Path, journal: Journal, sealed: bool) -> list[Part]:
+def open_parts(path: Path, manifest: Manifest, sealed: bool) -> list[Part]:
     """The parts of a store, in order; StoreError where one is missing, or has fewer episodes than it had."""
-    refuse_missing(path, journal.parts)
+    refuse_missing(path, manifest.parts)
     parts = [Part(folder, sealed) for folder in parts_of(path)]
     for part in parts:
-        refuse_fewer(part, journal)
+        refuse_fewer(part, manifest)
         part.refuse_missing()
     return parts
 
 
-def refuse_fewer(part: Part, journal: Journal) -> None:
+def refuse_fewer(part: Part, manifest: Manifest) -> None:
     """Refuse a part with fewer episodes than it had."""
-    if part.rows < (had := journal.parts.get(part.folder.name, 0)):
+    if part.rows < (had := manifest.parts.get(part.folder.name, 0)):
         raise damaged(part.folder / "episodes" / "zarr.json", f"it counts {part.rows} episodes and had {had}")

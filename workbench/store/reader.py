@@ -16,7 +16,7 @@ from workbench.config.files import data_path
 from workbench.errors import StoreError, UnknownNameError
 from workbench.store.arrays import StoredArray, column_array
 from workbench.store.labels import write_labels
-from workbench.store.layout import ENDS, STORED_COLUMNS, checked_value, explained, read_header, read_journal
+from workbench.store.layout import ENDS, STORED_COLUMNS, checked_value, explained, read_header, read_manifest
 from workbench.store.parts import Part, open_parts, refuse_columns
 from workbench.types import (
     ABORTED,
@@ -228,15 +228,15 @@ class Store:
     def _load(self) -> None:
         """Read all columns, again if somebody annotates meanwhile."""
         while True:
-            journal = read_journal(self.path, self.header.sealed)
+            manifest = read_manifest(self.path, self.header.sealed)
             try:
-                parts = open_parts(self.path, journal, self.header.sealed)
-                read = {part: part.columns(journal) for part in parts}
+                parts = open_parts(self.path, manifest, self.header.sealed)
+                read = {part: part.columns(manifest) for part in parts}
             except StoreError:  # perhaps only because its labels have just been rewritten
-                if read_journal(self.path, self.header.sealed).revision == journal.revision:
+                if read_manifest(self.path, self.header.sealed).revision == manifest.revision:
                     raise
             else:
-                if read_journal(self.path, self.header.sealed).revision == journal.revision:
+                if read_manifest(self.path, self.header.sealed).revision == manifest.revision:
                     break
         for part, found in read.items():
             refuse_columns(part.folder, found)

@@ -19,13 +19,13 @@ from workbench.store.layout import (
     SCHEMA,
     SEALED,
     STORED_COLUMNS,
-    Journal,
+    Manifest,
     attributes_of,
     damaged,
     explained,
     parts_of,
     read_header,
-    read_journal,
+    read_manifest,
     refuse_missing,
 )
 from workbench.store.parts import Part, refuse_columns, refuse_fewer
@@ -71,7 +71,7 @@ class Verified:
 def verify_store(path: Path, keep: Callable[[Episode], None] = lambda episode: None) -> Verified:
     """Read all of a store and say what is damaged.
 
-    That is header, journal and commits; groups; presence and metadata of arrays and parts; the checksums of every
+    That is header, manifest and commits; groups; presence and metadata of arrays and parts; the checksums of every
     chunk; columns, and labels on their way; and every episode's ``content``.  Zarr reads every array as well, and must
     read the same.
 
@@ -86,30 +86,30 @@ def verify_store(path: Path, keep: Callable[[Episode], None] = lambda episode: N
     """
     if not (path / "parts").is_dir():
         read_header(path)
-    found, journal, sealed = Verified(path), Journal(), True
+    found, manifest, sealed = Verified(path), Manifest(), True
     with found.noting():
         sealed = read_header(path).schema >= SEALED
     with found.noting():
-        journal = read_journal(path, sealed)
-    for name, rows in journal.parts.items():
+        manifest = read_manifest(path, sealed)
+    for name, rows in manifest.parts.items():
         with found.noting():
             refuse_missing(path, {name: rows})
     for folder in parts_of(path):
-        found.parts[folder.name] = (0, journal.parts.get(folder.name, 0))
+        found.parts[folder.name] = (0, manifest.parts.get(folder.name, 0))
         with found.noting():
-            _verify_part(found, Part(folder, sealed), journal, keep)
+            _verify_part(found, Part(folder, sealed), manifest, keep)
     return found
 
 
-def _verify_part(found: Verified, part: Part, journal: Journal, keep: Callable[[Episode], None]) -> None:
+def _verify_part(found: Verified, part: Part, manifest: Manifest, keep: Callable[[Episode], None]) -> None:
     found.parts[part.folder.name] = (0, part.rows)
     with found.noting():
-        refuse_fewer(part, journal)
+        refuse_fewer(part, manifest)
     with found.noting():
         part.refuse_missing()
     names = [f"{group}/{key}" for group in ENDS for key in part.names(group)]
     _verify_groups(found, part, names)
-    columns = _columns(found, part, journal)
+    columns = _columns(found, part, manifest)
     fit = False
     if columns.keys() == STORED_COLUMNS.keys():
         with found.noting():
@@ -142,13 +142,13 @@ def _verify_groups(found: Verified, part: Part, names: list[str]) -> None:
                 raise damaged(group / "zarr.json", "it has attributes that nobody wrote")
 
 
-def _columns(found: Verified, part: Part, journal: Journal) -> dict[str, Array]:
+def _columns(found: Verified, part: Part, manifest: Manifest) -> dict[str, Array]:
     """The columns that can be read; labels that cannot say that nothing was measured."""
     columns = {}
     for name, column in STORED_COLUMNS.items():
         with found.noting():
-            columns[name] = part.columns(journal, [name])[name]
-            if name not in journal.sealed.get(part.folder.name, {}):
+            columns[name] = part.columns(manifest, [name])[name]
+            if name not in manifest.sealed.get(part.folder.name, {}):
                 _compare_with_zarr(part.array(f"episodes/{name}"), part.rows)
         if name not in columns and column.label:
             columns[name] = column_array(name, [column.default or column.kind()] * part.rows)

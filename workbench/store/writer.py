@@ -30,7 +30,7 @@ from workbench.store.layout import (
     STORED_COLUMNS,
     Commit,
     InUseError,
-    Journal,
+    Manifest,
     StoreHeader,
     checked_value,
     explained,
@@ -42,7 +42,7 @@ from workbench.store.layout import (
     write_commit,
     write_group,
     write_header,
-    write_journal,
+    write_manifest,
 )
 from workbench.store.parts import Part
 from workbench.types import ABORTED, EPISODE_COLUMNS, Array, Episode, Record
@@ -314,7 +314,7 @@ def _create_store(path: Path, header: StoreHeader) -> None:
     with _built_beside(path, path) as folder:
         write_header(folder, header)
         (folder / "parts").mkdir()
-        write_journal(folder, Journal(), header.sealed)
+        write_manifest(folder, Manifest(), header.sealed)
 
 
 def _create_part(path: Path, folder: Path, sealed: bool) -> None:
