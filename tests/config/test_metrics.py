@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -50,6 +51,15 @@ def test_what_is_whole_is_taken(run):
     assert set(METRICS) <= set(SECTIONS)
 
 
+def audited(**other: Any) -> bytes:
+    """Metrics of one monitor whose promise was tested, but for something else."""
+    audit = {
+        "errors": "false alarms", "count": 1, "episodes": 2, "p_value": None, "broken": False, "chance": 0.0,
+        "tested": True,
+    }  # fmt: skip
+    return json.dumps({"monitors": [{"score": "rnd", "audit": audit | other}]}).encode()
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
@@ -71,6 +81,11 @@ def test_what_is_whole_is_taken(run):
         (b'{"monitors": [{"calibrator": "fixed"}]}', "an object with 'score'"),
         (b'{"monitors": [{"score": "rnd", "tpr": 7}]}', "a number of 0 .. 1"),
         (b'{"monitors": [{"score": "rnd", "threshold_episodes": 3}]}', "'level' beside"),
+        (b'{"monitors": [{"score": "rnd", "audit": "kept"}]}', "must be an object"),
+        (b'{"monitors": [{"score": "rnd", "audit": {"count": 1, "episodes": 2}}]}', "an object with 'errors'"),
+        (audited(count=3), "at most episodes=2"),
+        (audited(broken=1), "true or false"),
+        (audited(chance=1.0), "a number of 0 .. 0.05"),
         (b'{"strategies": [{"name": "head", "rescued": [3], "kept": [1, 2]}]}', "of 2 items"),
         (b'{"strategies": [{"name": "head", "rescued": [3, 2], "kept": [1, 2]}]}', "a part of 2"),
         (b'{"labels": {"failed": 3, "with_onset": 2, "onsets": "3"}}', "labels.onsets='3', which must be a list"),

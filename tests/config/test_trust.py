@@ -241,7 +241,13 @@ def test_text_of_a_yaml_file_is_text(tmp_path, monkeypatch):
     monkeypatch.setenv("SECRET", "told")
     (tmp_path / "recipe.yaml").write_text("a: ${oc.env:SECRET}\nb: 1e-3\n")
     assert read_yaml(tmp_path / "recipe.yaml") == {"a": "${oc.env:SECRET}", "b": 1e-3}
-    (tmp_path / "list.yaml").write_text("- 1\n")
+
+
+@pytest.mark.parametrize(
+    "text", ["- 1\n", "1.5", "!!set {a, b}", "!!binary aGk=", "a: !!set {b}", "? [a]\n: 1", "lift", "''"]
+)
+def test_a_yaml_file_that_is_no_mapping_is_refused(text, tmp_path):
+    (tmp_path / "list.yaml").write_text(text)
     with pytest.raises(ConfigError, match=r"list\.yaml is no YAML mapping"):
         read_yaml(tmp_path / "list.yaml")
 

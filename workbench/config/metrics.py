@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
+from workbench.stats.promises import STATED
 from workbench.types.reading import Between, Size, Source, checked, shown
 
 Shape = Callable[[Any, Source, str], None]
@@ -68,6 +69,7 @@ whole = of(Annotated[int, Between(-LARGEST, LARGEST)])
 count = of(Annotated[int, Between(0, LARGEST)])
 number = of(Annotated[float, Between(-FARTHEST, FARTHEST)])
 share = of(Annotated[float, Between(0, 1)])
+truth = of(bool)
 
 
 def maybe(shape: Shape) -> Shape:
@@ -232,10 +234,19 @@ LABELS = fields(
         "settings": named(anything),
     },
 )
+AUDIT = counted(
+    "count",
+    errors=text,
+    p_value=maybe(share),
+    broken=truth,
+    chance=of(Annotated[float, Between(0, STATED)]),
+    tested=truth,
+)
 MONITOR = both(
     fields(
         {"score": text},
         {
+            "audit": maybe(AUDIT),
             **dict.fromkeys(("window", "calibrator", "guarantee"), maybe(text)),
             **dict.fromkeys(("level", "tpr", "twa", "detection_time"), maybe(share)),
             **dict.fromkeys(("fpr_nominal", "fpr_perturbed_success", "actionable_recall"), RATE),

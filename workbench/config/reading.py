@@ -14,18 +14,21 @@ MOST_YAML_BYTES = 2**20
 
 def read_yaml(path: Path) -> Record:
     """A YAML file as plain data, with text as it stands; ConfigError if it is no mapping."""
+    import yaml
     from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-    from yaml import YAMLError
 
     text = yaml_text(path)
+    refused = f"{path.name} is no YAML mapping"
     try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
         content = OmegaConf.to_container(OmegaConf.load(io.StringIO(text)))
         bounded(content)
-    except (YAMLError, OmegaConfBaseException, OSError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{path.name} is no YAML mapping: {brief(str(error))}") from None
-    if not isinstance(content, dict):
-        raise ConfigError(f"{path.name} is no YAML mapping, but a {type(content).__name__}")
+    except Exception as error:  # whatever the library makes of what is none
+        raise ConfigError(f"{refused}: {brief(str(error)) or type(error).__name__}") from None
+    if not isinstance(content, dict) or not isinstance(
+        root, yaml.MappingNode | None
+    ):  # OmegaConf takes a word for a key
+        raise ConfigError(f"{refused}, but a {'list' if isinstance(content, list) else 'single value'}")
     return {str(key): value for key, value in content.items()}
 
 
