@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from workbench.types import Policy
+from collections.abc import Sequence
+
+from workbench.types import Alarm, Intervention, Record
 
 
 class Continue:
     """The same policy goes on with its queued actions and its own noise, until the task's deadline."""
 
     name: str = "continue"
-    replans: bool = False
-    fresh_noise: bool = False
-    extends: bool = False
+    needs: Sequence[str] = ()
 
-    def driver(self, policy: Policy) -> Policy:
-        """The policy itself."""
-        return policy
+    def begin(self) -> Record:
+        """Nothing is remembered."""
+        return {}
+
+    def act(self, memory: Record, alarm: Alarm) -> Intervention | None:
+        """Nothing."""
+        return None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from workbench.types import Policy
+from collections.abc import Sequence
+
+from workbench.types import Alarm, Intervention, Policy, Record
 
 
 class Expert:
@@ -11,16 +13,19 @@ class Expert:
     Parameters
     ----------
     expert : the expert of the task.
+    steps : control steps after which the policy drives again; None for the rest of the episode.
     """
 
     name: str = "expert"
-    replans: bool = True
-    fresh_noise: bool = True
-    extends: bool = True
+    needs: Sequence[str] = ()
 
-    def __init__(self, expert: Policy) -> None:
-        self._expert = expert
+    def __init__(self, expert: Policy, steps: int | None = None) -> None:
+        self._driver, self._steps = expert, steps
 
-    def driver(self, policy: Policy) -> Policy:
-        """The expert, whatever drove before."""
-        return self._expert
+    def begin(self) -> Record:
+        """Nothing is remembered."""
+        return {}
+
+    def act(self, memory: Record, alarm: Alarm) -> Intervention:
+        """The expert drives."""
+        return Intervention(self._driver, self._steps, fresh_noise=True, more_time=True)

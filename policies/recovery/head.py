@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from workbench.types import Policy
+from collections.abc import Sequence
+
+from workbench.types import Alarm, Intervention, Policy, Record
 
 
 class Head:
@@ -13,16 +15,19 @@ class Head:
     head : a policy whose training began at the weights of the one that it relieves (see
         :func:`workbench.policies.learning.training.train`), on verified recoveries mixed with the original
         demonstrations.
+    steps : control steps after which the policy drives again; None for the rest of the episode.
     """
 
     name: str = "head"
-    replans: bool = True
-    fresh_noise: bool = True
-    extends: bool = True
+    needs: Sequence[str] = ()
 
-    def __init__(self, head: Policy) -> None:
-        self._head = head
+    def __init__(self, head: Policy, steps: int | None = None) -> None:
+        self._driver, self._steps = head, steps
 
-    def driver(self, policy: Policy) -> Policy:
-        """The head, whatever drove before."""
-        return self._head
+    def begin(self) -> Record:
+        """Nothing is remembered."""
+        return {}
+
+    def act(self, memory: Record, alarm: Alarm) -> Intervention:
+        """The head drives."""
+        return Intervention(self._driver, self._steps, fresh_noise=True, more_time=True)

@@ -26,7 +26,7 @@ from workbench.attribution.replaying import replay_episode
 from workbench.rollouts.launch import Launch
 from workbench.rollouts.loop import Lockstep
 from workbench.rollouts.stored import bare_start, snapshot_at, start_at, stream_of
-from workbench.types import Episode, PolicyOutput, Stream
+from workbench.types import Episode, Intervention, PolicyOutput, Stream
 
 DEADLINE = ToyTask().deadline
 
@@ -323,33 +323,25 @@ def test_branches_share_their_noise_across_steps():
     assert len({launch.noise for launch in questions[0]}) == 3
 
 
-class Waits:
-    name, replans, fresh_noise, extends = "waits", True, True, True
-
-    def driver(self, policy: ToyPolicy) -> ToyPolicy:
-        return policy
-
-
-class Goes(Waits):
-    name, replans, fresh_noise, extends = "goes", False, False, False
-
-
-class Mends(Waits):
-    name = "mends"
-
-    def driver(self, policy: ToyPolicy) -> ToyPolicy:
-        return ToyExpert()
-
-
-def test_interventions_are_paired_and_continue_is_the_factual_episode():
+def test_interventions_are_paired_and_anything_but_nothing_is_asked_at_once():
     episode, policy = failed(6, 100), ToyPolicy()
-    launches = {each.name: intervene(episode, 8, each, policy, 40) for each in (Waits(), Goes(), Mends())}
-    assert launches["waits"].noise == launches["mends"].noise is not None
-    assert launches["goes"].noise is None
-    assert (launches["waits"].deadline, launches["goes"].deadline) == (48, None)
-    (factual,) = Lockstep(ToyTask(), policy, 1).outcomes([launches["goes"]])
-    (mended,) = Lockstep(ToyTask(), ToyExpert(), 1).outcomes([launches["mends"]])
-    assert (factual.success, factual.length, mended.success) == (False, DEADLINE, True)
+    asked = {
+        "waits": Intervention(fresh_noise=True, more_time=True),
+        "goes": Intervention(),
+        "mends": Intervention(ToyExpert(), fresh_noise=True, more_time=True),
+    }
+    launches = {name: intervene(episode, 8, each, policy, horizon=60) for name, each in asked.items()}
+    wheels = {name: launch.start.wheel for name, launch in launches.items() if launch.start}
+    assert wheels["waits"].noise == wheels["mends"].noise is not None
+    assert wheels["goes"].noise is None
+    assert (wheels["waits"].deadline, wheels["goes"].deadline) == (60, None)
+    other = intervene(episode, 12, asked["waits"], policy, horizon=60, branch=1)
+    assert other.start is not None
+    assert other.start.wheel.noise != wheels["waits"].noise
+    outcomes = dict(zip(asked, Lockstep(ToyTask(), policy, 2).outcomes(list(launches.values())), strict=True))
+    assert (outcomes["goes"].success, outcomes["goes"].length) == (False, DEADLINE)
+    assert (outcomes["waits"].success, outcomes["waits"].length) == (False, 60)
+    assert outcomes["mends"].success
 
 
 def test_replay_says_where_it_differs():

@@ -5,30 +5,45 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import pytest
 
 import workbench.conf
 from workbench.envs.tasks.lift import Lift
+from workbench.policies.recovery.ask import Ask
 from workbench.policies.recovery.continuation import Continue
 from workbench.policies.recovery.expert import Expert
 from workbench.policies.recovery.head import Head
+from workbench.policies.recovery.more_time import MoreTime
 from workbench.policies.recovery.placebo import Placebo
-from workbench.types import Policy, Strategy
+from workbench.policies.recovery.redraw import Redraw
+from workbench.types import Alarm, Intervention, Policy, PolicyCall, Strategy
 
-DRIVER, RELIEF = cast(Policy, object()), cast(Policy, object())
-STRATEGIES: list[tuple[Strategy, Policy, bool]] = [
-    (Continue(), DRIVER, False),
-    (Placebo(), DRIVER, True),
-    (Expert(expert=RELIEF), RELIEF, True),
-    (Head(head=RELIEF), RELIEF, True),
+POLICY, RELIEF = cast(Policy, object()), cast(Policy, object())
+ASKED: list[tuple[Strategy, Intervention | None]] = [
+    (Continue(), None),
+    (Redraw(), Intervention(fresh_noise=True)),
+    (MoreTime(), Intervention(more_time=True)),
+    (Placebo(), Intervention(fresh_noise=True, more_time=True)),
+    (Ask(), Intervention(stops=True)),
+    (Expert(expert=RELIEF), Intervention(RELIEF, None, fresh_noise=True, more_time=True)),
+    (Expert(expert=RELIEF, steps=20), Intervention(RELIEF, 20, fresh_noise=True, more_time=True)),
+    (Head(head=RELIEF), Intervention(RELIEF, None, fresh_noise=True, more_time=True)),
 ]
 
 
-@pytest.mark.parametrize(("strategy", "driver", "intervenes"), STRATEGIES, ids=lambda value: getattr(value, "name", ""))
-def test_who_drives_and_with_what(strategy: Strategy, driver: Policy, intervenes: bool) -> None:
-    assert strategy.driver(DRIVER) is driver
-    # Everything but doing nothing gets the same fresh noise and time, or the placebo would be no control.
-    assert (strategy.replans, strategy.fresh_noise, strategy.extends) == (intervenes,) * 3
+def alarm(step: int) -> Alarm:
+    return Alarm(PolicyCall(np.array([step]), np.zeros((1, 4, 7)), None, None, 4), POLICY, 100)
+
+
+@pytest.mark.parametrize(("strategy", "asked"), ASKED, ids=lambda value: getattr(value, "name", ""))
+def test_what_each_asks_for(strategy: Strategy, asked: Intervention | None) -> None:
+    """Whatever is to be held against the placebo has its noise and its time."""
+    assert strategy.act(strategy.begin(), alarm(8)) == asked
+
+
+def test_nobody_is_asked_before_anything_was_done() -> None:
+    assert Ask().act({}, alarm(0)) is None
 
 
 def nodes(group: str) -> list[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 
@@ -10,19 +11,25 @@ from workbench.envs.tasks.lift import Lift
 from workbench.errors import ContractError
 from workbench.policies.expert import Expert
 from workbench.policies.recovery import expert as relief
+from workbench.policies.recovery.ask import Ask
 from workbench.policies.recovery.continuation import Continue
 from workbench.policies.recovery.head import Head
+from workbench.policies.recovery.more_time import MoreTime
 from workbench.policies.recovery.placebo import Placebo
+from workbench.policies.recovery.redraw import Redraw
 from workbench.testing import check_strategy
 from workbench.testing.strategy import LAWS
+from workbench.types import Intervention
 
 TASK = Lift()
 POLICY, OTHER = Expert(TASK, privileged=False), Expert(TASK)
+STRATEGIES = [
+    Continue(), Redraw(), MoreTime(), Placebo(), Ask(), relief.Expert(expert=OTHER), relief.Expert(OTHER, steps=20),
+    Head(head=OTHER),
+]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "strategy", [Continue(), Placebo(), relief.Expert(expert=OTHER), Head(head=OTHER)], ids=lambda part: part.name
-)
+@pytest.mark.parametrize("strategy", STRATEGIES, ids=lambda part: part.name)
 def test_every_strategy_keeps_the_contract(strategy):
     assert check_strategy(strategy, POLICY, TASK) == tuple(law.__name__ for law in LAWS)
 
@@ -31,16 +38,26 @@ def test_every_strategy_keeps_the_contract(strategy):
 class Relief:
     """A correct strategy to break."""
 
-    name: object = "relief"
-    replans: object = True
-    fresh_noise: object = True
-    extends: object = True
-    who: object = OTHER
-    other: object = None
+    name: Any = "relief"
+    needs: Any = ()
+    memory: Any = dataclasses.field(default_factory=dict)
+    asked: Any = dataclasses.field(default_factory=lambda: Intervention(OTHER, 5, fresh_noise=True, more_time=True))
 
-    def driver(self, policy):
-        self.who, self.other = self.other or self.who, self.who if self.other else None
-        return self.who
+    def begin(self):
+        return self.memory
+
+    def act(self, memory, alarm):
+        return self.asked
+
+
+class Forgetful(Relief):
+    """Counts all its alarms, of whatever episode."""
+
+    times = 0
+
+    def act(self, memory, alarm):
+        self.times += 1
+        return Intervention(OTHER, self.times, fresh_noise=True)
 
 
 def test_the_correct_one_passes():
@@ -48,20 +65,23 @@ def test_the_correct_one_passes():
 
 
 BROKEN = {
-    "its name is ''": {"name": ""},
-    "replans=None must be True or False": {"replans": None},
-    "extends=1 must be True or False": {"extends": 1},
-    "replans=False lets it run": {"replans": False},
-    "set fresh_noise=True": {"fresh_noise": False},
-    "returns None, which is no policy": {"who": None},
-    "now one kind of policy and now another": {"other": Placebo()},
+    "its name is ''": Relief(name=""),
+    "needs=None must be names": Relief(needs=None),
+    "needs='samples' must be names": Relief(needs="samples"),
+    "returns list; return a dict": Relief(memory=[]),
+    "act returns 3; return an Intervention": Relief(asked=3),
+    "hands back after 0 control steps": Relief(asked=Intervention(OTHER, 0)),
+    "set fresh_noise=True": Relief(asked=Intervention(OTHER, more_time=True)),
+    "is no policy: it has no plan": Relief(asked=Intervention(object())),
+    "keep all of it in the memory": Forgetful(),
+    "its memory cannot be copied": Relief(memory={"open": (each for each in ())}),
 }
 
 
 @pytest.mark.parametrize("message", BROKEN)
 def test_a_broken_strategy_is_caught(message):
     with pytest.raises(ContractError, match=message):
-        check_strategy(Relief(**BROKEN[message]), POLICY)
+        check_strategy(BROKEN[message], POLICY, TASK)
 
 
 def test_a_driver_that_is_no_policy_for_the_task_is_caught():
@@ -69,13 +89,13 @@ def test_a_driver_that_is_no_policy_for_the_task_is_caught():
         execute = 3
 
     with pytest.raises(ContractError, match="execute=3 actions of a chunk"):
-        check_strategy(Relief(who=Lazy(TASK)), POLICY, TASK)
+        check_strategy(Relief(asked=Intervention(Lazy(TASK))), POLICY, TASK)
 
 
-def test_a_driver_that_raises_is_caught():
+def test_a_strategy_that_raises_is_caught():
     class Failing(Relief):
-        def driver(self, policy):
+        def act(self, memory, alarm):
             raise RuntimeError("no head here")
 
-    with pytest.raises(ContractError, match=r"driver\(Expert\) raises RuntimeError: no head here"):
-        check_strategy(Failing(), POLICY)
+    with pytest.raises(ContractError, match=r"act\(memory, alarm\) raises RuntimeError: no head here"):
+        check_strategy(Failing(), POLICY, TASK)

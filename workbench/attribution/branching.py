@@ -12,11 +12,11 @@ from typing import TypeVar
 
 import numpy as np
 
-from workbench.rollouts.launch import Launch, Outcome, Start
+from workbench.rollouts.launch import Launch, Outcome, Start, fresh_noise
 from workbench.rollouts.loop import Lockstep
 from workbench.rollouts.stored import bare, bare_start, perturbations_of, start_at, stream_of
 from workbench.stats.proportions import clopper_pearson
-from workbench.types import Episode, Policy, Scene, Snapshot, Strategy, Stream, Task
+from workbench.types import Episode, Intervention, Policy, Scene, Snapshot, Stream, Task
 
 Answer = TypeVar("Answer")
 Search = Generator[list[Launch], list[Outcome], Answer]
@@ -301,23 +301,19 @@ def find_point_of_no_return(episode: Episode, stride: int) -> Search[PointOfNoRe
     return PointOfNoReturn(last + 1, last + 1, high)
 
 
-def intervene(episode: Episode, step: int, strategy: Strategy, policy: Policy, allowance: int) -> Launch:
-    """Branch from an alarm with a strategy at the wheel.
+def intervene(
+    episode: Episode, step: int, asked: Intervention, policy: Policy, *, horizon: int, branch: int = 0
+) -> Launch:
+    """Branch from a policy call of a stored episode, with what a strategy asks for there.
 
-    Strategies that draw fresh noise share it, so that a comparison between them is paired.
+    Branches of one number meet the same fresh noise at the same control step, whatever is asked for and wherever they
+    leave from; a live rollout meets that of branch 0.
+
+    Parameters
+    ----------
+    horizon : control step at which it ends if it is given more time.
     """
-    driver = strategy.driver(policy)
-    start = start_at(episode, step, policy)
-    if strategy.replans:
-        start = dataclasses.replace(start, queue=np.zeros((0, 0)))
-    if driver.privileged:
-        # What the robot saw is not what a privileged driver is handed.
-        start = dataclasses.replace(start, history=())
-    stream = stream_of(episode)
-    return Launch(
-        stream,
-        perturbations_of(episode),
-        start,
-        stream.child("intervention") if strategy.fresh_noise else None,
-        step + allowance if strategy.extends else None,
-    )
+    stream, driver = stream_of(episode), asked.driver or policy
+    start = start_at(episode, step, policy, driver.history)
+    wheel = start.wheel.turned(asked, step, fresh_noise(stream, branch), horizon)
+    return Launch(stream, perturbations_of(episode), dataclasses.replace(start, queue=np.zeros((0, 0)), wheel=wheel))

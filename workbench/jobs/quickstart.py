@@ -9,7 +9,8 @@ from workbench.execution import chain
 from workbench.execution.chain import Stage, Words
 from workbench.execution.progress import console
 from workbench.monitoring import assembly
-from workbench.recovery.paired import needs_head, refuse_without_reference
+from workbench.recovery.arms import needs_head
+from workbench.recovery.paired import refuse_without_reference
 from workbench.reporting.report import terminal_tables
 from workbench.rollouts.rolling import refuse_unsuitable
 

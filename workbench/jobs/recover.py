@@ -5,20 +5,28 @@ from __future__ import annotations
 from workbench.config import Run
 from workbench.execution.progress import console
 from workbench.monitoring.files import load_monitors
+from workbench.recovery.arms import needs_head
 from workbench.recovery.learning import train_head
-from workbench.recovery.paired import needs_head, recover, refuse_without_reference
+from workbench.recovery.paired import recover, refuse_without_reference
 from workbench.reporting.report import terminal_tables
 from workbench.store import Store
 from workbench.types import Positive, Record
 
 
-def run(run: Run, monitor: str, allowance_steps: Positive, expert: Record, moments: Positive, trainer: Record) -> None:
+def run(
+    run: Run,
+    monitor: str,
+    horizon: float,
+    allowance_steps: Positive,
+    expert: Record,
+    moments: Positive,
+    trainer: Record,
+) -> None:
     """Train the head if a strategy needs it, then branch from every alarm with every strategy."""
     run.refuse_other_store()
     refuse_without_reference(run.config["strategy"])
     store, head, strategies = Store.open(run.store), run.folder / "head", run.config["strategy"]
     chosen = load_monitors(run)[monitor]
-    until = run.config["rollout"]["until"]
     if needs_head(strategies):
         learnt = train_head(
             store,
@@ -32,7 +40,7 @@ def run(run: Run, monitor: str, allowance_steps: Positive, expert: Record, momen
             expert=expert,
             seed=run.seed,
             runner=run.runner,
-            until=until,
+            until=run.config["rollout"]["until"],
             overwrite=run.overwrite,
         )
         if learnt is not None:
@@ -43,11 +51,10 @@ def run(run: Run, monitor: str, allowance_steps: Positive, expert: Record, momen
         strategies,
         run.task,
         run.policy(),
-        allowance_steps=allowance_steps,
+        horizon=horizon,
         expert=expert,
         head=head,
         runner=run.runner,
-        until=until,
     )
     run.update_metrics(strategies=recovery.record(), strategies_monitor=recovery.monitor, store=run.shown(run.store))
     console.print(*terminal_tables(run.metrics(), only=("strategies",)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Mapping, Sequence
 
@@ -21,11 +22,15 @@ class OnlineMonitor:
     def __init__(self, monitors: Sequence[AnyMonitor]) -> None:
         self.monitors = tuple(monitors)
         self._leaves, self._scores = parts_of(monitors)
-        self._slots: dict[int, _Slot] = {}
+        self._slots: dict[int, Followed] = {}
 
     def begin(self, slot: int) -> None:
         """Forget the slot's episode; a new one begins."""
-        self._slots[slot] = _Slot(
+        self._slots[slot] = self.start()
+
+    def start(self) -> Followed:
+        """Memory of an episode that begins, for whoever keeps it; see :meth:`follow`."""
+        return Followed(
             leaves=dict(self._leaves),
             memories={name: score.score.begin() for name, score in self._scores.items()},
             windows={name: leaf.window.begin() for name, leaf in self._leaves.items()},
@@ -35,9 +40,11 @@ class OnlineMonitor:
 
     def update(self, slots: Sequence[int], call: PolicyCall) -> dict[str, Reading]:
         """Readings (n,) of every monitor for one call whose n scenes are those of ``slots``."""
-        running = [self._slots[slot] for slot in slots]
+        return self.follow([self._slots[slot] for slot in slots], call, [f"slot {slot}" for slot in slots])
+
+    def follow(self, running: Sequence[Followed], call: PolicyCall, names: Sequence[str]) -> dict[str, Reading]:
+        """As :meth:`update`, for n memories of :meth:`start`; ``names`` are what errors call them."""
         numbers = [each.calls for each in running]
-        names = [f"slot {slot}" for slot in slots]
         raw = {
             name: score.update([each.memories[name] for each in running], call, names, numbers)
             for name, score in self._scores.items()
@@ -47,7 +54,7 @@ class OnlineMonitor:
             each.calls += 1
         return {monitor.name: monitor.combine(readings) for monitor in self.monitors}
 
-    def _read(self, name: str, running: Sequence[_Slot], raw: Mapping[str, Array]) -> Reading:
+    def _read(self, name: str, running: Sequence[Followed], raw: Mapping[str, Array]) -> Reading:
         """Readings (n,) of one leaf, each slot by the thresholds that its episode began with."""
         leaf = self._leaves[name]
         windowed = leaf.window.update([each.windows[name] for each in running], raw[leaf.score.name])
@@ -68,7 +75,7 @@ class OnlineMonitor:
 
 
 @dataclasses.dataclass
-class _Slot:
+class Followed:
     """One running episode: its thresholds, memories, and what it has said so far, each by the name of its leaf."""
 
     leaves: Mapping[str, Monitor]
@@ -77,3 +84,13 @@ class _Slot:
     highest: dict[str, float]
     alarmed: dict[str, bool]
     calls: int = 0
+
+    def copy(self) -> Followed:
+        """A copy that shares nothing that changes."""
+        return dataclasses.replace(
+            self,
+            memories=copy.deepcopy(self.memories),
+            windows=copy.deepcopy(self.windows),
+            highest=dict(self.highest),
+            alarmed=dict(self.alarmed),
+        )

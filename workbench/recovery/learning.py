@@ -16,7 +16,7 @@ from workbench.execution.executor import Executor, batches
 from workbench.execution.ledger import deciding, plain
 from workbench.execution.processes import Processes
 from workbench.execution.progress import progress
-from workbench.recovery.paired import BRANCH_ARRAYS, EPISODES_PER_BATCH
+from workbench.recovery.tables import BRANCH_ARRAYS
 from workbench.rollouts.collecting import demonstration, read_demonstrations, seen_by
 from workbench.rollouts.launch import Launch
 from workbench.rollouts.setup import EXPERT, Recording, Setup, refuse_other_source
@@ -25,6 +25,8 @@ from workbench.rollouts.training import TRAINER, Training, parameter, with_defau
 from workbench.store import Store
 from workbench.types import Demonstration, Policy, Record, Task
 from workbench.types.abilities import action_groups_of
+
+EPISODES_PER_BATCH = 15
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,56 +1,96 @@
-"""Interventions judged in paired branches: from the same alarm, with the same noise, beside a placebo."""
+"""Strategies judged behind a monitor's alarms, beside luck, a placebo and no monitor; looked up in a table.
+
+What an arm rescues says little: a failed episode that is rolled again with other noise often succeeds, and one that is
+given more time more often still.  So an arm is held against the *redraw* (the same policy, fresh noise, the task's
+deadline) within the deadline, and against the *placebo* (the same with more time) within the horizon, each in the same
+episodes with the same noise and the same total time.  The row *always* is the arm from step 0, which needs no monitor.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from workbench.attribution.branching import intervene
-from workbench.config import build, parameters_of
 from workbench.config.named import nodes
-from workbench.config.parts import load_policy
 from workbench.errors import ConfigError
-from workbench.execution.executor import Executor, batches
-from workbench.execution.processes import Processes
-from workbench.execution.progress import progress
+from workbench.execution.executor import Executor
 from workbench.monitoring.episodes import diverged, sound
 from workbench.monitoring.monitor import AnyMonitor, needs_of
 from workbench.monitoring.reading import offline
-from workbench.rollouts.launch import Outcome
-from workbench.rollouts.setup import EXPERT, Recording, Setup, refuse_other_source
-from workbench.stats.proportions import paired_test
+from workbench.recovery.tables import NEVER, CounterfactualTable, tabulate
+from workbench.rollouts.setup import EXPERT
+from workbench.stats.multiple import holm
+from workbench.stats.proportions import paired_gain, paired_test
 from workbench.store import Store
-from workbench.types import Array, Policy, Record, Strategy, Task
+from workbench.types import Array, Policy, Record, Task
 from workbench.types.results import Tabular
 
-PLACEBO, CONTINUE = "placebo", "continue"
-"""The strategies without which nothing can be judged: luck with the same extra time, and nothing at all."""
-EPISODES_PER_BATCH = 15
-BRANCH_ARRAYS = ("obs/*", "state", "action")
+PLACEBO = "placebo"
+"""The arm without which nothing can be judged: luck with the same total time."""
+CONTROLS = ("continue", "redraw", "more_time", PLACEBO)
+"""Arms that are no recoveries: nothing, luck, waiting, and both."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Gain:
+    """Success of an arm less that of its control, in the same episodes with the same noise and total time.
+
+    Attributes
+    ----------
+    only_arm, only_control, pairs : episodes in which only one of them succeeds, of all.
+    gain, low, high : difference of the success rates with its 95 % interval (Newcombe); None of no episode.
+    p_value : of the exact paired test.
+    """
+
+    only_arm: int
+    only_control: int
+    pairs: int
+    gain: float | None
+    low: float | None
+    high: float | None
+    p_value: float
+
+    @classmethod
+    def of(cls, arm: Array, control: Array) -> Gain:
+        """Of two arms (N,) in the same episodes."""
+        test = paired_test(arm, control)
+        gain: tuple[float | None, float | None, float | None] = (None, None, None)
+        if len(arm):
+            gain = paired_gain(arm, control)
+        return cls(test["only_first"], test["only_second"], len(arm), *gain, test["p_value"])
 
 
 @dataclasses.dataclass(frozen=True)
 class StrategyRow:
-    """What a strategy came to.
+    """What a strategy came to behind the first alarm of an episode.
 
     Attributes
     ----------
-    alarmed : episodes with an alarm, from which it was branched.
-    rescued : of the episodes that would have failed, how many succeeded, and how many there are.
-    kept : the same of those that would have succeeded.
-    p_vs_placebo : of the exact paired test of its successes against the placebo's; None for the placebo.
-    median_steps : control steps at which its branches ended; None where there are none.
+    alarmed, episodes : test episodes with an alarm, of all.
+    rescued : of the alarmed episodes that failed, how many it would have won within its own time, and how many there
+        are; what luck does is among them.
+    kept : the same of those that succeeded.
+    over_redraw : within the task's deadline, against the same policy with fresh noise.
+    over_placebo : within the horizon, against the same policy with fresh noise.
+    p_vs_placebo : of ``over_placebo``, corrected for all strategies of the table (Holm); None for a control.
+    always_over_redraw, always_over_placebo : the same from step 0 of every episode, alarmed or not.
+    median_steps : control step at which its branches end; None where there are none.
     """
 
     name: str
     alarmed: int
+    episodes: int
     rescued: tuple[int, int]
     kept: tuple[int, int]
+    over_redraw: Gain
+    over_placebo: Gain
     p_vs_placebo: float | None
+    always_over_redraw: Gain
+    always_over_placebo: Gain
     median_steps: float | None
 
     def record(self) -> Record:
@@ -64,12 +104,17 @@ class Recovery(Tabular):
 
     Attributes
     ----------
+    deadline, horizon : control steps within which an arm is held against the redraw, and against the placebo.
     diverged : test episodes that were left out because their physics diverged.
+    counterfactuals : the table in which all was looked up.
     """
 
     monitor: str
     rows: tuple[StrategyRow, ...]
+    deadline: int
+    horizon: int
     diverged: int
+    counterfactuals: CounterfactualTable = dataclasses.field(repr=False)
 
     def rows_of_table(self) -> list[Record]:
         """One row a strategy."""
@@ -80,19 +125,6 @@ class Recovery(Tabular):
         return [row.record() for row in self.rows]
 
 
-@dataclasses.dataclass(frozen=True)
-class Batch:
-    """Episodes for one worker, each with the control step of its alarm."""
-
-    setup: Setup
-    store: Path
-    strategies: Mapping[str, Record]
-    expert: Record
-    head: Path | None
-    allowance_steps: int
-    alarms: Sequence[tuple[int, int]]
-
-
 def recover(
     store: Store,
     monitor: AnyMonitor,
@@ -100,117 +132,90 @@ def recover(
     task: Task,
     policy: Policy,
     *,
-    allowance_steps: int = 100,
+    horizon: float = 2.0,
     expert: Mapping[str, Any] = EXPERT,
     head: Path | None = None,
     runner: Executor | None = None,
-    until: str = "success",
 ) -> Recovery:
-    """Branch from a monitor's first alarm in every test episode, with every strategy.
+    """Judge strategies behind a monitor's first alarm in every test episode, and from step 0 of every test episode.
 
     Parameters
     ----------
-    strategies : names, or name -> configuration; ``continue`` and ``placebo`` are needed.
+    strategies : names, or name -> configuration; ``placebo`` is needed.
     task, policy : those that the store was rolled with.
-    allowance_steps : control steps that an intervention has from the alarm on; the placebo has them too.
+    horizon : deadlines that every arm with more time lasts at most.
     expert : configuration of the reference that some strategies hand over to.
     head : folder of the recovery head's weights, for those that hand over to it.
 
     Raises
     ------
     ConfigError
-        if a strategy is missing without which nothing can be judged.
+        if the placebo is missing, without which nothing can be judged.
     """
-    if allowance_steps < 1:
-        raise ConfigError(f"job.allowance_steps={allowance_steps} must be at least 1")
     chosen = nodes("strategy", strategies)
     refuse_without_reference(chosen)
-    setup = Setup(task, policy, Recording(until=until), runner or Processes())
-    refuse_other_source(store, setup)
     alarms = first_alarms(store, monitor)
-    shared = setup, store.path, chosen, dict(expert), head, allowance_steps
-    judged: list[dict[str, Outcome]] = []
-    with progress("alarms", len(alarms)) as advance:
-        items = [Batch(*shared, part) for part in batches(alarms, EPISODES_PER_BATCH)]
-        for found in setup.map_unordered(judge_batch, items):
-            judged += found
-            advance(len(found))
-    return Recovery(monitor.name, compared(list(chosen), judged), diverged(store, "test"))
+    at = {store.uids[number]: {0, *alarms.get(number, ())} for number in sound(store, "test")}
+    table = tabulate(store, chosen, task, policy, at=at, horizon=horizon, expert=expert, head=head, runner=runner)
+    first = {store.uids[number]: step for number, (step,) in alarms.items()}
+    return Recovery(monitor.name, judged(table, first), table.deadline, table.horizon, diverged(store, "test"), table)
 
 
 def refuse_without_reference(strategies: Collection[str]) -> None:
-    """ConfigError if a strategy is missing without which nothing can be judged."""
-    for needed in (CONTINUE, PLACEBO):
-        if needed not in strategies:
-            raise ConfigError(f"strategy must include {needed!r}: nothing can be judged without it")
+    """ConfigError if the strategy is missing without which nothing can be judged."""
+    if PLACEBO not in strategies:
+        raise ConfigError(f"strategy must include {PLACEBO!r}: nothing can be judged without it")
 
 
-def first_alarms(store: Store, monitor: AnyMonitor) -> list[tuple[int, int]]:
-    """Test episodes with an alarm, and the control step of their first one; none whose physics diverged."""
-    found = []
+def first_alarms(store: Store, monitor: AnyMonitor) -> dict[int, tuple[int]]:
+    """Test episode -> the control step of its first alarm; none without one, and none whose physics diverged."""
+    found = {}
     for number in sound(store, "test"):
         calls = store.calls(number, needs_of([monitor]))
         (reading,) = offline([monitor], [calls])[monitor.name]
         if reading.alarm.any():
-            found.append((number, int(calls.step[int(np.argmax(reading.alarm))])))
+            found[number] = (int(calls.step[int(np.argmax(reading.alarm))]),)
     return found
 
 
-def judge_batch(batch: Batch) -> list[dict[str, Outcome]]:
-    """Outcome of every strategy from the alarm of every episode of a batch."""
-    setup, store = batch.setup, Store.open(batch.store)
-    episodes = [store.episode(number, steps=BRANCH_ARRAYS, calls=("step", "chunk")) for number, _ in batch.alarms]
-    outcomes: dict[str, list[Outcome]] = {}
-    for name, strategy in built(batch.strategies, setup, batch.expert, batch.head).items():
-        launches = [
-            intervene(episode, step, strategy, setup.policy, batch.allowance_steps)
-            for episode, (_, step) in zip(episodes, batch.alarms, strict=True)
-        ]
-        lockstep = setup.lockstep(f"strategy {name}", strategy.driver(setup.policy))
-        outcomes[name] = lockstep.outcomes(launches)
-    return [{name: ended[place] for name, ended in outcomes.items()} for place in range(len(batch.alarms))]
+def judged(table: CounterfactualTable, alarms: Mapping[str, int]) -> tuple[StrategyRow, ...]:
+    """One row an arm of a table that has the placebo's.
+
+    Parameters
+    ----------
+    alarms : uid -> control step of the alarm, of the episodes that have one; the table has these cells, and those at
+        step 0 of all its episodes.
+    """
+    at, start = table.cells(alarms), table.cells(dict.fromkeys(table.uids, 0))
+    factual = (table.factual[table.episode[at]] > NEVER).astype(bool)
+    rows = [_row(table, name, at, start, factual) for name in table.arms]
+    tested = [None if row.name in CONTROLS else row.over_placebo.p_value for row in rows]
+    corrected = holm(tested, [""] * len(rows))
+    return tuple(dataclasses.replace(row, p_vs_placebo=p) for row, p in zip(rows, corrected, strict=True))
 
 
-def built(strategies: Mapping[str, Record], setup: Setup, expert: Record, head: Path | None) -> dict[str, Strategy]:
-    """Strategies by name, each given what its constructor asks for: the expert, the head, or nothing."""
-    found = {}
-    for name, node in strategies.items():
-        wanted = parameters_of(node["_target_"])
-        parts: dict[str, Policy] = {}
-        if "expert" in wanted:
-            parts["expert"] = setup.expert(expert)
-        if "head" in wanted:
-            if head is None:
-                raise ConfigError(f"strategy {name} hands over to a recovery head, and none is given; train one first")
-            parts["head"] = load_policy(type(setup.policy), head, setup.task)
-        found[name] = build(node, **parts)
-    return found
+def _row(table: CounterfactualTable, name: str, at: Array, start: Array, factual: Array) -> StrategyRow:
+    """The row of one arm; its first branch is what a live rollout would meet."""
+    steps = table.arms[name][at, 0]
+    own = np.where(table.more_time[name][at], table.horizon, table.deadline)
+    won = (steps > NEVER) & (steps <= own)
+    ended = np.where(steps > NEVER, np.minimum(steps, own), own)
+    return StrategyRow(
+        name=name,
+        alarmed=len(at),
+        episodes=len(start),
+        rescued=(int(won[~factual].sum()), int((~factual).sum())),
+        kept=(int(won[factual].sum()), int(factual.sum())),
+        over_redraw=_gain(table, name, at, table.deadline),
+        over_placebo=_gain(table, name, at, table.horizon),
+        p_vs_placebo=None,
+        always_over_redraw=_gain(table, name, start, table.deadline),
+        always_over_placebo=_gain(table, name, start, table.horizon),
+        median_steps=float(np.median(ended)) if len(at) else None,
+    )
 
 
-def needs_head(strategies: Mapping[str, Record]) -> bool:
-    """Whether any strategy is driven by a learned head."""
-    return any("head" in parameters_of(node["_target_"]) for node in strategies.values())
-
-
-def compared(names: Sequence[str], judged: Sequence[Mapping[str, Outcome]]) -> tuple[StrategyRow, ...]:
-    """Rescued and kept episodes of every strategy, and its paired test against the placebo."""
-    would_fail = ~_successes(CONTINUE, judged)
-    placebo = _successes(PLACEBO, judged)
-    rows = []
-    for name in names:
-        won = _successes(name, judged)
-        rows.append(
-            StrategyRow(
-                name=name,
-                alarmed=len(judged),
-                rescued=(int(won[would_fail].sum()), int(would_fail.sum())),
-                kept=(int(won[~would_fail].sum()), int((~would_fail).sum())),
-                p_vs_placebo=None if name == PLACEBO else paired_test(won, placebo)["p_value"],
-                median_steps=float(np.median([each[name].length for each in judged])) if judged else None,
-            )
-        )
-    return tuple(rows)
-
-
-def _successes(name: str, judged: Sequence[Mapping[str, Outcome]]) -> Array:
-    return np.array([each[name].success for each in judged], dtype=bool)
+def _gain(table: CounterfactualTable, name: str, rows: Array, within: int) -> Gain:
+    """An arm against the placebo's branches, which within the task's deadline are the redraw."""
+    arm, control = (table.arms[each][rows, 0] for each in (name, PLACEBO))
+    return Gain.of(*((each > NEVER) & (each <= within) for each in (arm, control)))

@@ -6,24 +6,71 @@ import dataclasses
 from collections.abc import Sequence
 
 from workbench.config import digest
-from workbench.types import Array, Observation, Record, Snapshot, Stream
+from workbench.rollouts.guard import Guarded
+from workbench.types import Array, Intervention, Observation, Policy, Record, Snapshot, Stream
+
+
+@dataclasses.dataclass(frozen=True)
+class Wheel:
+    """Who drives, and on which terms; the default is the policy on those of the launch.
+
+    Attributes
+    ----------
+    driver : who; None for the policy of the lockstep.
+    until : control step at which the policy drives again; None if it does not.
+    noise : stream of the driver's noise, addressed by control step; None for the launch's, by policy call.
+    deadline : control step at which the episode ends without success; None for the launch's.
+    instruction : what the policy is told; None for what the scene says.
+    """
+
+    driver: Policy | None = None
+    until: int | None = None
+    noise: Stream | None = None
+    deadline: int | None = None
+    instruction: str | None = None
+
+    def turned(self, by: Intervention, step: int, noise: Stream, horizon: int) -> Wheel:
+        """Who drives after an intervention at a control step.
+
+        Parameters
+        ----------
+        noise : stream of fresh noise, where the intervention asks for it.
+        horizon : control step at which an episode ends that is given more time.
+        """
+        return Wheel(
+            driver=by.driver,
+            until=None if by.steps is None or by.driver is None else step + by.steps,
+            noise=noise if by.fresh_noise else self.noise,
+            deadline=horizon if by.more_time else self.deadline,
+            instruction=self.instruction if by.instruction is None else by.instruction,
+        )
+
+    def handed_back(self) -> Wheel:
+        """The policy drives again, with the noise, the time and the instruction that were given meanwhile."""
+        return dataclasses.replace(self, driver=None, until=None)
 
 
 @dataclasses.dataclass(frozen=True)
 class Start:
-    """A scene's snapshot together with what the policy remembered at that step.
+    """A scene's snapshot together with everything else that decides how a rollout goes on from it.
 
     Attributes
     ----------
-    history : observations seen before this step, oldest first.
+    history : what the robot saw before this step, oldest first, as far back as whoever is asked looks.
     queue : (R, A) actions of the last chunk that were still to be run.
     calls : policy calls made before this step.
+    told : what a privileged driver was handed before this step.
+    wheel : who drives.
+    guard : memory of the guard; None without one.
     """
 
     snapshot: Snapshot
     history: tuple[Observation, ...]
     queue: Array
     calls: int
+    told: tuple[Observation, ...] = ()
+    wheel: Wheel = dataclasses.field(default_factory=Wheel)
+    guard: Guarded | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,12 +110,19 @@ class Outcome:
     length : control step at which it ended.
     diverged : whether the physics did.
     aborted : whether the policy was lost on the way.
+    stopped : whether a strategy made the robot stand still and ask.
     """
 
     success: bool
     length: int
     diverged: bool = False
     aborted: bool = False
+    stopped: bool = False
+
+
+def fresh_noise(stream: Stream, branch: int = 0) -> Stream:
+    """Stream of the fresh noise of an episode's interventions; a live rollout meets that of branch 0."""
+    return stream.child("intervention", str(branch))
 
 
 def uid_of(stream: Stream, perturbations: Sequence[Record]) -> str:

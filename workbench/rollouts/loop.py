@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
 from workbench.errors import ConfigError, PolicyServerError, UnknownNameError
-from workbench.rollouts.launch import Launch, Outcome
+from workbench.rollouts.guard import Guard
+from workbench.rollouts.launch import Launch, Outcome, Start
 from workbench.rollouts.recorder import Recorder
 from workbench.rollouts.slot import Slot
 from workbench.types import (
@@ -42,6 +43,7 @@ class Lockstep:
         the images of its calls in any case.
     until : ``success`` stops an episode at success, ``deadline`` runs on.
     subscribers : follow every policy call and finished episode.
+    guard : watches every call of the policy and acts on its alarms; None for nobody.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class Lockstep:
         images: bool = True,
         until: str = "success",
         subscribers: Sequence[Subscriber] = (),
+        guard: Guard | None = None,
     ) -> None:
         if until not in ("success", "deadline"):
             raise ConfigError(f"rollout.until={until!r} must be 'success' or 'deadline'")
@@ -66,10 +69,10 @@ class Lockstep:
         self.task, self.policy, self.samples, self.until = task, policy, samples, until
         self.signals = tuple(signals)
         self._images = images
-        self.subscribers = subscribers
+        self.subscribers, self.guard = subscribers, guard
         self._capacity = scenes
         self._scenes: list[Scene] = []
-        self._others: dict[str, Policy] = {}
+        self._others: dict[tuple[int, str], Policy] = {}
 
     def prepare(self) -> None:
         """Make the first scene: where that cannot be done, nothing is to be written."""
@@ -100,7 +103,30 @@ class Lockstep:
             ended[slot.number] = slot.outcome
         return [outcome for outcome in ended if outcome is not None]
 
-    def _run(self, launches: Iterable[Launch], keep: bool) -> Iterator[Slot]:
+    def starts(self, launches: Sequence[Launch], steps: Sequence[Collection[int]]) -> list[dict[int, Start]]:
+        """Moments of some launches from which rollouts can go on: everything that decides the rest of them.
+
+        The launches are rolled, as far as is needed; a step that is behind an episode's end has no moment.
+
+        Parameters
+        ----------
+        steps : of every launch, the control steps whose moments are wanted.
+        """
+        found: list[dict[int, Start]] = [{} for _ in launches]
+
+        def look(slot: Slot) -> None:
+            if slot.scene.step_index in steps[slot.number]:
+                found[slot.number][slot.scene.step_index] = slot.start()
+            slot.ended = slot.ended or slot.scene.step_index >= max(steps[slot.number], default=0)
+
+        for _ in self._run(launches, keep=False, look=look):
+            pass
+        return found
+
+    def _run(
+        self, launches: Iterable[Launch], keep: bool, look: Callable[[Slot], None] | None = None
+    ) -> Iterator[Slot]:
+        """Slots as they end; ``look`` is shown every slot before each of its control steps."""
         waiting = enumerate(launches)
         idle = list(self._scenes)
         active: list[Slot] = []
@@ -112,13 +138,14 @@ class Lockstep:
                 active.append(self._launch(*following, idle, keep))
             if not active:
                 return
-            due = [slot for slot in active if slot.needs_plan]
-            if due:
-                try:
-                    self._plan(due)
-                except PolicyServerError:
-                    yield from self._abort(active)
-                    raise
+            if look is not None:
+                for slot in active:
+                    look(slot)
+            try:
+                self._plan_due(active)
+            except PolicyServerError:
+                yield from self._abort(active)
+                raise
             for slot in active:
                 slot.step(self.until)
             for slot in [slot for slot in active if slot.ended]:
@@ -137,48 +164,76 @@ class Lockstep:
         if not idle:
             self._scenes.append(self.task.scene())
             idle.append(self._scenes[-1])
-        recorder = Recorder(self._images) if keep else None
-        return Slot(number, launch, idle.pop(), self.policy, self.task.deadline, recorder)
+        recorder = Recorder(self._images, guarded=self.guard is not None) if keep else None
+        guarded = self.guard.begin() if self.guard else None
+        return Slot(number, launch, idle.pop(), self.policy, self.task.deadline, recorder, guarded)
 
-    def _plan(self, due: list[Slot]) -> None:
-        groups: dict[str, list[Slot]] = {}
+    def _plan_due(self, active: Sequence[Slot]) -> None:
+        """Ask whoever drives, where the queue is empty; where the guard intervenes, at once a second time."""
+        for slot in active:
+            slot.hand_back()
+        due = [slot for slot in active if slot.needs_plan]
+        self._plan(due, watched=True)
+        if self.guard:
+            self._plan([slot for slot in due if slot.needs_plan], watched=False)
+
+    def _plan(self, due: Sequence[Slot], watched: bool) -> None:
+        groups: dict[tuple[int, str], list[Slot]] = {}
         for slot in due:
-            groups.setdefault(json.dumps(slot.scene.settings(), sort_keys=True), []).append(slot)
-        for settings, slots in groups.items():
-            self._ask(self._altered(settings), slots)
+            settings = json.dumps(slot.scene.settings(), sort_keys=True)
+            groups.setdefault((id(slot.wheel.driver), settings), []).append(slot)
+        for (_, settings), slots in groups.items():
+            self._ask(self._altered(slots[0].driver, settings), slots, watched and slots[0].wheel.driver is None)
 
-    def _altered(self, settings: str) -> Policy:
-        """The policy, as perturbations of the policy channel have it."""
+    def _altered(self, driver: Policy, settings: str) -> Policy:
+        """Whoever drives, as perturbations of the policy channel have it."""
         if settings == "{}":
-            return self.policy
-        if settings not in self._others:
-            if not hasattr(self.policy, "altered"):
+            return driver
+        key = id(driver), settings
+        if key not in self._others:
+            if not hasattr(driver, "altered"):
                 raise ConfigError(
-                    f"policy {type(self.policy).__name__} has nothing that {settings} could change; "
+                    f"policy {type(driver).__name__} has nothing that {settings} could change; "
                     "leave that perturbation out, or roll a policy that has"
                 )
-            self._others[settings] = self.policy.altered(json.loads(settings))
-        return self._others[settings]
+            self._others[key] = driver.altered(json.loads(settings))
+        return self._others[key]
 
-    def _ask(self, policy: Policy, due: list[Slot]) -> None:
+    def _ask(self, policy: Policy, due: Sequence[Slot], watched: bool) -> None:
+        """One inference; ``watched`` says whether it is one of the policy's own that detectors see and stores keep."""
         seen = [slot.seen() for slot in due]
         observation = {key: np.stack([np.stack([past[key] for past in each]) for each in seen]) for key in seen[0][0]}
         if policy.cameras:
             images = [slot.images(policy.cameras) for slot in due]
             observation |= {key: np.stack([each[key] for each in images]) for key in images[0]}
-        asked: Record = {"instructions": [slot.scene.instruction() for slot in due]} if policy.listens else {}
-        if self.signals:
+        asked: Record = {"instructions": [slot.told() for slot in due]} if policy.listens else {}
+        if self.signals and watched:
             asked["signals"] = self.signals
         began = time.perf_counter()
-        output = policy.plan(observation, [slot.noise() for slot in due], self.samples, **asked)
+        noise = [slot.noise() for slot in due]
+        output = policy.plan(observation, noise, self.samples if watched else 0, **asked)
         seconds = (time.perf_counter() - began) / len(due)
-        kept = _kept(output)
-        if self.subscribers:
-            call = self._call(due, kept)
-            for subscriber in self.subscribers:
-                subscriber.on_call([slot.launch.stream for slot in due], call)
+        if watched:
+            self._show(due, _kept(output), seconds)
         for row, slot in enumerate(due):
-            slot.take(output.chunk[row], {key: values[row] for key, values in kept.items()}, seconds)
+            if not (watched and slot.relieved):
+                slot.take(output.chunk[row])
+
+    def _show(self, due: Sequence[Slot], kept: Mapping[str, Array], seconds: float) -> None:
+        """Show a call of the policy to the store, to whoever follows, and to the guard, which may intervene."""
+        for row, slot in enumerate(due):
+            if slot.recorder is not None:
+                slot.recorder.call(slot.scene.step_index, {key: values[row] for key, values in kept.items()}, seconds)
+        if not self.subscribers and not self.guard:
+            return
+        call = self._call(due, kept)
+        for subscriber in self.subscribers:
+            subscriber.on_call([slot.launch.stream for slot in due], call)
+        if self.guard:
+            memories = [slot.guarded for slot in due if slot.guarded is not None]
+            watched = self.guard.watch(memories, call, self.policy, [slot.deadline for slot in due])
+            for slot, found in zip(due, watched, strict=True):
+                slot.watched(found, self.guard.horizon)
 
     def _call(self, due: Sequence[Slot], kept: Mapping[str, Array]) -> PolicyCall:
         """What a detector sees of a call."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from workbench.rollouts.guard import Watched
 from workbench.rollouts.launch import Launch, Outcome
 from workbench.rollouts.modes import as_json, failure_mode, modes_of
 from workbench.types import ABORTED, Array, Episode, Policy, Record, Scene, Task, new_record, split_of
@@ -14,22 +15,30 @@ from workbench.types.abilities import images_of
 
 
 class Recorder:
-    """Rows of one episode as they come, with or without its images, and the episode that they make."""
+    """Rows of one episode as they come, with or without its images, and the episode that they make.
 
-    def __init__(self, images: bool) -> None:
-        self.images = images
+    Where a guard watches, it is also kept who drove and what the guard made of every call.
+    """
+
+    def __init__(self, images: bool, guarded: bool = False) -> None:
+        self.images, self.guarded = images, guarded
         self.steps: dict[str, list[Array | float]] = {}
         self.calls: dict[str, list[Array | float]] = {}
         self.memory: list[Array] = []
 
-    def before(self, scene: Scene, action: Array) -> None:
-        """Take down what a control step begins with: observation, snapshot, and the action asked for (A,)."""
+    def before(self, scene: Scene, action: Array, relieved: bool = False) -> None:
+        """Take down what a control step begins with: observation, snapshot, and the action asked for (A,).
+
+        ``relieved`` says whether another driver than the policy asks for it.
+        """
         snapshot = scene.snapshot()
         for key, value in scene.observe().items():
             self._step(f"obs/{key}", value)
         for key, value in images_of(scene).items() if self.images else ():
             self._step(key, value)
         self._step("action", action)
+        if self.guarded:
+            self._step("relieved", np.array(relieved))
         self._step("state", snapshot.state)
         self.memory.append(snapshot.memory)
 
@@ -48,6 +57,11 @@ class Recorder:
             self.calls.setdefault(key, []).append(value)
         self.calls.setdefault("step", []).append(step)
         self.calls.setdefault("seconds", []).append(seconds)
+
+    def watched(self, found: Watched) -> None:
+        """Take down what a guard made of the last call."""
+        self.calls.setdefault("margin", []).append(np.array(found.margin, dtype=np.float32))
+        self.calls.setdefault("intervened", []).append(np.array(found.intervention is not None))
 
     def episode(
         self, launch: Launch, outcome: Outcome, scene: Scene, task: Task, policy: Policy, instruction: str
@@ -93,6 +107,8 @@ def _word(launch: Launch, outcome: Outcome) -> str:
         return ABORTED
     if outcome.diverged:
         return "diverged"
+    if outcome.stopped:
+        return "stopped"
     if outcome.success:
         return "perturbed success" if launch.perturbations else "success"
     return "failure"

@@ -32,10 +32,15 @@ def snapshot_at(episode: Episode, step: int) -> Snapshot:
     )
 
 
-def start_at(episode: Episode, step: int, policy: Policy) -> Start:
-    """Everything that a branch needs at a stored step: the scene's snapshot and the policy's memory."""
+def start_at(episode: Episode, step: int, policy: Policy, seen: int = 1) -> Start:
+    """Everything that a branch needs at a stored step of an episode without a guard: snapshot and memory of the policy.
+
+    Parameters
+    ----------
+    seen : how many observations in a row are looked at beside the policy; RECENT where a guard watches.
+    """
     keys = [key.removeprefix("obs/") for key in episode.steps if key.startswith("obs/")]
-    first = max(0, step - policy.history + 1)
+    first = max(0, step - max(policy.history, seen) + 1)
     history = tuple({key: episode.steps[f"obs/{key}"][past] for key in keys} for past in range(first, step))
     called = episode.calls["step"]
     calls = int(np.searchsorted(called, step, side="left"))

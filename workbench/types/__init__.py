@@ -61,7 +61,7 @@ from workbench.types.policy import (
 )
 from workbench.types.random import EPISODES_PER_SPLIT, MOST_SEED, SPLITS, Split, Stream, episode_index, split_of
 from workbench.types.ranges import Count, Episodes, Inside, Positive, Seed, Share
-from workbench.types.recovery import Strategy
+from workbench.types.recovery import Alarm, Intervention, Strategy
 from workbench.types.robot import Arm, Fingers, Robot
 from workbench.types.scene import ROLES, Keyframe, Perturbation, Scene, Shape, Snapshot, Task, Truth
 
@@ -80,6 +80,7 @@ __all__ = [
     "SIGNALS",
     "SPLITS",
     "AdaptiveThreshold",
+    "Alarm",
     "Arm",
     "Array",
     "Calibrator",
@@ -102,6 +103,7 @@ __all__ = [
     "HasStages",
     "HasTrails",
     "Inside",
+    "Intervention",
     "Keyframe",
     "Observation",
     "Perturbation",

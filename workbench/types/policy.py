@@ -144,3 +144,17 @@ class PolicyCall:
     instructions: Sequence[str] = ()
     signals: Mapping[str, Array] = dataclasses.field(default_factory=dict)
     observation: Mapping[str, Array] = dataclasses.field(default_factory=dict)
+
+    def one(self, row: int) -> PolicyCall:
+        """The call of one of its scenes alone."""
+        only = slice(row, row + 1)
+        return PolicyCall(
+            self.step[only],
+            self.chunk[only],
+            None if self.samples is None else self.samples[only],
+            None if self.embedding is None else self.embedding[only],
+            self.execute,
+            self.instructions[only],
+            {name: values[only] for name, values in self.signals.items()},
+            {key: values[only] for key, values in self.observation.items()},
+        )

@@ -1,0 +1,206 @@
+"""A counterfactual table says what branches and live rollouts do; time and noise are the same for all arms."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.rollouts.test_guard import Noisy, Slow, launch, monitor
+from tests.toy import ToyExpert
+from workbench.attribution.branching import intervene
+from workbench.errors import ConfigError, UnknownNameError
+from workbench.policies.recovery.ask import Ask
+from workbench.policies.recovery.continuation import Continue
+from workbench.policies.recovery.expert import Expert
+from workbench.policies.recovery.more_time import MoreTime
+from workbench.policies.recovery.placebo import Placebo
+from workbench.policies.recovery.redraw import Redraw
+from workbench.recovery import tables
+from workbench.recovery.paired import judged
+from workbench.recovery.tables import NEVER, NOT_ROLLED, CounterfactualTable, tabulate
+from workbench.rollouts.guard import Guard
+from workbench.rollouts.loop import Lockstep
+from workbench.rollouts.setup import Setup, write_episodes
+from workbench.store import Store
+from workbench.types import Strategy
+
+POLICY, HORIZON = Noisy(history=2), 80
+ARMS: dict[str, Strategy] = {
+    "continue": Continue(),
+    "redraw": Redraw(),
+    "more_time": MoreTime(),
+    "placebo": Placebo(),
+    "expert": Expert(ToyExpert()),
+    "handed back": Expert(ToyExpert(), steps=3),
+    "ask": Ask(),
+}
+LAUNCHES = [launch(number, breaks=4 + 2 * number, rots=1000 if number % 3 else 0) for number in range(8)]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    path: Path = tmp_path_factory.mktemp("tables") / "a.zarr"
+    setup = Setup(Slow(), POLICY)
+    write_episodes(path, setup.header(0), Lockstep(Slow(), POLICY, 3), LAUNCHES)
+    return Store.open(path)
+
+
+def table_of(store: Store, monkeypatch: Any, **options: Any) -> CounterfactualTable:
+    monkeypatch.setattr(tables, "built", lambda *given: ARMS)
+    monkeypatch.setattr(tables, "nodes", lambda kind, given: {key: {} for key in given})
+    return tabulate(store, list(ARMS), Slow(), POLICY, **options)
+
+
+@pytest.fixture(scope="module")
+def whole(store: Store) -> CounterfactualTable:
+    with pytest.MonkeyPatch.context() as patch:
+        return table_of(store, patch, branches=4)
+
+
+def test_every_cell_is_its_executed_branch(store: Store, whole: CounterfactualTable) -> None:
+    assert (whole.deadline, whole.horizon) == (40, HORIZON)
+    assert len(whole.step) == sum(len(store.calls(number, ()).step) for number in range(len(store)))
+    lockstep, random, compared = Lockstep(Slow(), POLICY, 1), np.random.default_rng(0), 0
+    for row in random.permutation(len(whole.step))[:12]:
+        episode = store.episode(int(whole.episode[row]))
+        step = int(whole.step[row])
+        for name in ("redraw", "placebo", "expert", "handed back"):
+            for branch in range(4):
+                if (found := whole.arms[name][row, branch]) == NOT_ROLLED:
+                    continue
+                asked = dataclasses.replace(ARMS[name].act({}, None), more_time=True)  # type: ignore[arg-type,type-var]
+                (outcome,) = lockstep.outcomes(
+                    [intervene(episode, step, asked, POLICY, horizon=HORIZON, branch=branch)]
+                )
+                assert found == (outcome.length if outcome.success else NEVER)
+                compared += 1
+    assert compared > 90
+
+
+def test_the_redraw_is_the_placebo_with_less_time_and_nothing_is_the_episode(whole: CounterfactualTable) -> None:
+    assert np.array_equal(whole.arms["redraw"], whole.arms["placebo"])
+    assert not whole.more_time["redraw"].any()
+    assert whole.more_time["placebo"].all()
+    assert np.array_equal(whole.arms["continue"], np.repeat(whole.factual[whole.episode][:, None], 4, axis=1))
+    # From wherever one waits, it is the same episode with the same noise.
+    waited = whole.waited[whole.episode]
+    assert (whole.arms["more_time"][:, 0] == waited).all()
+    assert (waited > whole.factual[whole.episode]).any()
+    assert (whole.arms["ask"][whole.step > 0] == NEVER).all()
+
+
+def test_further_branches_are_rolled_where_the_first_do_not_end_alike(whole: CounterfactualTable) -> None:
+    for name in ("placebo", "expert"):
+        won = whole.arms[name] > NEVER
+        alike = won[:, 0] == won[:, 1]
+        assert (whole.arms[name][alike, 2:] == NOT_ROLLED).all()
+        assert (whole.arms[name][~alike, 2:] != NOT_ROLLED).all()
+
+
+def test_what_is_looked_up_is_what_a_live_rollout_does(store: Store, whole: CounterfactualTable) -> None:
+    """For every arm, behind the same alarm: success and length, episode by episode."""
+    acted = 0
+    for name in ("redraw", "placebo", "expert", "handed back", "more_time"):
+        guard = Guard(monitor(1), ARMS[name], horizon=HORIZON)
+        live = dict(Lockstep(Slow(), POLICY, 3, guard=guard).record_numbered(LAUNCHES))
+        for episode in live.values():
+            if not episode.calls["intervened"].any():
+                continue
+            step = int(episode.calls["step"][episode.calls["intervened"]][0])
+            (row,) = whole.cells({episode.record["uid"]: step})
+            steps = whole.arms[name][row, 0]
+            within = HORIZON if whole.more_time[name][row] else 40
+            assert episode.record["success"] == (NEVER < steps <= within)
+            assert episode.record["length"] == (steps if episode.record["success"] else within)
+            acted += 1
+    assert acted >= 20
+
+
+def test_only_the_cells_that_are_asked_for(store: Store, whole: CounterfactualTable, monkeypatch: Any) -> None:
+    uid, other = store.uids[1], store.uids[4]
+    some = table_of(store, monkeypatch, at={uid: {0, 8}, other: {4}}, branches=4)
+    assert some.uids == (uid, other)
+    assert some.step.tolist() == [0, 8, 4]
+    for name, steps in some.arms.items():
+        want = [whole.cells({uid: 0})[0], whole.cells({uid: 8})[0], whole.cells({other: 4})[0]]
+        assert np.array_equal(steps, whole.arms[name][want])
+    with pytest.raises(ConfigError, match=r"no policy call at \[7\]; its calls are at 0, 4, 8"):
+        table_of(store, monkeypatch, at={uid: {7}})
+    with pytest.raises(ConfigError, match=f"no cell at step 12 of episode {uid}"):
+        some.cells({other: 4, uid: 12})
+
+
+def test_shares_are_of_branches_that_every_cell_has() -> None:
+    """Means over those that are rolled where the first differ would say 0.375 of the last cell, of which half won."""
+    steps = np.array([[10, 20, -1, -1], [0, 0, -1, -1], [0, 50, 0, 0], [30, 0, 30, 0]], np.int16)
+    made = table(arms={"placebo": steps})
+    assert made.won("placebo", 60).tolist() == [1.0, 0.0, 0.5, 0.5]
+    assert made.won("placebo", 40).tolist() == [1.0, 0.0, 0.0, 0.5]
+    with pytest.raises(UnknownNameError, match="unknown arm of the table 'head'"):
+        made.won("head", 40)
+    for within in (0, 81):
+        with pytest.raises(ConfigError, match=r"must be in 1\.\.80"):
+            made.won("placebo", within)
+
+
+def table(**arrays: Any) -> CounterfactualTable:
+    """A table of four episodes, each with a cell at step 0 and none else unless it is given."""
+    given: dict[str, Any] = {
+        "uids": ("a", "b", "c", "d"), "deadline": 40, "horizon": HORIZON, "factual": np.array([10, 0, 0, 30]),
+        "waited": np.array([10, 0, 50, 30]), "episode": np.arange(4), "step": np.zeros(4, int),
+    }  # fmt: skip
+    given |= arrays
+    given.setdefault("more_time", {name: np.ones(len(given["step"]), bool) for name in given["arms"]})
+    return CounterfactualTable(**given)
+
+
+def test_an_arm_is_held_against_luck_within_the_deadline_and_against_the_placebo_within_the_horizon() -> None:
+    """Alarms in b, c and d at 8; the head wins c in time, d late and b never; the placebo wins c late, d in time."""
+    episode, step = np.array([0, 1, 2, 3, 1, 2, 3]), np.array([0, 0, 0, 0, 8, 8, 8])
+    arms = {
+        "placebo": np.array([[10], [0], [0], [30], [0], [60], [35]], np.int16),
+        "head": np.array([[10], [20], [20], [20], [0], [30], [70]], np.int16),
+    }
+    made = table(episode=episode, step=step, arms=arms)
+    head = next(row for row in judged(made, {"b": 8, "c": 8, "d": 8}) if row.name == "head")
+    assert (head.alarmed, head.episodes) == (3, 4)
+    assert (head.rescued, head.kept) == ((1, 2), (1, 1))
+    redraw, placebo = head.over_redraw, head.over_placebo
+    assert (redraw.only_arm, redraw.only_control, redraw.pairs, redraw.gain) == (1, 1, 3, 0.0)
+    assert (placebo.only_arm, placebo.only_control, placebo.gain) == (0, 0, 0.0)
+    always = head.always_over_redraw
+    assert (always.only_arm, always.only_control, always.pairs, always.gain) == (2, 0, 4, 0.5)
+    assert head.median_steps == 70.0
+
+
+def test_a_strategy_without_more_time_is_judged_within_the_deadline() -> None:
+    arms = {name: np.array([[50], [50], [50], [50]], np.int16) for name in ("placebo", "redraw")}
+    more = {"placebo": np.ones(4, bool), "redraw": np.zeros(4, bool)}
+    rows = {row.name: row for row in judged(table(arms=arms, more_time=more), dict.fromkeys("abcd", 0))}
+    assert (rows["placebo"].rescued, rows["redraw"].rescued) == ((2, 2), (0, 2))
+
+
+def test_p_values_of_recoveries_are_corrected_together_and_controls_are_not_tested() -> None:
+    won = np.tile(np.array([[30]], np.int16), (40, 1))
+    never = np.zeros_like(won)
+    arms = {"placebo": never, "continue": never, "head": won, "expert": won}
+    uids = tuple(f"e{number}" for number in range(40))
+    made = table(
+        uids=uids, factual=np.zeros(40), waited=np.zeros(40), episode=np.arange(40), step=np.zeros(40, int), arms=arms
+    )
+    rows = {row.name: row for row in judged(made, dict.fromkeys(uids, 0))}
+    assert rows["placebo"].p_vs_placebo is rows["continue"].p_vs_placebo is None
+    assert rows["head"].p_vs_placebo == pytest.approx(2 * rows["head"].over_placebo.p_value)
+
+
+def test_the_table_as_parquet(whole: CounterfactualTable, tmp_path: Path) -> None:
+    import pandas as pd
+
+    rows = pd.read_parquet(whole.write(tmp_path / "table.parquet"))
+    assert len(rows) == 4 * len(whole.step)
+    assert list(rows["expert"][:4]) == whole.arms["expert"][0].tolist()
+    assert {"uid", "step", "branch", "factual", "waited", *ARMS} == set(rows.columns)

@@ -1,0 +1,381 @@
+"""Counterfactual tables: at every policy call of an episode, when each arm would have succeeded from there.
+
+Every arm is rolled to one absolute horizon, and what is kept is the control step at which it succeeded.  So any
+deadline, monitor, threshold and strategy is judged by looking up.  Time that floats with the alarm would reward late
+alarms: here every arm of a comparison ends at the same control step.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from workbench.attribution.branching import intervene, simulated_steps
+from workbench.config.named import nodes
+from workbench.errors import ConfigError, UnknownNameError
+from workbench.execution.executor import Executor, batches
+from workbench.execution.processes import Processes
+from workbench.execution.progress import progress
+from workbench.monitoring.episodes import sound
+from workbench.recovery.arms import built
+from workbench.rollouts.guard import steps_beyond
+from workbench.rollouts.launch import Launch, Outcome, Wheel
+from workbench.rollouts.loop import Lockstep
+from workbench.rollouts.setup import EXPERT, Recording, Setup, refuse_other_source
+from workbench.rollouts.stored import perturbations_of, start_at, stream_of
+from workbench.store import Store
+from workbench.types import (
+    Alarm,
+    Array,
+    Episode,
+    EpisodeCalls,
+    Intervention,
+    Policy,
+    PolicyCall,
+    Record,
+    Split,
+    Strategy,
+    Task,
+)
+from workbench.types.results import Tabular
+
+NEVER, NOT_ROLLED = 0, -1
+"""In the place of the control step of a success: there was none up to the horizon; and nobody looked."""
+FIRST_BRANCHES = 2
+"""Branches that are rolled of every cell, at most; further ones only where these do not end alike."""
+EPISODES_PER_BATCH = 8
+BRANCH_ARRAYS = ("obs/*", "state", "action")
+
+
+@dataclasses.dataclass(frozen=True)
+class CounterfactualTable(Tabular):
+    """When every arm would have succeeded, from policy calls of episodes.
+
+    Attributes
+    ----------
+    uids : N episodes.
+    deadline, horizon : of the task, and of the table, in control steps.
+    factual : (N,) control step at which the episode succeeded, 0 for never: what happened.
+    waited : (N,) the same with more time and the same noise: what waiting would have done.
+    episode, step : (R,) place of the cell's episode in ``uids``, and control step of its policy call.
+    arms : name -> (R, K) int16, control step of the success of each branch; 0 for never, -1 for a branch that was not
+        rolled.  Branches of one number share their noise over all arms and calls of an episode.
+    more_time : name -> (R,) whether the strategy itself asks for more time there; rolled to the horizon are all.
+    """
+
+    uids: tuple[str, ...]
+    deadline: int
+    horizon: int
+    factual: Array
+    waited: Array
+    episode: Array
+    step: Array
+    arms: Mapping[str, Array]
+    more_time: Mapping[str, Array]
+
+    def won(self, arm: str, within: int) -> Array:
+        """(R,) share of the first branches of every cell that succeed within so many control steps of the episode.
+
+        Only branches that every cell has are counted: those that are rolled where the first ones differ would shift
+        the mean.
+
+        Raises
+        ------
+        UnknownNameError
+            if there is no such arm.
+        ConfigError
+            if the table ends before.
+        """
+        if arm not in self.arms:
+            raise UnknownNameError("arm of the table", arm, self.arms)
+        if not 1 <= within <= self.horizon:
+            raise ConfigError(f"within={within} control steps must be in 1..{self.horizon}, the horizon of the table")
+        steps = self.arms[arm][:, :FIRST_BRANCHES]
+        share: Array = ((steps > NEVER) & (steps <= within)).mean(axis=1)
+        return share
+
+    def cells(self, at: Mapping[str, int]) -> Array:
+        """Rows of the cells of some episodes (uid -> control step of a policy call), in that order.
+
+        Raises
+        ------
+        ConfigError
+            if the table has no such cell.
+        """
+        place = {uid: number for number, uid in enumerate(self.uids)}
+        rows = {(int(e), int(s)): row for row, (e, s) in enumerate(zip(self.episode, self.step, strict=True))}
+        found = [rows.get((place.get(uid, -1), step), -1) for uid, step in at.items()]
+        if missing := [uid for uid, row in zip(at, found, strict=True) if row < 0]:
+            raise ConfigError(
+                f"the table has no cell at step {at[missing[0]]} of episode {missing[0]}; tabulate that call, too"
+            )
+        return np.array(found, dtype=np.int64)
+
+    def rows_of_table(self) -> Sequence[Record]:
+        """One row a cell and branch."""
+        branches = max((each.shape[1] for each in self.arms.values()), default=0)
+        return [
+            {
+                "uid": self.uids[self.episode[row]],
+                "step": int(self.step[row]),
+                "branch": branch,
+                **{name: int(each[row, branch]) for name, each in self.arms.items()},
+                "factual": int(self.factual[self.episode[row]]),
+                "waited": int(self.waited[self.episode[row]]),
+            }
+            for row in range(len(self.step))
+            for branch in range(branches)
+        ]
+
+    def write(self, path: Path) -> Path:
+        """The table as Parquet, one row a cell and branch."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        pq.write_table(pa.Table.from_pylist(list(self.rows_of_table())), path)
+        return path
+
+
+@dataclasses.dataclass(frozen=True)
+class Batch:
+    """Episodes for one worker, each with its calls of which cells are wanted; None for all."""
+
+    setup: Setup
+    store: Path
+    strategies: Mapping[str, Record]
+    expert: Record
+    head: Path | None
+    horizon: int
+    branches: int
+    episodes: Sequence[tuple[int, tuple[int, ...] | None]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Cells:
+    """What came of one episode: as in :class:`CounterfactualTable`, of its calls (C,) alone."""
+
+    number: int
+    step: Array
+    factual: int
+    waited: int
+    arms: Mapping[str, Array]
+    more_time: Mapping[str, Array]
+    simulated: int
+
+
+def tabulate(
+    store: Store,
+    strategies: Iterable[str] | Mapping[str, Record],
+    task: Task,
+    policy: Policy,
+    *,
+    split: Split = "test",
+    at: Mapping[str, Collection[int]] | None = None,
+    branches: int = 1,
+    horizon: float = 2.0,
+    expert: Mapping[str, Any] = EXPERT,
+    head: Path | None = None,
+    runner: Executor | None = None,
+) -> CounterfactualTable:
+    """Roll every arm from policy calls of a split's episodes to one absolute horizon.
+
+    Parameters
+    ----------
+    strategies : names, or name -> configuration; each is an arm.  One that does nothing is the episode itself.
+    task, policy : those that the store was rolled with.
+    at : uid -> control steps of policy calls; None for all calls of all episodes whose physics did not diverge.
+    branches : K of every cell; those beyond two are rolled where the first two do not end alike.
+    horizon : deadlines that every arm lasts at most, such as 2.0.
+    head : folder of the recovery head's weights, for those that hand over to it.
+    """
+    if branches < 1:
+        raise ConfigError(f"branches={branches} must be at least 1")
+    chosen = nodes("strategy", strategies)
+    setup = Setup(task, policy, Recording(), runner or Processes())
+    refuse_other_source(store, setup)
+    wanted = _wanted(store, split, at)
+    shared = setup, store.path, chosen, dict(expert), head, steps_beyond(task.deadline, horizon), branches
+    found: dict[int, Cells] = {}
+    with progress("episodes of the table", len(wanted)) as advance:
+        items = [Batch(*shared, part) for part in batches(wanted, EPISODES_PER_BATCH)]
+        for ended in setup.map_unordered(tabulate_batch, items):
+            found |= {cells.number: cells for cells in ended}
+            advance(len(ended))
+    return _joined(store, [found[number] for number, _ in wanted], chosen, task.deadline, shared[5])
+
+
+def _wanted(
+    store: Store, split: Split, at: Mapping[str, Collection[int]] | None
+) -> list[tuple[int, tuple[int, ...] | None]]:
+    if at is None:
+        return [(number, None) for number in sound(store, split)]
+    return [(store.number_of(uid), tuple(sorted(steps))) for uid, steps in at.items()]
+
+
+def _joined(
+    store: Store, found: Sequence[Cells], arms: Iterable[str], deadline: int, horizon: int
+) -> CounterfactualTable:
+    counts = [len(cells.step) for cells in found]
+    return CounterfactualTable(
+        uids=tuple(store.uids[cells.number] for cells in found),
+        deadline=deadline,
+        horizon=horizon,
+        factual=np.array([cells.factual for cells in found], dtype=np.int16),
+        waited=np.array([cells.waited for cells in found], dtype=np.int16),
+        episode=np.repeat(np.arange(len(found)), counts),
+        step=np.concatenate([np.zeros(0, np.int64), *(cells.step for cells in found)]),
+        arms={name: np.concatenate([cells.arms[name] for cells in found]) for name in arms} if found else {},
+        more_time={name: np.concatenate([cells.more_time[name] for cells in found]) for name in arms} if found else {},
+    )
+
+
+def tabulate_batch(batch: Batch) -> list[Cells]:
+    """The cells of a batch of episodes."""
+    setup, store = batch.setup, Store.open(batch.store)
+    arms = built(batch.strategies, setup, batch.expert, batch.head)
+    needs = {need for strategy in arms.values() for need in strategy.needs}
+    lockstep = setup.lockstep("counterfactual", setup.policy)
+    cells = []
+    for number, steps in batch.episodes:
+        episode = store.episode(number, steps=BRANCH_ARRAYS, calls=("step", "chunk"))
+        rows = _Rows(episode, store.calls(number, needs), steps, setup.policy, setup.task.deadline, batch.horizon)
+        cells.append(rows.rolled(number, arms, batch.branches, lockstep))
+    return cells
+
+
+class _Rows:
+    """The cells of one episode."""
+
+    def __init__(
+        self,
+        episode: Episode,
+        calls: EpisodeCalls,
+        steps: Collection[int] | None,
+        policy: Policy,
+        deadline: int,
+        horizon: int,
+    ) -> None:
+        self.episode, self.calls, self.policy = episode, calls, policy
+        self.deadline, self.horizon = deadline, horizon
+        self.rows = [row for row, step in enumerate(calls.step) if steps is None or int(step) in steps]
+        if steps is not None and len(self.rows) < len(steps):
+            raise ConfigError(
+                f"episode {calls.uid} has no policy call at {sorted({*steps} - {*map(int, calls.step)})}; its calls "
+                f"are at {', '.join(map(str, calls.step))}"
+            )
+
+    def rolled(self, number: int, arms: Mapping[str, Strategy], branches: int, lockstep: Lockstep) -> Cells:
+        """All cells of all arms."""
+        asked = {name: [self._asked(strategy, row) for row in self.rows] for name, strategy in arms.items()}
+        wanted = {
+            (terms(each), place): each
+            for of in asked.values()
+            for place, each in enumerate(of)
+            if each is not None and not each.stops
+        }
+        ended, simulated = self._roll(wanted, branches, lockstep)
+        factual = int(self.episode.record["length"]) if self.episode.record["success"] else NEVER
+        waited, more = self._waited(lockstep)
+        arrays = {
+            name: [self._cell(each, place, ended, factual, branches) for place, each in enumerate(of)]
+            for name, of in asked.items()
+        }
+        return Cells(
+            number=number,
+            step=self.calls.step[self.rows].astype(np.int64),
+            factual=factual,
+            waited=factual or waited,
+            arms={name: np.array(rows, np.int16).reshape(len(rows), branches) for name, rows in arrays.items()},
+            more_time={
+                name: np.array([each is not None and each.more_time for each in of]) for name, of in asked.items()
+            },
+            simulated=simulated + more,
+        )
+
+    def _asked(self, strategy: Strategy, row: int) -> Intervention | None:
+        """What a strategy asks for at a call."""
+        return strategy.act(strategy.begin(), Alarm(one_call(self.calls, row), self.policy, self.deadline))
+
+    def _roll(
+        self, wanted: Mapping[Cell, Intervention], branches: int, lockstep: Lockstep
+    ) -> tuple[dict[Cell, list[int]], int]:
+        """Control steps of success of the branches of every cell, and how many steps were simulated.
+
+        The first branches are rolled of all cells, the others of those in which the first do not end alike.
+        """
+        found: dict[Cell, list[int]] = {cell: [] for cell in wanted}
+        simulated = 0
+        first = min(FIRST_BRANCHES, branches)
+        for numbers in (range(first), range(first, branches)):
+            unlike = [cell for cell, ended in found.items() if not ended or len({step > NEVER for step in ended}) > 1]
+            launches = [self._launch(wanted[cell], cell[1], branch) for cell in unlike for branch in numbers]
+            outcomes = lockstep.outcomes(launches)
+            simulated += sum(map(simulated_steps, launches, outcomes))
+            ended = iter(outcomes)
+            for cell in unlike:
+                found[cell] += [succeeded_at(next(ended)) for _ in numbers]
+        return found, simulated
+
+    def _launch(self, asked: Intervention, place: int, branch: int) -> Launch:
+        """A branch, with time to the horizon whatever is asked for."""
+        step, asked = int(self.calls.step[self.rows[place]]), dataclasses.replace(asked, more_time=True)
+        return intervene(self.episode, step, asked, self.policy, horizon=self.horizon, branch=branch)
+
+    def _cell(
+        self,
+        asked: Intervention | None,
+        place: int,
+        ended: Mapping[Cell, list[int]],
+        factual: int,
+        branches: int,
+    ) -> list[int]:
+        """The branches of one cell of one arm."""
+        if asked is None:
+            return [factual] * branches
+        if asked.stops:
+            return [NEVER] * branches
+        steps = ended[terms(asked), place]
+        return [*steps, *[NOT_ROLLED] * (branches - len(steps))]
+
+    def _waited(self, lockstep: Lockstep) -> tuple[int, int]:
+        """When the episode would have succeeded with more time alone; and the control steps that were simulated."""
+        if self.episode.record["success"]:
+            return NEVER, 0
+        step = int(self.calls.step[-1])
+        start = dataclasses.replace(start_at(self.episode, step, self.policy), wheel=Wheel(deadline=self.horizon))
+        launch = Launch(stream_of(self.episode), perturbations_of(self.episode), start)
+        (outcome,) = lockstep.outcomes([launch])
+        return succeeded_at(outcome), simulated_steps(launch, outcome)
+
+
+Cell = tuple[tuple[object, ...], int]
+"""Terms of an intervention, and the place of the call at which it is made."""
+
+
+def terms(asked: Intervention) -> tuple[object, ...]:
+    """What tells interventions apart that are given the same time: the redraw is the placebo with less of it."""
+    return id(asked.driver), asked.steps, asked.fresh_noise, asked.instruction
+
+
+def succeeded_at(outcome: Outcome) -> int:
+    """Control step of its success; 0 for none."""
+    return outcome.length if outcome.success else NEVER
+
+
+def one_call(calls: EpisodeCalls, row: int) -> PolicyCall:
+    """One policy call of a stored episode, as it was shown when it was made."""
+    only = slice(row, row + 1)
+    return PolicyCall(
+        calls.step[only],
+        calls.chunk[only],
+        None if calls.samples is None else calls.samples[only],
+        None if calls.embedding is None else calls.embedding[only],
+        calls.execute,
+        [calls.instruction],
+        {name: values[only] for name, values in calls.signals.items()},
+        {key: values[only] for key, values in calls.observation.items()},
+    )
