@@ -39,6 +39,7 @@ ARMS: dict[str, Strategy] = {
     "ask": Ask(),
 }
 LAUNCHES = [launch(number, breaks=4 + 2 * number, rots=1000 if number % 3 else 0) for number in range(8)]
+LAUNCHES += [launch(8, breaks=1000), launch(9, breaks=1000)]
 
 
 @pytest.fixture(scope="module")
