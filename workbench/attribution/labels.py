@@ -26,9 +26,10 @@ from workbench.execution.executor import Executor, batches
 from workbench.execution.ledger import Ledger, plain, refuse_other
 from workbench.execution.processes import Processes
 from workbench.execution.progress import progress
+from workbench.rollouts.arms import EXPERT
 from workbench.rollouts.launch import Launch
 from workbench.rollouts.loop import Lockstep
-from workbench.rollouts.setup import EXPERT, Recording, Setup, refuse_other_source
+from workbench.rollouts.setup import Recording, Setup, refuse_other_source
 from workbench.rollouts.stored import stream_of
 from workbench.store import Store
 from workbench.types import COLUMNS, SPLITS, Array, Count, Episode, Policy, Positive, Record, Split, Task

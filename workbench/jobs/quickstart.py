@@ -9,9 +9,9 @@ from workbench.execution import chain
 from workbench.execution.chain import Stage, Words
 from workbench.execution.progress import console
 from workbench.monitoring import assembly
-from workbench.recovery.arms import needs_head
 from workbench.recovery.paired import refuse_without_reference
 from workbench.reporting.report import terminal_tables
+from workbench.rollouts.arms import needs_head
 from workbench.rollouts.rolling import refuse_unsuitable
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from workbench.config import Run
 from workbench.execution.progress import console
 from workbench.monitoring.files import load_monitors
-from workbench.recovery.arms import needs_head
 from workbench.recovery.learning import train_head
 from workbench.recovery.paired import recover, refuse_without_reference
 from workbench.reporting.report import terminal_tables
+from workbench.rollouts.arms import needs_head
 from workbench.store import Store
 from workbench.types import Positive, Record
 

@@ -8,20 +8,33 @@ from workbench.attribution.instructions import instructions_of
 from workbench.config import Run
 from workbench.execution.progress import console
 from workbench.reporting.report import terminal_tables
+from workbench.rollouts.guard import guard_of
 from workbench.rollouts.rolling import rollout
 from workbench.rollouts.serving import same_server
 from workbench.rollouts.summary import diverged, summary
-from workbench.types import Episodes
+from workbench.types import Count, Episodes, Positive
 
 
-def run(run: Run, episodes: Mapping[str, Episodes], one_each: bool) -> None:
+def run(
+    run: Run,
+    episodes: Mapping[str, Episodes],
+    one_each: bool,
+    monitor: str | None,
+    horizon: float,
+    most: Positive,
+    cool_down: Count,
+    held: bool,
+) -> None:
     """Roll episodes of each split into ``datasets/<store>.zarr``; those that are there already are kept."""
     run.refuse_other_store()
+    guard = guard_of(run, monitor, horizon, most, cool_down, held)
     faults, policy = run.perturbations, run.policy()  # what is refused is refused once, and not in every worker
     if said := same_server(policy, run.metrics().get("server"), run.store):
         run.update_metrics(server=said)
         console.print("server:", said)
-    store = rollout(run.task, policy, faults, episodes=episodes, into=run.store, one_each=one_each, **run.rolling)
+    store = rollout(
+        run.task, policy, faults, episodes=episodes, into=run.store, one_each=one_each, guard=guard, **run.rolling
+    )
     run.update_metrics(**summary(store), **instructions_of(store, run.task), store=run.shown(run.store))
     console.print(*terminal_tables(run.metrics(), only=("policy", "instructions", "misled", "perturbed", "modes")))
     console.print(f"store: {run.shown(run.store)}")

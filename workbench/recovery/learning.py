@@ -17,9 +17,10 @@ from workbench.execution.ledger import deciding, plain
 from workbench.execution.processes import Processes
 from workbench.execution.progress import progress
 from workbench.recovery.tables import BRANCH_ARRAYS
+from workbench.rollouts.arms import EXPERT
 from workbench.rollouts.collecting import demonstration, read_demonstrations, seen_by
 from workbench.rollouts.launch import Launch
-from workbench.rollouts.setup import EXPERT, Recording, Setup, refuse_other_source
+from workbench.rollouts.setup import Recording, Setup, refuse_other_source
 from workbench.rollouts.stored import bare_start, perturbations_of, stream_of
 from workbench.rollouts.training import TRAINER, Training, parameter, with_defaults
 from workbench.store import Store

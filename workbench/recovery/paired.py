@@ -22,7 +22,7 @@ from workbench.monitoring.episodes import diverged, sound
 from workbench.monitoring.monitor import AnyMonitor, needs_of
 from workbench.monitoring.reading import offline
 from workbench.recovery.tables import NEVER, CounterfactualTable, tabulate
-from workbench.rollouts.setup import EXPERT
+from workbench.rollouts.arms import EXPERT
 from workbench.stats.multiple import holm
 from workbench.stats.proportions import paired_gain, paired_test
 from workbench.store import Store

@@ -21,11 +21,11 @@ from workbench.execution.executor import Executor, batches
 from workbench.execution.processes import Processes
 from workbench.execution.progress import progress
 from workbench.monitoring.episodes import sound
-from workbench.recovery.arms import built
+from workbench.rollouts.arms import EXPERT, built
 from workbench.rollouts.guard import steps_beyond
 from workbench.rollouts.launch import Launch, Outcome, Wheel
 from workbench.rollouts.loop import Lockstep
-from workbench.rollouts.setup import EXPERT, Recording, Setup, refuse_other_source
+from workbench.rollouts.setup import Recording, Setup, refuse_other_source
 from workbench.rollouts.stored import perturbations_of, start_at, stream_of
 from workbench.store import Store
 from workbench.types import (
@@ -236,7 +236,7 @@ def _joined(
 def tabulate_batch(batch: Batch) -> list[Cells]:
     """The cells of a batch of episodes."""
     setup, store = batch.setup, Store.open(batch.store)
-    arms = built(batch.strategies, setup, batch.expert, batch.head)
+    arms = built(batch.strategies, setup.task, setup.policy, batch.expert, batch.head)
     needs = {need for strategy in arms.values() for need in strategy.needs}
     lockstep = setup.lockstep("counterfactual", setup.policy)
     cells = []

@@ -15,8 +15,9 @@ from workbench.config import data_path, made, shown
 from workbench.errors import ConfigError, StoreError
 from workbench.execution.executor import Executor
 from workbench.execution.processes import Processes
+from workbench.rollouts.arms import EXPERT
 from workbench.rollouts.rolling import drawn, roll
-from workbench.rollouts.setup import EXPERT, Recording, Setup
+from workbench.rollouts.setup import Recording, Setup
 from workbench.store import Store
 from workbench.types import EPISODES_PER_SPLIT, Demonstration, Episode, Record, Task
 from workbench.types.abilities import demonstration_noise_of

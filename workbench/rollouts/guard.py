@@ -5,13 +5,18 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from workbench.config import Run, weights_digest
 from workbench.errors import ConfigError
+from workbench.monitoring.files import folder_of, load
 from workbench.monitoring.monitor import AnyMonitor, needs_of
 from workbench.monitoring.online import Followed, OnlineMonitor
-from workbench.types import Alarm, Intervention, Policy, PolicyCall, Record, Strategy
+from workbench.rollouts.arms import EXPERT, built, needs_head
+from workbench.types import SIGNALS, Alarm, Intervention, Policy, PolicyCall, Record, Strategy, Task
 
 
 @dataclasses.dataclass
@@ -50,6 +55,81 @@ class Watched:
     intervention: Intervention | None
 
 
+@dataclasses.dataclass(frozen=True)
+class GuardSettings:
+    """A guard by name, as it travels to worker processes and stands in a store's header.
+
+    Attributes
+    ----------
+    monitors : folder that ``workbench fit`` wrote.
+    monitor : name of one of them.
+    scores, calibrators : configurations by name, of those that the folder's monitors are made of.
+    strategy : its name, and its configuration.
+    expert : configuration of the reference that some strategies hand over to.
+    head : folder of the recovery head, for those that hand over to it.
+    horizon : deadlines that an episode lasts at most that is given more time.
+    most, cool_down, held : as of :class:`Guard`.
+    """
+
+    monitors: str
+    monitor: str
+    scores: Record
+    calibrators: Record
+    strategy: Record
+    expert: Record
+    head: str
+    horizon: float = 2.0
+    most: int = 1
+    cool_down: int = 0
+    held: bool = False
+
+    def made(self, task: Task, policy: Policy) -> Guard:
+        """The guard itself."""
+        found = load(Path(self.monitors), self.scores, self.calibrators)[self.monitor]
+        (strategy,) = built(self.strategy, task, policy, self.expert, Path(self.head)).values()
+        horizon = steps_beyond(task.deadline, self.horizon)
+        options: dict[str, Any] = {"most": self.most, "cool_down": self.cool_down, "held": self.held}
+        return Guard(found, strategy, horizon=horizon, **options)
+
+    def described(self) -> Record:
+        """What decides the episodes that it watches over: no paths, but digests of what lies there."""
+        head = weights_digest(Path(self.head)) if needs_head(self.strategy) else ""
+        return {**dataclasses.asdict(self), "monitors": weights_digest(Path(self.monitors)), "head": head}
+
+
+def guard_of(
+    run: Run, monitor: str | None, horizon: float, most: int, cool_down: int, held: bool
+) -> GuardSettings | None:
+    """The guard that a run's configuration asks for; None without a monitor.
+
+    Raises
+    ------
+    ConfigError
+        if there is not just one strategy.
+    """
+    if monitor is None:
+        return None
+    if len(strategy := run.config["strategy"]) != 1:
+        raise ConfigError(
+            f"a guard has one strategy, not {', '.join(strategy) or 'none'}; choose one, such as strategy=[placebo]"
+        )
+    settings = GuardSettings(
+        monitors=str(folder_of(run)),
+        monitor=monitor,
+        scores=run.config["score"],
+        calibrators=run.config["calibrator"],
+        strategy=strategy,
+        expert=EXPERT,
+        head=str(run.folder / "head"),
+        horizon=horizon,
+        most=most,
+        cool_down=cool_down,
+        held=held,
+    )
+    settings.made(run.task, run.policy())  # what is refused is refused once, and not in every worker
+    return settings
+
+
 class Guard:
     """At every call of the policy the monitor is fed; on an alarm the strategy says what is to be done.
 
@@ -85,9 +165,25 @@ class Guard:
         self._online = OnlineMonitor([monitor])
 
     @property
-    def needs(self) -> tuple[str, ...]:
+    def needs(self) -> frozenset[str]:
         """What it looks at of a policy call."""
-        return tuple(dict.fromkeys([*needs_of([self.monitor]), *self.strategy.needs]))
+        return needs_of([self.monitor]) | frozenset(self.strategy.needs)
+
+    def described(self) -> Record:
+        """What a store's header says of a guard that was made by hand."""
+        return {"by": "hand", "monitor": self.monitor.name, "strategy": self.strategy.name, "horizon": self.horizon}
+
+    def refuse_silent(self, samples: int, signals: Sequence[str]) -> None:
+        """ConfigError for a call that will not hold what is looked at."""
+        signalled = {need.removeprefix(SIGNALS) for need in self.needs if need.startswith(SIGNALS)}
+        missing = sorted(f"{SIGNALS}{name}" for name in signalled - {*signals})
+        if "samples" in self.needs and not samples:
+            missing.append("samples")
+        if missing:
+            raise ConfigError(
+                f"monitor {self.monitor.name} with strategy {self.strategy.name} looks at {', '.join(missing)} of a "
+                "call; ask for it: rollout.samples=32, rollout.signals=[...]"
+            )
 
     def begin(self) -> Guarded:
         """Memory of an episode that begins."""

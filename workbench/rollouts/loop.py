@@ -66,6 +66,8 @@ class Lockstep:
         for name in signals:
             if name not in policy.signals:
                 raise UnknownNameError(f"signal of policy {type(policy).__name__}", name, policy.signals)
+        if guard is not None:
+            guard.refuse_silent(samples, signals)
         self.task, self.policy, self.samples, self.until = task, policy, samples, until
         self.signals = tuple(signals)
         self._images = images

@@ -16,6 +16,7 @@ from workbench.execution.executor import Executor, batches
 from workbench.execution.ledger import refuse_other
 from workbench.execution.processes import Processes
 from workbench.execution.progress import progress
+from workbench.rollouts.guard import Guard, GuardSettings
 from workbench.rollouts.launch import Launch
 from workbench.rollouts.setup import (
     NEW_STORE,
@@ -55,6 +56,7 @@ def rollout(
     images: bool = True,
     until: str = "success",
     runner: Executor | None = None,
+    guard: GuardSettings | Guard | None = None,
 ) -> Store:
     """Roll episodes into a store; those that are there already are kept, so that the same call goes on.
 
@@ -69,6 +71,7 @@ def rollout(
     images : whether the store keeps what the task's cameras see.
     until : ``success`` stops an episode at success, ``deadline`` runs on.
     runner : where they are rolled, such as ``Processes(workers=2)``; None for this process.  It changes no episode.
+    guard : a monitor and a strategy that watch every call of the policy and act; None for nobody.
 
     Raises
     ------
@@ -83,7 +86,7 @@ def rollout(
     for specification in specifications:
         specification.suits(policy)
     recording = Recording(until, samples, signals, images)
-    setup, path = Setup(task, policy, recording, runner or Processes()), data_path(into)
+    setup, path = Setup(task, policy, recording, runner or Processes(), guard), data_path(into)
     roll(setup, path, launches, [[one] for one in specifications] if one_each else [specifications], seed=seed)
     return Store.open(path)
 

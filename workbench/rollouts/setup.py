@@ -17,6 +17,7 @@ from workbench.errors import ConfigError, OtherSettingsError, PolicyServerError,
 from workbench.execution.executor import Executor, Item, Result
 from workbench.execution.ledger import refuse_other
 from workbench.execution.processes import Processes
+from workbench.rollouts.guard import Guard, GuardSettings
 from workbench.rollouts.launch import Launch
 from workbench.rollouts.loop import Lockstep
 from workbench.store import Store, StoreHeader, StoreWriter
@@ -25,8 +26,6 @@ from workbench.types.abilities import HasImages, ability, image_sizes_of
 
 DEMONSTRATED = ("expert", "noise")
 """Keys of a header of demonstrations; earlier versions did not write them."""
-EXPERT: Record = {"_target_": "workbench.policies.expert.Expert"}
-"""The reference: who collects demonstrations and says from where an episode could still be won."""
 UNTIL = ("success", "deadline")
 """What ends an episode."""
 
@@ -66,16 +65,22 @@ class Setup:
     Attributes
     ----------
     runner : where it is rolled, and how many scenes step together there.
+    guard : who watches and acts, by name or made by hand; None for nobody.
     """
 
     task: Task
     policy: Policy
     recording: Recording = dataclasses.field(default_factory=Recording)
     runner: Executor = dataclasses.field(default_factory=Processes)
+    guard: GuardSettings | Guard | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         task, policy = travelling(self.task, self.policy)
+        if isinstance(self.guard, Guard):
+            travelling(self.guard)
+        by_name = dataclasses.asdict(self.guard) if isinstance(self.guard, GuardSettings) else None
         plain = {
+            "guard": by_name,
             "task": task.node,
             "policy": policy.node,
             "weights": str(policy.weights or ""),
@@ -94,7 +99,7 @@ class Setup:
             if it would have to travel to other processes, and has a part that was made by hand.
         """
         if self.runner.workers > 1 and len(items) > 1:
-            travelling(self.task, self.policy)
+            travelling(self.task, self.policy, *([self.guard] if isinstance(self.guard, Guard) else []))
         yield from self.runner.map_unordered(function, items)
 
     def header(self, seed: int, licence: str = "CC-BY-4.0", **said: Any) -> StoreHeader:
@@ -103,6 +108,7 @@ class Setup:
         ``said`` are further keys of its configuration, or stand in the place of those of this setup.
         """
         origin = origin_of(self.policy)
+        guard = {} if self.guard is None else {"guard": self.guard.described()}
         return StoreHeader(
             task=self.task.name,
             control_hz=self.task.control_hz,
@@ -112,6 +118,7 @@ class Setup:
                 "weights": weights_digest(origin.weights) if origin else "",
                 "task": described(self.task),
                 "rollout": dataclasses.asdict(self.recording),
+                **guard,
                 **said,
             },
             versions=versions(),
@@ -120,7 +127,13 @@ class Setup:
         )
 
     def lockstep(
-        self, name: str, policy: Policy, samples: int = 0, images: bool = True, signals: Sequence[str] = ()
+        self,
+        name: str,
+        policy: Policy,
+        samples: int = 0,
+        images: bool = True,
+        signals: Sequence[str] = (),
+        guard: Guard | None = None,
     ) -> Lockstep:
         """Scenes for one driver in this process, kept for the next batch under a name."""
         kept = self._locksteps
@@ -133,6 +146,7 @@ class Setup:
                 signals=signals,
                 images=images,
                 until=self.recording.until,
+                guard=guard,
             )
         return kept[name]
 
@@ -141,9 +155,10 @@ class Setup:
         return {}
 
     def recorder(self) -> Lockstep:
-        """Scenes that the policy drives, with everything that is to be recorded."""
+        """Scenes that the policy drives, with everything that is to be recorded, and the guard."""
         asked = self.recording
-        return self.lockstep("policy", self.policy, asked.samples, asked.images, asked.signals)
+        guard = self.guard.made(self.task, self.policy) if isinstance(self.guard, GuardSettings) else self.guard
+        return self.lockstep("policy", self.policy, asked.samples, asked.images, asked.signals, guard)
 
     def expert(self, node: Record) -> Policy:
         """The reference expert that a job names."""
@@ -162,7 +177,8 @@ def _again(plain: str, weights: str) -> Setup:
     said = json.loads(plain)
     task = made(said["task"])
     policy = made_policy(said["policy"], task, Path(said["weights"]))
-    return Setup(task, policy, Recording(**said["recording"]), Processes(scenes=said["scenes"]))
+    guard = GuardSettings(**said["guard"]) if said["guard"] else None
+    return Setup(task, policy, Recording(**said["recording"]), Processes(scenes=said["scenes"]), guard)
 
 
 NEW_STORE = "choose another one with name=NAME or store=NAME, or move it away"
@@ -228,6 +244,11 @@ def refuse_other_source(store: Store, setup: Setup) -> None:
         if any setting is another one that both name.
     """
     refuse_other_task(store, setup.task, setup.policy.cameras)
+    if store.header.config.get("guard"):
+        raise OtherSettingsError(
+            f"{shown(store.path)} was rolled with a guard, which drove part of its episodes: what is branched from it "
+            f"would be none of the policy's; {OTHER_SOURCE}"
+        )
     kept, now = store.header.config, setup.header(store.header.seed).config
     if not isinstance(kept.get("policy"), Mapping):
         return

@@ -1,0 +1,48 @@
+"""Strategies by name, each given the parts that it hands over to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from workbench.config import build, parameters_of
+from workbench.config.parts import load_policy
+from workbench.errors import ConfigError
+from workbench.types import Policy, Record, Strategy, Task
+
+EXPERT: Record = {"_target_": "workbench.policies.expert.Expert"}
+"""The reference: who collects demonstrations, and says from where an episode could still be won."""
+
+
+def built(
+    strategies: Mapping[str, Any], task: Task, policy: Policy, expert: Record, head: Path | None
+) -> dict[str, Strategy]:
+    """Strategies by name, each given what its constructor asks for: the expert, the head, or nothing.
+
+    Parameters
+    ----------
+    strategies : name -> configuration, or an object of your own.
+    """
+    found = {}
+    for name, node in strategies.items():
+        if not isinstance(node, Mapping):
+            found[name] = node
+            continue
+        wanted = parameters_of(node["_target_"])
+        given: dict[str, Policy] = {}
+        if "expert" in wanted:
+            given["expert"] = build(expert, task=task)
+        if "head" in wanted:
+            if head is None or not head.exists():
+                raise ConfigError(
+                    f"strategy {name} hands over to a recovery head, and there is none; workbench recover trains one"
+                )
+            given["head"] = load_policy(type(policy), head, task)
+        found[name] = build(node, **given)
+    return found
+
+
+def needs_head(strategies: Mapping[str, Any]) -> bool:
+    """Whether any strategy is driven by a learned head."""
+    return any("head" in parameters_of(node["_target_"]) for node in strategies.values() if isinstance(node, Mapping))
