@@ -31,6 +31,7 @@ _NAMES = {
     "benchmark": "benchmarking.own",
     "leaderboard": "benchmarking.comparison",
     "recover": "recovery.paired",
+    "tabulate": "recovery.tables",
     "train_head": "recovery.learning",
     "replay": "attribution.replaying",
     "tolerance": "synthesis.searching",
@@ -43,6 +44,10 @@ _NAMES = {
     "serve": "rollouts.serving",
     "new_part": "testing.new",
     # what they are made of
+    "Alarm": "types",
+    "CounterfactualTable": "recovery.tables",
+    "Guard": "rollouts.guard",
+    "Intervention": "types",
     "Store": "store.reader",
     "Launch": "rollouts.launch",
     "Lockstep": "rollouts.loop",

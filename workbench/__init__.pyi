@@ -22,9 +22,12 @@ from workbench.monitoring.fitting import fit as fit
 from workbench.monitoring.online import OnlineMonitor as OnlineMonitor
 from workbench.recovery.learning import train_head as train_head
 from workbench.recovery.paired import recover as recover
+from workbench.recovery.tables import CounterfactualTable as CounterfactualTable
+from workbench.recovery.tables import tabulate as tabulate
 from workbench.reporting.comparing import compare as compare
 from workbench.reporting.table import Table as Table
 from workbench.rollouts.collecting import collect as collect
+from workbench.rollouts.guard import Guard as Guard
 from workbench.rollouts.launch import Launch as Launch
 from workbench.rollouts.loop import Lockstep as Lockstep
 from workbench.rollouts.rolling import rollout as rollout
@@ -36,6 +39,8 @@ from workbench.synthesis.searching import likely_failure as likely_failure
 from workbench.synthesis.searching import tolerance as tolerance
 from workbench.synthesis.synthesizing import synthesize as synthesize
 from workbench.testing.new import new_part as new_part
+from workbench.types import Alarm as Alarm
+from workbench.types import Intervention as Intervention
 from workbench.types import Stream as Stream
 from workbench.viewing.recording import view as view
 

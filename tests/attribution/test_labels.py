@@ -20,9 +20,9 @@ from workbench.attribution.labels import (
 )
 from workbench.errors import ConfigError, OtherSettingsError, UnknownNameError
 from workbench.execution.ledger import Ledger
+from workbench.rollouts.arms import EXPERT
 from workbench.rollouts.launch import Launch
 from workbench.rollouts.loop import Lockstep
-from workbench.rollouts.setup import EXPERT
 from workbench.store import Store, StoreHeader, StoreWriter
 from workbench.types import EPISODE_COLUMNS, Record, Stream
 

@@ -255,6 +255,35 @@ def test_the_headline_takes_no_strategy_that_knows_the_true_state() -> None:
     assert row.sure.endswith("; the placebo 10 %")
 
 
+def gained(arm: int, control: int, gain: float | None) -> Record:
+    """What a strategy won and lost against its control in 90 pairs."""
+    bounds = (None, None) if gain is None else (gain - 0.1, gain + 0.1)
+    return {
+        "only_arm": arm, "only_control": control, "pairs": 90, "gain": gain, "low": bounds[0], "high": bounds[1],
+        "p_value": 0.004,
+    }  # fmt: skip
+
+
+def test_the_headline_is_what_a_strategy_gains_over_the_placebo_where_that_is_known(tmp_path: Path) -> None:
+    """Rescues alone would name the head, most of whose rescues the placebo has, too."""
+    known = {
+        "head": gained(9, 9, 0.0),
+        "skill": gained(20, 2, 0.2),
+        "expert": gained(30, 0, 0.3),
+        "none": gained(0, 0, None),
+    }
+    strategies = [
+        {"name": name, "alarmed": 90, "rescued": [rescued, 70], "kept": [18, 20], "over_placebo": gain}
+        for rescued, (name, gain) in zip((50, 20, 60, 1), known.items(), strict=True)
+    ]
+    metrics = METRICS | {"strategies": strategies}
+    (row,) = [row for row in headlines(metrics) if "placebo" in row.what]
+    assert row.what == "points of success over the placebo after an alarm, by skill (best of 2)"
+    assert (row.value, row.sure) == ("+20 (10 to 30)", "won alone 20, lost alone 2 of 90")
+    for told in (shown(metrics, only=("strategies",)), page(tmp_path, metrics)[1].text):
+        assert "+20 (10 to 30)" in told
+
+
 def test_failures_that_were_never_winnable_are_told_apart(tmp_path: Path) -> None:
     points = {"points_of_no_return": [0, 0, 80, 90, -1], "recoverable": 2, "median_onset": 7.5}
     _, parsed = page(tmp_path, METRICS | {"labels": METRICS["labels"] | points})

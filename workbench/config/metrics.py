@@ -163,6 +163,16 @@ def _as_long_as(first: str, *others: str) -> Shape:
     return check_it
 
 
+def _all_or_none(*names: str) -> Shape:
+    """Values of an object of which all are null, or none is."""
+
+    def check_it(value: Any, source: Source, key: str) -> None:
+        fits = len({value[name] is None for name in names}) == 1
+        _require(fits, source, key, f"an object in which all of {', '.join(names)} are null, or none is")
+
+    return check_it
+
+
 def _curve(value: Any, source: Source, key: str) -> None:
     """Curves over the iterations of a training."""
     rates, groups, errors = (value.get(name) for name in ("learning_rate", "relative_error", "error"))
@@ -286,9 +296,21 @@ JOINT = both(
     ),
     _same_combination,
 )
+_DIFFERENCE = maybe(of(Annotated[float, Between(-1, 1)]))
+GAIN = both(
+    counted(
+        "only_arm", "pairs", only_control=count, gain=_DIFFERENCE, low=_DIFFERENCE, high=_DIFFERENCE, p_value=share
+    ),
+    _all_or_none("gain", "low", "high"),
+)
 STRATEGY = fields(
     {"name": text, "rescued": _part_of, "kept": _part_of},
-    {"alarmed": count, "p_vs_placebo": maybe(share), "median_steps": maybe(number)},
+    {
+        **dict.fromkeys(("alarmed", "episodes"), count),
+        **dict.fromkeys(("over_redraw", "over_placebo", "always_over_redraw", "always_over_placebo"), GAIN),
+        "p_vs_placebo": maybe(share),
+        "median_steps": maybe(number),
+    },
 )
 MARGINS = both(fields({"step": rows(whole), "margin": rows(number)}), _as_long_as("step", "margin"))
 SECTIONS: Mapping[str, Shape] = {

@@ -14,11 +14,31 @@ from workbench.reporting.page import MARK
 from workbench.reporting.promises import audit, is_baseline, is_broken, name_of, promised
 from workbench.reporting.summaries import counts, fault_rates
 from workbench.reporting.table import BASELINE, Cell, Column, Row, Table, numbers
-from workbench.reporting.words import DASH, NONE, Rate, count, interval, number, p_value, percent, significant, step
+from workbench.reporting.words import (
+    DASH,
+    NONE,
+    Rate,
+    count,
+    interval,
+    number,
+    p_value,
+    percent,
+    points,
+    significant,
+    step,
+)
 from workbench.types import Record
 
 SHARE_AXIS = Markup('<span aria-hidden="true">0 to 100 %</span>')
 """Head of a column of bars."""
+GAINS: Mapping[str, tuple[str, str]] = {
+    "over_redraw": ("over luck,\npoints", "against the same policy with fresh noise, within the task's deadline"),
+    "over_placebo": ("over placebo,\npoints", "against the same policy with fresh noise, both to the horizon"),
+    "always_over_redraw": ("from step 0,\nover luck", "without any monitor, in every episode, within the deadline"),
+    "always_over_placebo": ("from step 0,\nover placebo", "without any monitor, in every episode, to the horizon"),
+}
+"""Key of a strategy's row -> title of its column, and what it says."""
+ON_THE_TERMINAL = ("over_redraw", "over_placebo")
 
 
 def tables(metrics: Record) -> dict[str, Table]:
@@ -235,6 +255,7 @@ def strategy_table(metrics: Record) -> Table:
                 Cell(saved.count, saved.share, saved.bounds, saved.interval),
                 Cell(broken.count, broken.share, broken.bounds, broken.interval),
                 count(saved.part + kept.part, all_alarmed),
+                *(_gain(row.get(key)) for key in GAINS),
                 Cell(p_value(p), p),
                 Cell(number(steps, 0), steps),
             )
@@ -244,10 +265,25 @@ def strategy_table(metrics: Record) -> Table:
         Column("alarmed", numeric=True, spare=1),
         *numbers("rescued", "broken"),
         Column("succeed,\nof all alarmed", numeric=True, terminal=False),
+        *(
+            Column(title, numeric=True, help=said, terminal=key in ON_THE_TERMINAL)
+            for key, (title, said) in GAINS.items()
+        ),
         Column("p against\nplacebo", numeric=True, short="p vs placebo"),
         Column("median length,\nsteps", numeric=True, short="median steps"),
     ]
-    return Table("strategies", columns, rows)
+    note = (
+        "Rescued and broken are counted against what happened, and luck and waiting are among them: what a strategy is "
+        "worth is its gain over the same policy with fresh noise and the same time, in percentage points."
+    )
+    return Table("strategies", columns, rows, note)
+
+
+def _gain(found: Record | None) -> Cell:
+    """A gain in percentage points with its interval; a dash for none."""
+    if not found or found["gain"] is None:
+        return Cell(NONE)
+    return Cell(points(found["gain"], found["low"], found["high"]), found["gain"])
 
 
 SECTIONS: Mapping[str, Callable[[Record], Table]] = {

@@ -10,10 +10,10 @@ import numpy as np
 from workbench.monitoring.promises import FALSE_ALARMS
 from workbench.reporting.page import Headline
 from workbench.reporting.promises import CONSTANT, audit, is_baseline, is_broken, name_of, promised
-from workbench.reporting.words import NONE, Rate, count, number, percent, seconds, significant, step
+from workbench.reporting.words import NONE, Rate, count, number, percent, points, seconds, significant, step
 from workbench.types import Record
 
-REFERENCES = ("continue", "placebo", "expert")
+REFERENCES = ("continue", "redraw", "more_time", "placebo", "ask", "expert")
 """Strategies that the others are held against: nothing, luck, and what knowing the true state would reach."""
 
 
@@ -219,10 +219,21 @@ def _best_strategy(metrics: Record) -> Headline | None:
     if not tried:
         return None
     best = max(tried, key=lambda row: float(row["rescued"][0] / row["rescued"][1]))
+    if tested := [row for row in tried if (row.get("over_placebo") or {}).get("gain") is not None]:
+        return _gain_over_placebo(tested)
     rescued = Rate(*best["rescued"])
     than = "".join(f"; the placebo {Rate(*row['rescued']).percent}" for row in rows if row["name"] == "placebo")
     what = f"of failing episodes rescued after an alarm by {best['name']}{_out_of(tried)}"
     return Headline(rescued.percent, what, f"{rescued.counted}{than}")
+
+
+def _gain_over_placebo(rows: Sequence[Record]) -> Headline:
+    """Of some strategies, the one that gains most over the same policy with fresh noise and as much time."""
+    best = max(rows, key=lambda row: float(row["over_placebo"]["gain"]))
+    found = best["over_placebo"]
+    what = f"points of success over the placebo after an alarm, by {best['name']}{_out_of(rows)}"
+    told = f"won alone {found['only_arm']}, lost alone {found['only_control']} of {found['pairs']}"
+    return Headline(points(found["gain"], found["low"], found["high"]), what, told)
 
 
 def counts(rate: Record | None) -> str:

@@ -28,6 +28,11 @@ def interval(bounds: Sequence[float], dash: str = DASH) -> str:
     return f"{100 * bounds[0]:.0f}{dash}{100 * bounds[1]:.0f} %"
 
 
+def points(gain: float, low: float, high: float) -> str:
+    """A difference of shares with its interval, in percentage points."""
+    return f"{100 * gain:+.0f} ({100 * low:.0f} to {100 * high:.0f})"
+
+
 def number(value: float | None, digits: int = 2) -> str:
     """A number with fixed digits, or a dash where there is none."""
     return NONE if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
