@@ -117,8 +117,12 @@ class Recovery(Tabular):
     counterfactuals: CounterfactualTable = dataclasses.field(repr=False)
 
     def rows_of_table(self) -> list[Record]:
-        """One row a strategy."""
-        return self.record()
+        """One row a strategy, gains without their intervals."""
+        kept = ("name", "alarmed", "rescued", "kept", "p_vs_placebo", "median_steps")
+        gains = ("over_redraw", "over_placebo", "always_over_placebo")
+        return [
+            {**{key: row[key] for key in kept}, **{key: row[key]["gain"] for key in gains}} for row in self.record()
+        ]
 
     def record(self) -> list[Record]:
         """The section ``strategies`` of ``metrics.json``."""
