@@ -89,7 +89,7 @@ def task_counts(name: str, each: int, folder: Path, options: argparse.Namespace)
     # Many are more than are needed: some have no alarm.
     faulty = {"test": each + each // 2 + 4}
     store = wb.rollout(task, policy, [FAULTS.get(name, FAULT)], episodes=faulty, into=folder / "a.zarr", **quiet)
-    settings = MonitorSettings(level=0.5)
+    settings = MonitorSettings(level=0.4)
     monitors = wb.fit(store, SCORES, ["split_conformal"], settings=settings, seed=options.seed)
     monitor = max(monitors.values(), key=lambda one: len(first_alarms(store, one)))
     alarms = {number: step for number, (step,) in list(first_alarms(store, monitor).items())[:each]}
