@@ -228,7 +228,7 @@ def test_a_job_is_refused_before_it_begins(job, word, said):
     ("words", "said"),
     [
         (["score=[knn]"], "unknown monitor of these scores and calibrators 'rnd+split_conformal'"),
-        (["strategy=[placebo]"], "must include 'continue'"),
+        (["strategy=[continue]"], "must include 'placebo'"),
         (["policy=expert"], "cannot be trained"),
         (["perturbation=[goal_change]"], "goal_change"),
         (["monitor.level=1"], "between 0 and 1"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from tests.rollouts.test_guard import Noisy, Slow, launch, monitor
 from tests.toy import ToyExpert
 from workbench.attribution.branching import intervene
-from workbench.errors import ConfigError, UnknownNameError
+from workbench.errors import ConfigError, OtherSettingsError, StoreError, UnknownNameError
 from workbench.policies.recovery.ask import Ask
 from workbench.policies.recovery.continuation import Continue
 from workbench.policies.recovery.expert import Expert
@@ -25,7 +26,7 @@ from workbench.recovery.tables import NEVER, NOT_ROLLED, CounterfactualTable, ta
 from workbench.rollouts.guard import Guard
 from workbench.rollouts.loop import Lockstep
 from workbench.rollouts.setup import Setup, write_episodes
-from workbench.store import Store
+from workbench.store import Store, verify_store
 from workbench.types import Strategy
 
 POLICY, HORIZON = Noisy(history=2), 80
@@ -196,6 +197,51 @@ def test_p_values_of_recoveries_are_corrected_together_and_controls_are_not_test
     rows = {row.name: row for row in judged(made, dict.fromkeys(uids, 0))}
     assert rows["placebo"].p_vs_placebo is rows["continue"].p_vs_placebo is None
     assert rows["head"].p_vs_placebo == pytest.approx(2 * rows["head"].over_placebo.p_value)
+
+
+def test_a_table_is_kept_in_its_store_and_read_back(store: Store, whole: CounterfactualTable) -> None:
+    import zarr
+
+    whole.save(store)
+    again = CounterfactualTable.load(Store.open(store.path))
+    assert (again.uids, again.deadline, again.horizon) == (whole.uids, whole.deadline, whole.horizon)
+    for name in ("factual", "waited", "episode", "step"):
+        assert np.array_equal(getattr(again, name), getattr(whole, name))
+    assert list(again.arms) == list(whole.arms)
+    for arm in whole.arms:
+        assert np.array_equal(again.arms[arm], whole.arms[arm])
+        assert np.array_equal(again.more_time[arm], whole.more_time[arm])
+    group = zarr.open(store.path, mode="r")
+    assert np.array_equal(group["tables/counterfactual/cells/step"][:], whole.step)
+    assert not verify_store(store.path).damages
+    with pytest.raises(OtherSettingsError, match="has a table counterfactual"):
+        whole.save(store)
+    whole.save(store, overwrite=True)
+    with pytest.raises(UnknownNameError, match=r"unknown table of a\.zarr 'other'"):
+        CounterfactualTable.load(store, "other")
+
+
+def test_a_damaged_table_and_one_of_other_episodes_are_refused(
+    store: Store, whole: CounterfactualTable, tmp_path: Path
+) -> None:
+    path = tmp_path / "b.zarr"
+    shutil.copytree(store.path, path)
+    whole.save(Store.open(path), overwrite=True)
+    cells = path / "tables/counterfactual/cells"
+    shutil.copy(cells / "steps-3/c.0.0", cells / "steps-4/c.0.0")
+    with pytest.raises(StoreError, match=r"steps-4/c\.0\.0 is damaged"):
+        CounterfactualTable.load(Store.open(path))
+    assert any("steps-4" in each for each in verify_store(path).damages)
+    whole.save(Store.open(path), overwrite=True)
+    uid = whole.uids[0]
+    renamed = dataclasses.replace(whole, uids=("x", *whole.uids[1:]))
+    with pytest.raises(KeyError):
+        renamed.save(Store.open(path), overwrite=True)
+    (path / "tables/counterfactual/zarr.json").write_text(
+        (path / "tables/counterfactual/zarr.json").read_text().replace(uid, "x")
+    )
+    with pytest.raises(StoreError, match="are not those that were written"):
+        CounterfactualTable.load(Store.open(path))
 
 
 def test_the_table_as_parquet(whole: CounterfactualTable, tmp_path: Path) -> None:

@@ -10,13 +10,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
 from workbench.attribution.branching import intervene, simulated_steps
 from workbench.config.named import nodes
-from workbench.errors import ConfigError, UnknownNameError
+from workbench.errors import ConfigError, StoreError, UnknownNameError
 from workbench.execution.executor import Executor, batches
 from workbench.execution.processes import Processes
 from workbench.execution.progress import progress
@@ -27,7 +27,7 @@ from workbench.rollouts.launch import Launch, Outcome, Wheel
 from workbench.rollouts.loop import Lockstep
 from workbench.rollouts.setup import Recording, Setup, refuse_other_source
 from workbench.rollouts.stored import perturbations_of, start_at, stream_of
-from workbench.store import Store
+from workbench.store import Store, read_table, write_table
 from workbench.types import (
     Alarm,
     Array,
@@ -41,6 +41,8 @@ from workbench.types import (
     Strategy,
     Task,
 )
+from workbench.types.episode import UID
+from workbench.types.reading import Among, Between, Size, Source, checked
 from workbench.types.results import Tabular
 
 NEVER, NOT_ROLLED = 0, -1
@@ -49,6 +51,25 @@ FIRST_BRANCHES = 2
 """Branches that are rolled of every cell, at most; further ones only where these do not end alike."""
 EPISODES_PER_BATCH = 8
 BRANCH_ARRAYS = ("obs/*", "state", "action")
+
+
+NAME = "counterfactual"
+"""Of a store's table, unless it is given another."""
+_Steps = Annotated[list[Annotated[int, Between(0, 2**15 - 1)]], Size(0, 10_000_000)]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Said:
+    """What is kept of a table beside its cells."""
+
+    kind: Annotated[str, Among((NAME,))]
+    uids: Annotated[list[UID], Size(0, 10_000_000)]
+    arms: Annotated[list[Annotated[str, Size(1, 1000)]], Size(0, 1000)]
+    deadline: Annotated[int, Between(1, 2**15 - 1)]
+    horizon: Annotated[int, Between(1, 2**15 - 1)]
+    factual: _Steps
+    waited: _Steps
+    episodes: Annotated[str, Size(64, 64)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,6 +151,65 @@ class CounterfactualTable(Tabular):
             for row in range(len(self.step))
             for branch in range(branches)
         ]
+
+    def save(self, store: Store, name: str = NAME, overwrite: bool = False) -> Path:
+        """Put it into the store from whose episodes it was made, as a group of its own.
+
+        Raises
+        ------
+        OtherSettingsError
+            if there is a table of that name already, unless ``overwrite`` replaces it.
+        """
+        arrays = {"episode": self.episode.astype(np.int64), "step": self.step.astype(np.int64)}
+        for number, arm in enumerate(self.arms):
+            arrays[f"steps-{number}"] = self.arms[arm].astype(np.int16)
+            arrays[f"more_time-{number}"] = self.more_time[arm].astype(bool)
+        said = {
+            "kind": NAME,
+            "uids": list(self.uids),
+            "arms": list(self.arms),
+            "deadline": self.deadline,
+            "horizon": self.horizon,
+            "factual": self.factual.tolist(),
+            "waited": self.waited.tolist(),
+            "episodes": store.digest_of(self.uids),
+        }
+        return write_table(store.path, name, arrays, said, overwrite)
+
+    @classmethod
+    def load(cls, store: Store, name: str = NAME) -> CounterfactualTable:
+        """The table of that name in a store.
+
+        Raises
+        ------
+        UnknownNameError
+            if there is none.
+        StoreError
+            if it is damaged, no counterfactual table, or one of other episodes than the store's of today.
+        """
+        arrays, plain = read_table(store.path, name)
+        source = Source(f"table {name} of {store.path}", StoreError, "tabulate them again")
+        said: _Said = checked(_Said, plain, source)
+        if unknown := [uid for uid in said.uids if uid not in store.uids]:
+            raise source.wrong(f"is about episode {unknown[0]}, which the store does not hold")
+        if store.digest_of(said.uids) != said.episodes:
+            raise source.wrong("was made of other episodes than the store holds under these uids")
+        wanted = {"episode", "step", *(f"{kind}-{n}" for n in range(len(said.arms)) for kind in ("steps", "more_time"))}
+        if arrays.keys() != wanted or len(said.factual) != len(said.uids) or len(said.waited) != len(said.uids):
+            raise source.wrong("does not hold one row a cell of every arm")
+        if len(arrays["episode"]) and not 0 <= arrays["episode"].min() <= arrays["episode"].max() < len(said.uids):
+            raise source.wrong("has cells of episodes that it does not name")
+        return cls(
+            uids=tuple(said.uids),
+            deadline=said.deadline,
+            horizon=said.horizon,
+            factual=np.array(said.factual, dtype=np.int16),
+            waited=np.array(said.waited, dtype=np.int16),
+            episode=arrays["episode"],
+            step=arrays["step"],
+            arms={arm: arrays[f"steps-{number}"] for number, arm in enumerate(said.arms)},
+            more_time={arm: arrays[f"more_time-{number}"] for number, arm in enumerate(said.arms)},
+        )
 
     def write(self, path: Path) -> Path:
         """The table as Parquet, one row a cell and branch."""

@@ -18,6 +18,9 @@ from workbench.monitoring.online import Followed, OnlineMonitor
 from workbench.rollouts.arms import EXPERT, built, needs_head
 from workbench.types import SIGNALS, Alarm, Intervention, Policy, PolicyCall, Record, Strategy, Task
 
+LONGEST = 2**15 - 1
+"""Control steps of an episode, which tables keep as whole numbers of 16 bits."""
+
 
 @dataclasses.dataclass
 class Guarded:
@@ -220,6 +223,6 @@ class Guard:
 
 def steps_beyond(deadline: int, horizon: float) -> int:
     """The horizon in control steps, of a share of the deadline: 2.0 is twice as long."""
-    if not (np.isfinite(horizon) and horizon >= 1):
-        raise ConfigError(f"horizon={horizon} must be a number of deadlines, 1 or more")
+    if not (np.isfinite(horizon) and 1 <= horizon <= LONGEST / deadline):
+        raise ConfigError(f"horizon={horizon} must be a number of deadlines from 1 to {LONGEST / deadline:.0f}")
     return round(deadline * horizon)

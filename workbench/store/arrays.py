@@ -33,8 +33,8 @@ from workbench.store.chunks import (
 from workbench.store.layout import STORED_COLUMNS, Seal, damaged, read_file, read_json, write_file, write_group
 from workbench.types import Array, Record
 
-CHUNK_ROWS = {"steps": 8192, "calls": 8192, "memory": CHUNK_BYTES // 8, "episodes": 512}
-ROW_NAMES = {"steps": "step", "calls": "call", "memory": "value", "episodes": "episode"}
+CHUNK_ROWS = {"steps": 8192, "calls": 8192, "memory": CHUNK_BYTES // 8, "episodes": 512, "cells": 8192}
+ROW_NAMES = {"steps": "step", "calls": "call", "memory": "value", "episodes": "episode", "cells": "cell"}
 """Group -> what its rows are, in the arrays' dimension names."""
 MOST_ROWS = 2**40
 

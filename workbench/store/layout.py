@@ -9,6 +9,7 @@
         calls/<key>       (rows, ...)    one row a policy call
         memory/values     (values,)      every episode's (T, M) memory, flat
         episodes/<column> (rows,)        one row an episode; attributes: the Commit: how many count, and their seals
+    <name>.zarr/tables/<table>/          what was computed from the episodes; see ``tables``
 
 How it stays whole.  Every file is written beside its place and renamed into it, so it holds old bytes or new ones.  A
 part's only truth is the commit in the attributes of ``episodes/``: all arrays are written first (the last chunk of each

@@ -225,6 +225,11 @@ class Store:
         columns = {name: values for name, values in columns.items() if labels or name not in LABELS}
         return hashlib.sha256(json.dumps([header, columns], sort_keys=True).encode()).hexdigest()
 
+    def digest_of(self, uids: Collection[str]) -> str:
+        """Digest of what some episodes hold, without their labels: what was computed from them is about these."""
+        content = {uid: str(self._columns["content"][self._number[uid]]) for uid in uids}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
     def _load(self) -> None:
         """Read all columns, again if somebody annotates meanwhile."""
         while True:

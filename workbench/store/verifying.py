@@ -29,6 +29,7 @@ from workbench.store.layout import (
     refuse_missing,
 )
 from workbench.store.parts import Part, refuse_columns, refuse_fewer
+from workbench.store.tables import read_table, table_names
 from workbench.store.writer import StoreWriter, content_of
 from workbench.types import ABORTED, EPISODE_COLUMNS, Array, Episode
 
@@ -72,8 +73,8 @@ def verify_store(path: Path, keep: Callable[[Episode], None] = lambda episode: N
     """Read all of a store and say what is damaged.
 
     That is header, manifest and commits; groups; presence and metadata of arrays and parts; the checksums of every
-    chunk; columns, and labels on their way; and every episode's ``content``.  Zarr reads every array as well, and must
-    read the same.
+    chunk; columns, and labels on their way; every episode's ``content``; and tables.  Zarr reads every array of a part
+    as well, and must read the same.
 
     Parameters
     ----------
@@ -98,6 +99,9 @@ def verify_store(path: Path, keep: Callable[[Episode], None] = lambda episode: N
         found.parts[folder.name] = (0, manifest.parts.get(folder.name, 0))
         with found.noting():
             _verify_part(found, Part(folder, sealed), manifest, keep)
+    for name in table_names(path):
+        with found.noting():
+            read_table(path, name)
     return found
 
 
