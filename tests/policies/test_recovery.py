@@ -10,13 +10,18 @@ import pytest
 
 import workbench.conf
 from workbench.envs.tasks.lift import Lift
+from workbench.envs.tasks.push_t import PushT
+from workbench.errors import ConfigError
 from workbench.policies.recovery.ask import Ask
+from workbench.policies.recovery.cascade import Cascade
 from workbench.policies.recovery.continuation import Continue
 from workbench.policies.recovery.expert import Expert
 from workbench.policies.recovery.head import Head
 from workbench.policies.recovery.more_time import MoreTime
 from workbench.policies.recovery.placebo import Placebo
 from workbench.policies.recovery.redraw import Redraw
+from workbench.policies.recovery.retreat import Retreat
+from workbench.rollouts.arms import EXPERT, built
 from workbench.types import Alarm, Intervention, Policy, PolicyCall, Strategy
 
 POLICY, RELIEF = cast(Policy, object()), cast(Policy, object())
@@ -28,6 +33,7 @@ ASKED: list[tuple[Strategy, Intervention | None]] = [
     (Ask(), Intervention(stops=True)),
     (Expert(expert=RELIEF), Intervention(RELIEF, None, fresh_noise=True, more_time=True)),
     (Expert(expert=RELIEF, steps=20), Intervention(RELIEF, 20, fresh_noise=True, more_time=True)),
+    (Cascade(strong=RELIEF, steps=50), Intervention(RELIEF, 50, fresh_noise=True, more_time=True)),
     (Head(head=RELIEF), Intervention(RELIEF, None, fresh_noise=True, more_time=True)),
 ]
 
@@ -40,6 +46,34 @@ def alarm(step: int) -> Alarm:
 def test_what_each_asks_for(strategy: Strategy, asked: Intervention | None) -> None:
     """Whatever is to be held against the placebo has its noise and its time."""
     assert strategy.act(strategy.begin(), alarm(8)) == asked
+
+
+def test_a_retreat_lets_go_and_goes_up_and_hands_back() -> None:
+    asked = Retreat(Lift(), steps=5, speed=0.5).act({}, alarm(8))
+    assert (asked.steps, asked.fresh_noise, asked.more_time) == (5, True, True)
+    assert asked.driver is not None
+    output = asked.driver.plan({}, [np.random.default_rng(0)] * 2)
+    assert output.chunk.shape == (2, 5, 7)
+    assert (output.chunk == [0, 0, 0.5, 0, 0, 0, -1]).all()
+    scene = Lift().scene()
+    height = scene.observe()["eef_pos"][2]
+    for action in output.chunk[0]:
+        scene.step(action)
+    assert scene.observe()["eef_pos"][2] > height + 0.02
+
+
+def test_what_a_task_cannot_do_is_refused() -> None:
+    with pytest.raises(ConfigError, match="the actions of task push_t are position; choose another strategy"):
+        Retreat(PushT())
+    for settings in ({"steps": 0}, {"speed": 0.0}, {"speed": 2.0}):
+        with pytest.raises(ConfigError, match="must be at least 1, and speed"):
+            Retreat(Lift(), **settings)  # type: ignore[arg-type]
+    node = {"cascade": {"_target_": "workbench.policies.recovery.cascade.Cascade", "strong": None}}
+    with pytest.raises(ConfigError, match=r"none is named: strategy\.cascade\.strong=zoo/lift_flow"):
+        built(node, Lift(), POLICY, EXPERT, None)
+    head = {"head": {"_target_": "workbench.policies.recovery.head.Head"}}
+    with pytest.raises(ConfigError, match="there is none; workbench recover trains one"):
+        built(head, Lift(), POLICY, EXPERT, Path("none"))
 
 
 def test_nobody_is_asked_before_anything_was_done() -> None:

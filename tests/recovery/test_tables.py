@@ -21,7 +21,7 @@ from workbench.policies.recovery.more_time import MoreTime
 from workbench.policies.recovery.placebo import Placebo
 from workbench.policies.recovery.redraw import Redraw
 from workbench.recovery import tables
-from workbench.recovery.paired import judged
+from workbench.recovery.paired import bottlenecks, judged
 from workbench.recovery.tables import NEVER, NOT_ROLLED, CounterfactualTable, tabulate
 from workbench.rollouts.guard import Guard
 from workbench.rollouts.loop import Lockstep
@@ -184,6 +184,18 @@ def test_a_strategy_without_more_time_is_judged_within_the_deadline() -> None:
     more = {"placebo": np.ones(4, bool), "redraw": np.zeros(4, bool)}
     rows = {row.name: row for row in judged(table(arms=arms, more_time=more), dict.fromkeys("abcd", 0))}
     assert (rows["placebo"].rescued, rows["redraw"].rescued) == ((2, 2), (0, 2))
+
+
+def test_who_is_the_bottleneck_the_alarm_or_the_recovery() -> None:
+    """Of b, c and d, which failed: the monitor alarms in b, late, and in c; an alarm at the onset wins b, too."""
+    episode, step = np.array([0, 1, 2, 3, 1, 1, 2, 3]), np.array([0, 0, 0, 0, 8, 30, 8, 12])
+    arms = {
+        "placebo": np.zeros((8, 1), np.int16),
+        "head": np.array([[9], [9], [9], [0], [20], [0], [25], [0]], np.int16),
+    }
+    made = table(episode=episode, step=step, arms=arms)
+    (_, head) = bottlenecks(made, {"a": 0, "b": 30, "c": 8}, {"b": 8, "c": 8, "d": 12})
+    assert (head.episodes, head.by_monitor, head.by_oracle, head.by_start) == (3, 1, 2, 2)
 
 
 def test_p_values_of_recoveries_are_corrected_together_and_controls_are_not_tested() -> None:

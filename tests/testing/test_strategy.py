@@ -12,11 +12,13 @@ from workbench.errors import ContractError
 from workbench.policies.expert import Expert
 from workbench.policies.recovery import expert as relief
 from workbench.policies.recovery.ask import Ask
+from workbench.policies.recovery.cascade import Cascade
 from workbench.policies.recovery.continuation import Continue
 from workbench.policies.recovery.head import Head
 from workbench.policies.recovery.more_time import MoreTime
 from workbench.policies.recovery.placebo import Placebo
 from workbench.policies.recovery.redraw import Redraw
+from workbench.policies.recovery.retreat import Retreat
 from workbench.testing import check_strategy
 from workbench.testing.strategy import LAWS
 from workbench.types import Intervention
@@ -25,7 +27,7 @@ TASK = Lift()
 POLICY, OTHER = Expert(TASK, privileged=False), Expert(TASK)
 STRATEGIES = [
     Continue(), Redraw(), MoreTime(), Placebo(), Ask(), relief.Expert(expert=OTHER), relief.Expert(OTHER, steps=20),
-    Head(head=OTHER),
+    Head(head=OTHER), Cascade(OTHER, steps=9), Retreat(TASK),
 ]  # fmt: skip
 
 

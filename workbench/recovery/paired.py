@@ -99,6 +99,25 @@ class StrategyRow:
 
 
 @dataclasses.dataclass(frozen=True)
+class Bottleneck:
+    """Is it the alarm or the recovery?  One arm on the failed test episodes that have an onset, to the horizon.
+
+    Attributes
+    ----------
+    episodes : how many there are.
+    by_monitor : of them, how many it wins behind the monitor's first alarm; none of those without one.
+    by_oracle : how many behind an alarm at the first policy call from the onset on.
+    by_start : how many from step 0.
+    """
+
+    name: str
+    episodes: int
+    by_monitor: int
+    by_oracle: int
+    by_start: int
+
+
+@dataclasses.dataclass(frozen=True)
 class Recovery(Tabular):
     """Strategies judged behind the first alarms of one monitor.
 
@@ -106,6 +125,9 @@ class Recovery(Tabular):
     ----------
     deadline, horizon : control steps within which an arm is held against the redraw, and against the placebo.
     diverged : test episodes that were left out because their physics diverged.
+    failed, silent : test episodes that failed, and those of them in which the monitor never alarmed.
+    bottleneck : of the failed episodes that have an onset, how many each arm wins behind the monitor's first alarm, and
+        behind an alarm at the onset.
     counterfactuals : the table in which all was looked up.
     """
 
@@ -114,6 +136,9 @@ class Recovery(Tabular):
     deadline: int
     horizon: int
     diverged: int
+    failed: int
+    silent: int
+    bottleneck: tuple[Bottleneck, ...]
     counterfactuals: CounterfactualTable = dataclasses.field(repr=False)
 
     def rows_of_table(self) -> list[Record]:
@@ -158,11 +183,22 @@ def recover(
     """
     chosen = nodes("strategy", strategies)
     refuse_without_reference(chosen)
-    alarms = first_alarms(store, monitor)
-    at = {store.uids[number]: {0, *alarms.get(number, ())} for number in sound(store, "test")}
+    alarms, onsets = first_alarms(store, monitor), calls_from_onset(store)
+    at = {store.uids[n]: {0, *alarms.get(n, ()), *onsets.get(n, ())} for n in sound(store, "test")}
     table = tabulate(store, chosen, task, policy, at=at, horizon=horizon, expert=expert, head=head, runner=runner)
     first = {store.uids[number]: step for number, (step,) in alarms.items()}
-    return Recovery(monitor.name, judged(table, first), table.deadline, table.horizon, diverged(store, "test"), table)
+    failed = [number for number in sound(store, "test") if not store.episodes["success"][number]]
+    return Recovery(
+        monitor=monitor.name,
+        rows=judged(table, first),
+        deadline=table.deadline,
+        horizon=table.horizon,
+        diverged=diverged(store, "test"),
+        failed=len(failed),
+        silent=sum(number not in alarms for number in failed),
+        bottleneck=bottlenecks(table, first, {store.uids[number]: step for number, (step,) in onsets.items()}),
+        counterfactuals=table,
+    )
 
 
 def refuse_without_reference(strategies: Collection[str]) -> None:
@@ -180,6 +216,40 @@ def first_alarms(store: Store, monitor: AnyMonitor) -> dict[int, tuple[int]]:
         if reading.alarm.any():
             found[number] = (int(calls.step[int(np.argmax(reading.alarm))]),)
     return found
+
+
+def calls_from_onset(store: Store) -> dict[int, tuple[int]]:
+    """Failed test episode -> control step of the first policy call from its onset on; none without one."""
+    found = {}
+    for number in sound(store, "test"):
+        onset = int(store.episodes["t_on"][number])
+        if store.episodes["success"][number] or onset < 0:
+            continue
+        steps = store.calls(number, ()).step
+        if (later := steps[steps >= onset]).size:
+            found[number] = (int(later[0]),)
+    return found
+
+
+def bottlenecks(
+    table: CounterfactualTable, alarms: Mapping[str, int], onsets: Mapping[str, int]
+) -> tuple[Bottleneck, ...]:
+    """What each arm wins of the failed episodes that have an onset, by who says when.
+
+    Parameters
+    ----------
+    alarms, onsets : uid -> control step of a policy call; the table has these cells, and those at step 0.
+    """
+    behind_alarm = table.cells({uid: alarms[uid] for uid in onsets if uid in alarms})
+    behind_onset, start = table.cells(onsets), table.cells(dict.fromkeys(onsets, 0))
+
+    def won(arm: str, rows: Array) -> int:
+        return int((table.arms[arm][rows, 0] > NEVER).sum())
+
+    return tuple(
+        Bottleneck(arm, len(onsets), won(arm, behind_alarm), won(arm, behind_onset), won(arm, start))
+        for arm in table.arms
+    )
 
 
 def judged(table: CounterfactualTable, alarms: Mapping[str, int]) -> tuple[StrategyRow, ...]:

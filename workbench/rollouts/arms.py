@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from workbench.config import build, parameters_of
+from workbench.config import build, named, parameters_of
 from workbench.config.parts import load_policy
 from workbench.errors import ConfigError
 from workbench.types import Policy, Record, Strategy, Task
@@ -18,7 +18,7 @@ EXPERT: Record = {"_target_": "workbench.policies.expert.Expert"}
 def built(
     strategies: Mapping[str, Any], task: Task, policy: Policy, expert: Record, head: Path | None
 ) -> dict[str, Strategy]:
-    """Strategies by name, each given what its constructor asks for: the expert, the head, or nothing.
+    """Strategies by name, each given what its constructor asks for: the task, the expert, the head, a named policy.
 
     Parameters
     ----------
@@ -30,7 +30,15 @@ def built(
             found[name] = node
             continue
         wanted = parameters_of(node["_target_"])
-        given: dict[str, Policy] = {}
+        given: dict[str, Any] = {}
+        if "task" in wanted:
+            given["task"] = task
+        if "strong" in wanted:
+            if not isinstance(node.get("strong"), str):
+                raise ConfigError(
+                    f"strategy {name} hands over to a policy, and none is named: strategy.{name}.strong=zoo/lift_flow"
+                )
+            given["strong"] = named.policy(node["strong"], task)
         if "expert" in wanted:
             given["expert"] = build(expert, task=task)
         if "head" in wanted:
@@ -39,7 +47,7 @@ def built(
                     f"strategy {name} hands over to a recovery head, and there is none; workbench recover trains one"
                 )
             given["head"] = load_policy(type(policy), head, task)
-        found[name] = build(node, **given)
+        found[name] = build({key: value for key, value in node.items() if key not in given}, **given)
     return found
 
 
