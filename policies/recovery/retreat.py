@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -37,7 +38,7 @@ class Motion:
     def save(self, folder: Path) -> None:
         """Write the motion; there are no weights."""
         Path(folder).mkdir(parents=True, exist_ok=True)
-        np.save(Path(folder) / "motion.npy", self._actions, allow_pickle=False)
+        (Path(folder) / "policy.json").write_text(json.dumps({"motion": self._actions.tolist()}), encoding="utf-8")
 
 
 class Retreat:

@@ -38,18 +38,18 @@ ASKED: list[tuple[Strategy, Intervention | None]] = [
 ]
 
 
-def alarm(step: int) -> Alarm:
+def raised(step: int) -> Alarm:
     return Alarm(PolicyCall(np.array([step]), np.zeros((1, 4, 7)), None, None, 4), POLICY, 100)
 
 
 @pytest.mark.parametrize(("strategy", "asked"), ASKED, ids=lambda value: getattr(value, "name", ""))
 def test_what_each_asks_for(strategy: Strategy, asked: Intervention | None) -> None:
     """Whatever is to be held against the placebo has its noise and its time."""
-    assert strategy.act(strategy.begin(), alarm(8)) == asked
+    assert strategy.act(strategy.begin(), raised(8)) == asked
 
 
 def test_a_retreat_lets_go_and_goes_up_and_hands_back() -> None:
-    asked = Retreat(Lift(), steps=5, speed=0.5).act({}, alarm(8))
+    asked = Retreat(Lift(), steps=5, speed=0.5).act({}, raised(8))
     assert (asked.steps, asked.fresh_noise, asked.more_time) == (5, True, True)
     assert asked.driver is not None
     output = asked.driver.plan({}, [np.random.default_rng(0)] * 2)
@@ -77,7 +77,7 @@ def test_what_a_task_cannot_do_is_refused() -> None:
 
 
 def test_nobody_is_asked_before_anything_was_done() -> None:
-    assert Ask().act({}, alarm(0)) is None
+    assert Ask().act({}, raised(0)) is None
 
 
 def nodes(group: str) -> list[Any]:

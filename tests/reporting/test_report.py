@@ -392,6 +392,8 @@ FULL: Record = METRICS | {
     },
     "monitors": [*METRICS["monitors"], always(40, 50)],
     "strategies_monitor": "rnd+split_conformal",
+    "bottleneck": [{"name": "head", "episodes": 60, "by_monitor": 20, "by_oracle": 31, "by_start": 40}],
+    "silent": {"silent": 7, "failed": 70},
     "head": {"failed_episodes": 97, "verified_recoveries": 233},
     "commands": {"rollout": "workbench rollout name=a"},
     "instructions": [{"instruction": "put red on green", "episodes": 10, "successes": 8}],

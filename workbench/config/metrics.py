@@ -312,6 +312,19 @@ STRATEGY = fields(
         "median_steps": maybe(number),
     },
 )
+
+
+def _of_the_failed(value: Any, source: Source, key: str) -> None:
+    """Who wins how many of the failed episodes."""
+    for name in ("by_monitor", "by_oracle", "by_start"):
+        fits = value[name] <= value["episodes"]
+        _require(fits, source, f"{key}.{name}", f"at most episodes={value['episodes']}")
+
+
+BOTTLENECK = both(
+    fields({"name": text, **dict.fromkeys(("episodes", "by_monitor", "by_oracle", "by_start"), count)}),
+    _of_the_failed,
+)
 MARGINS = both(fields({"step": rows(whole), "margin": rows(number)}), _as_long_as("step", "margin"))
 SECTIONS: Mapping[str, Shape] = {
     "demonstrations": EPISODES,
@@ -328,6 +341,8 @@ SECTIONS: Mapping[str, Shape] = {
     "monitors": rows(MONITOR),
     "head": fields({"failed_episodes": count, "verified_recoveries": count}),
     "strategies": rows(STRATEGY),
+    "bottleneck": rows(BOTTLENECK),
+    "silent": counted("silent", "failed"),
     "example": fields({"uid": text, "title": text, "events": named(whole), "monitors": named(MARGINS)}),
     "config": named(anything),
     "jobs": named(number),

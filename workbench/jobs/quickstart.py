@@ -32,8 +32,7 @@ def refuse(plan: Sequence[Stage], run: Run) -> None:
     """Refuse before the first stage what one of them would refuse after the work of others."""
     chain.refuse_unknown(plan, run.config)
     for each in (each for stage in plan for each in stage.runs):
-        job = each.config["job"]
-        assembly.refuse_unknown([job["monitor"]] if "monitor" in job else job.get("monitors", ()), each.config)
+        assembly.refuse_unknown(assembly.asked_for(each.config["job"]), each.config)
         refuse_unsuitable(each.perturbations.values(), each.task, each.policy() if each.zoo else None, run.seed)
     refuse_without_reference(run.config["strategy"])
 

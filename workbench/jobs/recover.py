@@ -46,17 +46,9 @@ def run(
         if learnt is not None:
             run.update_metrics(head=learnt.record())
     recovery = recover(
-        store,
-        chosen,
-        strategies,
-        run.task,
-        run.policy(),
-        horizon=horizon,
-        expert=expert,
-        head=head,
-        runner=run.runner,
+        store, chosen, strategies, run.task, run.policy(), horizon=horizon, expert=expert, head=head, runner=run.runner
     )
-    run.update_metrics(strategies=recovery.record(), strategies_monitor=recovery.monitor, store=run.shown(run.store))
-    console.print(*terminal_tables(run.metrics(), only=("strategies",)))
+    run.update_metrics(**recovery.sections(), store=run.shown(run.store))
+    console.print(*terminal_tables(run.metrics(), only=("strategies", "bottleneck")))
     if recovery.diverged:
         console.print(f"left out: {recovery.diverged} episodes whose physics diverged")

@@ -119,6 +119,12 @@ def recipes(scores: Collection[str], calibrators: Mapping[str, Calibrator], sett
     return made
 
 
+def asked_for(job: Mapping[str, Any]) -> Sequence[str]:
+    """Names of the monitors that a job's settings ask for."""
+    one = job.get("monitor")
+    return [one] if one else job.get("monitors") or ()
+
+
 def refuse_unknown(asked: Iterable[str], config: Record) -> None:
     """UnknownNameError for a monitor that a run's scores and calibrators will not make, before they are fitted."""
     rules, settings = made_all(config["calibrator"]), MonitorSettings(**config["monitor"])

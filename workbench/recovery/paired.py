@@ -153,6 +153,15 @@ class Recovery(Tabular):
         """The section ``strategies`` of ``metrics.json``."""
         return [row.record() for row in self.rows]
 
+    def sections(self) -> Record:
+        """All that ``metrics.json`` holds of it."""
+        return {
+            "strategies": self.record(),
+            "strategies_monitor": self.monitor,
+            "bottleneck": [dataclasses.asdict(row) for row in self.bottleneck],
+            "silent": {"silent": self.silent, "failed": self.failed},
+        }
+
 
 def recover(
     store: Store,

@@ -279,6 +279,27 @@ def strategy_table(metrics: Record) -> Table:
     return Table("strategies", columns, rows, note)
 
 
+def bottleneck_table(metrics: Record) -> Table:
+    """One row an arm: what it wins of the failed episodes, by who says when."""
+    rows = []
+    for row in metrics.get("bottleneck", []):
+        rates = [Rate(row[key], row["episodes"]) for key in ("by_monitor", "by_oracle", "by_start")]
+        rows.append(Row.of(row["name"], *(Cell(rate.count, rate.share, rate.bounds, rate.interval) for rate in rates)))
+    columns = [
+        Column("strategy"),
+        Column("by the monitor", numeric=True, help="behind its first alarm; an episode without one is lost"),
+        Column("by the onset", numeric=True, help="behind an alarm at the first policy call from the onset on"),
+        Column("from step 0", numeric=True, help="without any monitor"),
+    ]
+    silent = metrics.get("silent")
+    told = f" In {count(silent['silent'], silent['failed'])} failures the monitor never alarms." if silent else ""
+    note = (
+        "Failed test episodes that have an onset, and how many are won to the horizon. Where the first two columns are "
+        f"alike, a better monitor would win nothing more; where no strategy wins, no alarm would.{told}"
+    )
+    return Table("alarm or recovery", columns, rows, note)
+
+
 def _gain(found: Record | None) -> Cell:
     """A gain in percentage points with its interval; a dash for none."""
     if not found or found["gain"] is None:
@@ -296,6 +317,7 @@ SECTIONS: Mapping[str, Callable[[Record], Table]] = {
     "labels": label_table,
     "monitors": monitor_table,
     "strategies": strategy_table,
+    "bottleneck": bottleneck_table,
 }
 """Section -> what makes its table, in the order of the terminal."""
 
