@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from workbench.config import Run, weights_digest
+from workbench.config import Run, refuse_name, weights_digest
 from workbench.errors import ConfigError
-from workbench.monitoring.files import folder_of, load
+from workbench.monitoring.files import load
 from workbench.monitoring.monitor import AnyMonitor, needs_of
 from workbench.monitoring.online import Followed, OnlineMonitor
 from workbench.rollouts.arms import EXPERT, built, needs_head
@@ -101,9 +101,13 @@ class GuardSettings:
 
 
 def guard_of(
-    run: Run, monitor: str | None, horizon: float, most: int, cool_down: int, held: bool
+    run: Run, monitor: str | None, fitted: str | None, horizon: float, most: int, cool_down: int, held: bool
 ) -> GuardSettings | None:
     """The guard that a run's configuration asks for; None without a monitor.
+
+    Parameters
+    ----------
+    fitted : name of the run whose monitors and head they are; None for this one.
 
     Raises
     ------
@@ -116,14 +120,17 @@ def guard_of(
         raise ConfigError(
             f"a guard has one strategy, not {', '.join(strategy) or 'none'}; choose one, such as strategy=[placebo]"
         )
+    if fitted is not None:
+        refuse_name("job.fitted", fitted)
+    folder = run.folder if fitted is None else run.root / "runs" / fitted
     settings = GuardSettings(
-        monitors=str(folder_of(run)),
+        monitors=str(folder / "monitors"),
         monitor=monitor,
         scores=run.config["score"],
         calibrators=run.config["calibrator"],
         strategy=strategy,
         expert=EXPERT,
-        head=str(run.folder / "head"),
+        head=str(folder / "head"),
         horizon=horizon,
         most=most,
         cool_down=cool_down,

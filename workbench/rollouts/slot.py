@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from workbench.errors import DivergedError
+from workbench.errors import ConfigError, DivergedError
 from workbench.rollouts.guard import Guarded, Watched
 from workbench.rollouts.launch import Launch, Outcome, Start, Wheel, fresh_noise
 from workbench.rollouts.recorder import Recorder
@@ -58,7 +58,7 @@ class Slot:
     @property
     def driver(self) -> Policy:
         """Who drives."""
-        return self.wheel.driver or self._policy
+        return self._policy if self.wheel.driver is None else self.wheel.driver
 
     @property
     def deadline(self) -> int:
@@ -99,6 +99,11 @@ class Slot:
 
     def _turn(self, wheel: Wheel) -> None:
         """Another driver, or the same on other terms."""
+        if wheel.driver is not None and wheel.driver.history > RECENT:
+            raise ConfigError(
+                f"{type(wheel.driver).__name__} looks back on {wheel.driver.history} observations, and whoever "
+                f"relieves a policy can be handed {RECENT} at most"
+            )
         self.wheel, self._told = wheel, []
         self.queue, self.next_action = np.zeros((0, 0)), 0
         self.scene.privileged = self.driver.privileged

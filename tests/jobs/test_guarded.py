@@ -1,0 +1,98 @@
+"""A guard from the command line: it acts, its store is its own, and workers change nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from workbench.config import Run, compose
+from workbench.errors import CheckpointError, ConfigError, OtherSettingsError
+from workbench.jobs import fit, rollout
+from workbench.monitoring.files import load_monitors
+from workbench.recovery.paired import first_alarms
+from workbench.recovery.tables import NEVER, tabulate
+from workbench.store import Store
+
+MONITOR = "mahalanobis+split_conformal"
+WORDS = ["name=g", "policy=zoo/lift_flow", "score=[mahalanobis]", "monitor.level=0.4", "rollout.samples=0"]
+FAULT = ["perturbation=[action_noise]"]
+
+
+def run_of(root: Path, job: str, *words: str) -> Run:
+    return Run(compose([f"job={job}", *WORDS, *words]), root)
+
+
+def refused(root: Path, match: str, strategy: str, **asked: Any) -> None:
+    with pytest.raises(ConfigError, match=match):
+        rollout.run(
+            run_of(root, "rollout", "name=none", f"strategy=[{strategy}]"), {"test": 1}, one_each=False,
+            **{"monitor": MONITOR, "fitted": "g"} | asked,
+        )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Nominal and faulty episodes, and a monitor."""
+    folder = tmp_path_factory.mktemp("guarded")
+    quiet = {"episodes": {"fit": 4, "calibrate": 6}, "one_each": False}
+    rollout.run(run_of(folder, "rollout"), **quiet)
+    rollout.run(run_of(folder, "rollout", *FAULT), {"test": 6}, one_each=False)
+    run = run_of(folder, "fit")
+    fit.run(run, **{key: value for key, value in run.config["job"].items() if key != "_target_"})
+    return folder
+
+
+def guarded(root: Path, store: str, strategy: str, *words: str) -> Store:
+    run = run_of(root, "rollout", *FAULT, f"name={store}", f"strategy=[{strategy}]", *words)
+    rollout.run(run, {"test": 6}, one_each=False, monitor=MONITOR, fitted="g")
+    return Store.open(run.store)
+
+
+def test_it_acts_and_the_store_says_who_drove(root: Path) -> None:
+    store, bare = guarded(root, "acted", "expert", "strategy.expert.steps=10"), Store.open(root / "datasets/g.zarr")
+    assert store.header.config["guard"]["monitor"] == MONITOR
+    assert str(root) not in str(store.header)
+    alarms = first_alarms(bare, load_monitors(run_of(root, "fit"))[MONITOR])
+    assert alarms
+    table = tabulate(
+        bare, {"expert": store.header.config["guard"]["strategy"]["expert"]}, run_of(root, "fit").task,
+        run_of(root, "fit").policy(), at={bare.uids[number]: {step} for number, (step,) in alarms.items()},
+    )  # fmt: skip
+    for number, (step,) in alarms.items():
+        uid = bare.uids[number]
+        episode = store.episode(store.number_of(uid))
+        relieved = np.flatnonzero(episode.steps["relieved"])
+        assert relieved.tolist() == list(range(step, min(step + 10, len(episode.steps["relieved"]))))
+        assert episode.calls["margin"][episode.calls["intervened"]][0] > 0
+        steps = int(table.arms["expert"][table.cells({uid: step})[0], 0])
+        assert (episode.record["success"], episode.record["length"]) == (steps > NEVER, steps or table.horizon)
+
+
+def test_workers_change_nothing(root: Path) -> None:
+    alone, two = guarded(root, "alone", "placebo"), guarded(root, "two", "placebo", "runner.workers=2")
+    assert alone.digest() == two.digest()
+
+
+def test_what_a_guard_drove_is_not_pooled_with_what_the_policy_did(root: Path) -> None:
+    with pytest.raises(OtherSettingsError, match="guard"):
+        guarded(root, "g", "placebo")
+    kept = guarded(root, "kept", "placebo")
+    with pytest.raises(OtherSettingsError, match="guard"):
+        guarded(root, "kept", "redraw")
+    run = run_of(root, "rollout")
+    with pytest.raises(OtherSettingsError, match="was rolled with a guard, which drove part of its episodes"):
+        tabulate(kept, ["placebo"], run.task, run.policy())
+    assert Store.open(kept.path).digest() == kept.digest()
+
+
+def test_what_cannot_be_is_refused_before_there_is_a_store(root: Path) -> None:
+    refused(root, "a guard has one strategy, not continue, placebo", "continue,placebo")
+    refused(root, "there is none; workbench recover trains one", "head")
+    refused(root, "unknown monitor 'rnd'", "placebo", monitor="rnd")
+    refused(root, "job.fitted='a/b'", "placebo", fitted="a/b")
+    with pytest.raises(CheckpointError, match="no monitors"):
+        rollout.run(run_of(root, "rollout", "name=none", "strategy=[placebo]"), {"test": 1}, False, monitor=MONITOR)
+    assert not (root / "datasets" / "none.zarr").exists()
