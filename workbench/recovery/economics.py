@@ -10,6 +10,7 @@ the rule says no more than which of the two is larger, and neither does a pilot 
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Literal
 
 import numpy as np
@@ -80,8 +81,6 @@ class OperatingRule:
     share_ci95 : its exact interval (Clopper and Pearson), given how many were turned.
     p_value : of the exact McNemar test, two-sided; it is below 0.05 where the interval leaves one half out.
     break_even_ci95 : interval of the failure rate d / (r + d), conservative: r and d each at 97.5 %.
-    episodes_needed : how many pairs have power 0.8 if the rates are those that were counted, which few pairs overstate;
-        None if they do not differ, or more than 20,000 would be needed.
     """
 
     failures: int
@@ -92,7 +91,14 @@ class OperatingRule:
     share_ci95: tuple[float, float]
     p_value: float
     break_even_ci95: tuple[float, float]
-    episodes_needed: int | None
+
+    @functools.cached_property
+    def episodes_needed(self) -> int | None:
+        """How many pairs have power 0.8 if the rates are those that were counted; few pairs often overstate them.
+
+        None if there is no difference, or more than 20,000 would be needed.
+        """
+        return episodes_for_power(self.rates)
 
     @property
     def rates(self) -> Rates:
@@ -119,6 +125,7 @@ class OperatingRule:
         """Plain data, with the rates, the gain and the verdict."""
         rates = self.rates
         more = {**dataclasses.asdict(rates), "gain": rates.gain, "break_even": rates.break_even, "says": self.says}
+        more["episodes_needed"] = self.episodes_needed
         said = {**dataclasses.asdict(self), **more}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in said.items()}
 
@@ -141,7 +148,6 @@ def operating_rule(without: Array, with_intervention: Array) -> OperatingRule:
     (least_r, most_r), (least_d, most_d) = (
         clopper_pearson(*counts, 0.975) for counts in ((rescued, failures), (broken, successes))
     )
-    rates = Rates(failures / before.size, rescued / max(failures, 1), broken / max(successes, 1))
     return OperatingRule(
         failures=failures,
         successes=successes,
@@ -151,7 +157,6 @@ def operating_rule(without: Array, with_intervention: Array) -> OperatingRule:
         share_ci95=clopper_pearson(rescued, turned),
         p_value=tested["p_value"],
         break_even_ci95=(least_d / (most_r + least_d), most_d / (least_r + most_d)),
-        episodes_needed=episodes_for_power(rates),
     )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from workbench.errors import ConfigError
+from workbench.errors import ConfigError, UnknownNameError
 from workbench.recovery.benefit import (
     ALWAYS,
     OVER,
@@ -94,6 +94,9 @@ def rank_detectors(
         raise ConfigError("detectors are ranked on failures and successes, and one of the two is missing")
     if ALWAYS in curves or not curves:
         raise ConfigError(f"detectors to rank are needed; {ALWAYS} is added, and is no name for one of them")
+    for name in thresholds or {}:
+        if name not in curves:
+            raise UnknownNameError("detector", name, curves)
     known = {name: judge.curves(name, each) for name, each in curves.items()}
     separations = {name: _separations(judge, each) for name, each in known.items()}
     limits = {**{name: (thresholds or {}).get(name, 0.0) for name in known}, ALWAYS: -np.inf}
