@@ -44,7 +44,12 @@ def test_a_verdict_comes_from_counts_alone():
     assert operating_rule(*pairs(rescued=5)).says == "cannot be told"
     assert operating_rule(*pairs(broken=6, both_failed=50)).says == "harm"
     nothing = operating_rule(*pairs(both_failed=3, both_succeeded=4))
-    assert (nothing.says, nothing.share, nothing.p_value, nothing.episodes_needed) == ("cannot be told", None, 1.0, None)
+    assert (nothing.says, nothing.share, nothing.p_value, nothing.episodes_needed) == (
+        "cannot be told",
+        None,
+        1.0,
+        None,
+    )
     assert nothing.rates.break_even is None
 
 

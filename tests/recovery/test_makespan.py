@@ -9,7 +9,15 @@ import numpy as np
 import pytest
 
 from workbench.errors import ConfigError
-from workbench.recovery.makespan import Duration, Predictor, Trials, least_ratio, makespan, preemption, simulate_makespan
+from workbench.recovery.makespan import (
+    Duration,
+    Predictor,
+    Trials,
+    least_ratio,
+    makespan,
+    preemption,
+    simulate_makespan,
+)
 
 exactly = Duration
 
@@ -55,7 +63,8 @@ def test_limits():
     never_fails = dataclasses.replace(trials, failure_rate=0.0)
     assert makespan(never_fails) == makespan(never_fails, at_once)
     assert dataclasses.astuple(makespan(never_fails)) == (12, 3, 1)
-    for hopeless in (makespan(dataclasses.replace(trials, failure_rate=1.0)), makespan(trials, dataclasses.replace(silent, fpr=1.0))):  # fmt: skip
+    always_fails, always_alarms = dataclasses.replace(trials, failure_rate=1.0), dataclasses.replace(silent, fpr=1.0)
+    for hopeless in (makespan(always_fails), makespan(trials, always_alarms)):
         assert hopeless.mean_s == hopeless.deviation_s == math.inf
         assert hopeless.record()["mean_s"] is None
 
@@ -95,10 +104,8 @@ def test_a_markov_jump_process_is_absorbed_as_late(seed):
     """Exponential times: moments of the phase-type law, from the generator of the process."""
     trials, predictor = drawn(np.random.default_rng(100 + seed), exponential=True)
     trials = dataclasses.replace(trials, restart_s=0.0)
-    fails = trials.failure_rate
-    start = np.array([
-        fails * predictor.tpr, fails * (1 - predictor.tpr), (1 - fails) * predictor.fpr, (1 - fails) * (1 - predictor.fpr)
-    ])  # fmt: skip
+    fails, tpr, fpr = trials.failure_rate, predictor.tpr, predictor.fpr
+    start = np.array([fails * tpr, fails * (1 - tpr), (1 - fails) * fpr, (1 - fails) * (1 - fpr)])
     times = (predictor.caught, predictor.missed, predictor.false_alarm, predictor.passed)
     rates = np.array([1 / time.mean_s for time in times])
     generator = np.outer(np.where([True, True, True, False], rates, 0.0), start) - np.diag(rates)
