@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import binom, binomtest, multinomial
 
 from workbench.errors import ConfigError
-from workbench.recovery.economics import Rates, episodes_for_power, operating_rule, pilot
+from workbench.recovery.economics import Rates, chances, episodes_for_power, operating_rule, pilot
 
 PAPER = Rates(failure_rate=0.89, rescue=0.12, disruption=0.56)
 """The pilot of 50 in arXiv 2602.03338: ALFWorld, from which it concludes that one should intervene."""
@@ -68,7 +68,7 @@ def test_a_verdict_is_rarely_wrong():
         for broken in range(25 - rescued)
     }
 
-    def chances(rescued, broken):
+    def said_of(rescued, broken):
         found = dict.fromkeys(("help", "harm", "cannot be told"), 0.0)
         law = multinomial(24, [rescued, broken, 1 - rescued - broken])
         for (first, second), said in says.items():
@@ -76,11 +76,11 @@ def test_a_verdict_is_rarely_wrong():
         return found
 
     for share in (0.02, 0.1, 0.3, 0.5):
-        equal = chances(share, share)
+        equal = said_of(share, share)
         assert equal["help"] + equal["harm"] <= 0.05
-        assert chances(share, 0.9 * share)["harm"] <= 0.025
-        assert chances(0.9 * share, share)["help"] <= 0.025
-    assert chances(0.7, 0.02)["help"] > 0.99
+        assert said_of(share, 0.9 * share)["harm"] <= 0.025
+        assert said_of(0.9 * share, share)["help"] <= 0.025
+    assert said_of(0.7, 0.02)["help"] > 0.99
 
 
 @pytest.mark.parametrize("rescue", [0.1, 0.4, 0.8])
@@ -127,23 +127,25 @@ def by_brute_force(rates, episodes, level):
 )
 @pytest.mark.parametrize(("episodes", "level"), [(1, 0.05), (14, 0.05), (21, 0.0625), (20, 0.2)])
 def test_a_pilot_is_what_enumeration_says(rates, episodes, level):
-    found, wanted = pilot(rates, episodes, level), by_brute_force(rates, episodes, level)
+    found, wanted = chances(rates, episodes, level), by_brute_force(rates, episodes, level)
     assert {name: getattr(found, name) for name in wanted} == pytest.approx(wanted, abs=1e-11)
 
 
 def test_the_paper_s_pilot_had_little_power():
-    found = pilot(PAPER, 50)
+    found = pilot(0.89, 0.12, 0.56)
+    assert found == chances(PAPER, 50)
+    assert found.episodes_for_power == episodes_for_power(PAPER)
     assert (found.right, found.wrong, found.ties) == pytest.approx((0.73, 0.17, 0.10), abs=0.005)
     assert found.power == pytest.approx(0.058, abs=0.001)
-    assert pilot(PAPER, 606).power == pytest.approx(0.75, abs=0.005)
+    assert chances(PAPER, 606).power == pytest.approx(0.75, abs=0.005)
 
 
 def test_a_pilot_of_what_harms_is_right_to_say_so():
     harmful = Rates(0.2, 0.1, 0.5)
-    found = pilot(harmful, 60)
+    found = chances(harmful, 60)
     assert harmful.gain < 0
     assert (found.right, found.power) == (found.harms, found.proves_harm)
-    nothing = pilot(Rates(0.5, 0.2, 0.2), 60)
+    nothing = chances(Rates(0.5, 0.2, 0.2), 60)
     assert (nothing.right, nothing.power) == (nothing.ties, 0.0)
     assert nothing.wrong == pytest.approx(1 - nothing.ties)
 
@@ -151,14 +153,14 @@ def test_a_pilot_of_what_harms_is_right_to_say_so():
 @pytest.mark.parametrize("rates", [PAPER, Rates(0.2, 0.1, 0.5), Rates(0.3, 0.7, 0.1), Rates(1.0, 1.0, 0.0)])
 def test_so_many_episodes_have_the_power_and_all_larger_studies_too(rates):
     found = episodes_for_power(rates)
-    assert all(pilot(rates, episodes).power >= 0.8 for episodes in range(found, found + 60))
-    assert pilot(rates, found - 1).power < 0.8
+    assert all(chances(rates, episodes).power >= 0.8 for episodes in range(found, found + 60))
+    assert chances(rates, found - 1).power < 0.8
 
 
 def test_power_goes_up_and_down_so_the_last_that_fails_counts():
     """Every episode is turned here, so the number of discordant pairs is no chance that would smooth it."""
     rates = Rates(failure_rate=0.75, rescue=1.0, disruption=1.0)
-    reached = [pilot(rates, episodes).power >= 0.8 for episodes in range(80)[1:]]
+    reached = [chances(rates, episodes).power >= 0.8 for episodes in range(80)[1:]]
     first, last = reached.index(True) + 1, 79 - reached[::-1].index(False)
     assert first < last
     assert episodes_for_power(rates) == last + 1
@@ -178,7 +180,7 @@ def test_what_is_no_share_is_refused():
     with pytest.raises(ConfigError, match="pairs of episodes"):
         operating_rule(np.ones(3), np.ones(4))
     with pytest.raises(ConfigError, match="at least 1 episode"):
-        pilot(PAPER, 0)
+        chances(PAPER, 0)
     with pytest.raises(ConfigError, match=r"power=1 must"):
         episodes_for_power(PAPER, power=1)
 
@@ -187,4 +189,4 @@ def test_records_are_plain():
     record = operating_rule(*pairs(both_failed=20, rescued=80, broken=10, both_succeeded=90)).record()
     assert record["share_ci95"][0] < record["share"] < record["share_ci95"][1]
     assert (record["says"], record["gain"]) == ("help", pytest.approx(0.35))
-    assert pilot(PAPER).record()["power"] == pilot(PAPER).power
+    assert chances(PAPER, 50).record()["power"] == chances(PAPER, 50).power

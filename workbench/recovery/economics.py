@@ -194,6 +194,11 @@ class Pilot:
         """Chance that the test finds the right sign; 0 where there is none."""
         return self._by_truth(self.proves_help, self.proves_harm, 0.0)
 
+    @functools.cached_property
+    def episodes_for_power(self) -> int | None:
+        """How many pairs have power 0.8; None if there is no effect, or more than 20,000 would be needed."""
+        return episodes_for_power(self.rates, level=self.level)
+
     def _by_truth(self, helps: float, harms: float, neither: float) -> float:
         if np.isclose(self.rates.rescued, self.rates.broken, rtol=1e-12, atol=0.0):
             return neither
@@ -201,14 +206,28 @@ class Pilot:
 
     def record(self) -> Record:
         """Plain data, with the chances of the right and the wrong sign and the power."""
-        return {**dataclasses.asdict(self), "right": self.right, "wrong": self.wrong, "power": self.power}
+        more = {name: getattr(self, name) for name in ("right", "wrong", "power", "episodes_for_power")}
+        return {**dataclasses.asdict(self), **more}
 
 
-def pilot(rates: Rates, episodes: int = PILOT_EPISODES, level: float = LEVEL) -> Pilot:
-    """What a pilot study can say: by enumeration of its discordant pairs, of which each was rescued by the same chance.
+def pilot(
+    failure_rate: float, rescue: float, disruption: float, *, episodes: int = PILOT_EPISODES, level: float = LEVEL
+) -> Pilot:
+    """What a pilot study of so many pairs can say, exactly, if the rates are true.
 
-    So many pairs are binomial with ``rescued + broken``, and of them the rescued ones with ``rescued / (rescued +
-    broken)``.
+    Parameters
+    ----------
+    failure_rate, rescue, disruption : see :class:`Rates`.
+    level : of the exact McNemar test.
+    """
+    return chances(Rates(failure_rate, rescue, disruption), episodes, level)
+
+
+def chances(rates: Rates, episodes: int, level: float = LEVEL) -> Pilot:
+    """:func:`pilot` by enumeration of its discordant pairs.
+
+    How many there are is binomial with ``rescued + broken``, and how many of them were rescued with ``rescued /
+    (rescued + broken)``.
     """
     if episodes < 1 or not 0 < level < 1:
         raise ConfigError(f"a pilot study of {episodes} episodes at level {level}: at least 1 episode, 0 < level < 1")
@@ -220,14 +239,14 @@ def pilot(rates: Rates, episodes: int = PILOT_EPISODES, level: float = LEVEL) ->
     pairs = np.arange(low, high + 1)
     weight = binom.pmf(pairs, episodes, turned)
     half, wins = pairs // 2, fewest_wins(pairs, level)
-    chances = {
+    given = {
         "helps": binom.sf(half, pairs, share),
         "harms": binom.cdf(pairs - half - 1, pairs, share),
         "ties": np.where(pairs % 2, 0.0, binom.pmf(half, pairs, share)),
         "proves_help": binom.sf(wins - 1, pairs, share),
         "proves_harm": binom.cdf(pairs - wins, pairs, share),
     }
-    return Pilot(rates, episodes, level, **{name: float(weight @ each) for name, each in chances.items()})
+    return Pilot(rates, episodes, level, **{name: float(weight @ each) for name, each in given.items()})
 
 
 def fewest_wins(pairs: Array, level: float = LEVEL) -> Array:
@@ -248,12 +267,12 @@ def episodes_for_power(rates: Rates, power: float = POWER, level: float = LEVEL)
     if not 0 < power < 1:
         raise ConfigError(f"power={power} must lie between 0 and 1")
     most = 8
-    while pilot(rates, most, level).power < power:
+    while chances(rates, most, level).power < power:
         most *= 2
         if most > 2 * MOST_EPISODES:
             return None
     episodes = _safe(rates, power, level, 4 * most)
-    while episodes > 1 and pilot(rates, episodes - 1, level).power >= power:
+    while episodes > 1 and chances(rates, episodes - 1, level).power >= power:
         episodes -= 1
     return episodes if episodes <= MOST_EPISODES else None
 

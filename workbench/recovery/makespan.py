@@ -18,7 +18,6 @@ from workbench.recovery.economics import refuse_unless_share
 from workbench.types import Array, Record
 
 
-
 @dataclasses.dataclass(frozen=True)
 class Duration:
     """How long something takes: mean in seconds, and variance in seconds squared."""
