@@ -290,6 +290,28 @@ STRATEGY = fields(
     {"name": text, "rescued": _part_of, "kept": _part_of},
     {"alarmed": count, "p_vs_placebo": maybe(share), "median_steps": maybe(number)},
 )
+SPAN = fields({"mean_s": maybe(number), "deviation_s": maybe(number), "attempts": maybe(number)})
+ATTEMPTS = fields(
+    {
+        "rows": rows(
+            fields(
+                {
+                    "name": text,
+                    "pays": truth,
+                    **dict.fromkeys(("tpr", "fpr"), share),
+                    **dict.fromkeys(("caught_s", "false_alarm_s"), maybe(number)),
+                    **dict.fromkeys(("executed_s", "saved_s", "over_clock_s"), maybe(number)),
+                    **dict.fromkeys(("executed_ci95", "saved_ci95", "over_clock_ci95"), _bounds(maybe(number))),
+                    **dict.fromkeys(("predicted", "closed_form"), SPAN),
+                }
+            )
+        ),
+        "restart_s": number,
+        "clock_s": maybe(number),
+        "diverged": count,
+        **dict.fromkeys(("learned", "judged"), rows(count, 2)),
+    }
+)
 MARGINS = both(fields({"step": rows(whole), "margin": rows(number)}), _as_long_as("step", "margin"))
 SECTIONS: Mapping[str, Shape] = {
     "demonstrations": EPISODES,
@@ -306,6 +328,7 @@ SECTIONS: Mapping[str, Shape] = {
     "monitors": rows(MONITOR),
     "head": fields({"failed_episodes": count, "verified_recoveries": count}),
     "strategies": rows(STRATEGY),
+    "attempts": ATTEMPTS,
     "example": fields({"uid": text, "title": text, "events": named(whole), "monitors": named(MARGINS)}),
     "config": named(anything),
     "jobs": named(number),

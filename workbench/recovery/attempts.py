@@ -208,6 +208,9 @@ def trial_and_error(
 
 def attempts_of(store: Store, monitors: Sequence[AnyMonitor], split: Split) -> dict[str, Attempts]:
     """Name of every monitor -> the episodes of a split as attempts that end at its first alarm."""
+    for monitor in monitors:
+        if monitor.reason:
+            raise ConfigError(f"monitor {monitor.name} has no threshold and never alarms: {monitor.reason}")
     numbers, hz = sound(store, split), store.header.control_hz
     success = store.episodes["success"][numbers].astype(bool)
     if not success.any():
