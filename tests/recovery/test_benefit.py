@@ -8,11 +8,15 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
+from tests.synthetic import write_store
 from workbench.benchmarking.figures import figure
 from workbench.benchmarking.judged import JudgedEpisode
 from workbench.errors import ConfigError, StoreError, UnknownNameError
+from workbench.monitoring.fitting import fit
+from workbench.monitoring.reading import offline
 from workbench.recovery.benefit import Outcomes, Terms, first_alarms, net_benefit, recommended_threshold
-from workbench.recovery.ranking import rank_detectors
+from workbench.recovery.ranking import margins, rank_detectors
+from workbench.store import Store
 
 DEADLINE, ALLOWED, HORIZON = 40, 60, 80
 TERMS = Terms("head", deadline=DEADLINE, allowed=ALLOWED)
@@ -239,6 +243,29 @@ def test_a_better_auroc_can_be_worth_less():
     assert found.rows[0].benefit.name == "always"
     assert found.rows[0].benefit.over_placebo.value == 50
     assert {row.benefit.name: row.benefit.over_placebo.value for row in found.rows}["late"] == 0
+
+
+def test_monitors_of_a_store_are_ranked_by_their_own_margins(tmp_path):
+    store = Store.open(write_store(tmp_path / "s.zarr", counts={"fit": 8, "select": 2, "calibrate": 12, "test": 8}))
+    monitors = fit(store, ["mahalanobis", "entropy", "elapsed"], ["split_conformal"], level=0.3).monitors
+    numbers = [number for number in range(len(store)) if store.episodes["split"][number] == "test"]
+    arms = {"placebo": 0, "head": 40}
+    episodes = []
+    for number in numbers:
+        step, rows = store.calls(number).step, store.episodes
+        success, length = rows["success"][number], rows["length"][number]
+        succeeded_by = {arm: np.full((len(step), 1), by) for arm, by in arms.items()}
+        episodes.append(Outcomes(store.uids[number], step, bool(success), int(length), succeeded_by, 48))
+    found = rank_detectors(episodes, margins(store, monitors, episodes), Terms("head", deadline=48, allowed=48))
+    for row in found.rows[1:]:
+        (monitor,) = [each for each in monitors if each.name == row.benefit.name]
+        readings = offline([monitor], [store.calls(number) for number in numbers])[monitor.name]
+        alarmed = np.mean([reading.alarm.any() for reading in readings])
+        assert row.benefit.over_placebo.value == pytest.approx(100 * alarmed)
+    assert (found.rows[0].benefit.name, found.rows[0].benefit.over_placebo.value) == ("always", 100)
+    moved = dataclasses.replace(episodes[0], step=episodes[0].step + 1)
+    with pytest.raises(StoreError, match="has other policy calls in"):
+        margins(store, monitors, [moved])
 
 
 def test_two_detectors_have_no_rank_correlation():

@@ -5,10 +5,14 @@ from __future__ import annotations
 import dataclasses
 import warnings
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from workbench.errors import ConfigError, UnknownNameError
+from workbench.config.files import shown
+from workbench.errors import ConfigError, StoreError, UnknownNameError
+from workbench.monitoring.monitor import AnyMonitor, needs_of
+from workbench.monitoring.reading import offline
 from workbench.recovery.benefit import (
     ALWAYS,
     OVER,
@@ -25,6 +29,9 @@ from workbench.stats.concordance import concordance, peaks_by_step, weighted_mea
 from workbench.stats.separation import areas
 from workbench.types import Array, Record
 from workbench.types.results import Tabular
+
+if TYPE_CHECKING:
+    from workbench.store import Store
 
 FEWEST = 3
 """Detectors of which a rank correlation is stated."""
@@ -76,6 +83,21 @@ class DetectorRanking(Tabular):
         return {"terms": dataclasses.asdict(self.terms), "rows": self.rows_of_table(), "spearman": correlation}
 
 
+def margins(store: Store, monitors: Sequence[AnyMonitor], episodes: Sequence[Outcomes]) -> dict[str, list[Array]]:
+    """Margin (C,) of every policy call of these episodes, by monitor: curves to rank, or to choose a threshold by.
+
+    Raises
+    ------
+    StoreError
+        if an episode was called at other control steps in the store.
+    """
+    calls = [store.calls(store.number_of(episode.uid), needs_of(monitors)) for episode in episodes]
+    for episode, stored in zip(episodes, calls, strict=True):
+        if not np.array_equal(episode.step, stored.step):
+            raise StoreError(f"episode {episode.uid} has other policy calls in {shown(store.path)} than its outcomes")
+    return {name: [each.margin for each in readings] for name, readings in offline(monitors, calls).items()}
+
+
 def rank_detectors(
     episodes: Sequence[Outcomes],
     curves: Mapping[str, Sequence[Array]],
@@ -88,7 +110,7 @@ def rank_detectors(
 
     Parameters
     ----------
-    curves : by detector, (C,) of each episode: a monitor's margin at every policy call.
+    curves : by detector, (C,) of each episode: a monitor's margin at every policy call, as :func:`margins` has them.
     thresholds : by detector, above which there is an alarm; 0 where none is given, as for margins.
     """
     judge = Judge(episodes, terms, seed)
