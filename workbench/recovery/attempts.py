@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from workbench.config.files import shown
+from workbench.config.metrics import finite
 from workbench.errors import ConfigError, StoreError
 from workbench.monitoring.episodes import diverged, sound
 from workbench.monitoring.monitor import AnyMonitor, needs_of
@@ -136,8 +137,8 @@ class MakespanRow:
 
     def record(self) -> Record:
         """Plain data; None for what is infinite."""
-        said = {name: _plain(value) for name, value in dataclasses.asdict(self).items()}
-        return {**said, "predicted": self.predicted.record(), "closed_form": self.closed_form.record()}
+        plain: Record = finite(dataclasses.asdict(self))
+        return plain
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,16 +166,9 @@ class TrialAndError(Tabular):
         return [row.record() for row in self.rows]
 
     def record(self) -> Record:
-        """Plain data."""
-        said = {field.name: _plain(getattr(self, field.name)) for field in dataclasses.fields(self)}
-        return {**said, "rows": self.rows_of_table()}
-
-
-def _plain(value: object) -> object:
-    """None for what is infinite or not a number, a list for a tuple."""
-    if isinstance(value, tuple):
-        return [_plain(each) for each in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+        """The section ``attempts`` of ``metrics.json``."""
+        plain: Record = finite(dataclasses.asdict(self))
+        return plain
 
 
 def trial_and_error(
@@ -192,7 +186,8 @@ def trial_and_error(
     ----------
     monitors : whose thresholds come from other episodes than those that they are judged on.
     restart_s : seconds from the end of an attempt that did not succeed to the beginning of the next.
-    learn : split from whose episodes the makespan is predicted, the clock set, and decided whether ending pays.
+    learn : split from whose episodes the makespan is predicted, the clock set, and decided whether ending pays; of
+        thresholds that were calibrated there, the false alarms are those of nominal successes that set them.
     judge : split whose episodes are the attempts that are carried out.  They are drawn independently, so the next
         attempt meets another scene; where the same scene is tried again, failures repeat.
 
@@ -226,7 +221,7 @@ def attempts_of(store: Store, monitors: Sequence[AnyMonitor], split: Split) -> d
 
 
 def executed_against_predicted(
-    learned: dict[str, Attempts], judged: dict[str, Attempts], *, restart_s: float, seed: int = 0
+    learned: Mapping[str, Attempts], judged: Mapping[str, Attempts], *, restart_s: float, seed: int = 0
 ) -> TrialAndError:
     """:func:`trial_and_error` on attempts that are already there, by the monitor's name.
 

@@ -16,6 +16,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from workbench.config.metrics import finite
 from workbench.errors import ConfigError, StoreError, UnknownNameError
 from workbench.stats.bootstrap import percentiles, stratified_weights
 from workbench.types import Array, Record
@@ -127,9 +128,9 @@ class Benefit:
 
     def record(self) -> Record:
         """Plain data; the threshold is None where it is infinite."""
-        threshold = self.threshold if np.isfinite(self.threshold) else None
         both = {"over_redraw": self.over_redraw._asdict(), "over_placebo": self.over_placebo._asdict()}
-        return {**dataclasses.asdict(self), "threshold": threshold, **both}
+        plain: Record = finite({**dataclasses.asdict(self), **both})
+        return plain
 
 
 class Judge:

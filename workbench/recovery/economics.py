@@ -15,6 +15,7 @@ from typing import Literal
 
 import numpy as np
 
+from workbench.config.metrics import finite
 from workbench.errors import ConfigError
 from workbench.stats.proportions import clopper_pearson, paired_test
 from workbench.types import Array, Record
@@ -126,8 +127,8 @@ class OperatingRule:
         rates = self.rates
         more = {**dataclasses.asdict(rates), "gain": rates.gain, "break_even": rates.break_even, "says": self.says}
         more["episodes_needed"] = self.episodes_needed
-        said = {**dataclasses.asdict(self), **more}
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in said.items()}
+        plain: Record = finite({**dataclasses.asdict(self), **more})
+        return plain
 
 
 def operating_rule(without: Array, with_intervention: Array) -> OperatingRule:
@@ -136,8 +137,9 @@ def operating_rule(without: Array, with_intervention: Array) -> OperatingRule:
     Parameters
     ----------
     without, with_intervention : (N,) whether each episode succeeded without it and with it, from the same state with
-        the same noise.  With noise of its own, an intervention that does nothing has r = 1 - p and d = p; so hold it
-        against a placebo as well.
+        the same noise; one pair an episode, for branches of one episode are not independent.  With noise of its own, an
+        intervention that does nothing has r = 1 - p and d = p; so put a placebo's outcomes in the place of ``without``
+        as well.
     """
     before, after = np.asarray(without, bool), np.asarray(with_intervention, bool)
     if before.shape != after.shape or before.ndim != 1 or not before.size:

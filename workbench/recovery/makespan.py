@@ -13,6 +13,7 @@ import math
 
 import numpy as np
 
+from workbench.config.metrics import finite
 from workbench.errors import ConfigError
 from workbench.recovery.economics import refuse_unless_share
 from workbench.types import Array, Record
@@ -96,7 +97,8 @@ class Makespan:
 
     def record(self) -> Record:
         """Plain data; None for what is infinite."""
-        return {name: value if math.isfinite(value) else None for name, value in dataclasses.asdict(self).items()}
+        plain: Record = finite(dataclasses.asdict(self))
+        return plain
 
 
 def makespan(trials: Trials, predictor: Predictor | None = None) -> Makespan:
