@@ -247,7 +247,7 @@ def executed_against_predicted(
 
 def best_end(attempts: Attempts, restart_s: float) -> float:
     """The one time in seconds at which to give up all attempts for the least makespan; infinite for never."""
-    ends = [*np.unique(attempts.length_s[attempts.success]).tolist(), math.inf]
+    ends: list[float] = [*np.unique(attempts.length_s[attempts.success]).tolist(), math.inf]
     return min(reversed(ends), key=lambda end: attempts.until(end).predicted(restart_s).mean_s)
 
 

@@ -67,7 +67,8 @@ class Outcomes:
         if by.ndim != 2 or len(by) != len(self.step):
             raise StoreError(f"episode {self.uid} has {len(self.step)} policy calls, and arm {arm} {by.shape} outcomes")
         run, won = (by >= 0).sum(axis=1), ((by > 0) & (by <= until)).sum(axis=1)
-        return np.divide(won, run, out=np.full(len(by), np.nan), where=run > 0)
+        share: Array = np.divide(won, run, out=np.full(len(by), np.nan), where=run > 0)
+        return share
 
 
 @dataclasses.dataclass(frozen=True)
@@ -171,17 +172,18 @@ class Judge:
         """What alarms (T, N) come to, each with its name and threshold (T,)."""
         redraw, placebo = (self.samples(alarms, over) for over in OVER)
         spoken, weight = alarms >= 0, self.weights[:, 0]
-        rates = [
-            spoken[:, rows] @ weight[rows] / weight[rows].sum() if rows.any() else None
-            for rows in (self.failed, ~self.failed)
-        ]
+
+        def alarmed(place: int, rows: Array) -> float | None:
+            return float(spoken[place, rows] @ weight[rows] / weight[rows].sum()) if rows.any() else None
+
         return [
             Benefit(
                 name,
                 float(thresholds[place]),
-                *(None if rate is None else float(rate[place]) for rate in rates),
-                over_redraw=interval(redraw[place]),
-                over_placebo=interval(placebo[place]),
+                alarmed(place, self.failed),
+                alarmed(place, ~self.failed),
+                interval(redraw[place]),
+                interval(placebo[place]),
             )
             for place, name in enumerate(names)
         ]
