@@ -157,12 +157,13 @@ def test_so_many_episodes_have_the_power_and_all_larger_studies_too(rates):
     assert chances(rates, found - 1).power < 0.8
 
 
-def test_power_goes_up_and_down_so_the_last_that_fails_counts():
+@pytest.mark.parametrize("failure_rate", [0.6, 0.64, 0.68, 0.72, 0.76, 0.8, 0.84, 0.88, 0.92])
+def test_power_goes_up_and_down_so_the_last_that_fails_counts(failure_rate):
     """Every episode is turned here, so the number of discordant pairs is no chance that would smooth it."""
-    rates = Rates(failure_rate=0.75, rescue=1.0, disruption=1.0)
-    reached = [chances(rates, episodes).power >= 0.8 for episodes in range(80)[1:]]
-    first, last = reached.index(True) + 1, 79 - reached[::-1].index(False)
-    assert first < last
+    rates = Rates(failure_rate, rescue=1.0, disruption=1.0)
+    reached = [chances(rates, episodes).power >= 0.8 for episodes in range(400)[1:]]
+    first, last = reached.index(True) + 1, 399 - reached[::-1].index(False)
+    assert first <= last + 1
     assert episodes_for_power(rates) == last + 1
 
 
