@@ -20,8 +20,16 @@ from workbench.formats.exporting import export as export
 from workbench.monitoring.assembly import MonitorSettings as MonitorSettings
 from workbench.monitoring.fitting import fit as fit
 from workbench.monitoring.online import OnlineMonitor as OnlineMonitor
+from workbench.recovery.attempts import trial_and_error as trial_and_error
+from workbench.recovery.benefit import Outcomes as Outcomes
+from workbench.recovery.benefit import Terms as Terms
+from workbench.recovery.benefit import net_benefit as net_benefit
+from workbench.recovery.benefit import recommended_threshold as recommended_threshold
+from workbench.recovery.economics import operating_rule as operating_rule
+from workbench.recovery.economics import pilot as pilot
 from workbench.recovery.learning import train_head as train_head
 from workbench.recovery.paired import recover as recover
+from workbench.recovery.ranking import rank_detectors as rank_detectors
 from workbench.recovery.tables import CounterfactualTable as CounterfactualTable
 from workbench.recovery.tables import tabulate as tabulate
 from workbench.reporting.comparing import compare as compare

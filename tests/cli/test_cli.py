@@ -206,6 +206,7 @@ def test_the_arguments_of_every_job_are_those_of_its_signature(job):
         ("benchmark", "job.pairs=[[a,b]]", "a list"),
         ("benchmark", "job.resamples=0", "1 .. "),
         ("recover", "job.moments=0", "1 .. "),
+        ("retry", "job.restart_s=-1", "0 .. "),
         ("recover", "job.trainer.learning_rate=0", "above 0"),
         ("search", "job.split=tset", "one of train"),
         ("search", "job.confidence=1", "below 1"),

@@ -395,6 +395,19 @@ FULL: Record = METRICS | {
     "bottleneck": [{"name": "head", "episodes": 60, "by_monitor": 20, "by_oracle": 31, "by_start": 40}],
     "silent": {"silent": 7, "failed": 70},
     "head": {"failed_episodes": 97, "verified_recoveries": 233},
+    "attempts": {
+        "rows": [
+            {
+                "name": name, "tpr": 0.75, "fpr": 0.125, "caught_s": 3.5, "false_alarm_s": None, "pays": pays,
+                "predicted": {"mean_s": 31.5, "deviation_s": 20.0, "attempts": 2.5},
+                "closed_form": {"mean_s": None, "deviation_s": None, "attempts": None},
+                "executed_s": executed, "executed_ci95": [25.25, None], "saved_s": 4.75, "saved_ci95": [-1.5, 9.5],
+                "over_clock_s": -0.5, "over_clock_ci95": [-3.0, 1.0],
+            }
+            for name, executed, pays in (("to the end", 38.5, False), ("clock", 33.0, True), ("slow", None, False))
+        ],
+        "restart_s": 5.0, "learned": [30, 40], "judged": [31, 41], "clock_s": 12.5, "diverged": 0,
+    },
     "commands": {"rollout": "workbench rollout name=a"},
     "instructions": [{"instruction": "put red on green", "episodes": 10, "successes": 8}],
     "misled": [{"perturbation": "wrong_instruction", "episodes": 9, "asked": 1, "told": 5, "another": 1, "none": 2}],
@@ -440,6 +453,7 @@ def test_every_sentence_of_the_page_finds_its_numbers(tmp_path: Path) -> None:
         "10 of 50 are lost from step 0 on, so 40/50 is the most",
         "Every test episode in which rnd+split_conformal alarms",
         "trained further on 233 recoveries that succeeded in simulation, begun in 97 failed episodes",
+        "is begun anew after 5.0 s", "clock, at 12.5 s", "slow, does not pay",
         "workbench rollout name=a", "lift: slip. Each line is a monitor's score",
     ):  # fmt: skip
         assert words in parsed.text.replace(" .", "."), words

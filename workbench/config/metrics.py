@@ -325,6 +325,28 @@ BOTTLENECK = both(
     fields({"name": text, **dict.fromkeys(("episodes", "by_monitor", "by_oracle", "by_start"), count)}),
     _of_the_failed,
 )
+SPAN = fields({"mean_s": maybe(number), "deviation_s": maybe(number), "attempts": maybe(number)})
+ATTEMPTS = fields(
+    {
+        "rows": rows(
+            fields(
+                {
+                    "name": text,
+                    "pays": truth,
+                    **dict.fromkeys(("tpr", "fpr"), share),
+                    **dict.fromkeys(("caught_s", "false_alarm_s"), maybe(number)),
+                    **dict.fromkeys(("executed_s", "saved_s", "over_clock_s"), maybe(number)),
+                    **dict.fromkeys(("executed_ci95", "saved_ci95", "over_clock_ci95"), _bounds(maybe(number))),
+                    **dict.fromkeys(("predicted", "closed_form"), SPAN),
+                }
+            )
+        ),
+        "restart_s": number,
+        "clock_s": maybe(number),
+        "diverged": count,
+        **dict.fromkeys(("learned", "judged"), rows(count, 2)),
+    }
+)
 MARGINS = both(fields({"step": rows(whole), "margin": rows(number)}), _as_long_as("step", "margin"))
 SECTIONS: Mapping[str, Shape] = {
     "demonstrations": EPISODES,
@@ -343,6 +365,7 @@ SECTIONS: Mapping[str, Shape] = {
     "strategies": rows(STRATEGY),
     "bottleneck": rows(BOTTLENECK),
     "silent": counted("silent", "failed"),
+    "attempts": ATTEMPTS,
     "example": fields({"uid": text, "title": text, "events": named(whole), "monitors": named(MARGINS)}),
     "config": named(anything),
     "jobs": named(number),

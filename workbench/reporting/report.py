@@ -18,7 +18,7 @@ from workbench.monitoring.example import Example
 from workbench.reporting import promises, sections, summaries
 from workbench.reporting.page import render
 from workbench.reporting.run_figures import elapsed, figures
-from workbench.reporting.words import seconds
+from workbench.reporting.words import number, seconds
 from workbench.store import Store
 from workbench.types import Record
 from workbench.types.faults import faults_in
@@ -74,6 +74,7 @@ def report(
         fractions=FRACTIONS,
         strategies_monitor=metrics.get("strategies_monitor", ""),
         head=metrics.get("head", {}),
+        restart_s=number(metrics.get("attempts", {}).get("restart_s"), 1),
         example=example.title if example else "",
         done=done(metrics),
         commands=commands(metrics, journal, command),

@@ -8,6 +8,7 @@ from markupsafe import Markup
 
 from workbench.benchmarking.metrics import AIM
 from workbench.monitoring.promises import FALSE_ALARMS, MISSED
+from workbench.recovery.attempts import CLOCK, TO_THE_END
 from workbench.reporting import charts
 from workbench.reporting.metrics import METRICS
 from workbench.reporting.page import MARK
@@ -307,6 +308,42 @@ def _gain(found: Record | None) -> Cell:
     return Cell(points(found["gain"], found["low"], found["high"]), found["gain"])
 
 
+def attempt_table(metrics: Record) -> Table:
+    """One row a way of giving attempts up: what is given up, and how long it takes until the task is done."""
+    found = metrics.get("attempts") or {"rows": []}
+    rows = []
+    for row in found["rows"]:
+        end, name = found["clock_s"], row["name"]
+        told = f"{name}, at {number(end, 1)} s" if name == CLOCK and end is not None else name
+        rows.append(
+            Row.of(
+                told + ("" if row["pays"] or name == TO_THE_END else ", does not pay"),
+                *(Cell(percent(row[key]), row[key]) for key in ("tpr", "fpr")),
+                Cell(number(row["predicted"]["mean_s"], 1), row["predicted"]["mean_s"]),
+                *(_seconds(row, key) for key in ("executed", "saved", "over_clock")),
+            )
+        )
+    columns = [
+        Column("attempts end"),
+        Column("failures\ngiven up", numeric=True, spare=1),
+        Column("successes\ngiven up", numeric=True, spare=1),
+        Column("predicted,\nseconds", numeric=True, short="predicted s"),
+        Column("carried out,\nseconds", numeric=True, short="carried out s"),
+        Column("saved,\nseconds", numeric=True, short="saved s"),
+        Column("ahead of the\nclock, seconds", numeric=True, short="ahead of clock s"),
+    ]
+    return Table("attempts until the task is done", columns, rows)
+
+
+def _seconds(row: Record, key: str) -> Cell:
+    """Seconds with their interval, of which an end may be missing: it is infinite then."""
+    value, bounds = row[f"{key}_s"], row[f"{key}_ci95"]
+    if value is None:
+        return Cell("never")
+    low, high = ("∞" if bound is None else number(bound, 1) for bound in bounds)
+    return Cell(number(value, 1), value, tuple(bounds) if None not in bounds else None, f"{low} to {high}")
+
+
 SECTIONS: Mapping[str, Callable[[Record], Table]] = {
     "instructions": instruction_table,
     "misled": misled_table,
@@ -318,6 +355,7 @@ SECTIONS: Mapping[str, Callable[[Record], Table]] = {
     "monitors": monitor_table,
     "strategies": strategy_table,
     "bottleneck": bottleneck_table,
+    "attempts": attempt_table,
 }
 """Section -> what makes its table, in the order of the terminal."""
 

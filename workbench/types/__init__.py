@@ -60,7 +60,7 @@ from workbench.types.policy import (
     Steering,
 )
 from workbench.types.random import EPISODES_PER_SPLIT, MOST_SEED, SPLITS, Split, Stream, episode_index, split_of
-from workbench.types.ranges import Count, Episodes, Inside, Positive, Seed, Share
+from workbench.types.ranges import Count, Episodes, Inside, Positive, Seconds, Seed, Share
 from workbench.types.recovery import Alarm, Intervention, Strategy
 from workbench.types.robot import Arm, Fingers, Robot
 from workbench.types.scene import ROLES, Keyframe, Perturbation, Scene, Shape, Snapshot, Task, Truth
@@ -117,6 +117,7 @@ __all__ = [
     "Scene",
     "Score",
     "Scorer",
+    "Seconds",
     "Seed",
     "Shape",
     "Share",

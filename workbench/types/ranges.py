@@ -30,5 +30,6 @@ Positive = Annotated[int, Between(1, 10**9)]
 Episodes = Annotated[int, Between(0, EPISODES_PER_SPLIT)]
 """Of one split: its episodes have so many numbers."""
 Seed = Annotated[int, Between(0, MOST_SEED)]
+Seconds = Annotated[float, Between(0, 10**6)]
 Share = Annotated[float, Inside(0, 1)]
 """A share or probability that is neither 0 nor 1."""
