@@ -290,6 +290,7 @@ STRATEGY = fields(
     {"name": text, "rescued": _part_of, "kept": _part_of},
     {"alarmed": count, "p_vs_placebo": maybe(share), "median_steps": maybe(number)},
 )
+SHIELDED = ("episodes", "with_veto", "with_change", "steps", "vetoed_steps", "changed_steps")
 MARGINS = both(fields({"step": rows(whole), "margin": rows(number)}), _as_long_as("step", "margin"))
 SECTIONS: Mapping[str, Shape] = {
     "demonstrations": EPISODES,
@@ -305,6 +306,9 @@ SECTIONS: Mapping[str, Shape] = {
     "labels": maybe(LABELS),
     "monitors": rows(MONITOR),
     "head": fields({"failed_episodes": count, "verified_recoveries": count}),
+    "shields": rows(
+        fields({"shield": text, "perturbation": text, **dict.fromkeys(SHIELDED, count)}),
+    ),
     "strategies": rows(STRATEGY),
     "example": fields({"uid": text, "title": text, "events": named(whole), "monitors": named(MARGINS)}),
     "config": named(anything),

@@ -10,6 +10,7 @@ from workbench.execution.progress import console
 from workbench.reporting.report import terminal_tables
 from workbench.rollouts.rolling import rollout
 from workbench.rollouts.serving import same_server
+from workbench.rollouts.shielding import shield_rows, shields_of, veto_log
 from workbench.rollouts.summary import diverged, summary
 from workbench.types import Episodes
 
@@ -21,9 +22,16 @@ def run(run: Run, episodes: Mapping[str, Episodes], one_each: bool) -> None:
     if said := same_server(policy, run.metrics().get("server"), run.store):
         run.update_metrics(server=said)
         console.print("server:", said)
-    store = rollout(run.task, policy, faults, episodes=episodes, into=run.store, one_each=one_each, **run.rolling)
+    shields = shields_of(run)
+    store = rollout(
+        run.task, policy, faults, episodes=episodes, into=run.store, one_each=one_each, shields=shields, **run.rolling
+    )
     run.update_metrics(**summary(store), **instructions_of(store, run.task), store=run.shown(run.store))
-    console.print(*terminal_tables(run.metrics(), only=("policy", "instructions", "misled", "perturbed", "modes")))
+    if shields:
+        run.update_metrics(shields=shield_rows(store))
+        veto_log(store).write(run.folder / "vetoes.csv")
+    shown = ("policy", "instructions", "misled", "perturbed", "modes", "shields")
+    console.print(*terminal_tables(run.metrics(), only=shown))
     console.print(f"store: {run.shown(run.store)}")
     if lost := diverged(store):
         console.print(

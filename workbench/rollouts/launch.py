@@ -6,7 +6,15 @@ import dataclasses
 from collections.abc import Sequence
 
 from workbench.config import digest
-from workbench.types import Array, Observation, Record, Snapshot, Stream
+from workbench.types import Array, Episode, Observation, Record, Snapshot, Stream
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Past:
+    """The rows of a stored episode before a control step: from them shields remember what they knew then."""
+
+    episode: Episode
+    step: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,12 +26,14 @@ class Start:
     history : observations seen before this step, oldest first.
     queue : (R, A) actions of the last chunk that were still to be run.
     calls : policy calls made before this step.
+    past : what shields remember it by; None where they remember nothing.
     """
 
     snapshot: Snapshot
     history: tuple[Observation, ...]
     queue: Array
     calls: int
+    past: Past | None = None
 
 
 @dataclasses.dataclass(frozen=True)

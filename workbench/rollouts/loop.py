@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import numpy as np
 
 from workbench.errors import ConfigError, PolicyServerError, UnknownNameError
+from workbench.rollouts.gate import Shields, judges_plans, refuse_unfed, show_plans
 from workbench.rollouts.launch import Launch, Outcome
 from workbench.rollouts.recorder import Recorder
 from workbench.rollouts.slot import Slot
@@ -42,6 +43,7 @@ class Lockstep:
         the images of its calls in any case.
     until : ``success`` stops an episode at success, ``deadline`` runs on.
     subscribers : follow every policy call and finished episode.
+    shields : stand before the actuators, whoever drives, in this order.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class Lockstep:
         images: bool = True,
         until: str = "success",
         subscribers: Sequence[Subscriber] = (),
+        shields: Shields | None = None,
     ) -> None:
         if until not in ("success", "deadline"):
             raise ConfigError(f"rollout.until={until!r} must be 'success' or 'deadline'")
@@ -63,8 +66,11 @@ class Lockstep:
         for name in signals:
             if name not in policy.signals:
                 raise UnknownNameError(f"signal of policy {type(policy).__name__}", name, policy.signals)
+        self.shields: Shields = shields or {}
+        refuse_unfed(self.shields, policy, samples, signals)
         self.task, self.policy, self.samples, self.until = task, policy, samples, until
         self.signals = tuple(signals)
+        self._judged = not policy.privileged and any(map(judges_plans, self.shields.values()))
         self._images = images
         self.subscribers = subscribers
         self._capacity = scenes
@@ -138,7 +144,7 @@ class Lockstep:
             self._scenes.append(self.task.scene())
             idle.append(self._scenes[-1])
         recorder = Recorder(self._images) if keep else None
-        return Slot(number, launch, idle.pop(), self.policy, self.task.deadline, recorder)
+        return Slot(number, launch, idle.pop(), self.policy, self.task.deadline, recorder, self.shields)
 
     def _plan(self, due: list[Slot]) -> None:
         groups: dict[str, list[Slot]] = {}
@@ -173,8 +179,10 @@ class Lockstep:
         output = policy.plan(observation, [slot.noise() for slot in due], self.samples, **asked)
         seconds = (time.perf_counter() - began) / len(due)
         kept = _kept(output)
-        if self.subscribers:
+        if self.subscribers or self._judged:
             call = self._call(due, kept)
+            if self._judged:
+                show_plans([slot.gate for slot in due], call)
             for subscriber in self.subscribers:
                 subscriber.on_call([slot.launch.stream for slot in due], call)
         for row, slot in enumerate(due):

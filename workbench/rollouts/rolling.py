@@ -16,6 +16,7 @@ from workbench.execution.executor import Executor, batches
 from workbench.execution.ledger import refuse_other
 from workbench.execution.processes import Processes
 from workbench.execution.progress import progress
+from workbench.rollouts.gate import Shields
 from workbench.rollouts.launch import Launch
 from workbench.rollouts.setup import (
     NEW_STORE,
@@ -55,6 +56,7 @@ def rollout(
     images: bool = True,
     until: str = "success",
     runner: Executor | None = None,
+    shields: Shields | None = None,
 ) -> Store:
     """Roll episodes into a store; those that are there already are kept, so that the same call goes on.
 
@@ -69,11 +71,13 @@ def rollout(
     images : whether the store keeps what the task's cameras see.
     until : ``success`` stops an episode at success, ``deadline`` runs on.
     runner : where they are rolled, such as ``Processes(workers=2)``; None for this process.  It changes no episode.
+    shields : name -> shield, as :func:`workbench.shield` makes them: the last gates before the actuators, in this
+        order.  What they let through is recorded as ``shielded``, what they say as ``shields/<name>``.
 
     Raises
     ------
     OtherSettingsError
-        if the store was made by another policy, task or recording.
+        if the store was made by another policy, task or recording, or with other shields.
     ConfigError
         if a fault does not suit the task or the policy.
     """
@@ -83,7 +87,7 @@ def rollout(
     for specification in specifications:
         specification.suits(policy)
     recording = Recording(until, samples, signals, images)
-    setup, path = Setup(task, policy, recording, runner or Processes()), data_path(into)
+    setup, path = Setup(task, policy, recording, runner or Processes(), shields or {}), data_path(into)
     roll(setup, path, launches, [[one] for one in specifications] if one_each else [specifications], seed=seed)
     return Store.open(path)
 
@@ -110,7 +114,9 @@ def roll(
     if done:
         refuse_other_faults(Store.open(path), setup.task, groups, alone=demonstrated is not None)
     wanted = [launch for launch in launches if launch.uid not in done]
-    if wanted and done and (unnamed := [part for part in ("policy", "task") if by_hand(header.config[part])]):
+    said = {"policy": header.config["policy"], "task": header.config["task"]}
+    said |= {f"shield {name}": one for name, one in header.config.get("shields", {}).items()}
+    if wanted and done and (unnamed := [part for part, each in said.items() if by_hand(each)]):
         raise OtherSettingsError(
             f"{shown(path)} holds episodes of a {unnamed[0]} that was made by hand, which cannot be told from another; "
             f"give the {unnamed[0]} a name (name=...) and roll into a new store, or choose another one"

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from workbench.errors import DivergedError
+from workbench.rollouts.gate import Gate, Shields
 from workbench.rollouts.launch import Launch, Outcome
 from workbench.rollouts.recorder import Recorder
 from workbench.types import RECENT, Array, Episode, Observation, Policy, Scene, Task
@@ -18,7 +19,14 @@ class Slot:
     """One scene at work on one launch."""
 
     def __init__(
-        self, number: int, launch: Launch, scene: Scene, policy: Policy, deadline: int, recorder: Recorder | None
+        self,
+        number: int,
+        launch: Launch,
+        scene: Scene,
+        policy: Policy,
+        deadline: int,
+        recorder: Recorder | None,
+        shields: Shields,
     ) -> None:
         self.number, self.launch, self.scene, self.policy = number, launch, scene, policy
         self.deadline = deadline if launch.deadline is None else launch.deadline
@@ -37,6 +45,7 @@ class Slot:
         self.recent: collections.deque[Observation] = collections.deque(self.history, maxlen=RECENT - 1)
         scene.privileged = policy.privileged
         self.instruction = scene.instruction()
+        self.gate = Gate(shields, launch.start.past if launch.start else None) if shields else None
 
     @property
     def needs_plan(self) -> bool:
@@ -85,8 +94,9 @@ class Slot:
         self.recent.append(self.scene.observe())
         if self.recorder is not None:
             self.recorder.before(self.scene, action)
+        run = self.gate.through(self.scene, action, self.recorder) if self.gate else action
         try:
-            _, reward, _, _, info = self.scene.step(action)
+            _, reward, _, _, info = self.scene.step(run)
         except DivergedError as error:
             self.diverged = self.ended = True
             if self.recorder is not None:

@@ -22,6 +22,7 @@ from workbench.types.abilities import (
     HasRobot,
     HasShapes,
     HasStages,
+    HasStiffness,
     HasTrails,
     ability,
 )
@@ -64,6 +65,7 @@ from workbench.types.ranges import Count, Episodes, Inside, Positive, Seed, Shar
 from workbench.types.recovery import Strategy
 from workbench.types.robot import Arm, Fingers, Robot
 from workbench.types.scene import ROLES, Keyframe, Perturbation, Scene, Shape, Snapshot, Task, Truth
+from workbench.types.shield import JudgesPlans, Moment, Note, Passed, PlanJudge, Shield
 
 __all__ = [
     "ABORTED",
@@ -100,11 +102,17 @@ __all__ = [
     "HasRobot",
     "HasShapes",
     "HasStages",
+    "HasStiffness",
     "HasTrails",
     "Inside",
+    "JudgesPlans",
     "Keyframe",
+    "Moment",
+    "Note",
     "Observation",
+    "Passed",
     "Perturbation",
+    "PlanJudge",
     "Policy",
     "PolicyCall",
     "PolicyOutput",
@@ -118,6 +126,7 @@ __all__ = [
     "Seed",
     "Shape",
     "Share",
+    "Shield",
     "Snapshot",
     "Split",
     "Steering",
