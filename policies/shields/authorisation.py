@@ -25,7 +25,7 @@ class Rules:
     stop_steps, retreat_steps, resume_steps : length of a stop, of a retreat and of a slow start behind them.
     """
 
-    concern_steps: int = 2
+    concern_steps: int = 4
     calm_steps: int = 8
     stop_steps: int = 4
     retreat_steps: int = 6
@@ -91,7 +91,7 @@ class Authorisation:
         self,
         task: Task,
         slow_scale: float = 0.5,
-        concern_steps: int = 2,
+        concern_steps: int = 4,
         calm_steps: int = 8,
         stop_steps: int = 4,
         retreat_steps: int = 6,

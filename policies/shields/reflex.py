@@ -28,7 +28,7 @@ class Reflex:
     hold_steps : how many control steps it stays soft.
     reading : observation of a force, if the task shows it.
     stiffness : of the controller, in 1/s^2: robosuite's OSC_POSE has 150.
-    mass_kg : what the hand weighs for a force on it.
+    mass_kg : what the hand weighs for a force on it: 12 fits a Panda that is pushed with 100 to 150 N.
     """
 
     reasons = ("contact",)
@@ -38,13 +38,13 @@ class Reflex:
         self,
         task: Task,
         most_n: float,
-        lead: float = 1.0,
+        lead: float = 0.5,
         stiffness_scale: float = 0.2,
         motion_scale: float = 0.5,
         hold_steps: int = 4,
         reading: str = "wrench",
         stiffness: float = 150.0,
-        mass_kg: float = 4.0,
+        mass_kg: float = 12.0,
     ) -> None:
         if not (most_n > 0 and stiffness > 0 and mass_kg > 0 and lead >= 0 and hold_steps >= 1):
             raise ConfigError(

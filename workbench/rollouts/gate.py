@@ -88,7 +88,7 @@ class Gate:
     def _recall(self, episode: Episode, step: int) -> None:
         """Remember the rows of an episode before a step."""
         keys = [key for key in episode.steps if key.startswith("obs/")]
-        calls = _calls_of(episode, self.shields) if any(map(judges_plans, self.shields.values())) else {}
+        calls = calls_in(episode, self.shields)
         for now in range(step):
             if now in calls:
                 self.plan(calls[now])
@@ -169,9 +169,11 @@ def _alone(call: PolicyCall, place: int) -> PolicyCall:
     )
 
 
-def _calls_of(episode: Episode, shields: Shields) -> dict[int, PolicyCall]:
-    """Control step -> the policy call (N = 1) of a stored episode, as the shields saw it."""
+def calls_in(episode: Episode, shields: Shields) -> dict[int, PolicyCall]:
+    """Control step -> the policy call (N = 1) of a stored episode, as the shields that judge plans saw it."""
     calls = episode.calls
+    if not any(map(judges_plans, shields.values())):
+        return {}
     if missing := sorted({"chunk", *plan_needs(shields)} - calls.keys()):
         raise StoreError(
             f"episode {episode.record['uid']} was read without {missing[0]} of its policy calls, which a shield reads"
