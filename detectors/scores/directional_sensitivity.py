@@ -51,7 +51,7 @@ class DirectionalSensitivity:
         scale = spread.std(axis=0)
         self.scale: Array = np.where(scale > 1e-6 * scale.max(), scale, scale.max())
         variances, axes = np.linalg.eigh(LedoitWolf(assume_centered=True).fit(spread / self.scale).covariance_)
-        self.whitening: Array = axes.T / np.sqrt(variances)[:, None]
+        self.whitening: Array = np.ascontiguousarray(axes.T / np.sqrt(variances)[:, None])
 
     def begin(self) -> Record:
         """Nothing is remembered from call to call."""

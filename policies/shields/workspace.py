@@ -33,12 +33,12 @@ class Workspace:
         axes = self.channels.position.stop - self.channels.position.start
         walls = []
         for key, corner, unset in (("low_m", low_m, -np.inf), ("high_m", high_m, np.inf)):
-            if len(corner) < axes:
+            if len(corner) != axes:
                 raise ConfigError(
                     f"shield workspace: {key}={list(corner)} must have a number or null for each of the {axes} axes on "
                     f"which actions of task {task.name} translate the hand"
                 )
-            walls.append(np.array([unset if wall is None else float(wall) for wall in corner[:axes]]))
+            walls.append(np.array([unset if wall is None else float(wall) for wall in corner]))
         self.low_m, self.high_m = walls
         if not (self.low_m < self.high_m).all():
             raise ConfigError(f"shield workspace: low_m={list(low_m)} must lie below high_m={list(high_m)} on every axis")

@@ -45,6 +45,7 @@ class Gate:
 
     def __init__(self, shields: Shields, past: Past | None = None) -> None:
         self.shields = shields
+        self._softens = any(shield.softens for shield in shields.values())
         self._memories: dict[str, Record] = {name: shield.begin() for name, shield in shields.items()}
         self._before: Array | None = None
         if past is not None:
@@ -76,14 +77,12 @@ class Gate:
     def through(self, scene: Scene, asked: Array, recorder: Recorder | None) -> Array:
         """What the scene is to run now in the place of an asked action; how stiff is set in the scene."""
         action, stiffness, notes = self.act(scene.step_index, asked, scene.observe())
-        if any(shield.softens for shield in self.shields.values()):
+        if self._softens:
             ability(scene, HasStiffness, "a shield that softens").stiffness = stiffness
         if recorder is not None:
-            recorder.shielded(action, stiffness, {name: row_of(one, notes.get(name)) for name, one in self._numbered()})
+            rows = {name: row_of(shield.reasons, notes.get(name)) for name, shield in self.shields.items()}
+            recorder.shielded(action, stiffness, rows)
         return action
-
-    def _numbered(self) -> Sequence[tuple[str, Sequence[str]]]:
-        return [(name, shield.reasons) for name, shield in self.shields.items()]
 
     def _recall(self, episode: Episode, step: int) -> None:
         """Remember the rows of an episode before a step."""

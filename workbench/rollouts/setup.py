@@ -117,6 +117,7 @@ class Setup:
         """
         if self.runner.workers > 1 and len(items) > 1:
             travelling(self.task, self.policy, *self.shields.values())
+            travelling_shields(self.shields)
         yield from self.runner.map_unordered(function, items)
 
     def header(self, seed: int, licence: str = "CC-BY-4.0", **said: Any) -> StoreHeader:
