@@ -17,8 +17,8 @@ class DirectionalSensitivity:
     A sampler maps noise that is alike in all directions to chunks, so that ``sqrt(u'Cu)`` is how sensitive it is along
     u; s is its largest discrepancy from what is usual in nominal successes: the root of the largest generalised
     eigenvalue.  One where it is usual, above where it spreads more along any direction: by more noise, or because it
-    wavers between two ways.  C0 is the mean over the calls of the fit split, shrunk by the amount of Ledoit and Wolf (J.
-    Multivariate Analysis, 2004).
+    wavers between two ways.  C0 is the mean over the calls of the fit split, shrunk by the amount of Ledoit and Wolf
+    (J. Multivariate Analysis, 2004).
 
     The directional sensitivity discrepancy of SafeFlow (Cho et al., arXiv 2603.23983, 2026) filters unstable
     generations; its abstract gives no formula, and this one is ours.

@@ -10,27 +10,30 @@ from workbench.types import Moment, Note, Passed, PlanJudge, PolicyCall, Record,
 class PlanGate:
     """Vetoes a chunk while a monitor alarms at the call that planned it: the robot is held still until the next call.
 
-    With a monitor of ``mahalanobis`` these are the first gate of SafeFlow (Cho et al., arXiv 2603.23983, 2026), whether
-    the policy is asked what it knows, with one of ``directional_sensitivity`` the second, whether its sampler is steady;
-    :class:`workbench.policies.shields.speed.Speed` is the third.  The monitor is fitted on nominal successes of the fit
-    split and calibrated on those of the calibrate split, as any other: its level is the share of nominal episodes in
-    which any plan may be vetoed.
+    With a monitor of ``mahalanobis`` it is the first gate of SafeFlow (Cho et al., arXiv 2603.23983, 2026): whether the
+    policy is asked what it knows.  With one of ``directional_sensitivity`` it is the second: whether its sampler is
+    steady.  :class:`workbench.policies.shields.speed.Speed` is the third.  The monitor is fitted on nominal successes
+    of the fit split and calibrated on those of the calibrate split, as any other: its level is the share of nominal
+    episodes in which any plan may be vetoed.
 
     Parameters
     ----------
     monitor : its name.
     judge : the monitor.
+    fitted_in : name of the run that it was fitted in; None for the one that rolls.
     motion_scale : of the arm's action while the plan is vetoed; 0 holds it.
     """
 
     reasons = ("plan",)
     softens = False
 
-    def __init__(self, task: Task, monitor: str, judge: PlanJudge, motion_scale: float = 0.0) -> None:
+    def __init__(
+        self, task: Task, monitor: str, judge: PlanJudge, fitted_in: str | None = None, motion_scale: float = 0.0
+    ) -> None:
         if not 0 <= motion_scale < 1:
             raise ConfigError(f"shield plan_gate: motion_scale={motion_scale} must be at least 0 and below 1")
         self.channels = Channels(task, "shield plan_gate")
-        self.monitor, self.judge, self.motion_scale = monitor, judge, motion_scale
+        self.monitor, self.judge, self.fitted_in, self.motion_scale = monitor, judge, fitted_in, motion_scale
         self.needs = judge.needs
 
     def begin(self) -> Record:

@@ -41,7 +41,9 @@ class Workspace:
             walls.append(np.array([unset if wall is None else float(wall) for wall in corner]))
         self.low_m, self.high_m = walls
         if not (self.low_m < self.high_m).all():
-            raise ConfigError(f"shield workspace: low_m={list(low_m)} must lie below high_m={list(high_m)} on every axis")
+            raise ConfigError(
+                f"shield workspace: low_m={list(low_m)} must lie below high_m={list(high_m)} on every axis"
+            )
         self.channels.place  # noqa: B018 (a task that does not show it is refused here)
 
     def begin(self) -> Record:

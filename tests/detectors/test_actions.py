@@ -39,7 +39,9 @@ NAMES = (
     "never",
     "random",
 )
-SAMPLED = [name for name in NAMES if name == "stac_kl" or name.startswith(("sample_variance", "cluster", "directional"))]
+SAMPLED = [
+    name for name in NAMES if name == "stac_kl" or name.startswith(("sample_variance", "cluster", "directional"))
+]
 CHUNKED = ["chunk_overlap", "overlap_magnitude", "reversals"]
 OTHERWISE = {
     "stac_kl": lambda: TemporalDivergence("reverse", dims=[0]),

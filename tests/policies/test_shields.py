@@ -74,7 +74,7 @@ def test_the_hand_is_never_asked_out_of_its_box():
         asked = hand + action[:3] * 0.05
         leaves = ((asked < LOW) | (asked > HIGH)).any()
         assert (passed.note is not None) == leaves
-        assert leaves or passed.action is not None and (passed.action == action).all()
+        assert leaves or (passed.action is not None and (passed.action == action).all())
         cuts += leaves
         if passed.note:
             assert passed.note.vetoed == (not inside.all())
@@ -162,7 +162,7 @@ def test_the_reflex_acts_on_what_is_predicted_and_holds():
 def test_a_vetoed_plan_is_held_until_the_next_call():
     call = PolicyCall(np.array([0]), np.zeros((1, 8, 7)), None, None, 4)
     for scale, arm, vetoed in ((0.0, 0.0, True), (0.25, 0.25, False)):
-        shield = PlanGate(LIFT, "m", Margins(-1.0, 0.7, -0.1), scale)
+        shield = PlanGate(LIFT, "m", Margins(-1.0, 0.7, -0.1), motion_scale=scale)
         memory, asked, before = shield.begin(), [1, 1, 0, 0, 0, 1, -1], [0, 0, 0, 0, 0, 0, 1]
         assert shield.act(memory, moment(asked)).note is None, "before the first plan nothing is vetoed"
         for margin in (-1.0, 0.7, -0.1):
@@ -170,7 +170,8 @@ def test_a_vetoed_plan_is_held_until_the_next_call():
             for _ in range(3):
                 passed = shield.act(memory, moment(asked, before=before))
                 if margin < 0:
-                    assert passed.note is None and (passed.action == asked).all()
+                    assert passed.note is None
+                    assert (passed.action == asked).all()
                 else:
                     assert passed.note == Note("plan", vetoed, 0.7, 0.0)
                     fingers = before[6] if vetoed else asked[6]
@@ -253,7 +254,7 @@ def test_what_runs_in_each_mode():
         (lambda: wb.shield("authorisation", LIFT, stop_steps=0), "stop_steps=0 must be at least 1"),
         (lambda: wb.shield("authorisation", LIFT, slow_scale=1.0), "slow_scale=1.0"),
         (lambda: wb.shield("novelty_gate", LIFT), "no monitors are given"),
-        (lambda: PlanGate(LIFT, "m", Margins(0.0), 1.0), "motion_scale=1.0"),
+        (lambda: PlanGate(LIFT, "m", Margins(0.0), motion_scale=1.0), "motion_scale=1.0"),
     ],
 )
 def test_what_cannot_be_is_refused_in_a_line(make, said):

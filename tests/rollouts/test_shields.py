@@ -336,7 +336,7 @@ def test_one_made_by_hand_is_rolled_but_not_gone_on_with(world, tmp_path):
 
 
 def test_workers_make_the_same_store(world, tmp_path):
-    task, policy, shields, store = world
+    task, policy, shields, _ = world
     settings = {"episodes": 3, "samples": 0, "shields": shields}
     one = wb.rollout(task, policy, into=tmp_path / "one.zarr", **settings)
     two = wb.rollout(task, policy, into=tmp_path / "two.zarr", runner=wb.Processes(2, 1), **settings)
@@ -378,7 +378,7 @@ def test_a_store_without_shields_has_an_empty_log(world, tmp_path):
 
 
 def test_a_reason_that_there_is_not_is_damage(world, tmp_path):
-    task, policy, shields, store = world
+    *_, store = world
     episode = store.episode(0)
     wrong = {key: np.array(values) for key, values in episode.steps.items()}
     wrong["shields/speed"][0] = [7.0, 1.0, 0.0]

@@ -26,7 +26,8 @@ class Replayed:
 def replay_episode(scene: Scene, episode: Episode, first: int = 0, whole: bool = False) -> Replayed:
     """Run the stored actions again, from the seed (``whole``) or from the snapshot at ``first``.
 
-    Where shields stood before the actuators, what they let through is run.  The physics has to diverge where it did; anywhere else that is an infinite error.
+    Where shields stood before the actuators, what they let through is run.  The physics has to diverge where it did;
+    anywhere else that is an infinite error.
     """
     if whole:
         scene.begin(stream_of(episode), perturbations_of(episode))

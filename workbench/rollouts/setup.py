@@ -13,7 +13,14 @@ from typing import Annotated, Any
 from workbench.config import Run, build, described, made, made_policy, origin_of, shown, versions, weights_digest
 from workbench.config.moved import where_now
 from workbench.config.parts import travelling
-from workbench.errors import ConfigError, OtherSettingsError, PolicyServerError, StoreError, UnknownNameError, WorkerError
+from workbench.errors import (
+    ConfigError,
+    OtherSettingsError,
+    PolicyServerError,
+    StoreError,
+    UnknownNameError,
+    WorkerError,
+)
 from workbench.execution.executor import Executor, Item, Result
 from workbench.execution.ledger import refuse_other
 from workbench.execution.processes import Processes
@@ -192,7 +199,9 @@ def _again(plain: str, weights: str) -> Setup:
     said = json.loads(plain)
     task = made(said["task"])
     policy = made_policy(said["policy"], task, Path(said["weights"]))
-    return Setup(task, policy, Recording(**said["recording"]), Processes(scenes=said["scenes"]), again(said["shields"], task))
+    return Setup(
+        task, policy, Recording(**said["recording"]), Processes(scenes=said["scenes"]), again(said["shields"], task)
+    )
 
 
 NEW_STORE = "choose another one with name=NAME or store=NAME, or move it away"
@@ -259,7 +268,8 @@ def refuse_other_source(store: Store, setup: Setup) -> None:
     """
     refuse_other_task(store, setup.task, setup.policy.cameras)
     kept, now = store.header.config, setup.header(store.header.seed).config
-    refuse_other(shown(store.path), *({"shields": each.get("shields", {})} for each in (kept, now)), OTHER_SOURCE)
+    before, asked = ({"shields": each.get("shields", {})} for each in (kept, now))
+    refuse_other(shown(store.path), before, asked, OTHER_SOURCE)
     if not isinstance(kept.get("policy"), Mapping):
         return
     before, asked = (_source(each) for each in (kept, now))

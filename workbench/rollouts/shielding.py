@@ -7,14 +7,13 @@ import dataclasses
 import functools
 import hashlib
 import io
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 
-from workbench.config import Run, described, made, parameters_of, write_text
+from workbench.config import Run, compose, described, made, parameters_of, recalled, write_text
 from workbench.config.named import node_of
 from workbench.errors import ConfigError, StoreError, UnknownNameError
 from workbench.execution.ledger import plain
@@ -91,9 +90,7 @@ class MonitorJudge:
         return found.hexdigest()[:16]
 
 
-def shield(
-    name: str, task: Task, *, monitors: Mapping[str, AnyMonitor] | None = None, **settings: Any
-) -> Shield:
+def shield(name: str, task: Task, *, monitors: Mapping[str, AnyMonitor] | None = None, **settings: Any) -> Shield:
     """A shield by name for a task, with settings in the place of its yaml's.
 
     Parameters
@@ -133,8 +130,18 @@ def _judge(monitor: str, monitors: Mapping[str, AnyMonitor] | Kept | None) -> Mo
 
 def shields_of(run: Run) -> dict[str, Shield]:
     """The shields that a run's configuration asks for, in its order."""
-    kept = Kept(str(folder_of(run)), run.config["score"], run.config["calibrator"])
-    return {name: made_shield(node, run.task, kept) for name, node in run.config["shield"].items()}
+    return {
+        name: made_shield(node, run.task, _kept(run, node.get("fitted_in")))
+        for name, node in run.config["shield"].items()
+    }
+
+
+def _kept(run: Run, name: str | None) -> Kept:
+    """Where the monitors of a run lie, or those of another one below the same root, with what that remembers."""
+    if name is not None:
+        said = [f"name={name}", f"root={run.root}"]
+        run = Run(compose([*said, *recalled(said)]))
+    return Kept(str(folder_of(run)), run.config["score"], run.config["calibrator"])
 
 
 def described_shields(shields: Shields) -> Record:

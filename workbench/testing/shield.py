@@ -85,7 +85,9 @@ class ShieldCase:
         for step, action in enumerate(steps["action"]):
             memory = json.loads(json.dumps(memory)) if through else memory
             asked = np.clip(action + WILD * rng.standard_normal(len(action)), -1.0, 1.0)
-            seen = {key.removeprefix("obs/"): rows[step].copy() for key, rows in steps.items() if key.startswith("obs/")}
+            seen = {
+                key.removeprefix("obs/"): rows[step].copy() for key, rows in steps.items() if key.startswith("obs/")
+            }
             moment = Moment(step, asked.copy(), seen, last)
             if step in calls and isinstance(self.shield, JudgesPlans):
                 with blaming(self.who, f"plan(memory, call) at control step {step}"):
@@ -139,7 +141,9 @@ def lets_through_an_action(case: ShieldCase) -> None:
     for answer in case.along:
         action, at = np.asarray(answer.passed.action), f"at control step {answer.moment.step}"
         size = case.task.action_size
-        require(action.shape == (size,), case.who, f"{at} an action of shape {action.shape} comes through, not ({size},)")
+        require(
+            action.shape == (size,), case.who, f"{at} an action of shape {action.shape} comes through, not ({size},)"
+        )
         require(bool(np.isfinite(action).all()), case.who, f"{at} an action that is not finite comes through")
         inside = bool((np.abs(action) <= 1.0).all())
         require(inside, case.who, f"{at} an action beyond -1..1 comes through of one within: clip what it makes")
