@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -13,7 +14,9 @@ import workbench as wb
 from tests.toy import ToyPolicy, ToyTask
 from workbench.attribution.labels import Settings
 from workbench.attribution.replaying import replay_episode
-from workbench.errors import ConfigError, OtherSettingsError, StoreError, UnknownNameError
+from workbench.config import Run, compose, job_of
+from workbench.config.remembered import may_be_taken
+from workbench.errors import CheckpointError, ConfigError, OtherSettingsError, StoreError, UnknownNameError
 from workbench.monitoring.reading import offline
 from workbench.rollouts.gate import calls_in
 from workbench.rollouts.launch import Launch
@@ -301,6 +304,21 @@ def test_a_store_says_what_stood_before_the_actuators_and_is_not_pooled_with_oth
     assert len(wb.rollout(task, policy, shields=shields, **roll)) == count + 1
 
 
+def test_names_are_as_good_as_shields(world, tmp_path):
+    task, policy, *_ = world
+    asked = {"episodes": 1, "samples": 0}
+    named = wb.rollout(task, policy, into=tmp_path / "n.zarr", shields=["workspace", "speed"], **asked)
+    made = {name: wb.shield(name, task) for name in ("workspace", "speed")}
+    assert list(named.header.config["shields"]) == ["workspace", "speed"]
+    assert named.digest() == wb.rollout(task, policy, into=tmp_path / "m.zarr", shields=made, **asked).digest()
+    own = wb.rollout(task, policy, into=tmp_path / "o.zarr", shields=["speed", Half()], **asked)
+    assert list(own.header.config["shields"]) == ["speed", "half"]
+    with pytest.raises(UnknownNameError, match="shield 'sped'"):
+        wb.rollout(task, policy, into=tmp_path / "x.zarr", shields=["sped"], **asked)
+    with pytest.raises(ConfigError, match="must be a list of names"):
+        wb.rollout(task, policy, into=tmp_path / "x.zarr", shields="speed", **asked)
+
+
 def test_a_store_without_shields_is_not_pooled_with_one_behind_them(world, tmp_path):
     task, policy, shields, _ = world
     bare = wb.rollout(task, policy, episodes=1, into=tmp_path / "s.zarr", samples=0)
@@ -414,3 +432,49 @@ def test_a_replay_runs_what_was_let_through(world):
 def test_the_header_is_plain(world):
     *_, store = world
     assert json.loads(json.dumps(store.header.config["shields"])) == store.header.config["shields"]
+
+
+# -- the command line ------------------------------------------------------------------------------------------------
+
+
+def done(tmp_path, *words):
+    """Run a job; returns what its run holds then."""
+    run = Run(compose(["name=r", "runner.workers=1", "runner.scenes=2", *words]), tmp_path)
+    job_of(run.config["job"])(run)
+    return run.metrics()
+
+
+def test_the_command_line_rolls_counts_and_labels_behind_shields(tmp_path, capsys):
+    """Gates by monitors of another run, a log of every note, and the same shields in later jobs or none."""
+    rolled = ["policy=zoo/lift_flow", "rollout.samples=8"]
+    done(tmp_path, "job=rollout", "name=usual", *rolled, "job.episodes={fit: 6, calibrate: 10, test: 0}")
+    scores = ["score=[directional_sensitivity]", "calibrator=[split_conformal]", "monitor.level=0.3"]
+    done(tmp_path, "job=fit", "name=usual", *rolled, *scores)
+    # What the run of the monitors was made with is taken from its journal, which jobs called here do not write.
+    gate = ["shield=[sensitivity_gate,speed]", "shield.speed.change=0.4"]
+    alone = ["job=rollout", *rolled, *gate, "job.episodes.test=2"]
+    with pytest.raises(CheckpointError, match="no monitors"):
+        done(tmp_path, *alone)
+    shutil.copytree(tmp_path / "runs/usual/monitors", tmp_path / "runs/r/monitors")
+    metrics = done(tmp_path, *alone, *scores[:2], "perturbation=[sampler_noise]")
+    (sampler, speed) = metrics["shields"]
+    assert (sampler["shield"], sampler["perturbation"], sampler["episodes"]) == ("sensitivity_gate", "sampler_noise", 2)
+    assert speed["shield"] == "speed"
+    store = wb.open_store(tmp_path / "datasets/r.zarr")
+    log = wb.veto_log(store)
+    with (tmp_path / "runs/r/vetoes.csv").open() as file:
+        assert len(list(csv.DictReader(file))) == len(log.rows) > 0
+    assert sum(row.vetoed for row in log.rows) == sampler["vetoed_steps"]
+    capsys.readouterr()
+    labels = ["job=label", *rolled, *scores[:2], "job.pairs=0", "job.branches=[2]", "job.stride=50"]
+    with pytest.raises(OtherSettingsError, match="another shields"):
+        done(tmp_path, *labels)
+    done(tmp_path, *labels, *gate)
+    assert done(tmp_path, "job=report", *rolled)["report"]
+    assert "<h3>Shields</h3>" in (tmp_path / "runs/r/report.html").read_text()
+
+
+def test_a_run_remembers_its_shields():
+    words = ["job=rollout", "policy=expert", "shield=[speed]", "shield.speed.change=0.3"]
+    assert [word for word in words[1:] if may_be_taken(word)] == words[1:]
+    assert not may_be_taken("shield=[nothing_like_it]")

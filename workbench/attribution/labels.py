@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
@@ -26,13 +26,14 @@ from workbench.execution.executor import Executor, batches
 from workbench.execution.ledger import Ledger, plain, refuse_other
 from workbench.execution.processes import Processes
 from workbench.execution.progress import progress
-from workbench.rollouts.gate import Shields, calls_remembered
+from workbench.rollouts.gate import calls_remembered
 from workbench.rollouts.launch import Launch
 from workbench.rollouts.loop import Lockstep
 from workbench.rollouts.setup import EXPERT, Setup, recording_of, refuse_other_source
+from workbench.rollouts.shielding import shields_for
 from workbench.rollouts.stored import stream_of
 from workbench.store import Store
-from workbench.types import COLUMNS, SPLITS, Array, Count, Episode, Policy, Positive, Record, Split, Task
+from workbench.types import COLUMNS, SPLITS, Array, Count, Episode, Policy, Positive, Record, Shield, Split, Task
 from workbench.types.reading import Among, Between, Size, checked
 
 EPISODES_PER_BATCH = 10
@@ -161,7 +162,7 @@ def label(
     until: str = "success",
     earlier: Record | None = None,
     overwrite: bool = False,
-    shields: Shields | None = None,
+    shields: Iterable[Shield | str] | Mapping[str, Shield] = (),
 ) -> Labelling:
     """Measure effect, onset, point of no return and decisive step of every failed episode of a store, by branching.
 
@@ -186,7 +187,7 @@ def label(
         if the store was rolled by another task or policy, behind other shields, or has labels of other settings.
     """
     settings, values = settings or Settings(), values or Values()
-    setup = Setup(task, policy, recording_of(store, until), runner or Processes(), shields or {})
+    setup = Setup(task, policy, recording_of(store, until), runner or Processes(), shields_for(task, shields))
     refuse_other_source(store, setup)
     if setup.shields and settings.pairs:
         raise ConfigError("no decisive step can be measured behind shields: set job.pairs=0 for the other labels")

@@ -16,7 +16,6 @@ from workbench.execution.executor import Executor, batches
 from workbench.execution.ledger import refuse_other
 from workbench.execution.processes import Processes
 from workbench.execution.progress import progress
-from workbench.rollouts.gate import Shields
 from workbench.rollouts.launch import Launch
 from workbench.rollouts.setup import (
     NEW_STORE,
@@ -27,8 +26,20 @@ from workbench.rollouts.setup import (
     try_cameras,
     write_episodes,
 )
+from workbench.rollouts.shielding import shields_for
 from workbench.store import Store, StoreHeader
-from workbench.types import EPISODES_PER_SPLIT, SPLITS, Perturbation, Policy, Record, Split, Stream, Task, episode_index
+from workbench.types import (
+    EPISODES_PER_SPLIT,
+    SPLITS,
+    Perturbation,
+    Policy,
+    Record,
+    Shield,
+    Split,
+    Stream,
+    Task,
+    episode_index,
+)
 from workbench.types.faults import faults_in
 
 
@@ -56,7 +67,7 @@ def rollout(
     images: bool = True,
     until: str = "success",
     runner: Executor | None = None,
-    shields: Shields | None = None,
+    shields: Iterable[Shield | str] | Mapping[str, Shield] = (),
 ) -> Store:
     """Roll episodes into a store; those that are there already are kept, so that the same call goes on.
 
@@ -71,8 +82,8 @@ def rollout(
     images : whether the store keeps what the task's cameras see.
     until : ``success`` stops an episode at success, ``deadline`` runs on.
     runner : where they are rolled, such as ``Processes(workers=2)``; None for this process.  It changes no episode.
-    shields : name -> shield, as :func:`workbench.shield` makes them: the last gates before the actuators, in this
-        order.  What they let through is recorded as ``shielded``, what they say as ``shields/<name>``.
+    shields : the last gates before the actuators, in this order: shields, as :func:`workbench.shield` makes them, or
+        their names.  What they let through is recorded as ``shielded``, what they say as ``shields/<name>``.
 
     Raises
     ------
@@ -87,7 +98,7 @@ def rollout(
     for specification in specifications:
         specification.suits(policy)
     recording = Recording(until, samples, signals, images)
-    setup, path = Setup(task, policy, recording, runner or Processes(), shields or {}), data_path(into)
+    setup, path = Setup(task, policy, recording, runner or Processes(), shields_for(task, shields)), data_path(into)
     roll(setup, path, launches, [[one] for one in specifications] if one_each else [specifications], seed=seed)
     return Store.open(path)
 

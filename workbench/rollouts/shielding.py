@@ -7,14 +7,14 @@ import dataclasses
 import functools
 import hashlib
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from workbench.config import Run, compose, described, made, parameters_of, recalled, write_text
-from workbench.config.named import node_of
+from workbench.config.named import node_of, nodes
 from workbench.errors import ConfigError, StoreError, UnknownNameError
 from workbench.execution.ledger import plain
 from workbench.monitoring.files import folder_of, load
@@ -114,6 +114,14 @@ def made_shield(node: Mapping[str, Any], task: Task, monitors: Mapping[str, AnyM
         extra["judge"] = _judge(str(node.get("monitor")), monitors)
     found: Shield = made(node, **extra)
     return found
+
+
+def shields_for(task: Task, given: Iterable[Any] | Mapping[str, Any]) -> dict[str, Shield]:
+    """Shields for a task by name, in their order, from names, objects of one's own, or name -> one of the two."""
+    return {
+        name: made_shield(part, task) if isinstance(part, Mapping) else part
+        for name, part in nodes("shield", given).items()
+    }
 
 
 def _judge(monitor: str, monitors: Mapping[str, AnyMonitor] | Kept | None) -> MonitorJudge:
