@@ -296,7 +296,7 @@ def test_stored_record_replays_bit_for_bit(case):
 
 
 def test_what_a_policy_cannot_have_is_refused_in_one_line(case):
-    laws.what_it_cannot_have_is_refused_in_one_line(case)
+    laws.what_it_cannot_have_is_refused(case)
 
 
 def test_it_goes_on_from_a_snapshot_in_a_scene_that_has_done_something_else(case):

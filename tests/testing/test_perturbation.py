@@ -12,7 +12,7 @@ from tests.toy import ToyTask, turned
 from workbench.envs.faults import Effect, Magnitude, Specification, uniform
 from workbench.envs.perturbations.slip import Slip
 from workbench.envs.tasks.lift import Lift
-from workbench.errors import ConfigError, ContractError
+from workbench.errors import ContractError
 from workbench.testing import check_perturbation
 from workbench.testing.perturbation import LAWS, Nominal
 
@@ -179,12 +179,7 @@ BROKEN = {
     ),
     "beside others that never strike it does something else": effect(action=of_another_stream),
     "suits raises AttributeError": {"suits": lambda self, policy: policy.weights},
-    "suits refuses in several lines": {"suits": lambda self, policy: _refuse("no\nno")},
 }
-
-
-def _refuse(said):
-    raise ConfigError(said)
 
 
 @pytest.mark.parametrize("message", BROKEN)

@@ -147,7 +147,7 @@ def episodes_stay_as_they_are(case: FormatCase) -> None:
         require(same, case.who, f"writing changes episode {before.record['uid']}; work on a copy")
 
 
-def what_it_cannot_say_is_refused_in_one_line(case: FormatCase) -> None:
+def what_it_cannot_say_is_refused(case: FormatCase) -> None:
     """No episode at all is refused; episodes that do not fit together are, or are written whole."""
     with tempfile.TemporaryDirectory() as place:
         with refusing(case.who, "a data set without an episode"):
@@ -156,8 +156,8 @@ def what_it_cannot_say_is_refused_in_one_line(case: FormatCase) -> None:
         odd.steps["action"] = np.concatenate([odd.steps["action"]] * 2, axis=1)
         try:
             case.format.write(iter([next(case.given()), odd]), Path(place) / "odd", case.header)
-        except WorkbenchError as error:
-            require("\n" not in str(error), case.who, f"episodes that do not fit are refused in several lines: {error}")
+        except WorkbenchError:
+            return
         except Exception as error:
             raise ContractError(
                 f"{case.who}: a second episode with other actions raises {type(error).__name__} ({error}); refuse what "
@@ -193,7 +193,7 @@ LAWS: tuple[Callable[[FormatCase], None], ...] = (
     it_writes_below_its_folder,
     it_holds_few_episodes,
     episodes_stay_as_they_are,
-    what_it_cannot_say_is_refused_in_one_line,
+    what_it_cannot_say_is_refused,
     what_is_read_back_is_what_was_written,
 )
 

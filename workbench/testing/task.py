@@ -349,7 +349,7 @@ def its_plan_ends_in_success(cases: Sequence[TaskCase]) -> None:
 
 
 def every_fault_can_be_had_or_is_refused(case: TaskCase) -> None:
-    """Each perturbation that is configured can strike, or is refused in one line; no other error comes of it."""
+    """Each perturbation that is configured can strike, or is refused; no other error comes of it."""
     scene = case.scene()
     for file in sorted((Path(str(resources.files("workbench.conf"))) / "perturbation").glob("*.yaml")):
         name, node = next(iter(read_yaml(file).items()))
@@ -359,8 +359,8 @@ def every_fault_can_be_had_or_is_refused(case: TaskCase) -> None:
             scene.begin(case.stream, [record | {"start_step": 1, "stage": None, "predicate": None}])
             for action in case.actions[:4]:
                 scene.step(action)
-        except WorkbenchError as error:
-            require("\n" not in str(error), case.who, f"perturbation {name} is refused in several lines: {error}")
+        except WorkbenchError:
+            continue
         except Exception as error:
             raise ContractError(
                 f"{case.who}: perturbation {name} raises {type(error).__name__} ({error}) on it. Does the model have "
