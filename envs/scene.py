@@ -193,6 +193,8 @@ class MujocoScene(gymnasium.Env[dict[str, Any], Array]):
         self._gym_episode = -1
         self.privileged = False
         """Whether a privileged driver drives, whom faults of planning do not reach; begin and restore set it False."""
+        self.stiffness = 1.0
+        """Factor on the controller's stiffness; see :class:`workbench.types.HasStiffness`."""
         self.begin(Stream(0, 0))
 
     def begin(self, stream: Stream, perturbations: Sequence[Record] = ()) -> dict[str, Array]:
@@ -200,7 +202,7 @@ class MujocoScene(gymnasium.Env[dict[str, Any], Array]):
         effects = [effect_of(record, stream, self.task) for record in perturbations]
         _check_names(perturbations)
         self._replace(stream, tuple(perturbations), effects)
-        self.step_index, self._stage, self.privileged = 0, 0, False
+        self.step_index, self._stage, self.privileged, self.stiffness = 0, 0, False, 1.0
         mujoco.mj_fwdPosition(self.model, self.data)
         self._judge()
         self._advance()
@@ -240,7 +242,7 @@ class MujocoScene(gymnasium.Env[dict[str, Any], Array]):
             applied = self._perturb(asked)
         if as_asked:
             applied = asked
-        if not self._controller.step(applied):
+        if not self._moved(applied):
             raise DivergedError(
                 f"the physics of task {self.task.name} diverged in control step {self.step_index} of {self._stream}; "
                 f"perturbations: {[record['name'] for record in self._records] or 'none'}. "
@@ -335,7 +337,8 @@ class MujocoScene(gymnasium.Env[dict[str, Any], Array]):
             self._undo()
         else:
             self._replace(snapshot.stream, snapshot.perturbations, effects)
-        self.step_index, self._stage, self.privileged = snapshot.step, int(own[-1]), False
+        self.step_index, self._stage = snapshot.step, int(own[-1])
+        self.privileged, self.stiffness = False, 1.0
         for effect, memory in zip(effects, memories, strict=True):
             effect.restore(memory)
         self._edit()
@@ -498,6 +501,18 @@ class MujocoScene(gymnasium.Env[dict[str, Any], Array]):
             if effect.active(self.step_index):
                 effect.push(self)
         return np.clip(action, -1.0, 1.0)
+
+    def _moved(self, action: Array) -> bool:
+        """Let the controller run one control step, as soft as it is to be; False if the physics diverged."""
+        if self.stiffness == 1.0:
+            return self._controller.step(action)
+        kept = self.gains.copy()
+        self.gains[0] *= self.stiffness
+        self.gains[1] *= np.sqrt(self.stiffness)
+        try:
+            return self._controller.step(action)
+        finally:
+            self.gains[:] = kept
 
     def _checked(self, action: Array) -> Array:
         values = np.asarray(action, dtype=np.float64)

@@ -21,6 +21,7 @@ _NAMES = {
     "score": "config.named",
     "calibrator": "config.named",
     "strategy": "config.named",
+    "shield": "rollouts.shielding",
     # what is done with them
     "collect": "rollouts.collecting",
     "train": "rollouts.training",
@@ -40,6 +41,7 @@ _NAMES = {
     "recommended_threshold": "recovery.benefit",
     "rank_detectors": "recovery.ranking",
     "replay": "attribution.replaying",
+    "veto_log": "rollouts.shielding",
     "tolerance": "synthesis.searching",
     "likely_failure": "synthesis.searching",
     "synthesize": "synthesis.synthesizing",

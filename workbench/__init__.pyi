@@ -40,6 +40,8 @@ from workbench.rollouts.launch import Launch as Launch
 from workbench.rollouts.loop import Lockstep as Lockstep
 from workbench.rollouts.rolling import rollout as rollout
 from workbench.rollouts.serving import serve as serve
+from workbench.rollouts.shielding import shield as shield
+from workbench.rollouts.shielding import veto_log as veto_log
 from workbench.rollouts.training import train as train
 from workbench.store.reader import Store as Store
 from workbench.store.reader import open_store as open_store

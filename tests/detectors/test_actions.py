@@ -13,6 +13,7 @@ from workbench.detectors.calibrators.fixed import Fixed
 from workbench.detectors.calibrators.split_conformal import SplitConformal
 from workbench.detectors.scores.chunk_overlap import ChunkOverlap
 from workbench.detectors.scores.cluster_entropy import ClusterEntropy
+from workbench.detectors.scores.directional_sensitivity import DirectionalSensitivity
 from workbench.detectors.scores.overlap_magnitude import ChunkMagnitude
 from workbench.detectors.scores.random import Random
 from workbench.detectors.scores.reversals import DirectionReversals
@@ -34,10 +35,13 @@ NAMES = (
     "sample_variance_rotation",
     "sample_variance_gripper",
     "cluster_entropy",
+    "directional_sensitivity",
     "never",
     "random",
 )
-SAMPLED = [name for name in NAMES if name == "stac_kl" or name.startswith(("sample_variance", "cluster"))]
+SAMPLED = [
+    name for name in NAMES if name == "stac_kl" or name.startswith(("sample_variance", "cluster", "directional"))
+]
 CHUNKED = ["chunk_overlap", "overlap_magnitude", "reversals"]
 OTHERWISE = {
     "stac_kl": lambda: TemporalDivergence("reverse", dims=[0]),
@@ -49,6 +53,7 @@ OTHERWISE = {
     "sample_variance_rotation": lambda: SampleVariance(dims=[0]),
     "sample_variance_gripper": lambda: SampleVariance(dims=[0]),
     "cluster_entropy": lambda: ClusterEntropy(spreads=2.5, dims=[0]),
+    "directional_sensitivity": lambda: DirectionalSensitivity(dims=[0]),
 }
 """The same scores with every argument different, into which a state is loaded."""
 
@@ -163,7 +168,7 @@ def test_nan_stays_nan_in_its_own_scene(fitted, name, number):
 
 @pytest.mark.parametrize("name", SAMPLED)
 def test_missing_samples_are_named_with_their_remedy(fitted, name):
-    kind = name if name in ("stac_kl", "cluster_entropy") else "sample_variance"
+    kind = "sample_variance" if name.startswith("sample_variance") else name
     bare, single = (dataclasses.replace(episode(0), samples=s) for s in (None, episode(0).samples[:, :1]))
     for score in (lambda e: scored(fitted[name], [e]), lambda e: made(name).fit([e], 0)):
         with pytest.raises(ScoreError, match=rf"{kind}.*samples.*rollout.samples"):
@@ -356,6 +361,45 @@ def test_sample_variance_of_identical_samples_is_exactly_zero(fitted):
     same = episode(1)
     same.samples[:] = same.samples[:, :1] + np.float32(1000.1)
     assert not scored(fitted["sample_variance"], [same]).any()
+
+
+def test_directional_sensitivity_is_the_root_of_the_largest_generalised_eigenvalue(fitted):
+    from scipy.linalg import eigh
+    from sklearn.covariance import LedoitWolf
+
+    rows = np.concatenate([[s - s.mean(axis=0) for s in episode(i).samples.astype(float)] for i in range(10)])
+    rows = rows.reshape(-1, H * A) * np.sqrt(B / (B - 1))
+    scale = rows.std(axis=0)
+    usual = LedoitWolf(assume_centered=True).fit(rows / scale).covariance_ * np.outer(scale, scale)
+    fresh = episode(100)
+    curve = scored(fitted["directional_sensitivity"], [fresh])[:, 0]
+    for number, samples in enumerate(fresh.samples.astype(float)):
+        here = np.cov(samples.reshape(B, -1).T)
+        np.testing.assert_allclose(curve[number], np.sqrt(eigh(here, usual, eigvals_only=True)[-1]), rtol=1e-8)
+
+
+def test_directional_sensitivity_sees_a_spread_in_one_direction_alone(fitted):
+    """Twice the noise doubles it; so does what wavers between two ways, along whatever direction."""
+    score, fresh = fitted["directional_sensitivity"], episode(100)
+    usual = scored(score, [fresh])[:, 0]
+    mean = fresh.samples.mean(axis=1, keepdims=True)
+    wild = dataclasses.replace(fresh, samples=mean + 2 * (fresh.samples - mean))
+    np.testing.assert_allclose(scored(score, [wild])[:, 0], 2 * usual, rtol=1e-5)
+    way = np.random.default_rng(0).normal(size=(H, A)).astype(np.float32)
+    ways = np.where(np.arange(B) % 2, 1, -1).astype(np.float32)[None, :, None, None] * way * 0.2
+    torn = dataclasses.replace(fresh, samples=fresh.samples + ways)
+    assert (scored(score, [torn])[:, 0] > 2 * usual).all()
+    same = dataclasses.replace(fresh, samples=np.repeat(mean, B, axis=1))
+    assert (scored(score, [same]) < 1e-5).all()
+
+
+def test_directional_sensitivity_needs_samples_that_differ():
+    same = episode(1)
+    same.samples[:] = 0.0
+    with pytest.raises(ScoreError, match="all samples of a call are the same"):
+        DirectionalSensitivity().fit([same], 0)
+    with pytest.raises(ScoreError, match="no episode to fit on"):
+        DirectionalSensitivity().fit([], 0)
 
 
 def brute_force_clusters(rows, distance):

@@ -246,6 +246,11 @@ def test_every_strategy_is_in_the_table_of_strategies():
     assert [path.stem for path in (ROOT / "conf/strategy").glob("*.yaml") if f"| `{path.stem}` |" not in text] == []
 
 
+def test_every_shield_is_in_the_table_of_shields():
+    text = (ROOT / "docs/shields.md").read_text(encoding="utf-8")
+    assert [path.stem for path in (ROOT / "conf/shield").glob("*.yaml") if f"| `{path.stem}` |" not in text] == []
+
+
 def test_every_claim_has_a_script_and_every_script_a_claim():
     text = (ROOT / "docs/claims.md").read_text(encoding="utf-8")
     scripts = {path.stem for path in (ROOT / "tests/verify").glob("*.py")} - {"claims", "golden"}

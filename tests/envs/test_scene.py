@@ -14,6 +14,7 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 import workbench.envs.scene as scene_module
+from workbench.config.named import perturbation
 from workbench.envs.faults.effect import Effect
 from workbench.envs.tasks.lift import Lift
 from workbench.errors import ActionError, DivergedError, SnapshotError, UnknownNameError
@@ -450,3 +451,26 @@ def test_what_has_not_struck_can_be_left_out(lift):
         branched.step(np.full(7, 0.3))
     np.testing.assert_array_equal(branched.snapshot().state, nominal.snapshot().state)
     assert not np.array_equal(scene.snapshot().state, nominal.snapshot().state)
+
+
+def test_a_softened_controller_is_the_one_of_a_fault_and_is_stiff_again_afterwards(lift):
+    """As controller_stiffness has it, step for step; and nothing of it is left."""
+    record = perturbation("controller_stiffness", stiffness_scale=0.3, start_step=0).draw(Stream(1, 2), lift)
+    scene, other, stiff = lift.scene(), lift.scene(), lift.scene()
+    scene.begin(Stream(1, 2))
+    other.begin(Stream(1, 2), [record])
+    stiff.begin(Stream(1, 2))
+    kept = scene.gains.copy()
+    for action in ACTIONS[:20]:
+        scene.stiffness = 0.3
+        scene.step(action)
+        other.step(action)
+        stiff.step(action)
+        np.testing.assert_array_equal(scene.gains, kept)
+        np.testing.assert_array_equal(scene.snapshot().state, other.snapshot().state)
+    assert not np.array_equal(scene.snapshot().state, stiff.snapshot().state)
+    scene.restore(scene.snapshot())
+    assert scene.stiffness == 1.0
+    scene.stiffness = 0.3
+    scene.begin(Stream(1, 2))
+    assert scene.stiffness == 1.0

@@ -425,6 +425,13 @@ FULL: Record = METRICS | {
             "interval": [0.5, 0.8], "confidence": 0.95, "failing_points": 70, "points": 104, "episodes": 590,
         },
     ],
+    "shields": [
+        {
+            "shield": "speed", "perturbation": fault, "episodes": 20, "with_veto": 3, "with_change": 17,
+            "steps": 1234, "vetoed_steps": 56, "changed_steps": 789,
+        }
+        for fault in ("", "push")
+    ],
 }  # fmt: skip
 
 

@@ -53,11 +53,15 @@ STEPS = (
     Step(["quickstart", "policy=zoo/lift_flow", *SMALL, WITHOUT_HEAD], makes="runs/quickstart/report.html"),
     Step(["synthesize", "job.recipe=failures-small", "job.tasks=[lift]"], makes="datasets/failures-small-lift.zarr"),
 )
-PARTS = ("score", "perturbation", "policy", "task", "strategy")
+PARTS = ("score", "perturbation", "policy", "task", "strategy", "shield")
 WRITTEN = tuple(Step(["new", kind, f"my_{kind}", "lab"], makes=f"lab/lab/my_{kind}.py") for kind in PARTS)
 JUDGED = ["name=own", "store=quickstart", "policy=zoo/lift_flow", "score=[rnd,my_score]", "monitor.level=0.2"]
 USED = (
     Step(["rollout", "name=faulty", "policy=zoo/lift_flow", "perturbation=[my_perturbation]", "job.episodes.test=2"]),
+    Step(
+        ["rollout", "name=guarded", "policy=zoo/lift_flow", "shield=[my_shield]", "job.episodes.test=2"],
+        prints="my_shield",
+    ),
     Step(["rollout", "name=elsewhere", "task=my_task", "policy=my_policy", "job.episodes.test=2"]),
     Step(["fit", *JUDGED], prints="monitors"),
     Step(["benchmark", *JUDGED], prints="my_score"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
@@ -27,12 +27,14 @@ from workbench.execution.ledger import Ledger, plain, refuse_other
 from workbench.execution.processes import Processes
 from workbench.execution.progress import progress
 from workbench.rollouts.arms import EXPERT
+from workbench.rollouts.gate import calls_remembered
 from workbench.rollouts.launch import Launch
 from workbench.rollouts.loop import Lockstep
-from workbench.rollouts.setup import Recording, Setup, refuse_other_source
+from workbench.rollouts.setup import Setup, recording_of, refuse_other_source
+from workbench.rollouts.shielding import shields_for
 from workbench.rollouts.stored import stream_of
 from workbench.store import Store
-from workbench.types import COLUMNS, SPLITS, Array, Count, Episode, Policy, Positive, Record, Split, Task
+from workbench.types import COLUMNS, SPLITS, Array, Count, Episode, Policy, Positive, Record, Shield, Split, Task
 from workbench.types.reading import Among, Between, Size, checked
 
 EPISODES_PER_BATCH = 10
@@ -161,6 +163,7 @@ def label(
     until: str = "success",
     earlier: Record | None = None,
     overwrite: bool = False,
+    shields: Iterable[Shield | str] | Mapping[str, Shield] = (),
 ) -> Labelling:
     """Measure effect, onset, point of no return and decisive step of every failed episode of a store, by branching.
 
@@ -176,15 +179,19 @@ def label(
     expert : configuration of the reference, whose last success is the point of no return.
     runner : where the branches are rolled; they depend on it in nothing.
     earlier : settings of labels that an earlier version of the workbench wrote; None where there are none.
+    shields : those behind which the store was rolled.  They stand before the actuators in every branch, the expert's
+        too.  No decisive step is measured behind shields: what they remember of replaced actions is not known.
 
     Raises
     ------
     OtherSettingsError
-        if the store was rolled by another task or policy, or has labels of other settings.
+        if the store was rolled by another task or policy, behind other shields, or has labels of other settings.
     """
     settings, values = settings or Settings(), values or Values()
-    setup = Setup(task, policy, Recording(until=until), runner or Processes())
+    setup = Setup(task, policy, recording_of(store, until), runner or Processes(), shields=shields_for(task, shields))
     refuse_other_source(store, setup)
+    if setup.shields and settings.pairs:
+        raise ConfigError("no decisive step can be measured behind shields: set job.pairs=0 for the other labels")
     ledger = Ledger(store.path.with_suffix(".labels.json"))
     if not overwrite:
         refuse_other_labels(store, settings, values, ledger, earlier, dict(expert))
@@ -406,8 +413,9 @@ def failures(episodes: Mapping[str, Array]) -> list[int]:
 def label_batch(batch: Batch) -> list[Label]:
     """Label one batch in this process."""
     setup, store = batch.setup, Store.open(batch.store)
-    wanted = ("obs/*", "state", "action", "applied")
-    episodes = [store.episode(number, steps=wanted, calls=("step", "chunk")) for number in batch.numbers]
+    wanted, calls = ("obs/*", "state", "action", "applied"), calls_remembered(setup.shields)
+    gated = ("shielded", "stiffness") if setup.shields else ()
+    episodes = [store.episode(number, steps=(*wanted, *gated), calls=calls) for number in batch.numbers]
     expert = setup.expert(batch.expert)
     drivers = setup.lockstep("branches", setup.policy), setup.lockstep("expert", expert)
     return label_episodes(episodes, setup.task, *drivers, batch.settings)
@@ -442,9 +450,8 @@ def value_batch(batch: ValueBatch) -> dict[str, list[list[int]]]:
     """Values of one batch in this process: uid -> [control step, successes, branches] of each call."""
     setup, store = batch.setup, Store.open(batch.store)
     lockstep, scene = setup.lockstep("branches", setup.policy), setup.task.scene()
-    episodes = [
-        store.episode(number, steps=("obs/*", "state", "action"), calls=("step", "chunk")) for number in batch.numbers
-    ]
+    calls = calls_remembered(setup.shields)
+    episodes = [store.episode(number, steps=("obs/*", "state", "action"), calls=calls) for number in batch.numbers]
     steps = {episode.record["uid"]: spread_calls(episode, batch.values.calls) for episode in episodes}
     rounds = [batch.values.branches]
     asked = [(episode, step) for episode in episodes for step in steps[episode.record["uid"]]]

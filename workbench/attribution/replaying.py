@@ -12,7 +12,7 @@ from workbench.execution.progress import progress
 from workbench.rollouts.setup import refuse_other_task
 from workbench.rollouts.stored import perturbations_of, snapshot_at, stream_of
 from workbench.store import Store
-from workbench.types import Episode, Scene, Task
+from workbench.types import Episode, HasStiffness, Scene, Task, ability
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,13 +26,14 @@ class Replayed:
 def replay_episode(scene: Scene, episode: Episode, first: int = 0, whole: bool = False) -> Replayed:
     """Run the stored actions again, from the seed (``whole``) or from the snapshot at ``first``.
 
-    The physics has to diverge where it did; anywhere else that is an infinite error.
+    Where shields stood before the actuators, what they let through is run.  The physics has to diverge where it did;
+    anywhere else that is an infinite error.
     """
     if whole:
         scene.begin(stream_of(episode), perturbations_of(episode))
     else:
         scene.restore(snapshot_at(episode, first))
-    error, difference = 0.0, -1
+    error, difference, run = 0.0, -1, episode.steps.get("shielded", episode.steps["action"])
     for step in range(first, len(episode.steps["action"])):
         snapshot = scene.snapshot()
         pairs = (snapshot.state, episode.steps["state"][step]), (snapshot.memory, episode.memory[step])
@@ -45,7 +46,9 @@ def replay_episode(scene: Scene, episode: Episode, first: int = 0, whole: bool =
             break
         diverges = episode.record["outcome"] == "diverged" and step == len(episode.steps["action"]) - 1
         try:
-            scene.step(episode.steps["action"][step])
+            if "stiffness" in episode.steps:
+                ability(scene, HasStiffness, "a replay behind shields").stiffness = episode.steps["stiffness"][step]
+            scene.step(run[step])
             diverged = False
         except DivergedError:
             diverged = True
@@ -87,7 +90,8 @@ def replay(store: Store, task: Task, numbers: Sequence[int] | None = None) -> Re
     differing = {}
     with progress("episodes", len(chosen)) as advance:
         for number in chosen:
-            stored = store.episode(number, steps=("obs/*", "state", "action"), calls=())
+            gated = [name for name in ("shielded", "stiffness") if name in store.step_names(number)]
+            stored = store.episode(number, steps=("obs/*", "state", "action", *gated), calls=())
             replayed = replay_episode(scene, stored, whole=True)
             if replayed.max_abs_error > 0:
                 differing[str(stored.record["uid"])] = replayed

@@ -15,7 +15,18 @@ from workbench.types import Record
 
 WIDTH = 110
 _LINE = re.compile(r"(?P<indent> *)(?P<key>[A-Za-z_]\w*):(?P<value>[^#]*?)(?:\s+#\s*(?P<comment>.*))?")
-_FIRST = ("task", "policy", "policy/zoo", "perturbation", "score", "calibrator", "strategy", "protocol", "runner")
+_FIRST = (
+    "task",
+    "policy",
+    "policy/zoo",
+    "perturbation",
+    "score",
+    "calibrator",
+    "strategy",
+    "shield",
+    "protocol",
+    "runner",
+)
 _NOT_CHOSEN = ("job", "format", "local", "hydra/help")
 """Groups that are chosen otherwise than by ``group=option``."""
 

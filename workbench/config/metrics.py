@@ -347,6 +347,7 @@ ATTEMPTS = fields(
         **dict.fromkeys(("learned", "judged"), rows(count, 2)),
     }
 )
+SHIELDED = ("episodes", "with_veto", "with_change", "steps", "vetoed_steps", "changed_steps")
 MARGINS = both(fields({"step": rows(whole), "margin": rows(number)}), _as_long_as("step", "margin"))
 SECTIONS: Mapping[str, Shape] = {
     "demonstrations": EPISODES,
@@ -362,6 +363,9 @@ SECTIONS: Mapping[str, Shape] = {
     "labels": maybe(LABELS),
     "monitors": rows(MONITOR),
     "head": fields({"failed_episodes": count, "verified_recoveries": count}),
+    "shields": rows(
+        fields({"shield": text, "perturbation": text, **dict.fromkeys(SHIELDED, count)}),
+    ),
     "strategies": rows(STRATEGY),
     "bottleneck": rows(BOTTLENECK),
     "silent": counted("silent", "failed"),

@@ -15,7 +15,7 @@ from workbench.config.journal import Entry
 from workbench.config.options import options_of
 from workbench.config.sweep import job_of_words, key_of
 
-GROUPS = ("task", "policy", "score", "calibrator", "strategy")
+GROUPS = ("task", "policy", "score", "calibrator", "strategy", "shield")
 """Groups of the configuration that are remembered."""
 KEYS = (*GROUPS, "monitor", "rollout", "seed", "store", "demos", "checkpoint")
 """First parts of the keys that are remembered.

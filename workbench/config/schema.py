@@ -97,6 +97,7 @@ class Schema:
     score: dict[str, Any] = dataclasses.field(default_factory=dict)
     calibrator: dict[str, Any] = dataclasses.field(default_factory=dict)
     strategy: dict[str, Any] = dataclasses.field(default_factory=dict)
+    shield: dict[str, Any] = dataclasses.field(default_factory=dict)
     protocol: Any = None
     monitor: MonitorSchema = dataclasses.field(default_factory=MonitorSchema)
     rollout: RolloutSchema = dataclasses.field(default_factory=RolloutSchema)

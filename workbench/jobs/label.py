@@ -8,6 +8,7 @@ from workbench.attribution.labels import Settings, Values, ValuesAsked, label
 from workbench.config import Run
 from workbench.execution.progress import console
 from workbench.reporting.report import terminal_tables
+from workbench.rollouts.shielding import shields_of
 from workbench.store import Store
 from workbench.types import Count, Positive, Record
 
@@ -35,6 +36,7 @@ def run(
         until=run.config["rollout"]["until"],
         earlier=run.metrics().get("labels", {}).get("settings"),
         overwrite=run.overwrite,
+        shields=shields_of(run),
     )
     run.update_metrics(labels=labelling.record(), store=run.shown(run.store))
     console.print(*terminal_tables(run.metrics(), only=("labels",)))

@@ -11,6 +11,7 @@ from workbench.reporting.report import terminal_tables
 from workbench.rollouts.guard import guard_of
 from workbench.rollouts.rolling import rollout
 from workbench.rollouts.serving import same_server
+from workbench.rollouts.shielding import shield_rows, shields_of, veto_log
 from workbench.rollouts.summary import diverged, summary
 from workbench.types import Count, Episodes, Positive
 
@@ -33,11 +34,24 @@ def run(
     if said := same_server(policy, run.metrics().get("server"), run.store):
         run.update_metrics(server=said)
         console.print("server:", said)
+    shields = shields_of(run)
     store = rollout(
-        run.task, policy, faults, episodes=episodes, into=run.store, one_each=one_each, guard=guard, **run.rolling
+        run.task,
+        policy,
+        faults,
+        episodes=episodes,
+        into=run.store,
+        one_each=one_each,
+        guard=guard,
+        shields=shields,
+        **run.rolling,
     )
     run.update_metrics(**summary(store), **instructions_of(store, run.task), store=run.shown(run.store))
-    console.print(*terminal_tables(run.metrics(), only=("policy", "instructions", "misled", "perturbed", "modes")))
+    if shields:
+        run.update_metrics(shields=shield_rows(store))
+        veto_log(store).write(run.folder / "vetoes.csv")
+    shown = ("policy", "instructions", "misled", "perturbed", "modes", "shields")
+    console.print(*terminal_tables(run.metrics(), only=shown))
     console.print(f"store: {run.shown(run.store)}")
     if lost := diverged(store):
         console.print(

@@ -344,11 +344,35 @@ def _seconds(row: Record, key: str) -> Cell:
     return Cell(number(value, 1), value, tuple(bounds) if None not in bounds else None, f"{low} to {high}")
 
 
+def shield_table(metrics: Record) -> Table:
+    """One row a shield and fault."""
+    rows = []
+    for row in metrics.get("shields", []):
+        vetoed, changed = Rate(row["with_veto"], row["episodes"]), Rate(row["with_change"], row["episodes"])
+        steps = (Rate(row[key], row["steps"]) for key in ("vetoed_steps", "changed_steps"))
+        cells = [Cell(rate.count, rate.share, rate.bounds, rate.interval) for rate in (vetoed, changed)]
+        rows.append(Row.of(row["shield"], row["perturbation"] or "no fault", *cells, *(Cell(r.count) for r in steps)))
+    columns = [
+        Column("shield"),
+        Column("fault"),
+        Column("episodes with\na veto", numeric=True, short="with veto"),
+        Column("with a\nchange", numeric=True, short="with change"),
+        Column("vetoed\nsteps", numeric=True, short="vetoed steps"),
+        Column("changed\nsteps", numeric=True, short="changed steps", spare=1),
+    ]
+    note = (
+        "What the shields before the actuators did. A veto runs none of the asked motion; a change runs some of it. "
+        "Intervals are exact (Clopper and Pearson)."
+    )
+    return Table("shields", columns, rows, note)
+
+
 SECTIONS: Mapping[str, Callable[[Record], Table]] = {
     "instructions": instruction_table,
     "misled": misled_table,
     "perturbed": fault_table,
     "modes": mode_table,
+    "shields": shield_table,
     "tolerance": tolerance_table,
     "joint": joint_table,
     "labels": label_table,

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from workbench.config import digest
 from workbench.rollouts.guard import Guarded
-from workbench.types import Array, Intervention, Observation, Policy, Record, Snapshot, Stream
+from workbench.types import Array, Episode, Intervention, Observation, Policy, Record, Snapshot, Stream
+
+if TYPE_CHECKING:
+    from workbench.rollouts.gate import Gate
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +54,14 @@ class Wheel:
         return dataclasses.replace(self, driver=None, until=None)
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Past:
+    """The rows of a stored episode before a control step: from them shields remember what they knew then."""
+
+    episode: Episode
+    step: int
+
+
 @dataclasses.dataclass(frozen=True)
 class Start:
     """A scene's snapshot together with everything else that decides how a rollout goes on from it.
@@ -62,6 +74,8 @@ class Start:
     told : what a privileged driver was handed before this step.
     wheel : who drives.
     guard : memory of the guard; None without one.
+    past : what shields remember the steps before it by; None where they remember nothing.
+    gate : the shields with their memory, in the place of ``past``.
     """
 
     snapshot: Snapshot
@@ -71,6 +85,8 @@ class Start:
     told: tuple[Observation, ...] = ()
     wheel: Wheel = dataclasses.field(default_factory=Wheel)
     guard: Guarded | None = None
+    past: Past | None = None
+    gate: Gate | None = None
 
 
 @dataclasses.dataclass(frozen=True)

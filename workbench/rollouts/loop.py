@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 import numpy as np
 
 from workbench.errors import ConfigError, PolicyServerError, UnknownNameError
+from workbench.rollouts.gate import Shields, judges_plans, refuse_unfed, show_plans
 from workbench.rollouts.guard import Guard
 from workbench.rollouts.launch import Launch, Outcome, Start
 from workbench.rollouts.recorder import Recorder
@@ -44,6 +45,7 @@ class Lockstep:
     until : ``success`` stops an episode at success, ``deadline`` runs on.
     subscribers : follow every policy call and finished episode.
     guard : watches every call of the policy and acts on its alarms; None for nobody.
+    shields : stand before the actuators, whoever drives, in this order.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class Lockstep:
         until: str = "success",
         subscribers: Sequence[Subscriber] = (),
         guard: Guard | None = None,
+        shields: Shields | None = None,
     ) -> None:
         if until not in ("success", "deadline"):
             raise ConfigError(f"rollout.until={until!r} must be 'success' or 'deadline'")
@@ -68,8 +71,11 @@ class Lockstep:
                 raise UnknownNameError(f"signal of policy {type(policy).__name__}", name, policy.signals)
         if guard is not None:
             guard.refuse_silent(samples, signals)
+        self.shields: Shields = shields or {}
+        refuse_unfed(self.shields, policy, samples, signals)
         self.task, self.policy, self.samples, self.until = task, policy, samples, until
         self.signals = tuple(signals)
+        self._judged = not policy.privileged and any(map(judges_plans, self.shields.values()))
         self._images = images
         self.subscribers, self.guard = subscribers, guard
         self._capacity = scenes
@@ -168,7 +174,8 @@ class Lockstep:
             idle.append(self._scenes[-1])
         recorder = Recorder(self._images, guarded=self.guard is not None) if keep else None
         guarded = self.guard.begin() if self.guard else None
-        return Slot(number, launch, idle.pop(), self.policy, self.task.deadline, recorder, guarded)
+        scene, deadline = idle.pop(), self.task.deadline
+        return Slot(number, launch, scene, self.policy, deadline, recorder, self.shields, guarded)
 
     def _plan_due(self, active: Sequence[Slot]) -> None:
         """Ask whoever drives, where the queue is empty; where the guard intervenes, at once a second time."""
@@ -226,9 +233,11 @@ class Lockstep:
         for row, slot in enumerate(due):
             if slot.recorder is not None:
                 slot.recorder.call(slot.scene.step_index, {key: values[row] for key, values in kept.items()}, seconds)
-        if not self.subscribers and not self.guard:
+        if not (self.subscribers or self.guard or self._judged):
             return
         call = self._call(due, kept)
+        if self._judged:
+            show_plans([slot.gate for slot in due], call)
         for subscriber in self.subscribers:
             subscriber.on_call([slot.launch.stream for slot in due], call)
         if self.guard:

@@ -42,6 +42,13 @@ class Recorder:
         self._step("state", snapshot.state)
         self.memory.append(snapshot.memory)
 
+    def shielded(self, action: Array, stiffness: float, notes: Mapping[str, tuple[float, float, float]]) -> None:
+        """Take down what the shields let through: the action (A,), how stiff, and by name what each of them says."""
+        self._step("shielded", action)
+        self._step("stiffness", stiffness)
+        for name, note in notes.items():
+            self._step(f"shields/{name}", np.array(note))
+
     def after(self, scene: Scene, reward: float, info: Record) -> None:
         """Take down what it has led to."""
         truth = scene.truth()

@@ -27,8 +27,20 @@ from workbench.rollouts.setup import (
     try_cameras,
     write_episodes,
 )
+from workbench.rollouts.shielding import shields_for
 from workbench.store import Store, StoreHeader
-from workbench.types import EPISODES_PER_SPLIT, SPLITS, Perturbation, Policy, Record, Split, Stream, Task, episode_index
+from workbench.types import (
+    EPISODES_PER_SPLIT,
+    SPLITS,
+    Perturbation,
+    Policy,
+    Record,
+    Shield,
+    Split,
+    Stream,
+    Task,
+    episode_index,
+)
 from workbench.types.faults import faults_in
 
 
@@ -57,6 +69,7 @@ def rollout(
     until: str = "success",
     runner: Executor | None = None,
     guard: GuardSettings | Guard | None = None,
+    shields: Iterable[Shield | str] | Mapping[str, Shield] = (),
 ) -> Store:
     """Roll episodes into a store; those that are there already are kept, so that the same call goes on.
 
@@ -72,11 +85,13 @@ def rollout(
     until : ``success`` stops an episode at success, ``deadline`` runs on.
     runner : where they are rolled, such as ``Processes(workers=2)``; None for this process.  It changes no episode.
     guard : a monitor and a strategy that watch every call of the policy and act; None for nobody.
+    shields : the last gates before the actuators, in this order: shields, as :func:`workbench.shield` makes them, or
+        their names.  What they let through is recorded as ``shielded``, what they say as ``shields/<name>``.
 
     Raises
     ------
     OtherSettingsError
-        if the store was made by another policy, task or recording.
+        if the store was made by another policy, task or recording, or with other shields.
     ConfigError
         if a fault does not suit the task or the policy.
     """
@@ -86,7 +101,8 @@ def rollout(
     for specification in specifications:
         specification.suits(policy)
     recording = Recording(until, samples, signals, images)
-    setup, path = Setup(task, policy, recording, runner or Processes(), guard), data_path(into)
+    setup = Setup(task, policy, recording, runner or Processes(), guard, shields_for(task, shields))
+    path = data_path(into)
     roll(setup, path, launches, [[one] for one in specifications] if one_each else [specifications], seed=seed)
     return Store.open(path)
 
@@ -113,7 +129,9 @@ def roll(
     if done:
         refuse_other_faults(Store.open(path), setup.task, groups, alone=demonstrated is not None)
     wanted = [launch for launch in launches if launch.uid not in done]
-    if wanted and done and (unnamed := [part for part in ("policy", "task") if by_hand(header.config[part])]):
+    said = {"policy": header.config["policy"], "task": header.config["task"]}
+    said |= {f"shield {name}": one for name, one in header.config.get("shields", {}).items()}
+    if wanted and done and (unnamed := [part for part, each in said.items() if by_hand(each)]):
         raise OtherSettingsError(
             f"{shown(path)} holds episodes of a {unnamed[0]} that was made by hand, which cannot be told from another; "
             f"give the {unnamed[0]} a name (name=...) and roll into a new store, or choose another one"

@@ -8,21 +8,31 @@ import functools
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from workbench.config import Run, build, described, made, made_policy, origin_of, shown, versions, weights_digest
 from workbench.config.moved import where_now
 from workbench.config.parts import travelling
-from workbench.errors import ConfigError, OtherSettingsError, PolicyServerError, UnknownNameError, WorkerError
+from workbench.errors import (
+    ConfigError,
+    OtherSettingsError,
+    PolicyServerError,
+    StoreError,
+    UnknownNameError,
+    WorkerError,
+)
 from workbench.execution.executor import Executor, Item, Result
 from workbench.execution.ledger import refuse_other
 from workbench.execution.processes import Processes
+from workbench.rollouts.gate import Shields, plan_needs
 from workbench.rollouts.guard import Guard, GuardSettings
 from workbench.rollouts.launch import Launch
 from workbench.rollouts.loop import Lockstep
+from workbench.rollouts.shielding import again, described_shields, shields_of, travelling_shields
 from workbench.store import Store, StoreHeader, StoreWriter
 from workbench.types import Episode, Policy, Record, Task
 from workbench.types.abilities import HasImages, ability, image_sizes_of
+from workbench.types.reading import Between, Size, Source, checked
 
 DEMONSTRATED = ("expert", "noise")
 """Keys of a header of demonstrations; earlier versions did not write them."""
@@ -56,6 +66,22 @@ class Recording:
 
 
 @dataclasses.dataclass(frozen=True)
+class _Asked:
+    """What a header says was asked of the policy; earlier versions asked for no signals."""
+
+    samples: Annotated[int, Between(0, 2**20)] = 0
+    signals: Annotated[list[str], Size(0, 1000)] = dataclasses.field(default_factory=list)
+
+
+def recording_of(store: Store, until: str) -> Recording:
+    """How the episodes of a store were recorded, for branches that the policy is to be asked as much in."""
+    source, said = Source(f"the header of {shown(store.path)}", StoreError), store.header.config.get("rollout", {})
+    rows = checked(dict[str, Any], said, source, "rollout")
+    asked = checked(_Asked, {key: rows[key] for key in ("samples", "signals") if key in rows}, source, "rollout")
+    return Recording(until, asked.samples, asked.signals)
+
+
+@dataclasses.dataclass(frozen=True)
 class Setup:
     """A task and a policy, and how they are rolled.
 
@@ -66,6 +92,7 @@ class Setup:
     ----------
     runner : where it is rolled, and how many scenes step together there.
     guard : who watches and acts, by name or made by hand; None for nobody.
+    shields : stand before the actuators, whoever drives, in this order.
     """
 
     task: Task
@@ -73,11 +100,15 @@ class Setup:
     recording: Recording = dataclasses.field(default_factory=Recording)
     runner: Executor = dataclasses.field(default_factory=Processes)
     guard: GuardSettings | Guard | None = None
+    shields: Shields = dataclasses.field(default_factory=dict)
+
+    @property
+    def _made_by_hand(self) -> list[object]:
+        """Parts beside task and policy of which each must have been made by a configuration to travel."""
+        return [*self.shields.values(), *([self.guard] if isinstance(self.guard, Guard) else [])]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        task, policy = travelling(self.task, self.policy)
-        if isinstance(self.guard, Guard):
-            travelling(self.guard)
+        task, policy, *_ = travelling(self.task, self.policy, *self._made_by_hand)
         by_name = dataclasses.asdict(self.guard) if isinstance(self.guard, GuardSettings) else None
         plain = {
             "guard": by_name,
@@ -86,6 +117,7 @@ class Setup:
             "weights": str(policy.weights or ""),
             "recording": dataclasses.asdict(self.recording),
             "scenes": self.runner.scenes,
+            "shields": travelling_shields(self.shields),
         }
         # The digest makes new weights another setup, for processes that keep the one before.
         return _again, (json.dumps(plain, sort_keys=True), weights_digest(policy.weights))
@@ -99,7 +131,8 @@ class Setup:
             if it would have to travel to other processes, and has a part that was made by hand.
         """
         if self.runner.workers > 1 and len(items) > 1:
-            travelling(self.task, self.policy, *([self.guard] if isinstance(self.guard, Guard) else []))
+            travelling(self.task, self.policy, *self._made_by_hand)
+            travelling_shields(self.shields)
         yield from self.runner.map_unordered(function, items)
 
     def header(self, seed: int, licence: str = "CC-BY-4.0", **said: Any) -> StoreHeader:
@@ -119,6 +152,7 @@ class Setup:
                 "task": described(self.task),
                 "rollout": dataclasses.asdict(self.recording),
                 **guard,
+                **({"shields": described_shields(self.shields)} if self.shields else {}),
                 **said,
             },
             versions=versions(),
@@ -135,8 +169,13 @@ class Setup:
         signals: Sequence[str] = (),
         guard: Guard | None = None,
     ) -> Lockstep:
-        """Scenes for one driver in this process, kept for the next batch under a name."""
+        """Scenes for one driver in this process, kept for the next batch under a name.
+
+        Where shields judge plans, the policy is asked for as much as it is when episodes are recorded.
+        """
         kept = self._locksteps
+        if plan_needs(self.shields) and not policy.privileged:
+            samples, signals = self.recording.samples, self.recording.signals
         if name not in kept:
             kept[name] = Lockstep(
                 self.task,
@@ -147,6 +186,7 @@ class Setup:
                 images=images,
                 until=self.recording.until,
                 guard=guard,
+                shields=self.shields,
             )
         return kept[name]
 
@@ -168,7 +208,7 @@ class Setup:
 
 def setup_of(run: Run) -> Setup:
     """The setup that a run's configuration asks for."""
-    return Setup(run.task, run.policy(), Recording(**run.config["rollout"]), run.runner)
+    return Setup(run.task, run.policy(), Recording(**run.config["rollout"]), run.runner, shields=shields_of(run))
 
 
 @functools.lru_cache(maxsize=4)
@@ -178,7 +218,8 @@ def _again(plain: str, weights: str) -> Setup:
     task = made(said["task"])
     policy = made_policy(said["policy"], task, Path(said["weights"]))
     guard = GuardSettings(**said["guard"]) if said["guard"] else None
-    return Setup(task, policy, Recording(**said["recording"]), Processes(scenes=said["scenes"]), guard)
+    runner, shields = Processes(scenes=said["scenes"]), again(said["shields"], task)
+    return Setup(task, policy, Recording(**said["recording"]), runner, guard, shields)
 
 
 NEW_STORE = "choose another one with name=NAME or store=NAME, or move it away"
@@ -234,7 +275,7 @@ def refuse_other_task(store: Store, task: Task, cameras: Sequence[str] = ()) -> 
 
 
 def refuse_other_source(store: Store, setup: Setup) -> None:
-    """Refuse to go on from the episodes of a store that were rolled with another task, policy or end.
+    """Refuse to go on from the episodes of a store that were rolled with another task, policy, end or other shields.
 
     Everything that branches from stored episodes, or rolls them again, asks here first.
 
@@ -250,6 +291,8 @@ def refuse_other_source(store: Store, setup: Setup) -> None:
             f"would be none of the policy's; {OTHER_SOURCE}"
         )
     kept, now = store.header.config, setup.header(store.header.seed).config
+    before, asked = ({"shields": each.get("shields", {})} for each in (kept, now))
+    refuse_other(shown(store.path), before, asked, OTHER_SOURCE)
     if not isinstance(kept.get("policy"), Mapping):
         return
     before, asked = (_source(each) for each in (kept, now))

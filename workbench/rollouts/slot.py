@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from workbench.errors import ConfigError, DivergedError
+from workbench.rollouts.gate import Gate, Shields
 from workbench.rollouts.guard import Guarded, Watched
 from workbench.rollouts.launch import Launch, Outcome, Start, Wheel, fresh_noise
 from workbench.rollouts.recorder import Recorder
@@ -26,6 +27,7 @@ class Slot:
         policy: Policy,
         deadline: int,
         recorder: Recorder | None,
+        shields: Shields,
         guarded: Guarded | None = None,
     ) -> None:
         self.number, self.launch, self.scene, self._policy = number, launch, scene, policy
@@ -37,23 +39,26 @@ class Slot:
         self._told: list[Observation] = []
         self.queue, self.next_action, self.calls = np.zeros((0, 0)), 0, 0
         self.wheel, self.guarded = Wheel(), guarded
+        self.gate = Gate(shields) if shields else None
         self.relieved = False
         """Whether the guard intervened at the last call of the policy, whose plan is then not run."""
         if launch.start is None:
             scene.begin(launch.stream, launch.perturbations)
         else:
             scene.restore(launch.start.snapshot)
-            self._go_on(launch.start)
+            self._go_on(launch.start, shields)
         scene.privileged = self.driver.privileged
         self.instruction = scene.instruction()
 
-    def _go_on(self, start: Start) -> None:
+    def _go_on(self, start: Start, shields: Shields) -> None:
         """Take up what is remembered at a start."""
         self.recent.extend(start.history)
         self._told = list(start.told)
         self.queue, self.calls, self.wheel = start.queue, start.calls, start.wheel
         if start.guard is not None:
             self.guarded = start.guard.copy()
+        if shields:
+            self.gate = start.gate.copy() if start.gate else Gate(shields, start.past)
 
     @property
     def driver(self) -> Policy:
@@ -80,6 +85,7 @@ class Slot:
             told=tuple(self._told),
             wheel=self.wheel,
             guard=None if self.guarded is None else self.guarded.copy(),
+            gate=None if self.gate is None else self.gate.copy(),
         )
 
     def watched(self, found: Watched, horizon: int) -> None:
@@ -158,8 +164,9 @@ class Slot:
         self.recent.append(self.scene.observe())
         if self.recorder is not None:
             self.recorder.before(self.scene, action, self.wheel.driver is not None)
+        run = self.gate.through(self.scene, action, self.recorder) if self.gate else action
         try:
-            _, reward, _, _, info = self.scene.step(action)
+            _, reward, _, _, info = self.scene.step(run)
         except DivergedError as error:
             self.diverged = self.ended = True
             if self.recorder is not None:

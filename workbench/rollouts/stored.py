@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 
-from workbench.rollouts.launch import Start
+from workbench.rollouts.launch import Past, Start
 from workbench.types import Array, Episode, Policy, Record, Snapshot, Stream
 from workbench.types.faults import faults_in
 
@@ -53,12 +55,12 @@ def start_at(episode: Episode, step: int, policy: Policy, seen: int = 1) -> Star
         asked = np.asarray(actions[step : first + run], dtype=np.float64)
         unasked = episode.calls["chunk"][calls - 1][step + len(asked) - first : run]
         queue = np.concatenate([asked, np.asarray(unasked, dtype=np.float64)])
-    return Start(snapshot_at(episode, step), history, queue, calls)
+    return Start(snapshot_at(episode, step), history, queue, calls, past=Past(episode, step))
 
 
 def bare_start(episode: Episode, step: int) -> Start:
     """A start for a driver that remembers nothing of the episode so far."""
-    return bare(snapshot_at(episode, step))
+    return dataclasses.replace(bare(snapshot_at(episode, step)), past=Past(episode, step))
 
 
 def bare(snapshot: Snapshot) -> Start:

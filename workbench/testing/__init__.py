@@ -6,6 +6,7 @@ from workbench.testing.new import new_part
 from workbench.testing.perturbation import check_perturbation
 from workbench.testing.policy import check_policy
 from workbench.testing.score import check_score
+from workbench.testing.shield import check_shield
 from workbench.testing.strategy import check_strategy
 from workbench.testing.task import check_task
 
@@ -15,6 +16,7 @@ __all__ = [
     "check_perturbation",
     "check_policy",
     "check_score",
+    "check_shield",
     "check_strategy",
     "check_task",
     "new_part",

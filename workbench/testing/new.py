@@ -20,6 +20,7 @@ KINDS = {
     "policy": "workbench rollout name=mine policy={}",
     "task": "workbench rollout name=mine task={} policy=expert",
     "strategy": "workbench recover name=quickstart 'strategy=[continue,placebo,{}]'",
+    "shield": "workbench rollout name=mine policy=expert 'shield=[{}]'",
 }
 """Kind of part -> how one is tried."""
 
@@ -31,7 +32,7 @@ def new_part(kind: str, name: str, folder: Path | str | None = None) -> list[Pat
 
     Parameters
     ----------
-    kind : score, perturbation, policy, task or strategy.
+    kind : score, perturbation, policy, task, strategy or shield.
     name : of the part and its file, in lower case.
     folder : of the package, which is called like it; by default called like the part, in the current folder.
 

@@ -22,6 +22,7 @@ from workbench.types.abilities import (
     HasRobot,
     HasShapes,
     HasStages,
+    HasStiffness,
     HasTrails,
     ability,
 )
@@ -64,6 +65,7 @@ from workbench.types.ranges import Count, Episodes, Inside, Positive, Seconds, S
 from workbench.types.recovery import Alarm, Intervention, Strategy
 from workbench.types.robot import Arm, Fingers, Robot
 from workbench.types.scene import ROLES, Keyframe, Perturbation, Scene, Shape, Snapshot, Task, Truth
+from workbench.types.shield import JudgesPlans, Moment, Note, Passed, PlanJudge, Shield
 
 __all__ = [
     "ABORTED",
@@ -101,12 +103,18 @@ __all__ = [
     "HasRobot",
     "HasShapes",
     "HasStages",
+    "HasStiffness",
     "HasTrails",
     "Inside",
     "Intervention",
+    "JudgesPlans",
     "Keyframe",
+    "Moment",
+    "Note",
     "Observation",
+    "Passed",
     "Perturbation",
+    "PlanJudge",
     "Policy",
     "PolicyCall",
     "PolicyOutput",
@@ -121,6 +129,7 @@ __all__ = [
     "Seed",
     "Shape",
     "Share",
+    "Shield",
     "Snapshot",
     "Split",
     "Steering",

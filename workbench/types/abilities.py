@@ -145,6 +145,19 @@ class HasShapes(Protocol):
         ...
 
 
+@runtime_checkable
+class HasStiffness(Protocol):
+    """A scene whose controller can be made softer than it is.
+
+    Attributes
+    ----------
+    stiffness : factor on the controller's stiffness at every control step until it is set anew, at the same damping
+        ratio; begin and restore set it to 1.
+    """
+
+    stiffness: float
+
+
 @dataclasses.dataclass(frozen=True)
 class Offer:
     """An ability in words.
@@ -169,6 +182,7 @@ ABILITIES: Mapping[Any, Offer] = {
     HasRobot: Offer("a robot whose numbers are known", "robot and commands_pose"),
     HasImages: Offer("a scene that draws images", "images()"),
     HasShapes: Offer("a scene with shapes to draw", "shapes() and body_poses()"),
+    HasStiffness: Offer("a controller that can be made softer", "stiffness"),
 }
 """What can be asked for by :func:`ability`; the rest has a default."""
 DEMONSTRATION_NOISE = (0.05, 0.2)

@@ -1,0 +1,1 @@
+"""One file a shield: the last gates before the actuators."""

@@ -1,0 +1,1 @@
+"""What shields share: which numbers of an action move what, and what pushes against the hand."""
