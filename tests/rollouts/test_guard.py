@@ -24,7 +24,10 @@ from workbench.types import (
     Array,
     Episode,
     Intervention,
+    Moment,
+    Note,
     Observation,
+    Passed,
     PolicyCall,
     PolicyOutput,
     Record,
@@ -216,13 +219,30 @@ DRIVERS = {
 }
 
 
+class Tiring:
+    """A shield that lets through less and less of what it is asked for, and starts afresh every seven steps."""
+
+    reasons: Sequence[str] = ("tired",)
+    softens = False
+
+    def begin(self) -> Record:
+        return {"steps": np.zeros(1)}
+
+    def act(self, memory: Record, moment: Moment) -> Passed:
+        memory["steps"] += 1
+        share = 1 - float(memory["steps"][0]) % 7 / 20
+        before = 0.0 if moment.before is None else float(moment.before[0])
+        return Passed(moment.action * share + 0.01 * before, note=Note("tired", False, share, 1.0))
+
+
+@pytest.mark.parametrize("shields", [{}, {"tiring": Tiring()}], ids=["bare", "shielded"])
 @pytest.mark.parametrize("name", DRIVERS)
 @pytest.mark.parametrize("history", [1, 2, 5])
-def test_a_recorded_branch_is_branched_again_bit_for_bit(name: str, history: int) -> None:
+def test_a_recorded_branch_is_branched_again_bit_for_bit(name: str, history: int, shields: dict[str, Any]) -> None:
     """From any step of a guarded episode the rest is the same; and again from any step of that rest."""
     policy = Noisy(history=history)
     watching = guard(DRIVERS[name], 1, most=3, cool_down=6)
-    lockstep = Lockstep(Slow(), policy, 3, guard=watching)
+    lockstep = Lockstep(Slow(), policy, 3, guard=watching, shields=shields)
     launches = [launch(number, breaks=4 + number, rots=0 if number % 2 else 1000) for number in range(6)]
     whole = {n: each for n, each in lockstep.record_numbered(launches)}
     assert any(episode.calls["intervened"].any() for episode in whole.values())
