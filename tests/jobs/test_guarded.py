@@ -29,7 +29,7 @@ def refused(root: Path, match: str, strategy: str, **asked: Any) -> None:
     with pytest.raises(ConfigError, match=match):
         rollout.run(
             run_of(root, "rollout", "name=none", f"strategy=[{strategy}]"), {"test": 1}, one_each=False,
-            **{"monitor": MONITOR, "fitted": "g"} | asked,
+            **{"monitor": MONITOR, "fitted_in": "g"} | asked,
         )  # fmt: skip
 
 
@@ -47,7 +47,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def guarded(root: Path, store: str, strategy: str, *words: str) -> Store:
     run = run_of(root, "rollout", *FAULT, f"name={store}", f"strategy=[{strategy}]", *words)
-    rollout.run(run, {"test": 6}, one_each=False, monitor=MONITOR, fitted="g")
+    rollout.run(run, {"test": 6}, one_each=False, monitor=MONITOR, fitted_in="g")
     return Store.open(run.store)
 
 
@@ -92,7 +92,7 @@ def test_what_cannot_be_is_refused_before_there_is_a_store(root: Path) -> None:
     refused(root, "a guard has one strategy, not continue, placebo", "continue,placebo")
     refused(root, "there is none; workbench recover trains one", "head")
     refused(root, "unknown monitor 'rnd'", "placebo", monitor="rnd")
-    refused(root, "job.fitted='a/b'", "placebo", fitted="a/b")
+    refused(root, "job.fitted_in='a/b'", "placebo", fitted_in="a/b")
     with pytest.raises(CheckpointError, match="no monitors"):
         rollout.run(run_of(root, "rollout", "name=none", "strategy=[placebo]"), {"test": 1}, False, monitor=MONITOR)
     assert not (root / "datasets" / "none.zarr").exists()

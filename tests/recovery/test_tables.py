@@ -198,6 +198,17 @@ def test_who_is_the_bottleneck_the_alarm_or_the_recovery() -> None:
     assert (head.episodes, head.by_monitor, head.by_oracle, head.by_start) == (3, 1, 2, 2)
 
 
+def test_what_an_alarm_is_worth_is_looked_up_in_a_table(whole: CounterfactualTable) -> None:
+    """The same gains, by the table itself and by the function of the threshold where every call is an alarm."""
+    episodes = whole.outcomes()
+    assert [episode.uid for episode in episodes] == list(whole.uids)
+    assert [episode.success for episode in episodes] == (whole.factual > NEVER).tolist()
+    first = whole.cells(dict.fromkeys(whole.uids, 0))
+    for arm in ("expert", "handed back"):
+        found = np.array([episode.share(arm, whole.horizon)[0] for episode in episodes])
+        assert np.array_equal(found, whole.won(arm, whole.horizon)[first])
+
+
 def test_p_values_of_recoveries_are_corrected_together_and_controls_are_not_tested() -> None:
     won = np.tile(np.array([[30]], np.int16), (40, 1))
     never = np.zeros_like(won)

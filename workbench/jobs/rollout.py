@@ -21,7 +21,7 @@ def run(
     episodes: Mapping[str, Episodes],
     one_each: bool,
     monitor: str | None = None,
-    fitted: str | None = None,
+    fitted_in: str | None = None,
     horizon: float = 2.0,
     most: Positive = 1,
     cool_down: Count = 0,
@@ -29,7 +29,7 @@ def run(
 ) -> None:
     """Roll episodes of each split into ``datasets/<store>.zarr``; those that are there already are kept."""
     run.refuse_other_store()
-    guard = guard_of(run, monitor, fitted, horizon, most, cool_down, held)
+    guard = guard_of(run, monitor, fitted_in, horizon, most, cool_down, held)
     faults, policy = run.perturbations, run.policy()  # what is refused is refused once, and not in every worker
     if said := same_server(policy, run.metrics().get("server"), run.store):
         run.update_metrics(server=said)

@@ -21,6 +21,7 @@ from workbench.execution.executor import Executor, batches
 from workbench.execution.processes import Processes
 from workbench.execution.progress import progress
 from workbench.monitoring.episodes import sound
+from workbench.recovery.benefit import Outcomes
 from workbench.rollouts.arms import EXPERT, built
 from workbench.rollouts.guard import steps_beyond
 from workbench.rollouts.launch import Launch, Outcome, Wheel
@@ -135,6 +136,16 @@ class CounterfactualTable(Tabular):
                 f"the table has no cell at step {at[missing[0]]} of episode {missing[0]}; tabulate that call, too"
             )
         return np.array(found, dtype=np.int64)
+
+    def outcomes(self) -> list[Outcomes]:
+        """Its episodes for :func:`workbench.net_benefit` and the like, with the branches that every cell has."""
+        found = []
+        for place, uid in enumerate(self.uids):
+            rows = np.flatnonzero(self.episode == place)
+            won = int(self.factual[place])
+            branches = {name: steps[rows, :FIRST_BRANCHES].astype(int) for name, steps in self.arms.items()}
+            found.append(Outcomes(uid, self.step[rows], won > NEVER, won or self.deadline, branches, self.horizon))
+        return found
 
     def rows_of_table(self) -> Sequence[Record]:
         """One row a cell and branch."""

@@ -101,13 +101,13 @@ class GuardSettings:
 
 
 def guard_of(
-    run: Run, monitor: str | None, fitted: str | None, horizon: float, most: int, cool_down: int, held: bool
+    run: Run, monitor: str | None, fitted_in: str | None, horizon: float, most: int, cool_down: int, held: bool
 ) -> GuardSettings | None:
     """The guard that a run's configuration asks for; None without a monitor.
 
     Parameters
     ----------
-    fitted : name of the run whose monitors and head they are; None for this one.
+    fitted_in : name of the run whose monitors and head they are; None for this one.
 
     Raises
     ------
@@ -120,9 +120,9 @@ def guard_of(
         raise ConfigError(
             f"a guard has one strategy, not {', '.join(strategy) or 'none'}; choose one, such as strategy=[placebo]"
         )
-    if fitted is not None:
-        refuse_name("job.fitted", fitted)
-    folder = run.folder if fitted is None else run.root / "runs" / fitted
+    if fitted_in is not None:
+        refuse_name("job.fitted_in", fitted_in)
+    folder = run.folder if fitted_in is None else run.root / "runs" / fitted_in
     settings = GuardSettings(
         monitors=str(folder / "monitors"),
         monitor=monitor,
