@@ -197,6 +197,18 @@ def test_a_journal_that_cannot_be_written_takes_nothing_from_the_job(tmp_path, c
     assert "runs/x/journal.jsonl is not written: Permission denied" in capsys.readouterr().err
 
 
+def test_a_job_that_fails_says_why_in_its_own_line_alone(tmp_path, capsys, monkeypatch):
+    """A full disk fails the job and then its journal: two lines said one thing, and which came last was chance."""
+
+    def refused(folder, entry):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("workbench.config.journal.append", refused)
+    with pytest.raises(StoreError, match="the disk is full"), journalled(a_run(tmp_path)):
+        raise StoreError("labels cannot be written: the disk is full")
+    assert capsys.readouterr().err == ""
+
+
 def test_an_experiment_of_the_jobs_own_name_goes_without_saying():
     assert command(["job=quickstart", "+experiment=quickstart", "seed=1"]) == "workbench quickstart seed=1"
     assert command(["job=rollout", "+experiment=quickstart"]) == "workbench rollout +experiment=quickstart"

@@ -166,7 +166,8 @@ def journalled(run: Run) -> Iterator[None]:
         try:
             append(run.folder, entry)
         except OSError as error:  # the job did what it did, and its exit code says so
-            print(f"workbench: {run.shown(run.folder / JOURNAL)} is not written: {error.strerror}", file=sys.stderr)
+            if ended in DONE:  # else its own line is the one to read
+                print(f"workbench: {run.shown(run.folder / JOURNAL)} is not written: {error.strerror}", file=sys.stderr)
 
 
 def append(folder: Path, entry: Entry) -> None:
