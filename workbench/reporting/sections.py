@@ -340,6 +340,8 @@ def _seconds(row: Record, key: str) -> Cell:
     value, bounds = row[f"{key}_s"], row[f"{key}_ci95"]
     if value is None:
         return Cell("never")
+    if value == bounds[0] == bounds[1] == 0:  # what it is held against itself
+        return Cell(NONE)
     low, high = ("∞" if bound is None else number(bound, 1) for bound in bounds)
     return Cell(number(value, 1), value, tuple(bounds) if None not in bounds else None, f"{low} to {high}")
 
