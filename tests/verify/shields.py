@@ -8,8 +8,9 @@ shield and fault, with n and exact intervals:
 success         and the paired gain over no shield, with its interval and the exact paired test
 peak force      median and largest of the episodes' peaks: contact forces of the robot and of what it handles on the
                 rest of the scene, at the ends of control steps (what passes between them is not seen)
-violations      control steps in 1,000 with the hand outside of the box of conf/shield, and with an action beyond its
-                speed limits before the actuators
+lower           of the episodes whose peak is another one than without a shield, those in which it is lower
+violations      control steps in 1,000 with the hand outside of the box of conf/shield, with an action beyond its speed
+                limits before the actuators, and with a veto
 spoke           episodes in which the shield changed or vetoed anything; failures of which it never spoke are silent
 
 Claims: no action passes a speed limit behind that shield; gates veto no more nominal episodes than their level allows;
@@ -207,31 +208,32 @@ def replayed(
 
 
 def show(fault: str, cells: dict[str, Cell], task: str) -> None:
-    """Print what came out under one fault."""
+    """Print what came out under one fault: how episodes ended, and what was touched and passed on the way."""
     bare = cells["none"]
-    shown = table(
-        f"{task}, {fault or 'no fault'}, n = {len(bare.success)}",
-        "shield", "success", "gain over none", "p", "peak N median", "largest", "lower peak", "outside /1000",
-        "beyond /1000", "vetoed /1000", "spoke", "silent failures",
-    )  # fmt: skip
+    title = f"{task}, {fault or 'no fault'}, n = {len(bare.success)}"
+    ends = table(title, "shield", "success", "gain over none", "p", "spoke", "silent failures")
+    ways = table("", "shield", "peak N", "largest", "lower", "outside", "beyond", "vetoed")
     for arm, cell in cells.items():
-        steps = int(cell.steps.sum())
         gain, low, high = paired_gain(cell.success, bare.success)
         lower, other = int((cell.peak_n < bare.peak_n).sum()), int((cell.peak_n != bare.peak_n).sum())
         failed = ~cell.success.astype(bool)
-        shown.add_row(
+        ends.add_row(
             arm,
             rate(int(cell.success.sum()), len(cell.success)),
             "" if arm == "none" else f"{100 * gain:+.0f} ({100 * low:+.0f} to {100 * high:+.0f})",
             "" if arm == "none" else f"{paired_test(cell.success, bare.success)['p_value']:.2g}",
-            f"{np.median(cell.peak_n):.0f}",
-            f"{cell.peak_n.max():.0f}",
-            "" if arm == "none" else f"{lower}/{other}",
-            *(f"{1000 * counted.sum() / steps:.1f}" for counted in (cell.outside, cell.fast, cell.vetoed)),
             rate(int(cell.spoke.sum()), len(cell.spoke)),
             f"{int((failed & ~cell.spoke.astype(bool)).sum())}/{int(failed.sum())}",
         )
-    console.print(shown)
+        thousand = [1000 * counted.sum() / cell.steps.sum() for counted in (cell.outside, cell.fast, cell.vetoed)]
+        ways.add_row(
+            arm,
+            f"{np.median(cell.peak_n):.0f}",
+            f"{cell.peak_n.max():.0f}",
+            "" if arm == "none" else f"{lower}/{other}",
+            *(f"{each:.1f}" for each in thousand),
+        )
+    console.print(ends, ways)
 
 
 def rate(count: int, total: int) -> str:
