@@ -71,8 +71,11 @@ def version() -> str:
     return f"workbench {metadata.version('failure-workbench')}, Python {platform.python_version()}, {', '.join(found)}"
 
 
-def run_job(composed: Any) -> None:
-    """Run one composed job; what a person caused is one line on stderr and a non-zero exit."""
+def run_job(composed: Any, composing: contextlib.ExitStack) -> None:
+    """Run one composed job; what a person caused is one line on stderr and a non-zero exit.
+
+    ``composing`` holds Ctrl-C back; it is closed before the job begins.
+    """
     from workbench.config import Run, command, job_of, journalled
     from workbench.execution.progress import logged
 
@@ -82,6 +85,7 @@ def run_job(composed: Any) -> None:
         name = str(run.config["job"]["_target_"]).split(".")[-2]
         job = job_of(run.config["job"])
         say_taken(run.taken, run.shown(run.folder))
+        composing.close()
         with journalled(run), logged(run.folder, name, command(run.words)):
             job(run)
 
@@ -143,7 +147,7 @@ def answer(arguments: list[str]) -> None:
     if not arguments or arguments in (["--help"], ["-h"], ["help"]):
         print(overview())
         return
-    from workbench.config import fixed_keys, recalled
+    from workbench.config import ctrl_c_held_back, fixed_keys, recalled
     from workbench.config.checking import checked
     from workbench.config.help import job_help
     from workbench.config.jobs import job_words
@@ -162,8 +166,9 @@ def answer(arguments: list[str]) -> None:
         complete(list(line.words))
     else:
         words = job_words(line.words) if line.words or not shown else []
-        taken = recalled(words) if words and not line.sweep else []  # points of a sweep take what their own runs say
-        typed = checked([*words, *taken], line.sweep, run=not shown)
+        with ctrl_c_held_back():
+            taken = recalled(words) if words and not line.sweep else []  # points of a sweep take what their runs say
+            typed = checked([*words, *taken], line.sweep, run=not shown)
         if not shown:
             say_taken(taken)
         if not line.sweep:
@@ -192,9 +197,16 @@ def hydra_main(arguments: list[str]) -> None:
     """Hand over to Hydra."""
     import hydra
 
-    from workbench.config import prepare_hydra
+    from workbench.config import ctrl_c_held_back, prepare_hydra
 
     prepare_hydra()
     # Completion and multirun look for the folder of the calling program otherwise.
     sys.argv = [Path(sys.argv[0]).name, *arguments]
-    hydra.main(config_path=f"pkg://{CONFIG}", config_name="workbench", version_base="1.3")(run_job)()
+    with contextlib.ExitStack() as composing:
+        # In the middle of composing, OmegaConf and Hydra make errors of their own out of it.
+        composing.enter_context(ctrl_c_held_back())
+
+        def run_composed(composed: Any) -> None:
+            run_job(composed, composing)
+
+        hydra.main(config_path=f"pkg://{CONFIG}", config_name="workbench", version_base="1.3")(run_composed)()

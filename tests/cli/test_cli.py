@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.limits import HANG_S
+from workbench import cli
 from workbench.cli import all_jobs, overview
 from workbench.config import Run, compose, job_of, options_of
 from workbench.config.checking import checked
@@ -264,3 +266,35 @@ def test_impossible_cameras_are_refused_before_a_store_is_made(tmp_path):
     said = refused(tmp_path, "collect", "job.episodes=2", "task.cameras={names: [wrist], profile: nice}")
     assert "unknown profile of task.cameras 'nice'" in said
     assert not list(tmp_path.glob("datasets/*"))
+
+
+def test_ctrl_c_waits_until_a_configuration_is_composed(monkeypatch):
+    """In the middle of it, OmegaConf and Hydra made errors of their own out of it: a traceback, or another exit."""
+    done = []
+
+    def composing(*given, **options):
+        os.kill(os.getpid(), signal.SIGINT)
+        done.append(given)
+        return ["job=rollout", "name=x"]
+
+    monkeypatch.setattr("workbench.config.checking.checked", composing)
+    with pytest.raises(KeyboardInterrupt):
+        cli.answer(["rollout", "name=x"])
+    assert done
+
+
+def test_ctrl_c_while_hydra_composes_is_one_line(monkeypatch, capsys, tmp_path):
+
+    asked = Run.asked
+
+    def pressed(composed):
+        os.kill(os.getpid(), signal.SIGINT)
+        return asked(composed)
+
+    monkeypatch.setattr(Run, "asked", pressed)
+    monkeypatch.setattr(sys, "argv", ["workbench"])
+    with pytest.raises(SystemExit) as left:
+        cli.hydra_main(["job=rollout", "name=x", "policy=expert", f"root={tmp_path}"])
+    assert left.value.code == cli.INTERRUPTED
+    assert capsys.readouterr().err.startswith("workbench: interrupted")
+    assert not list(tmp_path.iterdir())

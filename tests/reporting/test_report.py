@@ -435,6 +435,12 @@ FULL: Record = METRICS | {
 }  # fmt: skip
 
 
+def test_a_run_without_labels_has_a_page(tmp_path: Path) -> None:
+    _, parsed = page(tmp_path, FULL | {"labels": None})
+    assert "run first" not in parsed.text
+    assert terminal_tables(FULL | {"labels": None})
+
+
 def test_page_and_terminal_show_the_same_tables(tmp_path: Path) -> None:
     made = tables(FULL)
     assert list(made) == list(SECTIONS)

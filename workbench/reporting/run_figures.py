@@ -27,7 +27,7 @@ def figures(metrics: Record, example: Example | None = None) -> dict[str, Markup
     training = metrics.get("policy", {}).get("training")
     if training and len(training["iteration"]) > 1:
         made |= _training_figures(training)
-    labels = metrics.get("labels", {})
+    labels = metrics.get("labels") or {}
     onsets, points = ([step for step in labels.get(key, []) if step >= 0] for key in ("onsets", "points_of_no_return"))
     if onsets and points:
         made["labels"] = _label_figure(onsets, points)
