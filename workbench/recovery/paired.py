@@ -23,6 +23,7 @@ from workbench.monitoring.monitor import AnyMonitor, needs_of
 from workbench.monitoring.reading import offline
 from workbench.recovery.tables import NEVER, CounterfactualTable, tabulate
 from workbench.rollouts.arms import EXPERT
+from workbench.rollouts.setup import Setup, refuse_other_source
 from workbench.stats.multiple import holm
 from workbench.stats.proportions import paired_gain, paired_test
 from workbench.store import Store
@@ -192,6 +193,7 @@ def recover(
     """
     chosen = nodes("strategy", strategies)
     refuse_without_reference(chosen)
+    refuse_other_source(store, Setup(task, policy))
     alarms, onsets = first_alarms(store, monitor), calls_from_onset(store)
     at = {store.uids[n]: {0, *alarms.get(n, ()), *onsets.get(n, ())} for n in sound(store, "test")}
     table = tabulate(store, chosen, task, policy, at=at, horizon=horizon, expert=expert, head=head, runner=runner)
