@@ -25,21 +25,24 @@ def run_of(root: Path, job: str, *words: str) -> Run:
     return Run(compose([f"job={job}", *WORDS, *words]), root)
 
 
+def roll(run: Run, **asked: Any) -> None:
+    """The job with its settings, and some others."""
+    settings = {key: value for key, value in run.config["job"].items() if key != "_target_"}
+    rollout.run(run, **settings | asked)
+
+
 def refused(root: Path, match: str, strategy: str, **asked: Any) -> None:
+    run = run_of(root, "rollout", "name=none", f"strategy=[{strategy}]")
     with pytest.raises(ConfigError, match=match):
-        rollout.run(
-            run_of(root, "rollout", "name=none", f"strategy=[{strategy}]"), {"test": 1}, one_each=False,
-            **{"monitor": MONITOR, "fitted_in": "g"} | asked,
-        )  # fmt: skip
+        roll(run, **{"episodes": {"test": 1}, "monitor": MONITOR, "fitted_in": "g"} | asked)
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Nominal and faulty episodes, and a monitor."""
     folder = tmp_path_factory.mktemp("guarded")
-    quiet = {"episodes": {"fit": 4, "calibrate": 6}, "one_each": False}
-    rollout.run(run_of(folder, "rollout"), **quiet)
-    rollout.run(run_of(folder, "rollout", *FAULT), {"test": 6}, one_each=False)
+    roll(run_of(folder, "rollout"), episodes={"fit": 4, "calibrate": 6})
+    roll(run_of(folder, "rollout", *FAULT), episodes={"test": 6})
     run = run_of(folder, "fit")
     fit.run(run, **{key: value for key, value in run.config["job"].items() if key != "_target_"})
     return folder
@@ -47,7 +50,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def guarded(root: Path, store: str, strategy: str, *words: str) -> Store:
     run = run_of(root, "rollout", *FAULT, f"name={store}", f"strategy=[{strategy}]", *words)
-    rollout.run(run, {"test": 6}, one_each=False, monitor=MONITOR, fitted_in="g")
+    roll(run, episodes={"test": 6}, monitor=MONITOR, fitted_in="g")
     return Store.open(run.store)
 
 
@@ -94,5 +97,5 @@ def test_what_cannot_be_is_refused_before_there_is_a_store(root: Path) -> None:
     refused(root, "unknown monitor 'rnd'", "placebo", monitor="rnd")
     refused(root, "job.fitted_in='a/b'", "placebo", fitted_in="a/b")
     with pytest.raises(CheckpointError, match="no monitors"):
-        rollout.run(run_of(root, "rollout", "name=none", "strategy=[placebo]"), {"test": 1}, False, monitor=MONITOR)
+        roll(run_of(root, "rollout", "name=none", "strategy=[placebo]"), episodes={"test": 1}, monitor=MONITOR)
     assert not (root / "datasets" / "none.zarr").exists()

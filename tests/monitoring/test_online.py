@@ -248,10 +248,11 @@ def test_without_signals_or_samples_a_score_says_so_online_as_offline(tmp_path: 
 
 def test_an_unknown_signal_is_refused_before_there_is_a_store(tmp_path: Path) -> None:
     words = ["job=rollout", "policy=zoo/lift_flow", "rollout.signals=[denoising_los]", "runner.workers=1", "name=s"]
+    run = Run(compose(words), tmp_path)
     with pytest.raises(
         UnknownNameError, match=r"signal of policy FlowPolicy 'denoising_los'.*'denoising_loss'"
     ) as said:
-        rollout.run(Run(compose(words), tmp_path), {"test": 1}, one_each=False)
+        rollout.run(run, **{key: value for key, value in run.config["job"].items() if key != "_target_"})
     assert "\n" not in str(said.value)
     assert not list(tmp_path.glob("datasets/*"))
 

@@ -20,12 +20,12 @@ def run(
     run: Run,
     episodes: Mapping[str, Episodes],
     one_each: bool,
-    monitor: str | None = None,
-    fitted_in: str | None = None,
-    horizon: float = 2.0,
-    most: Positive = 1,
-    cool_down: Count = 0,
-    held: bool = False,
+    monitor: str | None,
+    fitted_in: str | None,
+    horizon: float,
+    most: Positive,
+    cool_down: Count,
+    held: bool,
 ) -> None:
     """Roll episodes of each split into ``datasets/<store>.zarr``; those that are there already are kept."""
     run.refuse_other_store()

@@ -316,11 +316,12 @@ def it_is_over_when_its_time_is(case: PerturbationCase) -> None:
 def what_it_changed_is_undone_exactly(case: PerturbationCase) -> None:
     """The model that it edits is back to the last bit when it is over, and the next episode is clean."""
     scene, nominal = case.nominal.scene, case.nominal
+    end = case.ends  # for which the scene rolls another episode
     for episode in range(3):  # of several magnitudes: dividing by a factor undoes a product exactly for some only
         stream = Stream(0, episode)
         scene.begin(stream, [case.draw(stream) | {key: case.record[key] for key in SCHEDULE}])
         before = model_of(scene)
-        for action in nominal.actions[: case.ends]:
+        for action in nominal.actions[:end]:
             scene.step(action)
         left = [name for name, value in model_of(scene).items() if value != before[name]]
         require(
