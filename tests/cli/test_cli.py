@@ -268,6 +268,15 @@ def test_impossible_cameras_are_refused_before_a_store_is_made(tmp_path):
     assert not list(tmp_path.glob("datasets/*"))
 
 
+@pytest.fixture
+def obeyed():
+    """Ctrl-C is obeyed as in a terminal; a worker of the tests may ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("obeyed")
 def test_ctrl_c_waits_until_a_configuration_is_composed(monkeypatch):
     """In the middle of it, OmegaConf and Hydra made errors of their own out of it: a traceback, or another exit."""
     done = []
@@ -283,6 +292,7 @@ def test_ctrl_c_waits_until_a_configuration_is_composed(monkeypatch):
     assert done
 
 
+@pytest.mark.usefixtures("obeyed")
 def test_ctrl_c_while_hydra_composes_is_one_line(monkeypatch, capsys, tmp_path):
 
     asked = Run.asked
