@@ -396,6 +396,12 @@ def run_of(root: Path, url: str, **settings: Any) -> Run:
     return Run(compose([*words, *quick]), root)
 
 
+def roll_five(run: Run) -> None:
+    """Roll five episodes, with the job's other settings."""
+    settings = {key: value for key, value in run.config["job"].items() if key != "_target_"}
+    rollout.run(run, **settings | {"episodes": {"test": 5}})
+
+
 def test_a_killed_server_ends_the_job_in_one_line_and_the_same_command_goes_on(
     task: Task, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -412,7 +418,7 @@ def test_a_killed_server_ends_the_job_in_one_line_and_the_same_command_goes_on(
 
         monkeypatch.setattr(RemotePolicy, "plan", plan)
         with pytest.raises(PolicyServerError) as caught:
-            rollout.run(run, {"test": 5}, one_each=False)
+            roll_five(run)
         said = str(caught.value)
         assert "\n" not in said
         assert re.search(r"cannot be asked: .*tried 2 times", said)
@@ -426,10 +432,10 @@ def test_a_killed_server_ends_the_job_in_one_line_and_the_same_command_goes_on(
         port = server.port
     monkeypatch.undo()
     with Served(checkpoint, port) as again:
-        rollout.run(run_of(tmp_path, again.url), {"test": 5}, one_each=False)
+        roll_five(run_of(tmp_path, again.url))
         run.update_metrics(server="another")
         with pytest.raises(StoreError, match="begun with a server that says another"):
-            rollout.run(run_of(tmp_path, again.url), {"test": 5}, one_each=False)
+            roll_five(run_of(tmp_path, again.url))
         refuse_unclean_end(again, signal.SIGTERM)
     store = Store.open(run.store)
     assert (len(store), store.aborted, len(Store.open(run.store, aborted=True))) == (5, 0, 5)
