@@ -87,6 +87,7 @@ class CounterfactualTable(Tabular):
     arms : name -> (R, K) int16, control step of the success of each branch; 0 for never, -1 for a branch that was not
         rolled.  Branches of one number share their noise over all arms and calls of an episode.
     more_time : name -> (R,) whether the strategy itself asks for more time there; rolled to the horizon are all.
+    simulated : control steps that were rolled for it; 0 for one that was read back.
     """
 
     uids: tuple[str, ...]
@@ -98,6 +99,7 @@ class CounterfactualTable(Tabular):
     step: Array
     arms: Mapping[str, Array]
     more_time: Mapping[str, Array]
+    simulated: int = 0
 
     def won(self, arm: str, within: int) -> Array:
         """(R,) share of the first branches of every cell that succeed within so many control steps of the episode.
@@ -321,6 +323,7 @@ def _joined(
         step=np.concatenate([np.zeros(0, np.int64), *(cells.step for cells in found)]),
         arms={name: np.concatenate([cells.arms[name] for cells in found]) for name in arms} if found else {},
         more_time={name: np.concatenate([cells.more_time[name] for cells in found]) for name in arms} if found else {},
+        simulated=sum(cells.simulated for cells in found),
     )
 
 
@@ -459,14 +462,6 @@ def succeeded_at(outcome: Outcome) -> int:
 
 def one_call(calls: EpisodeCalls, row: int) -> PolicyCall:
     """One policy call of a stored episode, as it was shown when it was made."""
-    only = slice(row, row + 1)
-    return PolicyCall(
-        calls.step[only],
-        calls.chunk[only],
-        None if calls.samples is None else calls.samples[only],
-        None if calls.embedding is None else calls.embedding[only],
-        calls.execute,
-        [calls.instruction],
-        {name: values[only] for name, values in calls.signals.items()},
-        {key: values[only] for key, values in calls.observation.items()},
-    )
+    told = [calls.instruction] * len(calls.step)
+    every = (calls.step, calls.chunk, calls.samples, calls.embedding)
+    return PolicyCall(*every, calls.execute, told, calls.signals, calls.observation).one(row)
