@@ -56,7 +56,8 @@ class ActionChunkEntropy:
         """Scores (N,) in bits."""
         samples = samples_of(call, "entropy", self.dims)
         span = np.ptp(samples, axis=1, keepdims=True) if self.own_range else self.extent
-        cells = cells_of(samples, MARGIN * span, self.cell_fraction * self.extent).transpose(0, 2, 3, 1)
+        cells = cells_of(samples, MARGIN * span, self.cell_fraction * self.extent)
+        cells = np.ascontiguousarray(cells.transpose(0, 2, 3, 1))  # the samples beside one another
         together = np.ones((*cells.shape[:2], cells.shape[-1], cells.shape[-1]), bool)
         for dim in range(len(self.dims)):
             together &= cells[:, :, dim, :, None] == cells[:, :, dim, None, :]
