@@ -35,6 +35,7 @@ class Reach:
     task : whose actions command the hand's translation and rotation, and two fingers; its observations hold
         ``eef_pos`` and ``eef_quat``.
     target : where to.
+    holding : whether the fingers are closed now; they stay so on the way to a pose at which they are.
 
     Raises
     ------
@@ -50,7 +51,7 @@ class Reach:
     cameras: Sequence[str] = ()
     signals: Sequence[str] = ()
 
-    def __init__(self, task: Task, target: Pose) -> None:
+    def __init__(self, task: Task, target: Pose, holding: bool = False) -> None:
         able = ability(task, HasRobot, "a motion to a pose")
         robot = able.robot
         if task.action_size != CORRECTION_SIZE or robot.arm is None or robot.fingers is None or not able.commands_pose:
@@ -58,15 +59,15 @@ class Reach:
                 f"task {task.name} knows no motion to a pose: its actions do not command a hand's translation, "
                 "rotation and fingers (task.controller=osc_pose)"
             )
-        self.target = target
+        self.target, self.holding = target, holding
         self._action_m, self._action_rad = robot.action_m, robot.arm.action_rad
-        self._opened_m, self._stroke = robot.fingers.opened_m, robot.fingers.stroke_steps
+        self._stroke = robot.fingers.stroke_steps
 
     def steps(self, here: Pose) -> int:
         """Control steps that it is given from a pose: at its pace, and the fingers' stroke."""
         way_m, way_rad = here.distance(self.target)
         moving = math.ceil(max(way_m / self._action_m, way_rad / self._action_rad) / PACE)
-        return moving + SETTLING_STEPS + self._stroke * (here.closed != self.target.closed)
+        return moving + SETTLING_STEPS + self._stroke * (self.holding != self.target.closed)
 
     def plan(self, observation: Observation, noise: Sequence[np.random.Generator], samples: int = 0) -> PolicyOutput:
         """One action (N, 1, 7) for each scene; it draws nothing, so there are no samples."""
@@ -75,11 +76,10 @@ class Reach:
 
     def action(self, observation: Observation) -> Array:
         """Action (7,) for the present observation of one scene."""
-        opened = bool(np.ptp(observation["gripper_qpos"]) > self._opened_m)
-        here = Pose.of(observation, closed=not opened)
+        here = Pose.of(observation, self.holding)
         way_m, way_rad = here.distance(self.target)
         turn = rotation_vector(self.target.rotation @ here.rotation.T)
-        close = self.target.closed and (not opened or (way_m < NEAR_M and way_rad < NEAR_RAD))
+        close = self.target.closed and (self.holding or (way_m < NEAR_M and way_rad < NEAR_RAD))
         return np.concatenate(
             [
                 np.clip(GAIN * (self.target.position_m - here.position_m) / self._action_m, -1, 1),

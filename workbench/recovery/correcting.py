@@ -67,7 +67,7 @@ class CorrectionSettings:
 
 @dataclasses.dataclass(frozen=True)
 class Batch:
-    """Failed episodes for one worker, each with its calls and its twin's number (None for none that succeeded)."""
+    """Failed episodes for one worker, each with its calls and its twin's number (None for none in the store)."""
 
     setup: Setup
     store: Path
@@ -163,10 +163,11 @@ def _wanted(
         labelled = rows["t_eff"][number] >= 0 and rows["t_pnr"][number] >= 0
         if rows["success"][number] or not labelled or taken.get(mode, 0) >= settings.episodes:
             continue
-        taken[mode] = taken.get(mode, 0) + 1
         calls = store.calls(number, ()).step
         steps = calls_between(calls, int(rows["t_eff"][number]), int(rows["t_pnr"][number]), settings)
-        found.append((number, steps, _twin(store, number)))
+        if steps:
+            taken[mode] = taken.get(mode, 0) + 1
+            found.append((number, steps, _twin(store, number)))
     if not found:
         raise StoreError(
             f"{shown(store.path)} has no failed episode of split {' or '.join(splits)} with labels to correct; "
@@ -191,8 +192,7 @@ def _spread(steps: Sequence[int], count: int) -> list[int]:
 
 def _twin(store: Store, number: int) -> int | None:
     uid = str(store.episodes["twin"][number])
-    twin = store.number_of(uid) if uid in store.uids else None
-    return twin if twin is not None and store.episodes["success"][twin] else None
+    return store.number_of(uid) if uid in store.uids else None
 
 
 def correction_batch(batch: Batch) -> list[Tried]:
@@ -204,14 +204,21 @@ def correction_batch(batch: Batch) -> list[Tried]:
     for number, steps, twin in batch.episodes:
         began = time.process_time()
         episode = store.episode(number)
-        search = _Search(episode, None if twin is None else store.episode(twin), batch, expert)
+        beside = twin_of(episode, going_on) if twin is None else store.episode(twin)
+        search = _Search(episode, beside if beside.record["success"] else None, batch, expert)
         rows, simulated = search.tried(steps, going_on)
         found.append(Tried(number, rows, simulated, time.process_time() - began))
     return found
 
 
+def twin_of(episode: Episode, lockstep: Lockstep) -> Episode:
+    """The same episode without faults, rolled by the same policy with the same noise."""
+    ((_, twin),) = lockstep.record_numbered([Launch(stream_of(episode))])
+    return twin
+
+
 class _Search:
-    """The candidates of one episode."""
+    """The candidates of one episode; ``twin`` is None for one that fails, too."""
 
     def __init__(self, episode: Episode, twin: Episode | None, batch: Batch, expert: Lockstep) -> None:
         self.episode, self.twin, self.expert = episode, twin, expert
@@ -272,7 +279,7 @@ class _Search:
 
     def _candidates(self, step: int, path: Episode | None) -> list[Candidate]:
         """All that is tried from a call."""
-        here = pose_at(self.episode, step)
+        here = pose_before(self.episode, step)
         found = [Candidate(PLACEBO, np.zeros(CORRECTION_SIZE), None, 0)]
         found += [self._to("twin", here, there) for there in self._twin_poses(step)]
         found += [self._to("object", here, there) for there in self._twin_poses(step, with_object=True)]
@@ -285,7 +292,7 @@ class _Search:
         return [*found, *self._random(step, here, motions)]
 
     def _to(self, kind: str, here: Pose, there: Pose) -> Candidate:
-        reach = build(REACH, task=self.task, target=there)
+        reach = build(REACH, task=self.task, target=there, holding=here.closed)
         return Candidate(kind, here.to(there), reach, reach.steps(here))
 
     def _twin_poses(self, step: int, with_object: bool = False) -> list[Pose]:
@@ -340,9 +347,14 @@ def _directions(rng: np.random.Generator) -> Array:
 
 
 def pose_at(episode: Episode, step: int) -> Pose:
-    """Of the hand before a control step, with the fingers as the action of that step has them."""
+    """Of the hand at a control step, with the fingers as the action of that step has them: where to go."""
     seen = {key: episode.steps[f"obs/{key}"][step] for key in ("eef_pos", "eef_quat")}
     return Pose.of(seen, bool(episode.steps["action"][step][-1] > 0))
+
+
+def pose_before(episode: Episode, step: int) -> Pose:
+    """Of the hand at a control step, with the fingers as they were told until then: where it is."""
+    return dataclasses.replace(pose_at(episode, step), closed=pose_at(episode, max(step - 1, 0)).closed)
 
 
 def stage_before(episode: Episode, step: int) -> int:
