@@ -47,10 +47,35 @@ def built(
                     f"strategy {name} hands over to a recovery head, and there is none; workbench recover trains one"
                 )
             given["head"] = load_policy(type(policy), head, task)
+        if "corrector" in wanted:
+            folder = None if head is None else corrector_beside(head)
+            if folder is None or not folder.exists():
+                raise ConfigError(
+                    f"strategy {name} goes by a corrector, and there is none; workbench correct makes what it learns "
+                    "from, and workbench recover trains it"
+                )
+            given["corrector"] = folder
         found[name] = build({key: value for key, value in node.items() if key not in given}, **given)
     return found
 
 
+def corrector_beside(head: Path) -> Path:
+    """Folder of the corrector of a run, beside that of its recovery head."""
+    return head.with_name("corrector")
+
+
+def needs_corrector(strategies: Mapping[str, Any]) -> bool:
+    """Whether any strategy goes by what a corrector says."""
+    return any(
+        "corrector" in parameters_of(node["_target_"]) for node in strategies.values() if isinstance(node, Mapping)
+    )
+
+
 def needs_head(strategies: Mapping[str, Any]) -> bool:
     """Whether any strategy is driven by a learned head."""
-    return any("head" in parameters_of(node["_target_"]) for node in strategies.values() if isinstance(node, Mapping))
+    return _asks_for("head", strategies)
+
+
+def _asks_for(part: str, strategies: Mapping[str, Any]) -> bool:
+    nodes = [node for node in strategies.values() if isinstance(node, Mapping)]
+    return any(part in parameters_of(node["_target_"]) for node in nodes)

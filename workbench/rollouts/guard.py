@@ -15,7 +15,7 @@ from workbench.errors import ConfigError
 from workbench.monitoring.files import load
 from workbench.monitoring.monitor import AnyMonitor, needs_of
 from workbench.monitoring.online import Followed, OnlineMonitor
-from workbench.rollouts.arms import EXPERT, built, needs_head
+from workbench.rollouts.arms import EXPERT, built, corrector_beside, needs_corrector, needs_head
 from workbench.types import SIGNALS, Alarm, Intervention, Policy, PolicyCall, Record, Strategy, Task
 
 LONGEST = 2**15 - 1
@@ -69,7 +69,7 @@ class GuardSettings:
     scores, calibrators : configurations by name, of those that the folder's monitors are made of.
     strategy : its name, and its configuration.
     expert : configuration of the reference that some strategies hand over to.
-    head : folder of the recovery head, for those that hand over to it.
+    head : folder of the recovery head, for those that hand over to it; a corrector lies beside it.
     horizon : deadlines that an episode lasts at most that is given more time.
     most, cool_down, held : as of :class:`Guard`.
     """
@@ -97,7 +97,10 @@ class GuardSettings:
     def described(self) -> Record:
         """What decides the episodes that it watches over: no paths, but digests of what lies there."""
         head = weights_digest(Path(self.head)) if needs_head(self.strategy) else ""
-        return {**dataclasses.asdict(self), "monitors": weights_digest(Path(self.monitors)), "head": head}
+        said = {**dataclasses.asdict(self), "monitors": weights_digest(Path(self.monitors)), "head": head}
+        if needs_corrector(self.strategy):
+            said["corrector"] = weights_digest(corrector_beside(Path(self.head)))
+        return said
 
 
 def guard_of(

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from workbench.types.data import Record
+from workbench.types.data import Array, Record
 from workbench.types.policy import Policy, PolicyCall
 
 
@@ -74,3 +74,23 @@ class Strategy(Protocol):
     def act(self, memory: Record, alarm: Alarm) -> Intervention | None:
         """What is to be done; None leaves everything as it is."""
         ...
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Lessons:
+    """What a corrector learns from: n policy calls of the fit split.
+
+    Attributes
+    ----------
+    inputs : name -> (n, size): ``embedding`` and ``observation/<key>``.
+    failing : (n,) whether the episode is lost to the policy there.
+    mode : (n,) place in ``modes`` of the failure mode; -1 where it is not failing.
+    corrections : n lists of verified corrections (m, 7), any of which is right; m may be 0.
+    modes : names.
+    """
+
+    inputs: Mapping[str, Array]
+    failing: Array
+    mode: Array
+    corrections: Sequence[Array]
+    modes: Sequence[str]
