@@ -153,7 +153,7 @@ def _scale(corrections: Array) -> Array:
 
 
 class _Targets:
-    """What is right of every call, as tensors; its corrections stand beside one another, and ``there`` says which are."""
+    """What is right of every call, as tensors; its corrections side by side, and ``there`` says which are any."""
 
     def __init__(self, lessons: Lessons, scale: Array) -> None:
         self.failing = torch.from_numpy(lessons.failing.astype(np.float32))

@@ -66,9 +66,7 @@ def corrector_beside(head: Path) -> Path:
 
 def needs_corrector(strategies: Mapping[str, Any]) -> bool:
     """Whether any strategy goes by what a corrector says."""
-    return any(
-        "corrector" in parameters_of(node["_target_"]) for node in strategies.values() if isinstance(node, Mapping)
-    )
+    return _asks_for("corrector", strategies)
 
 
 def needs_head(strategies: Mapping[str, Any]) -> bool:
