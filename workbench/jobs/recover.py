@@ -30,6 +30,7 @@ def run(
     refuse_without_reference(run.config["strategy"])
     store, head, strategies = Store.open(run.store), run.folder / "head", run.config["strategy"]
     chosen = load_monitors(run)[monitor]
+    again: Record = {"seed": run.seed, "overwrite": run.overwrite}
     if needs_head(strategies):
         learnt = train_head(
             store,
@@ -41,23 +42,15 @@ def run(
             allowance_steps=allowance_steps,
             trainer=trainer,
             expert=expert,
-            seed=run.seed,
             runner=run.runner,
             until=run.config["rollout"]["until"],
-            overwrite=run.overwrite,
+            **again,
         )
         if learnt is not None:
             run.update_metrics(head=learnt.record())
     if needs_corrector(strategies):
-        train_corrector(
-            store,
-            Corrections.load(store),
-            run.task,
-            into=corrector_beside(head),
-            trainer=corrector,
-            seed=run.seed,
-            overwrite=run.overwrite,
-        )
+        into = corrector_beside(head)
+        train_corrector(store, Corrections.load(store), run.task, into=into, trainer=corrector, **again)
     recovery = recover(
         store, chosen, strategies, run.task, run.policy(), horizon=horizon, expert=expert, head=head, runner=run.runner
     )
