@@ -219,6 +219,35 @@ DRIVERS = {
 }
 
 
+class Counting(Noisy):
+    """A driver whose actions are less and less, by what it remembers; after ``left`` calls its work is done."""
+
+    def plan(  # type: ignore[override]
+        self,
+        observation: Observation,
+        noise: Sequence[np.random.Generator],
+        samples: int = 0,
+        *,
+        memories: Sequence[Record],
+    ) -> PolicyOutput:
+        output = super().plan(observation, noise, samples)
+        for memory in memories:
+            memory["left"] -= 1
+            memory["past"] = np.append(memory["past"], memory["left"])
+            memory["over"] = memory["left"] == 0
+        share = np.array([memory["past"].mean() / 10 for memory in memories])
+        return dataclasses.replace(output, chunk=output.chunk * share[:, None, None])
+
+
+REMEMBERED: Record = {"left": 4, "past": np.zeros(0)}
+DRIVERS |= {
+    "remembering": Intervention(
+        Counting(history=2, execute=2), steps=30, fresh_noise=True, more_time=True, memory=REMEMBERED
+    ),
+    "remembering for long": Intervention(Counting(history=1, execute=3), fresh_noise=True, memory=REMEMBERED),
+}
+
+
 class Tiring:
     """A shield that lets through less and less of what it is asked for, and starts afresh every seven steps."""
 
@@ -270,7 +299,7 @@ def refuse_difference(whole: Episode, rest: Episode, first: int) -> None:
     assert np.array_equal(rest.memory, whole.memory[first:])
 
 
-@pytest.mark.parametrize("name", ["expert", "another", "anew"])
+@pytest.mark.parametrize("name", ["expert", "another", "anew", "remembering", "remembering for long"])
 def test_live_is_what_the_branch_from_the_first_alarm_says(name: str) -> None:
     policy, launches = Noisy(history=2), [launch(number, breaks=4 + number) for number in range(6)]
     live = rolled_on(Slow(), policy, launches, guard=guard(DRIVERS[name], 1))
@@ -295,6 +324,58 @@ def rolled_on(task: Any, policy: Any, launches: Sequence[Launch], **options: Any
 
 def without_guard(steps: Mapping[str, Array]) -> dict[str, Array]:
     return {key: rows for key, rows in steps.items() if key != "relieved"}
+
+
+def test_a_driver_whose_work_is_done_hands_back_before_its_time() -> None:
+    """Four calls of two steps, whose memory begins as it was given at every intervention and in every episode."""
+    launches = [launch(number, rots=0) for number in range(3)]
+    watching = guard(DRIVERS["remembering"], 1, most=2, cool_down=1)
+    for episode in rolled_on(Slow(), Noisy(history=2), launches, guard=watching):
+        first, second = episode.calls["step"][episode.calls["intervened"]]
+        relieved = np.flatnonzero(episode.steps["relieved"]).tolist()
+        # The call at which the last of its actions is planned says so; the policy drives from the next step on.
+        assert relieved == [*range(first, first + 7), *range(second, second + 7)]
+    assert REMEMBERED["left"] == 4
+    assert not len(REMEMBERED["past"])
+
+
+@dataclasses.dataclass
+class Following(Does):
+    """Counts the calls that it has followed, and lets another drive for as many steps."""
+
+    needs: Sequence[str] = ("observation/place",)
+
+    def follow(self, memory: Record, call: PolicyCall) -> None:
+        assert len(call.step) == 1
+        memory["seen"] = [*memory.get("seen", []), (int(call.step[0]), float(call.observation["place"][0, -1, 0]))]
+
+    def act(self, memory: Record, alarm: Alarm) -> Intervention | None:
+        assert memory["seen"][-1][0] == alarm.step
+        told: Record = {"left": len(memory["seen"]), "past": np.array([place for _, place in memory["seen"]])}
+        return Intervention(Counting(history=2, execute=2), steps=9, fresh_noise=True, more_time=True, memory=told)
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_a_strategy_that_follows_is_shown_every_call_of_the_policy(held: bool) -> None:
+    """Whether there is an alarm or not, in its own episode alone, and none of whoever relieves it."""
+    watching = Guard(monitor(1), Following(None), horizon=HORIZON, most=2, held=held)
+    launches = [launch(number, breaks=4 + number, rots=0) for number in range(5)]
+    policy = Noisy(history=2)
+    lockstep = Lockstep(Slow(), policy, 3, guard=watching)
+    whole = {number: episode for number, episode in lockstep.record_numbered(launches)}
+    steps = [[episode.record["length"] - 1] for episode in whole.values()]
+    ends = lockstep.starts(launches, [steps[list(whole).index(number)] for number in range(5)])
+    for number, moments in enumerate(ends):
+        (end,) = moments.values()
+        assert end.guard is not None
+        calls, steps_of = whole[number].calls["step"], whole[number].steps["obs/place"][:, 0]
+        assert end.guard.strategy["seen"] == [(int(step), float(steps_of[step])) for step in calls]
+    random = np.random.default_rng(0)
+    for number, episode in whole.items():
+        step = int(random.integers(0, episode.record["length"]))
+        (moments,) = lockstep.starts([launches[number]], [[step]])
+        (rest,) = lockstep.record([dataclasses.replace(launches[number], start=moments[step])])
+        refuse_difference(episode, rest, step)
 
 
 def test_arms_meet_the_same_noise_at_the_same_step_after_a_hand_back():

@@ -30,18 +30,21 @@ from workbench.config.named import nodes
 from workbench.execution.progress import console
 from workbench.monitoring.assembly import MonitorSettings
 from workbench.recovery.paired import first_alarms
-from workbench.recovery.tables import NEVER, one_call, tabulate
+from workbench.recovery.tables import NEVER, asked_at, tabulate
 from workbench.rollouts.arms import EXPERT, built
 from workbench.rollouts.guard import Guard, steps_beyond
 from workbench.rollouts.launch import Launch
 from workbench.rollouts.loop import Lockstep
 from workbench.rollouts.stored import perturbations_of, stream_of
 from workbench.store import Store
-from workbench.types import Alarm, Episode, Policy, Record, Strategy, Task
+from workbench.types import Episode, Policy, Record, Strategy, Task
 
 FAULTS = {"push_t": "action_gain"}
 FAULT = "action_noise"
-STRATEGIES = {"placebo": {}, "expert": {}, "expert_for_20": {"steps": 20}, "redraw": {}, "more_time": {}}
+STRATEGIES: dict[str, Record] = {
+    "placebo": {}, "expert": {}, "expert_for_20": {"steps": 20}, "redraw": {}, "more_time": {}, "home": {},
+    "backtrack": {},
+}  # fmt: skip
 """Name of the arm -> settings of the strategy of its first word."""
 SCORES = ("mahalanobis", "stac", "chunk_overlap")
 SAMPLES, SCENES, HORIZON = 8, 8, 2.0
@@ -167,9 +170,9 @@ def compare_branches(
     """Roll the branch from every alarm and hold it against the guarded episode."""
     launches = []
     for number, step in alarms.items():
-        calls = store.calls(number)
-        alarm = Alarm(one_call(calls, int(np.searchsorted(calls.step, step))), policy, task.deadline)
-        asked = strategy.act(strategy.begin(), alarm)
+        calls = store.calls(number, strategy.needs)
+        row = int(np.searchsorted(calls.step, step))
+        (asked,) = asked_at(strategy, calls, [row], policy, task.deadline)
         assert asked is not None
         launches.append(intervene(store.episode(number), step, asked, policy, horizon=horizon))
     rolled = Lockstep(task, policy, SCENES, images=False).record_numbered(launches)

@@ -7,6 +7,7 @@ alarms: here every arm of a comparison ends at the same control step.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -41,6 +42,7 @@ from workbench.types import (
     Split,
     Strategy,
     Task,
+    follow,
 )
 from workbench.types.episode import UID
 from workbench.types.reading import Among, Between, Size, Source, checked
@@ -364,7 +366,10 @@ class _Rows:
 
     def rolled(self, number: int, arms: Mapping[str, Strategy], branches: int, lockstep: Lockstep) -> Cells:
         """All cells of all arms."""
-        asked = {name: [self._asked(strategy, row) for row in self.rows] for name, strategy in arms.items()}
+        asked = {
+            name: asked_at(strategy, self.calls, self.rows, self.policy, self.deadline)
+            for name, strategy in arms.items()
+        }
         wanted = {
             (terms(each), place): each
             for of in asked.values()
@@ -389,10 +394,6 @@ class _Rows:
             },
             simulated=simulated + more,
         )
-
-    def _asked(self, strategy: Strategy, row: int) -> Intervention | None:
-        """What a strategy asks for at a call."""
-        return strategy.act(strategy.begin(), Alarm(one_call(self.calls, row), self.policy, self.deadline))
 
     def _roll(
         self, wanted: Mapping[Cell, Intervention], branches: int, lockstep: Lockstep
@@ -452,7 +453,7 @@ Cell = tuple[tuple[object, ...], int]
 
 def terms(asked: Intervention) -> tuple[object, ...]:
     """What tells interventions apart that are given the same time: the redraw is the placebo with less of it."""
-    return id(asked.driver), asked.steps, asked.fresh_noise, asked.instruction
+    return id(asked.driver), asked.steps, asked.fresh_noise, asked.instruction, id(asked.memory)
 
 
 def succeeded_at(outcome: Outcome) -> int:
@@ -465,3 +466,23 @@ def one_call(calls: EpisodeCalls, row: int) -> PolicyCall:
     told = [calls.instruction] * len(calls.step)
     every = (calls.step, calls.chunk, calls.samples, calls.embedding)
     return PolicyCall(*every, calls.execute, told, calls.signals, calls.observation).one(row)
+
+
+def asked_at(
+    strategy: Strategy, calls: EpisodeCalls, rows: Sequence[int], policy: Policy, deadline: int
+) -> list[Intervention | None]:
+    """What a strategy asks for at some policy calls of a stored episode, each as if it were the first alarm.
+
+    It has followed all calls before, as it does live.
+
+    Parameters
+    ----------
+    rows : places of the calls, in their order.
+    """
+    memory, asked, seen = strategy.begin(), [], 0
+    for row in rows:
+        for earlier in range(seen, row + 1):
+            follow(strategy, memory, one_call(calls, earlier))
+        seen = row + 1
+        asked.append(strategy.act(copy.deepcopy(memory), Alarm(one_call(calls, row), policy, deadline)))
+    return asked

@@ -16,7 +16,7 @@ from workbench.monitoring.files import load
 from workbench.monitoring.monitor import AnyMonitor, needs_of
 from workbench.monitoring.online import Followed, OnlineMonitor
 from workbench.rollouts.arms import EXPERT, built, needs_head
-from workbench.types import SIGNALS, Alarm, Intervention, Policy, PolicyCall, Record, Strategy, Task
+from workbench.types import SIGNALS, Alarm, Intervention, Policy, PolicyCall, Record, Strategy, Task, follow
 
 LONGEST = 2**15 - 1
 """Control steps of an episode, which tables keep as whole numbers of 16 bits."""
@@ -207,11 +207,10 @@ class Guard:
         reading = self._online.follow([memory.followed for memory in memories], call, names)[self.monitor.name]
         found = []
         for row, memory in enumerate(memories):
-            asked = None
+            asked, one = None, call.one(row)
+            follow(self.strategy, memory.strategy, one)
             if reading.alarm[row] and self._hears(memory, int(call.step[row])):
-                asked = self.strategy.act(
-                    memory.strategy, Alarm(call.one(row), policy, deadlines[row], memory.interventions)
-                )
+                asked = self.strategy.act(memory.strategy, Alarm(one, policy, deadlines[row], memory.interventions))
             if asked is not None:
                 self._note(memory, int(call.step[row]))
             found.append(Watched(float(reading.margin[row]), asked))

@@ -54,7 +54,7 @@ class Slot:
         """Take up what is remembered at a start."""
         self.recent.extend(start.history)
         self._told = list(start.told)
-        self.queue, self.calls, self.wheel = start.queue, start.calls, start.wheel
+        self.queue, self.calls, self.wheel = start.queue, start.calls, start.wheel.copy()
         if start.guard is not None:
             self.guarded = start.guard.copy()
         if shields:
@@ -83,7 +83,7 @@ class Slot:
             queue=self.queue[self.next_action :].copy(),
             calls=self.calls,
             told=tuple(self._told),
-            wheel=self.wheel,
+            wheel=self.wheel.copy(),
             guard=None if self.guarded is None else self.guarded.copy(),
             gate=None if self.gate is None else self.gate.copy(),
         )
@@ -100,7 +100,7 @@ class Slot:
 
     def hand_back(self) -> None:
         """Let the policy drive again, where it is time to."""
-        if self.wheel.until is not None and self.scene.step_index >= self.wheel.until:
+        if self.wheel.over(self.scene.step_index):
             self._turn(self.wheel.handed_back())
 
     def _turn(self, wheel: Wheel) -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from workbench.types.data import Record
 from workbench.types.policy import Policy, PolicyCall
+
+OVER = "over"
+"""In the memory of a driver: whether it has done what it was called for, and the policy is to drive again."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +50,9 @@ class Intervention:
     more_time : whether the episode may last beyond the task's deadline, to a horizon that is the same for all.
     instruction : what the policy is told from here on; None for what it was told.
     stops : whether the robot stands still and asks for help: the episode ends here.
+    memory : what the driver remembers, plain data and arrays; it is handed a copy at each of its calls, as
+        ``plan(..., memories=[N of them])``, which it may change, and which is part of every moment.  What is true under
+        :data:`OVER` in it hands back before ``steps`` are up.  None for a driver that remembers nothing, as a policy.
     """
 
     driver: Policy | None = None
@@ -55,6 +61,7 @@ class Intervention:
     more_time: bool = False
     instruction: str | None = None
     stops: bool = False
+    memory: Record | None = None
 
 
 class Strategy(Protocol):
@@ -74,3 +81,22 @@ class Strategy(Protocol):
     def act(self, memory: Record, alarm: Alarm) -> Intervention | None:
         """What is to be done; None leaves everything as it is."""
         ...
+
+
+@runtime_checkable
+class FollowsCalls(Protocol):
+    """A strategy that remembers what came before an alarm."""
+
+    def follow(self, memory: Record, call: PolicyCall) -> None:
+        """Take up one call of the policy, of one scene (N = 1), in the memory that ``act`` is handed.
+
+        It is shown every call that the monitor is shown, in their order and before ``act``, whether there is an alarm
+        or not: live by the guard, and in branches from what is stored.  What ``needs`` names is there in both.
+        """
+        ...
+
+
+def follow(strategy: Strategy, memory: Record, call: PolicyCall) -> None:
+    """Show a strategy a call of one scene, if it follows them."""
+    if isinstance(strategy, FollowsCalls):
+        strategy.follow(memory, call)
