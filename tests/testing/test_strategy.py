@@ -7,12 +7,15 @@ from typing import Any
 
 import pytest
 
+from workbench.config import named
+from workbench.detectors.scores.chunk_overlap import ChunkOverlap
 from workbench.envs.tasks.lift import Lift
 from workbench.errors import ContractError
 from workbench.policies.expert import Expert
 from workbench.policies.recovery import expert as relief
 from workbench.policies.recovery.ask import Ask
 from workbench.policies.recovery.backtrack import Backtrack
+from workbench.policies.recovery.best_of import BestOf
 from workbench.policies.recovery.cascade import Cascade
 from workbench.policies.recovery.continuation import Continue
 from workbench.policies.recovery.head import Head
@@ -37,6 +40,11 @@ STRATEGIES = [
 @pytest.mark.parametrize("strategy", STRATEGIES, ids=lambda part: part.name)
 def test_every_strategy_keeps_the_contract(strategy):
     assert check_strategy(strategy, POLICY, TASK) == tuple(law.__name__ for law in LAWS)
+
+
+@pytest.mark.parametrize("strategy", [BestOf(ChunkOverlap(), samples=3)], ids=lambda part: part.name)
+def test_every_strategy_that_samples_keeps_the_contract(strategy):
+    assert check_strategy(strategy, named.policy("zoo/lift_flow", TASK), TASK) == tuple(law.__name__ for law in LAWS)
 
 
 @dataclasses.dataclass

@@ -43,7 +43,7 @@ FAULTS = {"push_t": "action_gain"}
 FAULT = "action_noise"
 STRATEGIES: dict[str, Record] = {
     "placebo": {}, "expert": {}, "expert_for_20": {"steps": 20}, "redraw": {}, "more_time": {}, "home": {},
-    "backtrack": {},
+    "backtrack": {}, "best_of": {"score": "chunk_overlap", "samples": 4},
 }  # fmt: skip
 """Name of the arm -> settings of the strategy of its first word."""
 SCORES = ("mahalanobis", "stac", "chunk_overlap")
@@ -97,10 +97,10 @@ def task_counts(name: str, each: int, folder: Path, options: argparse.Namespace)
     monitor = max(monitors.values(), key=lambda one: len(first_alarms(store, one)))
     alarms = {number: step for number, (step,) in list(first_alarms(store, monitor).items())[:each]}
     nodes_of = {arm: node_of(arm, given) for arm, given in STRATEGIES.items()}
-    arms = built(nodes_of, task, policy, EXPERT, None)
+    arms = built(nodes_of, task, policy, EXPERT, None, [monitor, *monitors.values()])
     looked_up = tabulate(
         store, nodes_of, task, policy, at={store.uids[number]: {step} for number, step in alarms.items()},
-        horizon=HORIZON,
+        horizon=HORIZON, monitors=[monitor, *monitors.values()],
     )  # fmt: skip
     random = np.random.default_rng(options.seed)
     counts = {}

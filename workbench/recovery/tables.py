@@ -22,6 +22,7 @@ from workbench.execution.executor import Executor, batches
 from workbench.execution.processes import Processes
 from workbench.execution.progress import progress
 from workbench.monitoring.episodes import sound
+from workbench.monitoring.monitor import AnyMonitor
 from workbench.recovery.benefit import Outcomes
 from workbench.rollouts.arms import EXPERT, built
 from workbench.rollouts.guard import steps_beyond
@@ -244,6 +245,7 @@ class Batch:
     strategies: Mapping[str, Record]
     expert: Record
     head: Path | None
+    monitors: Sequence[AnyMonitor]
     horizon: int
     branches: int
     episodes: Sequence[tuple[int, tuple[int, ...] | None]]
@@ -274,6 +276,7 @@ def tabulate(
     horizon: float = 2.0,
     expert: Mapping[str, Any] = EXPERT,
     head: Path | None = None,
+    monitors: Sequence[AnyMonitor] = (),
     runner: Executor | None = None,
 ) -> CounterfactualTable:
     """Roll every arm from policy calls of a split's episodes to one absolute horizon.
@@ -286,6 +289,7 @@ def tabulate(
     branches : K of every cell; those beyond two are rolled where the first two do not end alike.
     horizon : deadlines that every arm lasts at most, such as 2.0.
     head : folder of the recovery head's weights, for those that hand over to it.
+    monitors : whose scores strategies can go by, the first of them unless they name another; alarms play no part.
     """
     if branches < 1:
         raise ConfigError(f"branches={branches} must be at least 1")
@@ -293,14 +297,15 @@ def tabulate(
     setup = Setup(task, policy, Recording(), runner or Processes())
     refuse_other_source(store, setup)
     wanted = _wanted(store, split, at)
-    shared = setup, store.path, chosen, dict(expert), head, steps_beyond(task.deadline, horizon), branches
+    until = steps_beyond(task.deadline, horizon)
+    shared = setup, store.path, chosen, dict(expert), head, tuple(monitors), until, branches
     found: dict[int, Cells] = {}
     with progress("episodes of the table", len(wanted)) as advance:
         items = [Batch(*shared, part) for part in batches(wanted, EPISODES_PER_BATCH)]
         for ended in setup.map_unordered(tabulate_batch, items):
             found |= {cells.number: cells for cells in ended}
             advance(len(ended))
-    return _joined(store, [found[number] for number, _ in wanted], chosen, task.deadline, shared[5])
+    return _joined(store, [found[number] for number, _ in wanted], chosen, task.deadline, until)
 
 
 def _wanted(
@@ -332,7 +337,7 @@ def _joined(
 def tabulate_batch(batch: Batch) -> list[Cells]:
     """The cells of a batch of episodes."""
     setup, store = batch.setup, Store.open(batch.store)
-    arms = built(batch.strategies, setup.task, setup.policy, batch.expert, batch.head)
+    arms = built(batch.strategies, setup.task, setup.policy, batch.expert, batch.head, batch.monitors)
     needs = {need for strategy in arms.values() for need in strategy.needs}
     lockstep = setup.lockstep("counterfactual", setup.policy)
     cells = []

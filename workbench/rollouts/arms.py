@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from workbench.config import build, named, parameters_of
 from workbench.config.parts import load_policy
-from workbench.errors import ConfigError
+from workbench.errors import ConfigError, UnknownNameError
+from workbench.monitoring.monitor import AnyMonitor, scores_of
 from workbench.types import Policy, Record, Strategy, Task
+from workbench.types.detector import Scorer
 
 EXPERT: Record = {"_target_": "workbench.policies.expert.Expert"}
 """The reference: who collects demonstrations, and says from where an episode could still be won."""
 
 
 def built(
-    strategies: Mapping[str, Any], task: Task, policy: Policy, expert: Record, head: Path | None
+    strategies: Mapping[str, Any],
+    task: Task,
+    policy: Policy,
+    expert: Record,
+    head: Path | None,
+    monitors: Iterable[AnyMonitor] = (),
 ) -> dict[str, Strategy]:
-    """Strategies by name, each given what its constructor asks for: the task, the expert, the head, a named policy.
+    """Strategies by name, each given what its constructor asks for: task, expert, head, a named policy, a score.
 
     Parameters
     ----------
     strategies : name -> configuration, or an object of your own.
+    monitors : whose scores can be named, the first of them that which alarms.
     """
     found = {}
     for name, node in strategies.items():
@@ -47,8 +55,26 @@ def built(
                     f"strategy {name} hands over to a recovery head, and there is none; workbench recover trains one"
                 )
             given["head"] = load_policy(type(policy), head, task)
+        if "score" in wanted:
+            given["score"] = _score(name, node.get("score"), tuple(monitors))
         found[name] = build({key: value for key, value in node.items() if key not in given}, **given)
     return found
+
+
+def _score(strategy: str, wanted: str | None, monitors: Sequence[AnyMonitor]) -> Scorer:
+    """The score that a strategy goes by: the one that is named, or that of the first monitor."""
+    if not monitors:
+        raise ConfigError(f"strategy {strategy} goes by a fitted score, and there is none; roll it behind a monitor")
+    there, alarming = scores_of(monitors), scores_of(monitors[:1])
+    if wanted is None and len(alarming) > 1:
+        raise ConfigError(
+            f"strategy {strategy} goes by one score, and monitor {monitors[0].name} has {', '.join(sorted(alarming))}; "
+            f"name one: strategy.{strategy}.score={min(alarming)}"
+        )
+    name = wanted or next(iter(alarming))
+    if name not in there:
+        raise UnknownNameError(f"fitted score for strategy.{strategy}.score", name, there)
+    return there[name].score
 
 
 def needs_head(strategies: Mapping[str, Any]) -> bool:

@@ -88,8 +88,10 @@ class GuardSettings:
 
     def made(self, task: Task, policy: Policy) -> Guard:
         """The guard itself."""
-        found = load(Path(self.monitors), self.scores, self.calibrators)[self.monitor]
-        (strategy,) = built(self.strategy, task, policy, self.expert, Path(self.head)).values()
+        monitors = load(Path(self.monitors), self.scores, self.calibrators)
+        found = monitors[self.monitor]
+        every = (found, *monitors.values())
+        (strategy,) = built(self.strategy, task, policy, self.expert, Path(self.head), every).values()
         horizon = steps_beyond(task.deadline, self.horizon)
         options: dict[str, Any] = {"most": self.most, "cool_down": self.cool_down, "held": self.held}
         return Guard(found, strategy, horizon=horizon, **options)

@@ -220,7 +220,7 @@ class Lockstep:
         if self.signals and watched:
             asked["signals"] = self.signals
         if due[0].wheel.memory is not None:
-            asked["memories"] = [slot.wheel.memory for slot in due]
+            asked["memories"] = [slot.remembered() for slot in due]
         began = time.perf_counter()
         noise = [slot.noise() for slot in due]
         output = policy.plan(observation, noise, self.samples if watched else 0, **asked)

@@ -12,7 +12,7 @@ from workbench.rollouts.gate import Gate, Shields
 from workbench.rollouts.guard import Guarded, Watched
 from workbench.rollouts.launch import Launch, Outcome, Start, Wheel, fresh_noise
 from workbench.rollouts.recorder import Recorder
-from workbench.types import RECENT, Array, Episode, Observation, Policy, Scene, Task
+from workbench.types import RECENT, STEP, Array, Episode, Observation, Policy, Record, Scene, Task
 from workbench.types.abilities import HasImages, ability
 
 
@@ -145,6 +145,12 @@ class Slot:
         if self.wheel.driver is not None:  # it makes other numbers of calls than the policy would have made
             return self.noise_stream.child("driver").at(self.scene.step_index)
         return self.noise_stream.at(self.calls)
+
+    def remembered(self) -> Record:
+        """What the driver remembers, with the present step; it may change it."""
+        assert self.wheel.memory is not None
+        self.wheel.memory[STEP] = self.scene.step_index
+        return self.wheel.memory
 
     def take(self, chunk: Array) -> None:
         """Queue what is run of a chunk (H, A)."""

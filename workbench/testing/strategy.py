@@ -15,6 +15,7 @@ from workbench.testing.contract import blaming, name_of, require
 from workbench.testing.policy import check_policy
 from workbench.types import (
     RECENT,
+    STEP,
     Alarm,
     Array,
     Intervention,
@@ -212,7 +213,8 @@ def the_driver_is_a_policy(case: StrategyCase) -> None:
         case.who,
         f"its driver is {asked.driver!r}, which is no policy: it has no plan",
     )
-    check_policy(asked.driver if asked.memory is None else _reminded(asked.driver, asked.memory), case.task)
+    driver, step = asked.driver, int(case.calls[-1].step[0])
+    check_policy(driver if asked.memory is None else _reminded(driver, {**asked.memory, STEP: step}), case.task)
 
 
 def _reminded(driver: Policy, memory: Record) -> Policy:

@@ -9,8 +9,9 @@ from typing import Protocol, runtime_checkable
 from workbench.types.data import Record
 from workbench.types.policy import Policy, PolicyCall
 
-OVER = "over"
-"""In the memory of a driver: whether it has done what it was called for, and the policy is to drive again."""
+STEP, OVER = "step", "over"
+"""In the memory of a driver: the control step of its call, which it is told; and whether it has done what it was called
+for, so that the policy drives again."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,8 +52,9 @@ class Intervention:
     instruction : what the policy is told from here on; None for what it was told.
     stops : whether the robot stands still and asks for help: the episode ends here.
     memory : what the driver remembers, plain data and arrays; it is handed a copy at each of its calls, as
-        ``plan(..., memories=[N of them])``, which it may change, and which is part of every moment.  What is true under
-        :data:`OVER` in it hands back before ``steps`` are up.  None for a driver that remembers nothing, as a policy.
+        ``plan(..., memories=[N of them])``, which it may change, and which is part of every moment.  The control step
+        stands in it under :data:`STEP`, and what is true under :data:`OVER` hands back before ``steps`` are up.  None
+        for a driver that remembers nothing, as a policy.
     """
 
     driver: Policy | None = None

@@ -1,0 +1,61 @@
+"""The policy itself, sampled otherwise."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from workbench.errors import ConfigError
+from workbench.types import Observation, Policy, PolicyOutput, Record
+
+
+class SamplingDriver:
+    """Sees what a policy sees, and asks it.
+
+    Parameters
+    ----------
+    policy : the one that it drives for.
+    """
+
+    signals: Sequence[str] = ()
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy: Any = policy
+        self.history, self.horizon, self.execute = policy.history, policy.horizon, policy.execute
+        self.privileged, self.listens, self.cameras = policy.privileged, policy.listens, policy.cameras
+
+    def plan(
+        self,
+        observation: Observation,
+        noise: Sequence[np.random.Generator],
+        samples: int = 0,
+        instructions: Sequence[str] | None = None,
+        *,
+        memories: Sequence[Record],
+    ) -> PolicyOutput:
+        """The chunks (N, H, A) that are to be run, without samples; changes the memories."""
+        raise NotImplementedError
+
+    def altered(self, settings: Record) -> Self:
+        """The same for the policy as perturbations have it."""
+        if not hasattr(self.policy, "altered"):
+            raise ConfigError(
+                f"policy {type(self.policy).__name__} has nothing that {settings} could change; "
+                "leave that perturbation out, or roll a policy that has"
+            )
+        other = copy.copy(self)
+        other.policy = self.policy.altered(settings)
+        return other
+
+    def save(self, folder: Path) -> None:
+        """Write the policy."""
+        self.policy.save(folder)
+
+
+def told(instructions: Sequence[str] | None) -> Record:
+    """What a policy is handed of instructions; nothing if it does not listen."""
+    return {} if instructions is None else {"instructions": instructions}

@@ -1,0 +1,191 @@
+"""Strategies that let the policy drive and sample its chunks otherwise."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import numpy as np
+import pytest
+
+from tests.rollouts.test_guard import HORIZON, Noisy, Slow, launch, monitor, refuse_difference, rolled_on, without_guard
+from workbench.attribution.branching import intervene
+from workbench.detectors.scores.always import Always
+from workbench.detectors.scores.chunk_overlap import ChunkOverlap
+from workbench.detectors.scores.overlap_magnitude import ChunkMagnitude
+from workbench.detectors.scores.stac import StatisticalTemporalConsistency
+from workbench.envs.tasks.lift import Lift
+from workbench.errors import ConfigError, UnknownNameError
+from workbench.monitoring.scoring import FittedScore
+from workbench.policies.recovery.best_of import BestOf
+from workbench.policies.recovery.placebo import Placebo
+from workbench.rollouts.arms import EXPERT, built
+from workbench.rollouts.guard import Guard
+from workbench.rollouts.loop import Lockstep
+from workbench.types import STEP, Alarm, Array, Episode, Observation, PolicyCall, PolicyOutput, Record
+
+
+@dataclasses.dataclass
+class Drawing(Noisy):
+    """A policy that draws, the chunk before the samples."""
+
+    def plan(self, observation: Observation, noise: Sequence[np.random.Generator], samples: int = 0) -> PolicyOutput:
+        first = super().plan(observation, noise)
+        more = np.array([0.1 + 0.3 * rng.random((samples, self.horizon, 1)) for rng in noise]) if samples else None
+        return dataclasses.replace(first, samples=more)
+
+    def altered(self, settings: Record) -> Drawing:
+        return Drawing(horizon=settings["horizon"])
+
+
+class Least(ChunkMagnitude):
+    """Prefers chunks whose actions are small, by a needed embedding that it holds on to."""
+
+    needs = frozenset({"embedding"})
+
+    def update(self, memories: Sequence[Record], call: PolicyCall) -> Array:
+        assert call.embedding is not None
+        assert len(call.embedding) == len(call.chunk)
+        return super().update(memories, call)
+
+
+def drawn(count: int, seed: int = 0) -> tuple[dict[str, Array], list[np.random.Generator]]:
+    places = {"place": np.random.default_rng(seed).random((count, 2, 1))}
+    return places, [np.random.default_rng(number) for number in range(count)]
+
+
+def call_at(step: int, chunk: Array) -> PolicyCall:
+    return PolicyCall(np.array([step]), chunk[None], None, np.zeros((1, 1)), 4)
+
+
+def test_the_chunk_that_the_score_likes_best_is_run() -> None:
+    policy, strategy = Drawing(), BestOf(Least(dims=[0]), samples=5)
+    memory = strategy.begin()
+    strategy.follow(memory, call_at(8, np.ones((6, 1))))
+    asked = strategy.act(memory, Alarm(call_at(8, np.ones((6, 1))), policy, 40))
+    seen, noise = drawn(3)
+    chosen = cast(Any, asked.driver).plan(
+        seen, copy.deepcopy(noise), memories=[copy.deepcopy(asked.memory) | {STEP: 8} for _ in noise]
+    )
+    plain = policy.plan(seen, noise, 4)
+    assert plain.samples is not None
+    candidates = np.concatenate([plain.chunk[:, None], plain.samples], axis=1)
+    best = np.linalg.norm(candidates.astype(np.float32), axis=(2, 3)).argmin(axis=1)
+    assert len({*best}) > 1, "or the test says nothing"
+    assert np.array_equal(chosen.chunk, candidates[np.arange(3), best])
+
+
+def test_a_score_with_a_memory_goes_on_from_what_was_run_before_the_alarm() -> None:
+    """Nearest to the chunk before the alarm's, and then to the chunk that was chosen; the alarm's was never run."""
+    policy, strategy = Drawing(execute=2), BestOf(ChunkOverlap(dims=[0]), samples=6)
+    memory, before = strategy.begin(), np.full((6, 1), 0.9)
+    strategy.follow(memory, call_at(6, before))
+    strategy.follow(memory, call_at(8, np.zeros((6, 1))))
+    asked = strategy.act(memory, Alarm(call_at(8, np.zeros((6, 1))), policy, 40))
+    told = copy.deepcopy(cast(Record, asked.memory))
+    last = before
+    for step in (8, 10, 12):
+        seen, noise = drawn(1, seed=step)
+        told[STEP] = step
+        chosen = cast(Any, asked.driver).plan(seen, copy.deepcopy(noise), memories=[told]).chunk[0]
+        plain = policy.plan(seen, noise, 5)
+        assert plain.samples is not None
+        candidates = np.concatenate([plain.chunk, plain.samples[0]])
+        apart = ((candidates[:, :4] - last[2:]) ** 2).mean(axis=(1, 2))
+        assert np.array_equal(chosen, candidates[apart.argmin()])
+        last = chosen
+
+
+def test_one_sample_is_the_placebo() -> None:
+    policy, launches = Drawing(history=2), [launch(number, breaks=4 + number, rots=0) for number in range(4)]
+    one, other = (
+        rolled_on(Slow(), policy, launches, guard=Guard(monitor(1), strategy, horizon=HORIZON))
+        for strategy in (BestOf(ChunkOverlap(dims=[0]), samples=1), Placebo())
+    )
+    for a, b in zip(one, other, strict=True):
+        assert np.array_equal(a.steps["action"], b.steps["action"])
+
+
+@pytest.mark.parametrize("steps", [None, 9])
+@pytest.mark.parametrize("score", [ChunkOverlap(dims=[0]), Least(dims=[0])], ids=["overlap", "least"])
+def test_live_is_the_branch_and_any_moment_goes_on(score: Any, steps: int | None) -> None:
+    policy, strategy = Drawing(history=2), BestOf(score, samples=4, steps=steps)
+    launches = [launch(number, breaks=4 + number) for number in range(6)]
+    guard = Guard(monitor(1), strategy, horizon=HORIZON, most=2, cool_down=6)
+    lockstep = Lockstep(Slow(), policy, 3, guard=guard)
+    whole = {number: episode for number, episode in lockstep.record_numbered(launches)}
+    random = np.random.default_rng(0)
+    for number, episode in whole.items():
+        step = int(random.integers(0, episode.record["length"]))
+        (moments,) = lockstep.starts([launches[number]], [[step]])
+        (rest,) = lockstep.record([dataclasses.replace(launches[number], start=moments[step])])
+        refuse_difference(episode, rest, step)
+    first = Guard(monitor(1), strategy, horizon=HORIZON)
+    acted, bare = (rolled_on(Slow(), policy, launches, guard=each) for each in (first, None))
+    compared = 0
+    for live, episode in zip(acted, bare, strict=True):
+        if not live.calls["intervened"].any():
+            continue
+        step = int(live.calls["step"][live.calls["intervened"]][0])
+        memory = strategy.begin()
+        for row, at in enumerate(episode.calls["step"]):
+            if at <= step:
+                call = one_of(episode, row)
+                strategy.follow(memory, call)
+        asked = strategy.act(memory, Alarm(call, policy, 40))
+        branch = intervene(episode, step, asked, policy, horizon=HORIZON)
+        (found,) = Lockstep(Slow(), policy, 1).record([branch])
+        refuse_difference(live, Episode(found.record, without_guard(found.steps), {}, found.memory), step)
+        compared += 1
+    assert compared >= 3
+
+
+def one_of(episode: Episode, row: int) -> PolicyCall:
+    only = slice(row, row + 1)
+    values: Mapping[str, Array] = {key: rows[only] for key, rows in episode.calls.items()}
+    return PolicyCall(values["step"], values["chunk"], None, values["embedding"], 4)
+
+
+def test_a_score_that_does_not_judge_chunks_is_refused() -> None:
+    with pytest.raises(ConfigError, match="and StatisticalTemporalConsistency looks at samples; choose one such as"):
+        BestOf(StatisticalTemporalConsistency(dims=[0]))
+    blind = BestOf(cast(Any, Always()))
+    memory = blind.begin()
+    call = call_at(0, np.ones((6, 1)))
+    blind.follow(memory, call)
+    with pytest.raises(ConfigError, match="Always says the same of all"):
+        blind.act(memory, Alarm(call, Drawing(), 40))
+    for settings in ({"samples": 0}, {"steps": 0}):
+        with pytest.raises(ConfigError, match="must be at least 1"):
+            BestOf(ChunkOverlap(), **settings)
+
+
+def test_the_score_is_that_of_the_monitor_unless_another_is_named() -> None:
+    def node(**settings: Any) -> dict[str, Any]:
+        return {"best_of": {"_target_": "workbench.policies.recovery.best_of.BestOf", "score": None, **settings}}
+
+    overlap, stuck = monitor(1), monitor(1)
+    overlap = dataclasses.replace(overlap, name="b", score=FittedScore("chunk_overlap", ChunkOverlap(), frozenset(), 0))
+    both = [overlap, stuck]
+    made = cast(Any, built(node(), Lift(), Drawing(), EXPERT, None, both)["best_of"])
+    assert made._score is overlap.score.score
+    made = cast(Any, built(node(score="stuck"), Lift(), Drawing(), EXPERT, None, both)["best_of"])
+    assert made._score is stuck.score.score
+    with pytest.raises(UnknownNameError, match=r"unknown fitted score for strategy.best_of.score 'rnd'"):
+        built(node(score="rnd"), Lift(), Drawing(), EXPERT, None, both)
+    with pytest.raises(ConfigError, match="goes by a fitted score, and there is none"):
+        built(node(), Lift(), Drawing(), EXPERT, None)
+
+
+def test_faults_of_planning_reach_the_policy_that_is_sampled() -> None:
+    strategy = BestOf(ChunkOverlap(dims=[0]), samples=2)
+    memory = strategy.begin()
+    strategy.follow(memory, call_at(0, np.ones((6, 1))))
+    driver = cast(Any, strategy.act(memory, Alarm(call_at(0, np.ones((6, 1))), Drawing(), 40)).driver)
+    assert driver.altered({"horizon": 3}).policy.horizon == 3
+    assert driver.policy.horizon == 6
+    driver.policy = Noisy()
+    with pytest.raises(ConfigError, match="policy Noisy has nothing that"):
+        driver.altered({"horizon": 3})
