@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
@@ -12,6 +13,7 @@ import pytest
 
 from tests.rollouts.test_guard import HORIZON, Noisy, Slow, launch, monitor, refuse_difference, rolled_on, without_guard
 from workbench.attribution.branching import intervene
+from workbench.config import named
 from workbench.detectors.scores.always import Always
 from workbench.detectors.scores.chunk_overlap import ChunkOverlap
 from workbench.detectors.scores.overlap_magnitude import ChunkMagnitude
@@ -19,12 +21,14 @@ from workbench.detectors.scores.stac import StatisticalTemporalConsistency
 from workbench.envs.tasks.lift import Lift
 from workbench.errors import ConfigError, UnknownNameError
 from workbench.monitoring.scoring import FittedScore
+from workbench.policies.recovery.adaptive_chunking import AdaptiveChunking, AdaptiveDriver
 from workbench.policies.recovery.best_of import BestOf
 from workbench.policies.recovery.placebo import Placebo
+from workbench.policies.recovery.reward_steered import RewardSteered
 from workbench.rollouts.arms import EXPERT, built
 from workbench.rollouts.guard import Guard
 from workbench.rollouts.loop import Lockstep
-from workbench.types import STEP, Alarm, Array, Episode, Observation, PolicyCall, PolicyOutput, Record
+from workbench.types import STEP, Alarm, Array, Episode, Observation, PolicyCall, PolicyOutput, Record, Stream, follow
 
 
 @dataclasses.dataclass
@@ -109,9 +113,14 @@ def test_one_sample_is_the_placebo() -> None:
 
 
 @pytest.mark.parametrize("steps", [None, 9])
-@pytest.mark.parametrize("score", [ChunkOverlap(dims=[0]), Least(dims=[0])], ids=["overlap", "least"])
-def test_live_is_the_branch_and_any_moment_goes_on(score: Any, steps: int | None) -> None:
-    policy, strategy = Drawing(history=2), BestOf(score, samples=4, steps=steps)
+@pytest.mark.parametrize("name", ["overlap", "least", "adaptive"])
+def test_live_is_the_branch_and_any_moment_goes_on(name: str, steps: int | None) -> None:
+    strategies: dict[str, Any] = {
+        "overlap": BestOf(ChunkOverlap(dims=[0]), samples=4, steps=steps),
+        "least": BestOf(Least(dims=[0]), samples=4, steps=steps),
+        "adaptive": AdaptiveChunking(steps=steps),
+    }
+    policy, strategy = Drawing(history=2), strategies[name]
     launches = [launch(number, breaks=4 + number) for number in range(6)]
     guard = Guard(monitor(1), strategy, horizon=HORIZON, most=2, cool_down=6)
     lockstep = Lockstep(Slow(), policy, 3, guard=guard)
@@ -133,7 +142,7 @@ def test_live_is_the_branch_and_any_moment_goes_on(score: Any, steps: int | None
         for row, at in enumerate(episode.calls["step"]):
             if at <= step:
                 call = one_of(episode, row)
-                strategy.follow(memory, call)
+                follow(strategy, memory, call)
         asked = strategy.act(memory, Alarm(call, policy, 40))
         branch = intervene(episode, step, asked, policy, horizon=HORIZON)
         (found,) = Lockstep(Slow(), policy, 1).record([branch])
@@ -189,3 +198,119 @@ def test_faults_of_planning_reach_the_policy_that_is_sampled() -> None:
     driver.policy = Noisy()
     with pytest.raises(ConfigError, match="policy Noisy has nothing that"):
         driver.altered({"horizon": 3})
+
+
+LIFT = Lift()
+
+
+@functools.cache
+def lift_flow() -> Any:
+    return named.policy("zoo/lift_flow", LIFT)
+
+
+def lift_seen(count: int) -> tuple[dict[str, Array], list[np.random.Generator]]:
+    shown = []
+    for number in range(count):
+        scene = LIFT.scene()
+        scene.begin(Stream(0, number))
+        shown.append(scene.observe())
+    past = lift_flow().history
+    seen = {key: np.stack([np.stack([each[key]] * past) for each in shown]) for key in shown[0]}
+    return seen, [np.random.default_rng(number) for number in range(count)]
+
+
+def test_a_reward_draws_the_hand_to_a_place_beside_the_object_and_of_no_weight_is_the_placebo() -> None:
+    policy, (seen, noise) = lift_flow(), lift_seen(3)
+    plain = policy.plan(seen, copy.deepcopy(noise)).chunk
+    offset = np.array([0.15, -0.1, 0.1])
+    wanted = seen["cube_pos"][:, -1] + offset - seen["eef_pos"][:, -1]
+
+    def missed(chunk: Array) -> Array:
+        way = 0.05 * chunk[:, : policy.execute, :3].sum(axis=1)
+        distance: Array = np.linalg.norm(way - wanted, axis=1)
+        return distance
+
+    for scale in (0.0, 1.0):
+        strategy = RewardSteered(LIFT, "cube_pos", offset.tolist(), within_m=0.05, scale=scale)
+        asked = strategy.act({}, Alarm(call_at(0, np.zeros((16, 7))), policy, 100))
+        assert (asked.steps, asked.fresh_noise, asked.more_time) == (16, True, True)
+        chunk = cast(Any, asked.driver).plan(seen, copy.deepcopy(noise)).chunk
+        if scale:
+            assert (missed(chunk) < missed(plain) / 2).all()
+        else:
+            assert np.array_equal(chunk, plain)
+
+
+def test_a_reward_of_what_is_not_there_is_refused() -> None:
+    with pytest.raises(ConfigError, match="target=None is none of eef_pos, cube_pos of task lift: name one"):
+        RewardSteered(LIFT)
+    for settings in ({"target": "cube"}, {"target": "cube_yaw"}):
+        with pytest.raises(ConfigError, match="is none of"):
+            RewardSteered(LIFT, **settings)
+    with pytest.raises(ConfigError, match="must be 3 lengths"):
+        RewardSteered(LIFT, "cube_pos", [0.0, 0.0])
+    for wrong in ({"within_m": 0.0}, {"steps": 0}, {"scale": float("inf")}):
+        with pytest.raises(ConfigError, match="must be"):
+            RewardSteered(LIFT, "cube_pos", **cast(Any, wrong))
+    with pytest.raises(ConfigError, match="needs actions that translate the hand"):
+        RewardSteered(named.task("lift", controller="joint_position"), "cube_pos")
+    with pytest.raises(ConfigError, match="policy Drawing takes no steering: roll one that does"):
+        RewardSteered(LIFT, "cube_pos").act({}, Alarm(call_at(0, np.zeros((6, 1))), Drawing(), 100))
+
+
+class Scripted(Drawing):
+    """Plans what it is given, call after call."""
+
+    def plan(self, observation: Observation, noise: Sequence[np.random.Generator], samples: int = 0) -> PolicyOutput:
+        step = int(observation["step"][0, -1, 0])
+        return PolicyOutput(np.array([CHUNKS[step]], dtype=np.float64))
+
+
+CHUNKS = [
+    [[1.0, 0.0], [1.0, 0.1], [1.0, 0.2]],
+    [[1.0, 0.15], [9.0, 9.0], [0.0, 1.0]],  # agrees with [1, 0.1]: its last is put behind
+    [[1.0, 0.2], [9.0, 9.0], [0.5, 0.5]],  # agrees with [1, 0.2]
+    [[1.0, 0.0], [1.0, -1.0], [0.0, -1.0]],  # not with [0, 1]: takes the plan's place
+    [[1.0, -1.0], [7.0, 7.0], [6.0, 6.0]],
+]
+
+
+def test_a_chunk_is_followed_as_long_as_the_fresh_one_agrees() -> None:
+    asked = AdaptiveChunking(threshold=0.97).act({}, Alarm(call_at(0, np.zeros((3, 2))), Scripted(), 40))
+    assert asked.steps is None
+    driver, told, run = cast(Any, asked.driver), copy.deepcopy(cast(Record, asked.memory)), []
+    assert (driver.horizon, driver.execute) == (1, 1)
+    for step in range(5):
+        seen = {"step": np.array([[[step]]])}
+        run.append(driver.plan(seen, [np.random.default_rng(0)], memories=[told]).chunk[0, 0].tolist())
+    assert run == [[1.0, 0.0], [1.0, 0.1], [1.0, 0.2], [1.0, 0.0], [1.0, -1.0]]
+    assert told["plan"].tolist() == [[0.0, -1.0], [6.0, 6.0]]
+
+
+def test_where_nothing_agrees_every_step_is_planned_anew_and_where_all_does_the_first_chunk_is_run() -> None:
+    first = lambda steps, threshold: [  # noqa: E731
+        driver.plan({"step": np.array([[[step]]])}, [np.random.default_rng(0)], memories=[told]).chunk[0, 0].tolist()
+        for driver, told in [(cast(Any, AdaptiveDriver(Scripted(), threshold)), {})]
+        for step in range(steps)
+    ]
+    assert first(5, 1.1) == [chunk[0] for chunk in CHUNKS]
+    assert first(3, -1.0) == CHUNKS[0]
+
+
+def test_a_policy_that_is_guided_by_itself() -> None:
+    policy, (seen, noise) = lift_flow(), lift_seen(2)
+    seen["eef_pos"][:, 0] += 0.02
+    actions = []
+    for weight in (0.0, 1.0):
+        asked = AdaptiveChunking(self_guidance=weight).act({}, Alarm(call_at(0, np.zeros((16, 7))), policy, 100))
+        driver: Any = asked.driver
+        assert driver.policy.self_guidance == weight
+        actions.append(driver.plan(seen, copy.deepcopy(noise), memories=[{}, {}]).chunk[:, 0])
+    assert np.array_equal(actions[0], policy.plan(seen, copy.deepcopy(noise)).chunk[:, 0])
+    assert not np.allclose(*actions)
+    assert policy.self_guidance == 0
+    with pytest.raises(ConfigError, match=r"and Noisy cannot: set strategy\.adaptive_chunking\.self_guidance=0"):
+        AdaptiveChunking(self_guidance=1.0).act({}, Alarm(call_at(0, np.zeros((6, 1))), Noisy(), 40))
+    for wrong in ({"threshold": float("nan")}, {"steps": 0}):
+        with pytest.raises(ConfigError, match="must be finite"):
+            AdaptiveChunking(**cast(Any, wrong))

@@ -13,6 +13,7 @@ from workbench.envs.tasks.lift import Lift
 from workbench.errors import ContractError
 from workbench.policies.expert import Expert
 from workbench.policies.recovery import expert as relief
+from workbench.policies.recovery.adaptive_chunking import AdaptiveChunking
 from workbench.policies.recovery.ask import Ask
 from workbench.policies.recovery.backtrack import Backtrack
 from workbench.policies.recovery.best_of import BestOf
@@ -24,6 +25,7 @@ from workbench.policies.recovery.more_time import MoreTime
 from workbench.policies.recovery.placebo import Placebo
 from workbench.policies.recovery.redraw import Redraw
 from workbench.policies.recovery.retreat import Retreat
+from workbench.policies.recovery.reward_steered import RewardSteered
 from workbench.testing import check_strategy
 from workbench.testing.strategy import LAWS
 from workbench.types import Intervention
@@ -42,7 +44,13 @@ def test_every_strategy_keeps_the_contract(strategy):
     assert check_strategy(strategy, POLICY, TASK) == tuple(law.__name__ for law in LAWS)
 
 
-@pytest.mark.parametrize("strategy", [BestOf(ChunkOverlap(), samples=3)], ids=lambda part: part.name)
+SAMPLING = [
+    BestOf(ChunkOverlap(), samples=3), RewardSteered(TASK, "cube_pos", (0.0, 0.0, 0.1)),
+    AdaptiveChunking(self_guidance=1.0),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("strategy", SAMPLING, ids=lambda part: part.name)
 def test_every_strategy_that_samples_keeps_the_contract(strategy):
     assert check_strategy(strategy, named.policy("zoo/lift_flow", TASK), TASK) == tuple(law.__name__ for law in LAWS)
 

@@ -44,8 +44,11 @@ FAULT = "action_noise"
 STRATEGIES: dict[str, Record] = {
     "placebo": {}, "expert": {}, "expert_for_20": {"steps": 20}, "redraw": {}, "more_time": {}, "home": {},
     "backtrack": {}, "best_of": {"score": "chunk_overlap", "samples": 4},
+    "reward_steered": {"offset_m": [0.0, 0.0, 0.1]}, "adaptive_chunking": {"self_guidance": 1.0},
 }  # fmt: skip
 """Name of the arm -> settings of the strategy of its first word."""
+TARGETS = {"lift": "cube_pos", "stack": "cube_a_pos", "door": "handle_pos", "peg_insertion": "hole_pos"}
+"""Of the arm that is led towards a place."""
 SCORES = ("mahalanobis", "stac", "chunk_overlap")
 SAMPLES, SCENES, HORIZON = 8, 8, 2.0
 
@@ -96,7 +99,7 @@ def task_counts(name: str, each: int, folder: Path, options: argparse.Namespace)
     monitors = wb.fit(store, SCORES, ["split_conformal"], settings=settings, seed=options.seed)
     monitor = max(monitors.values(), key=lambda one: len(first_alarms(store, one)))
     alarms = {number: step for number, (step,) in list(first_alarms(store, monitor).items())[:each]}
-    nodes_of = {arm: node_of(arm, given) for arm, given in STRATEGIES.items()}
+    nodes_of = {arm: node_of(arm, given, name) for arm, given in STRATEGIES.items()}
     arms = built(nodes_of, task, policy, EXPERT, None, [monitor, *monitors.values()])
     looked_up = tabulate(
         store, nodes_of, task, policy, at={store.uids[number]: {step} for number, step in alarms.items()},
@@ -125,10 +128,11 @@ def task_counts(name: str, each: int, folder: Path, options: argparse.Namespace)
     return counts
 
 
-def node_of(arm: str, settings: Mapping[str, Any]) -> Record:
-    """Configuration of a strategy."""
+def node_of(arm: str, settings: Mapping[str, Any], task: str) -> Record:
+    """Configuration of a strategy on a task."""
     (node,) = nodes("strategy", [arm.partition("_for_")[0]]).values()
-    return {**node, **settings}
+    aimed = {"target": TARGETS.get(task)} if "target" in node else {}
+    return {**node, **settings, **aimed}
 
 
 def restore(

@@ -34,10 +34,9 @@ class SamplingDriver:
         noise: Sequence[np.random.Generator],
         samples: int = 0,
         instructions: Sequence[str] | None = None,
-        *,
-        memories: Sequence[Record],
+        **asked: Any,
     ) -> PolicyOutput:
-        """The chunks (N, H, A) that are to be run, without samples; changes the memories."""
+        """The chunks (N, H, A) that are to be run, without samples."""
         raise NotImplementedError
 
     def altered(self, settings: Record) -> Self:
