@@ -11,6 +11,9 @@ import pytest
 
 from tests.toy import BareTask, ToyExpert, ToyPolicy, ToyScene, ToyTask, broken
 from workbench.attribution.branching import intervene
+from workbench.detectors.scores.always import Always
+from workbench.detectors.scores.elapsed import Elapsed
+from workbench.detectors.scores.random import Random
 from workbench.errors import ConfigError
 from workbench.monitoring.monitor import Monitor
 from workbench.monitoring.scoring import FittedScore
@@ -173,6 +176,39 @@ def test_behind_an_intervention_the_monitor_begins_anew_or_goes_on():
         heard[held] = [step for step, _ in watching.strategy.alarms]  # type: ignore[attr-defined]
     assert heard[True] == [12, 16, 20, 24, 28, 32, 36]
     assert heard[False] == [12, 24, 36]
+
+
+def triggered(score: Any, threshold: float) -> Monitor:
+    """A monitor of a baseline's score, as a fit makes it."""
+    fixed = Threshold(np.array([threshold]), np.ones(1), 0.1, 9, "none: a trigger")
+    return Monitor("trigger", FittedScore("trigger", score, frozenset(), 0), Window(), "Fixed", 0.1, fixed)
+
+
+def test_a_guard_that_acts_periodically_or_at_a_time_needs_no_trigger_of_its_own():
+    """``always`` alarms at every call, so that the cool-down is the period; ``elapsed`` alarms once its time is up."""
+    policy = Noisy(history=2)
+    for score, threshold, options, steps in (
+        (Always(), 0.0, {"most": 4, "cool_down": 7}, [0, 8, 16, 24]),
+        (Always(), 0.0, {"most": 2, "cool_down": 11}, [0, 12]),
+        (Elapsed(), 9.0, {}, [12]),
+    ):
+        watching = Guard(triggered(score, threshold), Does(Intervention(fresh_noise=True)), horizon=HORIZON, **options)
+        (episode,) = rolled_on(Slow(), policy, [launch(rots=0)], guard=watching)
+        assert episode.calls["step"][episode.calls["intervened"]].tolist() == steps
+
+
+def test_random_alarms_are_those_that_the_stored_episode_says():
+    """At the first call whose number exceeds the threshold that any other score would have been calibrated to."""
+    policy, launches = Noisy(history=2), [launch(number, rots=0) for number in range(12)]
+    watching = Guard(triggered(Random(), 0.8), Does(Intervention(fresh_noise=True)), horizon=HORIZON)
+    bare = rolled_on(Slow(), policy, launches)
+    heard = []
+    for acted, episode in zip(rolled_on(Slow(), policy, launches, guard=watching), bare, strict=True):
+        chunks, steps = episode.calls["chunk"], episode.calls["step"]
+        said = Random().update([{}] * len(steps), PolicyCall(steps, chunks, None, None, policy.execute))
+        heard.append(acted.calls["step"][acted.calls["intervened"]].tolist())
+        assert heard[-1] == steps[said > 0.8][:1].tolist()
+    assert len({*map(tuple, heard)}) > 3
 
 
 def test_what_cannot_be_is_refused():
