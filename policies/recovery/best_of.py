@@ -48,12 +48,12 @@ class BestOfDriver(SamplingDriver):
             drawn = output.chunk[row : row + 1]
             if output.samples is not None:
                 drawn = np.concatenate([drawn, output.samples[row]])
-            said = "" if instructions is None else instructions[row]
+            instruction = "" if instructions is None else instructions[row]
             features = None if output.embedding is None else output.embedding[row]
-            chosen[row] = drawn[self._best(drawn, features, said, memory)]
+            chosen[row] = drawn[self._best(drawn, features, instruction, memory)]
         return PolicyOutput(chosen, None, output.embedding)
 
-    def _best(self, drawn: Array, features: Array | None, said: str, memory: Record) -> int:
+    def _best(self, drawn: Array, features: Array | None, instruction: str, memory: Record) -> int:
         """Place of the best of the chunks (K, H, A) of one scene; remembers that it is run."""
         count = len(drawn)
         call = PolicyCall(
@@ -62,10 +62,11 @@ class BestOfDriver(SamplingDriver):
             None,
             None if features is None else np.repeat(np.asarray(features, dtype=np.float32)[None], count, axis=0),
             self.execute,
-            [said] * count,
+            [instruction] * count,
         )
         after = [copy.deepcopy(memory["score"]) for _ in range(count)]
-        best = int(np.argmin(self._score.update(after, call)))
+        said = self._score.update(after, call)
+        best = int(np.argmin(np.where(np.isfinite(said), said, np.inf)))
         memory["score"] = after[best]
         return best
 

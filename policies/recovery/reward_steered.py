@@ -7,14 +7,13 @@ position guidance that DynaGuide (arXiv 2506.13922, 2025) is compared with.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from workbench.errors import ConfigError
-from workbench.policies.recovery.sampling.driver import SamplingDriver, told
+from workbench.policies.recovery.sampling.driver import SamplingDriver, refuse_unsteerable, told
 from workbench.policies.shields.motion.channels import Channels
 from workbench.types import Alarm, Intervention, Observation, Policy, PolicyOutput, Record, Steering, Task
 
@@ -123,12 +122,3 @@ class RewardSteered:
             refuse_unsteerable(alarm.policy, self.name)
             self._driver = SteeredDriver(alarm.policy, self._nearness, self._scale)
         return Intervention(self._driver, self._steps, fresh_noise=True, more_time=True)
-
-
-def refuse_unsteerable(policy: Policy, strategy: str) -> None:
-    """ConfigError for a policy whose sampling cannot be led."""
-    if "steering" not in inspect.signature(policy.plan).parameters:
-        raise ConfigError(
-            f"strategy {strategy} leads the sampling of chunks, and policy {type(policy).__name__} takes no steering: "
-            "roll one that does, such as flow or diffusion"
-        )

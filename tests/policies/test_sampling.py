@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from tests.rollouts.test_guard import HORIZON, Noisy, Slow, launch, monitor, refuse_difference, rolled_on, without_guard
+from tests.toy import broken
 from workbench.attribution.branching import intervene
 from workbench.config import named
 from workbench.detectors.scores.always import Always
@@ -19,16 +20,36 @@ from workbench.detectors.scores.chunk_overlap import ChunkOverlap
 from workbench.detectors.scores.overlap_magnitude import ChunkMagnitude
 from workbench.detectors.scores.stac import StatisticalTemporalConsistency
 from workbench.envs.tasks.lift import Lift
-from workbench.errors import ConfigError, UnknownNameError
+from workbench.errors import ConfigError, OtherSettingsError, UnknownNameError
 from workbench.monitoring.scoring import FittedScore
 from workbench.policies.recovery.adaptive_chunking import AdaptiveChunking, AdaptiveDriver
 from workbench.policies.recovery.best_of import BestOf
 from workbench.policies.recovery.placebo import Placebo
+from workbench.policies.recovery.retrieve import Memory, Retrieve
 from workbench.policies.recovery.reward_steered import RewardSteered
-from workbench.rollouts.arms import EXPERT, built
+from workbench.rollouts.arms import EXPERT, built, described_strategies
 from workbench.rollouts.guard import Guard
+from workbench.rollouts.launch import Launch
 from workbench.rollouts.loop import Lockstep
-from workbench.types import STEP, Alarm, Array, Episode, Observation, PolicyCall, PolicyOutput, Record, Stream, follow
+from workbench.rollouts.setup import Setup, write_episodes
+from workbench.rollouts.successes import own_successes
+from workbench.store import Store
+from workbench.types import (
+    STEP,
+    Alarm,
+    Array,
+    Episode,
+    Observation,
+    PolicyCall,
+    PolicyOutput,
+    Record,
+    Steering,
+    Stream,
+    Successes,
+    episode_index,
+    follow,
+    split_of,
+)
 
 
 @dataclasses.dataclass
@@ -314,3 +335,103 @@ def test_a_policy_that_is_guided_by_itself() -> None:
     for wrong in ({"threshold": float("nan")}, {"steps": 0}):
         with pytest.raises(ConfigError, match="must be finite"):
             AdaptiveChunking(**cast(Any, wrong))
+
+
+def remembered(**settings: Any) -> Retrieve:
+    """Of two episodes with embeddings 0, 1, 2 and 0.5, 1.5, 2.5, whose chunks are of the same number each."""
+    places = np.array([[0.0], [1.0], [2.0], [0.5], [1.5], [2.5]], np.float32)
+    chunks = np.broadcast_to(places[:, :, None], (6, 6, 1)).copy()
+    return Retrieve(Successes(places, chunks, np.array([0, 0, 0, 1, 1, 1])), **settings)
+
+
+class Led(Drawing):
+    """Begins at what it is given, and goes part of the way to what it would have drawn; its embedding is its place."""
+
+    def plan(  # type: ignore[override]
+        self,
+        observation: Observation,
+        noise: Sequence[np.random.Generator],
+        samples: int = 0,
+        steering: Steering | None = None,
+    ) -> PolicyOutput:
+        drawn = np.array([rng.random((self.horizon, 1)) for rng in noise])
+        if steering is not None:
+            assert steering.start is not None
+            drawn = (1 - steering.start_level) * steering.start + steering.start_level * drawn
+        return PolicyOutput(drawn, None, observation["place"][:, -1])
+
+
+@pytest.mark.parametrize("level", [0.0, 0.25, 1.0])
+def test_sampling_begins_at_the_chunk_of_the_nearest_success_where_there_is_one(level: float) -> None:
+    """Near is what is as near as the memory's own calls to those of another episode: half a step."""
+    asked = remembered(start_level=level, within=1.0).act({}, Alarm(call_at(0, np.zeros((6, 1))), Led(), 40))
+    places = np.array([1.1, 9.0, 2.3, 3.1])
+    seen = {"place": np.repeat(places[:, None, None], 2, axis=1)}
+    noise = [np.random.default_rng(number) for number in range(4)]
+    plain = Led().plan(seen, copy.deepcopy(noise)).chunk
+    chunk = cast(Any, asked.driver).plan(seen, noise).chunk
+    nearest = np.array([1.0, np.nan, 2.5, np.nan])[:, None, None]
+    wanted = np.where(np.isnan(nearest), plain, (1 - level) * np.nan_to_num(nearest) + level * plain)
+    assert np.array_equal(chunk, wanted)
+
+
+def test_what_is_near_does_not_count_the_calls_of_the_same_episode() -> None:
+    """Calls of one episode are 0.01 apart and those of two 1 or more: near is as far as another episode's."""
+    places = np.array([[0.0], [0.01], [0.02], [1.02], [1.03], [1.04]])
+    kept = Memory(Successes(places, np.zeros((6, 6, 1)), np.array([0, 0, 0, 1, 1, 1])), within=0.0)
+    assert kept.reach == pytest.approx(1.0 / places.std())
+    with pytest.raises(ConfigError, match="two successes or more"):
+        Memory(Successes(places, np.zeros((6, 6, 1)), np.zeros(6)), within=0.5)
+
+
+def test_a_memory_that_leads_nowhere_is_refused() -> None:
+    for wrong in ({"start_level": 1.5}, {"within": -0.1}, {"steps": 0}):
+        with pytest.raises(ConfigError, match=r"must be in 0\.\.1, and steps"):
+            remembered(**wrong)
+    with pytest.raises(ConfigError, match=r"strategy retrieve leads .* policy Drawing takes no steering"):
+        remembered().act({}, Alarm(call_at(0, np.zeros((6, 1))), Drawing(), 40))
+
+
+class Quick(Drawing):
+    """Arrives in time unless it is broken."""
+
+    def plan(self, observation: Observation, noise: Sequence[np.random.Generator], samples: int = 0) -> PolicyOutput:
+        output = super().plan(observation, noise, samples)
+        return dataclasses.replace(output, chunk=output.chunk + 0.5)
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """Six fit episodes of which two fail, and two test episodes that succeed."""
+    path = tmp_path_factory.mktemp("own") / "own.zarr"
+    policy = Quick(history=2)
+    launches = [launch(number, breaks=1000) for number in range(2)]
+    for number in range(6):
+        record = broken(5 if number in (1, 4) else 1000, 0)
+        launches.append(Launch(Stream(3, episode_index("fit", number)), (record,)))
+    write_episodes(path, Setup(Slow(), policy).header(3), Lockstep(Slow(), policy, 3), launches)
+    return Store.open(path)
+
+
+def test_successes_are_those_of_the_fit_split_alone(own: Store) -> None:
+    found = own_successes(own, cast(Any, Slow()), Quick(history=2))
+    fit = [number for number, uid in enumerate(own.uids) if split_of(int(own.episodes["index"][number])) == "fit"]
+    won = [number for number in fit if own.episodes["success"][number]]
+    assert (len(fit), len(won)) == (6, 4)
+    assert sorted({*found.episode.tolist()}) == won
+    for number in won:
+        calls = own.calls(number, {"embedding"})
+        assert np.array_equal(found.embedding[found.episode == number], cast(Array, calls.embedding))
+        assert np.array_equal(found.chunk[found.episode == number], calls.chunk)
+
+
+def test_successes_of_another_policy_are_refused_and_none_need_be_named(own: Store) -> None:
+    with pytest.raises(OtherSettingsError):
+        own_successes(own, cast(Any, Slow()), cast(Any, Noisy(history=2)))
+    node = {"retrieve": {"_target_": "workbench.policies.recovery.retrieve.Retrieve", "store": None, "within": 0.5}}
+    with pytest.raises(ConfigError, match=r"no data set is named: strategy\.retrieve\.store="):
+        built(node, Slow(), Quick(history=2), EXPERT, None)
+    node["retrieve"]["store"] = str(own.path)
+    made = built(node, Slow(), Quick(history=2), EXPERT, None)["retrieve"]
+    assert made.name == "retrieve"
+    assert described_strategies(node)["retrieve"] == {**node["retrieve"], "store": own.digest(labels=False)}

@@ -9,13 +9,19 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
+from tests.rollouts.test_guard import triggered
 from workbench.config import named
+from workbench.detectors.scores.elapsed import Elapsed
 from workbench.envs.tasks.lift import Lift
 from workbench.errors import ConfigError, ObservationError
 from workbench.policies.recovery.backtrack import Backtrack
 from workbench.policies.recovery.home import OPENING_STROKES, Home
 from workbench.policies.recovery.motion.hand import Hand
-from workbench.types import OVER, RECENT, Alarm, Array, Intervention, Observation, Policy, PolicyCall, Task
+from workbench.policies.recovery.retreat import Retreat
+from workbench.rollouts.guard import Guard
+from workbench.rollouts.launch import Launch
+from workbench.rollouts.loop import Lockstep
+from workbench.types import OVER, RECENT, Alarm, Array, Intervention, Observation, Policy, PolicyCall, Stream, Task
 
 POLICY = cast(Policy, object())
 EXECUTE = 4
@@ -194,6 +200,20 @@ def test_a_pose_that_is_not_finite_is_refused() -> None:
 
 
 def test_faults_of_planning_do_not_reach_a_motion() -> None:
-    for strategy in (Home(Lift()), Backtrack(Lift(), steps=5)):
+    for strategy in (Home(Lift()), Backtrack(Lift(), steps=5), Retreat(Lift())):
         driver = strategy._driver
         assert driver.altered({"noise_scale": 2.0}) is driver
+
+
+@pytest.mark.parametrize("kind", [Home, Backtrack, Retreat])
+def test_a_motion_relieves_a_policy_whose_sampling_is_disturbed(kind: Any) -> None:
+    """A driver without ``altered`` would be refused in the middle of the rollout."""
+    task = Lift()
+    policy: Any = named.policy("zoo/lift_flow", task)
+    stream = Stream(0, 0)
+    fault = named.perturbation("sampler_noise", start_step=[0, 0]).draw(stream, task)
+    guard = Guard(triggered(Elapsed(), 7.0), kind(task), horizon=60)
+    lockstep = Lockstep(task, policy, 1, images=False, guard=guard)
+    (end,) = lockstep.starts([Launch(stream, (fault,))], [[30]])
+    assert end[30].guard is not None
+    assert end[30].guard.interventions == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import numpy as np
 import pytest
 
 from workbench.config import named
@@ -25,10 +26,11 @@ from workbench.policies.recovery.more_time import MoreTime
 from workbench.policies.recovery.placebo import Placebo
 from workbench.policies.recovery.redraw import Redraw
 from workbench.policies.recovery.retreat import Retreat
+from workbench.policies.recovery.retrieve import Retrieve
 from workbench.policies.recovery.reward_steered import RewardSteered
 from workbench.testing import check_strategy
 from workbench.testing.strategy import LAWS
-from workbench.types import Intervention
+from workbench.types import Intervention, Successes
 
 TASK = Lift()
 POLICY, OTHER = Expert(TASK, privileged=False), Expert(TASK)
@@ -44,9 +46,10 @@ def test_every_strategy_keeps_the_contract(strategy):
     assert check_strategy(strategy, POLICY, TASK) == tuple(law.__name__ for law in LAWS)
 
 
+SUCCESSES = Successes(np.random.default_rng(0).normal(size=(9, 64)), np.zeros((9, 16, 7)), np.arange(9))
 SAMPLING = [
     BestOf(ChunkOverlap(), samples=3), RewardSteered(TASK, "cube_pos", (0.0, 0.0, 0.1)),
-    AdaptiveChunking(self_guidance=1.0),
+    AdaptiveChunking(self_guidance=1.0), Retrieve(SUCCESSES, within=1.0),
 ]  # fmt: skip
 
 

@@ -45,6 +45,7 @@ STRATEGIES: dict[str, Record] = {
     "placebo": {}, "expert": {}, "expert_for_20": {"steps": 20}, "redraw": {}, "more_time": {}, "home": {},
     "backtrack": {}, "best_of": {"score": "chunk_overlap", "samples": 4},
     "reward_steered": {"offset_m": [0.0, 0.0, 0.1]}, "adaptive_chunking": {"self_guidance": 1.0},
+    "retrieve": {"within": 1.0},
 }  # fmt: skip
 """Name of the arm -> settings of the strategy of its first word."""
 TARGETS = {"lift": "cube_pos", "stack": "cube_a_pos", "door": "handle_pos", "peg_insertion": "hole_pos"}
@@ -99,7 +100,7 @@ def task_counts(name: str, each: int, folder: Path, options: argparse.Namespace)
     monitors = wb.fit(store, SCORES, ["split_conformal"], settings=settings, seed=options.seed)
     monitor = max(monitors.values(), key=lambda one: len(first_alarms(store, one)))
     alarms = {number: step for number, (step,) in list(first_alarms(store, monitor).items())[:each]}
-    nodes_of = {arm: node_of(arm, given, name) for arm, given in STRATEGIES.items()}
+    nodes_of = {arm: node_of(arm, given, name, store) for arm, given in STRATEGIES.items()}
     arms = built(nodes_of, task, policy, EXPERT, None, [monitor, *monitors.values()])
     looked_up = tabulate(
         store, nodes_of, task, policy, at={store.uids[number]: {step} for number, step in alarms.items()},
@@ -128,11 +129,11 @@ def task_counts(name: str, each: int, folder: Path, options: argparse.Namespace)
     return counts
 
 
-def node_of(arm: str, settings: Mapping[str, Any], task: str) -> Record:
-    """Configuration of a strategy on a task."""
+def node_of(arm: str, settings: Mapping[str, Any], task: str, store: Store) -> Record:
+    """Configuration of a strategy on a task; what worked is looked up in the store's own fit split."""
     (node,) = nodes("strategy", [arm.partition("_for_")[0]]).values()
-    aimed = {"target": TARGETS.get(task)} if "target" in node else {}
-    return {**node, **settings, **aimed}
+    there = {"target": TARGETS.get(task), "store": str(store.path)}
+    return {**node, **settings, **{key: value for key, value in there.items() if key in node}}
 
 
 def restore(

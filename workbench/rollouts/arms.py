@@ -10,7 +10,8 @@ from workbench.config import build, named, parameters_of
 from workbench.config.parts import load_policy
 from workbench.errors import ConfigError, UnknownNameError
 from workbench.monitoring.monitor import AnyMonitor, scores_of
-from workbench.types import Policy, Record, Strategy, Task
+from workbench.store import Store
+from workbench.types import Policy, Record, Strategy, Successes, Task
 from workbench.types.detector import Scorer
 
 EXPERT: Record = {"_target_": "workbench.policies.expert.Expert"}
@@ -55,9 +56,12 @@ def built(
                     f"strategy {name} hands over to a recovery head, and there is none; workbench recover trains one"
                 )
             given["head"] = load_policy(type(policy), head, task)
+        if "successes" in wanted:
+            given["successes"] = _successes(name, node.get("store"), task, policy)
         if "score" in wanted:
             given["score"] = _score(name, node.get("score"), tuple(monitors))
-        found[name] = build({key: value for key, value in node.items() if key not in given}, **given)
+        left_out = {*given, *(["store"] if "successes" in given else [])}
+        found[name] = build({key: value for key, value in node.items() if key not in left_out}, **given)
     return found
 
 
@@ -75,6 +79,28 @@ def _score(strategy: str, wanted: str | None, monitors: Sequence[AnyMonitor]) ->
     if name not in there:
         raise UnknownNameError(f"fitted score for strategy.{strategy}.score", name, there)
     return there[name].score
+
+
+def _successes(strategy: str, store: str | None, task: Task, policy: Policy) -> Successes:
+    """The policy's own successes in the fit split of a store."""
+    from workbench.rollouts.successes import own_successes  # which rolls, and so knows guards
+
+    if store is None:
+        raise ConfigError(
+            f"strategy {strategy} goes by the policy's own successes, and no data set is named: "
+            f"strategy.{strategy}.store=datasets/quickstart.zarr"
+        )
+    return own_successes(Store.open(Path(store)), task, policy)
+
+
+def described_strategies(strategies: Mapping[str, Any]) -> Record:
+    """Strategies as a header says them: no paths of data sets, but digests of what lies there."""
+    return {
+        name: {**node, "store": Store.open(Path(node["store"])).digest(labels=False)}
+        if isinstance(node, Mapping) and "successes" in parameters_of(node["_target_"])
+        else node
+        for name, node in strategies.items()
+    }
 
 
 def needs_head(strategies: Mapping[str, Any]) -> bool:

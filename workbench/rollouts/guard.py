@@ -15,7 +15,7 @@ from workbench.errors import ConfigError
 from workbench.monitoring.files import load
 from workbench.monitoring.monitor import AnyMonitor, needs_of
 from workbench.monitoring.online import Followed, OnlineMonitor
-from workbench.rollouts.arms import EXPERT, built, needs_head
+from workbench.rollouts.arms import EXPERT, built, described_strategies, needs_head
 from workbench.types import SIGNALS, Alarm, Intervention, Policy, PolicyCall, Record, Strategy, Task, follow
 
 LONGEST = 2**15 - 1
@@ -99,7 +99,9 @@ class GuardSettings:
     def described(self) -> Record:
         """What decides the episodes that it watches over: no paths, but digests of what lies there."""
         head = weights_digest(Path(self.head)) if needs_head(self.strategy) else ""
-        return {**dataclasses.asdict(self), "monitors": weights_digest(Path(self.monitors)), "head": head}
+        strategy = described_strategies(self.strategy)
+        monitors = weights_digest(Path(self.monitors))
+        return {**dataclasses.asdict(self), "monitors": monitors, "head": head, "strategy": strategy}
 
 
 def guard_of(

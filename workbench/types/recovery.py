@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
-from workbench.types.data import Record
+from workbench.types.data import Array, Record
 from workbench.types.policy import Policy, PolicyCall
 
 STEP, OVER = "step", "over"
@@ -83,6 +83,22 @@ class Strategy(Protocol):
     def act(self, memory: Record, alarm: Alarm) -> Intervention | None:
         """What is to be done; None leaves everything as it is."""
         ...
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Successes:
+    """Policy calls of episodes that succeeded, for strategies that go by what worked.
+
+    Attributes
+    ----------
+    embedding : (M, D) of the calls.
+    chunk : (M, H, A) that were planned there.
+    episode : (M,) number of the episode of each.
+    """
+
+    embedding: Array
+    chunk: Array
+    episode: Array
 
 
 @runtime_checkable

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -58,3 +59,12 @@ class SamplingDriver:
 def told(instructions: Sequence[str] | None) -> Record:
     """What a policy is handed of instructions; nothing if it does not listen."""
     return {} if instructions is None else {"instructions": instructions}
+
+
+def refuse_unsteerable(policy: Policy, strategy: str) -> None:
+    """ConfigError for a policy whose sampling cannot be led."""
+    if "steering" not in inspect.signature(policy.plan).parameters:
+        raise ConfigError(
+            f"strategy {strategy} leads the sampling of chunks, and policy {type(policy).__name__} takes no steering: "
+            "roll one that does, such as flow or diffusion"
+        )
