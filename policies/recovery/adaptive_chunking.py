@@ -33,8 +33,7 @@ class AdaptiveDriver(SamplingDriver):
         noise: Sequence[np.random.Generator],
         samples: int = 0,
         instructions: Sequence[str] | None = None,
-        *,
-        memories: Sequence[Record],
+        memories: Sequence[Record] = (),
     ) -> PolicyOutput:
         """The next action (N, 1, A) of every scene."""
         fresh = self.policy.plan(observation, noise, 0, **told(instructions)).chunk

@@ -38,8 +38,7 @@ class BestOfDriver(SamplingDriver):
         noise: Sequence[np.random.Generator],
         samples: int = 0,
         instructions: Sequence[str] | None = None,
-        *,
-        memories: Sequence[Record],
+        memories: Sequence[Record] = (),
     ) -> PolicyOutput:
         """The best chunk (N, H, A) of every scene."""
         output = self.policy.plan(observation, noise, self._samples - 1, **told(instructions))

@@ -69,13 +69,12 @@ class RetrievingDriver(SamplingDriver):
     ) -> PolicyOutput:
         """The chunks (N, H, A); with the noise that the policy itself would have drawn."""
         plain = self.policy.plan(observation, copy.deepcopy(list(noise)), 0, **told(instructions))
-        starts = [self._memory.nearest(features) for features in plain.embedding]
-        near = [row for row, start in enumerate(starts) if start is not None]
-        chunks = np.array(plain.chunk)
-        if near:
+        found = enumerate(self._memory.nearest(features) for features in plain.embedding)
+        starts, chunks = {row: start for row, start in found if start is not None}, np.array(plain.chunk)
+        if near := list(starts):
             seen = {key: values[near] for key, values in observation.items()}
             asked = told(None if instructions is None else [instructions[row] for row in near])
-            steering = Steering(np.stack([starts[row] for row in near]), self._start_level)
+            steering = Steering(np.stack(list(starts.values())), self._start_level)
             chunks[near] = self.policy.plan(seen, [noise[row] for row in near], 0, **asked, steering=steering).chunk
         return PolicyOutput(chunks, None, plain.embedding)
 

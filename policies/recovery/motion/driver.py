@@ -34,8 +34,7 @@ class HandDriver:
         observation: Observation,
         noise: Sequence[np.random.Generator],
         samples: int = 0,
-        *,
-        memories: Sequence[Record],
+        memories: Sequence[Record] = (),
     ) -> PolicyOutput:
         """One action (N, 1, A) for each scene; it draws nothing, so there are no samples."""
         poses = self.hand.poses({key: observation[key][:, -1] for key in self.hand.keys})

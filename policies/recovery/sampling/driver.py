@@ -8,14 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
-
 from workbench.errors import ConfigError
-from workbench.types import Observation, Policy, PolicyOutput, Record
+from workbench.types import Policy, Record
 
 
 class SamplingDriver:
-    """Sees what a policy sees, and asks it.
+    """Sees what a policy sees, and asks it; drivers inherit what it is, and say themselves how they plan.
 
     Parameters
     ----------
@@ -28,17 +26,6 @@ class SamplingDriver:
         self.policy: Any = policy
         self.history, self.horizon, self.execute = policy.history, policy.horizon, policy.execute
         self.privileged, self.listens, self.cameras = policy.privileged, policy.listens, policy.cameras
-
-    def plan(
-        self,
-        observation: Observation,
-        noise: Sequence[np.random.Generator],
-        samples: int = 0,
-        instructions: Sequence[str] | None = None,
-        **asked: Any,
-    ) -> PolicyOutput:
-        """The chunks (N, H, A) that are to be run, without samples."""
-        raise NotImplementedError
 
     def altered(self, settings: Record) -> Self:
         """The same for the policy as perturbations have it."""
