@@ -5,18 +5,17 @@ As FailSafe's head acts (arXiv 2510.01642, 2025): a corrective action on an alar
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from workbench.errors import CheckpointError, ConfigError
 from workbench.policies.learning.corrector import Corrector
-from workbench.policies.recovery.reach import Reach
-from workbench.types import Alarm, Array, HasRobot, Intervention, PolicyCall, Record, Task, ability
+from workbench.policies.recovery.motion.reach import Reach
+from workbench.types import OBSERVATION, Alarm, Array, Intervention, PolicyCall, Record, Task
+from workbench.types.abilities import fingers_of
 from workbench.types.pose import Pose
-
-OBSERVATION = "observation/"
 
 
 class Correct:
@@ -34,15 +33,15 @@ class Correct:
     def __init__(self, task: Task, corrector: Path, least: float = 0.5) -> None:
         if not 0 <= least <= 1:
             raise ConfigError(f"strategy correct: least={least} must be a chance, 0..1")
-        self._task, self._least, self._corrector = task, least, Corrector.load(Path(corrector))
+        self._least, self._corrector = least, Corrector.load(Path(corrector))
         if self._corrector.task != task.name:
             raise CheckpointError(
                 f"the corrector in {corrector} was trained on task {self._corrector.task}, not {task.name}; "
                 "workbench recover overwrite=true trains one on this"
             )
-        self._fingers = ability(task, HasRobot, "strategy correct").robot.fingers
-        self.needs: Sequence[str] = tuple(self._corrector.layout)
-        Reach(task, Pose(np.zeros(3), np.eye(3), False))  # a task without such a motion is refused here
+        self._reach, fingers = Reach(task), fingers_of(task)
+        self._opened_m = fingers.opened_m if fingers else 0.0
+        self.needs: Sequence[str] = tuple({**self._corrector.layout, **dict.fromkeys(self._reach.needs)})
 
     def begin(self) -> Record:
         """Nothing is remembered."""
@@ -50,17 +49,15 @@ class Correct:
 
     def act(self, memory: Record, alarm: Alarm) -> Intervention | None:
         """Go where the corrector says, and hand back."""
-        chance, _, corrections = self._corrector.say(inputs_of(alarm.call, self.needs))
+        chance, _, corrections = self._corrector.say(inputs_of(alarm.call, self._corrector.layout))
         if chance[0] < self._least:
             return None
         seen = {key: values[0, -1] for key, values in alarm.call.observation.items()}
-        assert self._fingers is not None
-        here = Pose.of(seen, bool(np.ptp(seen["gripper_qpos"]) < self._fingers.opened_m))
-        motion = Reach(self._task, here.corrected(corrections[0]), here.closed)
-        return Intervention(motion, motion.steps(here), fresh_noise=True, more_time=True)
+        here = Pose.of(seen, bool(np.ptp(seen["gripper_qpos"]) < self._opened_m))
+        return self._reach.to(here, here.corrected(corrections[0]))
 
 
-def inputs_of(call: PolicyCall, needs: Sequence[str]) -> dict[str, Array]:
+def inputs_of(call: PolicyCall, needs: Iterable[str]) -> dict[str, Array]:
     """What a corrector reads of calls of n scenes: name -> (n, size)."""
     found = {}
     for need in needs:

@@ -16,7 +16,7 @@ from workbench.attribution.branching import intervene
 from workbench.attribution.labels import Settings
 from workbench.errors import ConfigError, OtherSettingsError, StoreError, UnknownNameError
 from workbench.execution.processes import Processes
-from workbench.policies.recovery.reach import Reach
+from workbench.policies.recovery.motion.reach import Reach
 from workbench.recovery.correcting import (
     Batch,
     CorrectionSettings,
@@ -31,7 +31,7 @@ from workbench.rollouts.arms import EXPERT
 from workbench.rollouts.loop import Lockstep
 from workbench.rollouts.setup import Setup
 from workbench.store import Store, verify_store
-from workbench.types import Intervention, Policy, Task
+from workbench.types import Policy, Task
 
 ALONE = Processes(workers=1, scenes=8)
 SMALL = CorrectionSettings(episodes=2, before=1, beyond=1, targets=2, randoms=1, branches=3)
@@ -84,10 +84,9 @@ def test_a_correction_that_is_carried_out_again_ends_alike(
     for row in np.random.default_rng(0).permutation(motions)[:4]:
         episode, step = store.episode(store.number_of(found.uids[found.episode[row]])), int(found.step[row])
         here = pose_before(episode, step)
-        motion = Reach(task, here.corrected(found.correction[row]), here.closed)
-        assert motion.steps(here) == found.motion_steps[row]
+        asked = Reach(task).to(here, here.corrected(found.correction[row]))
+        assert asked.steps == found.motion_steps[row]
         for branch, ended in enumerate(found.ended[row][:2]):
-            asked = Intervention(motion, motion.steps(here), fresh_noise=True, more_time=True)
             launch = intervene(episode, step, asked, policy, horizon=found.horizon, branch=branch)
             (outcome,) = lockstep.outcomes([launch])
             assert (outcome.length if outcome.success else NEVER) == ended

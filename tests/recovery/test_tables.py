@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.rollouts.test_guard import Noisy, Slow, launch, monitor
+from tests.rollouts.test_guard import Following, Noisy, Slow, launch, monitor
 from tests.toy import ToyExpert
 from workbench.attribution.branching import intervene
 from workbench.errors import ConfigError, OtherSettingsError, StoreError, UnknownNameError
@@ -38,6 +38,7 @@ ARMS: dict[str, Strategy] = {
     "expert": Expert(ToyExpert()),
     "handed back": Expert(ToyExpert(), steps=3),
     "ask": Ask(),
+    "follows": Following(None),
 }
 LAUNCHES = [launch(number, breaks=4 + 2 * number, rots=1000 if number % 3 else 0) for number in range(8)]
 LAUNCHES += [launch(8, breaks=1000), launch(9, breaks=1000)]
@@ -106,7 +107,7 @@ def test_further_branches_are_rolled_where_the_first_do_not_end_alike(whole: Cou
 def test_what_is_looked_up_is_what_a_live_rollout_does(store: Store, whole: CounterfactualTable) -> None:
     """For every arm, behind the same alarm: success and length, episode by episode."""
     acted = 0
-    for name in ("redraw", "placebo", "expert", "handed back", "more_time"):
+    for name in ("redraw", "placebo", "expert", "handed back", "more_time", "follows"):
         guard = Guard(monitor(1), ARMS[name], horizon=HORIZON)
         live = dict(Lockstep(Slow(), POLICY, 3, guard=guard).record_numbered(LAUNCHES))
         for episode in live.values():

@@ -33,7 +33,7 @@ EXPERT_STEPS = (16, 32)
 """Control steps after which the expert's pose is a candidate."""
 SAME_PLACE_M = 0.002
 """By how much the object is elsewhere than in the twin before its pose is moved with it."""
-REACH: Record = {"_target_": "workbench.policies.recovery.reach.Reach"}
+REACH: Record = {"_target_": "workbench.policies.recovery.motion.reach.Reach"}
 """Who carries a correction out."""
 EPISODES_PER_BATCH = 4
 
@@ -85,13 +85,12 @@ class Candidate:
     ----------
     kind : of :data:`KINDS`.
     correction : (7,) from the pose at the call.
-    driver, steps : who carries it out, for how many control steps; None and 0 of a placebo.
+    asked : who carries it out, for how many control steps at most; nobody of a placebo.
     """
 
     kind: str
     correction: Array
-    driver: Policy | None
-    steps: int
+    asked: Intervention
 
 
 Row = tuple[int, Candidate, list[int], int]
@@ -141,7 +140,7 @@ def verify_corrections(
     chosen = settings or CorrectionSettings()
     setup = Setup(task, policy, Recording(), runner or Processes())
     refuse_other_source(store, setup)
-    build(REACH, task=task, target=Pose(np.zeros(3), np.eye(3), False))  # refused once, and not in every worker
+    build(REACH, task=task)  # refused once, and not in every worker
     wanted = _wanted(store, tuple(splits), chosen)
     shared = setup, store.path, dict(expert), steps_beyond(task.deadline, horizon), chosen
     found: dict[int, Tried] = {}
@@ -224,7 +223,7 @@ class _Search:
         self.episode, self.twin, self.expert = episode, twin, expert
         self.task, self.policy, self.horizon = batch.setup.task, batch.setup.policy, batch.horizon
         self.settings = batch.settings
-        self._expert_policy = expert.policy
+        self._reach = build(REACH, task=self.task)
 
     def tried(self, steps: Sequence[int], lockstep: Lockstep) -> tuple[list[Row], int]:
         """Every candidate with what came of it, and the control steps that were simulated."""
@@ -247,8 +246,7 @@ class _Search:
 
     def _launch(self, step: int, candidate: Candidate, number: int) -> Launch:
         """The motion, and then the policy."""
-        asked = Intervention(candidate.driver, candidate.steps or None, fresh_noise=True, more_time=True)
-        return intervene(self.episode, step, asked, self.policy, horizon=self.horizon, branch=number)
+        return intervene(self.episode, step, candidate.asked, self.policy, horizon=self.horizon, branch=number)
 
     def _by_expert(self, asked: Sequence[tuple[int, Candidate]]) -> tuple[list[int], int]:
         """When the expert succeeds that goes on behind each motion."""
@@ -256,9 +254,7 @@ class _Search:
         for step, candidate in asked:
             launch = self._expert_launch(step)
             assert launch.start is not None
-            noise, until = fresh_noise(launch.stream), step + candidate.steps
-            driver = None if candidate.driver is self._expert_policy else candidate.driver
-            wheel = Wheel(driver, None if driver is None else until, noise, self.horizon)
+            wheel = Wheel().turned(candidate.asked, step, fresh_noise(launch.stream), self.horizon)
             launches.append(dataclasses.replace(launch, start=dataclasses.replace(launch.start, wheel=wheel)))
         outcomes = self.expert.outcomes(launches)
         return [succeeded_at(outcome) for outcome in outcomes], sum(map(simulated_steps, launches, outcomes))
@@ -280,20 +276,20 @@ class _Search:
     def _candidates(self, step: int, path: Episode | None) -> list[Candidate]:
         """All that is tried from a call."""
         here = pose_before(self.episode, step)
-        found = [Candidate(PLACEBO, np.zeros(CORRECTION_SIZE), None, 0)]
+        found = [Candidate(PLACEBO, np.zeros(CORRECTION_SIZE), Intervention(fresh_noise=True, more_time=True))]
         found += [self._to("twin", here, there) for there in self._twin_poses(step)]
         found += [self._to("object", here, there) for there in self._twin_poses(step, with_object=True)]
         for after in EXPERT_STEPS:
             if path is not None and after < len(path.steps["action"]):
                 there = pose_at(path, after)
                 found.append(self._to("expert", here, there))
-                found.append(Candidate("segment", here.to(there), self._expert_policy, after))
+                drives = Intervention(self.expert.policy, after, fresh_noise=True, more_time=True)
+                found.append(Candidate("segment", here.to(there), drives))
         motions = [each for each in found if each.kind not in (PLACEBO, "segment")]
         return [*found, *self._random(step, here, motions)]
 
     def _to(self, kind: str, here: Pose, there: Pose) -> Candidate:
-        reach = build(REACH, task=self.task, target=there, holding=here.closed)
-        return Candidate(kind, here.to(there), reach, reach.steps(here))
+        return Candidate(kind, here.to(there), self._reach.to(here, there))
 
     def _twin_poses(self, step: int, with_object: bool = False) -> list[Pose]:
         """Poses of the twin in the same stage and the one before, spread evenly; moved as the object is, if asked."""
@@ -377,7 +373,7 @@ def _joined(store: Store, found: Sequence[Tried], setup: Setup, horizon: int) ->
         step=np.array(step, np.int32),
         kind=np.array([KINDS.index(each.kind) for each in candidates], np.int8),
         correction=np.stack([each.correction for each in candidates]),
-        motion_steps=np.array([each.steps for each in candidates], np.int32),
+        motion_steps=np.array([each.asked.steps or 0 for each in candidates], np.int32),
         ended=np.array(ended, np.int16),
         by_expert=np.array(by_expert, np.int16),
         recoverable=np.array(step) < no_return[episode],

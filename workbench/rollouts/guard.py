@@ -15,8 +15,8 @@ from workbench.errors import ConfigError
 from workbench.monitoring.files import load
 from workbench.monitoring.monitor import AnyMonitor, needs_of
 from workbench.monitoring.online import Followed, OnlineMonitor
-from workbench.rollouts.arms import EXPERT, built, corrector_beside, needs_corrector, needs_head
-from workbench.types import SIGNALS, Alarm, Intervention, Policy, PolicyCall, Record, Strategy, Task
+from workbench.rollouts.arms import EXPERT, built, corrector_beside, described_strategies, needs_corrector, needs_head
+from workbench.types import SIGNALS, Alarm, Intervention, Policy, PolicyCall, Record, Strategy, Task, follow
 
 LONGEST = 2**15 - 1
 """Control steps of an episode, which tables keep as whole numbers of 16 bits."""
@@ -88,8 +88,10 @@ class GuardSettings:
 
     def made(self, task: Task, policy: Policy) -> Guard:
         """The guard itself."""
-        found = load(Path(self.monitors), self.scores, self.calibrators)[self.monitor]
-        (strategy,) = built(self.strategy, task, policy, self.expert, Path(self.head)).values()
+        monitors = load(Path(self.monitors), self.scores, self.calibrators)
+        found = monitors[self.monitor]
+        every = (found, *monitors.values())
+        (strategy,) = built(self.strategy, task, policy, self.expert, Path(self.head), every).values()
         horizon = steps_beyond(task.deadline, self.horizon)
         options: dict[str, Any] = {"most": self.most, "cool_down": self.cool_down, "held": self.held}
         return Guard(found, strategy, horizon=horizon, **options)
@@ -97,10 +99,10 @@ class GuardSettings:
     def described(self) -> Record:
         """What decides the episodes that it watches over: no paths, but digests of what lies there."""
         head = weights_digest(Path(self.head)) if needs_head(self.strategy) else ""
-        said = {**dataclasses.asdict(self), "monitors": weights_digest(Path(self.monitors)), "head": head}
+        said = dataclasses.asdict(self) | {"monitors": weights_digest(Path(self.monitors)), "head": head}
         if needs_corrector(self.strategy):
             said["corrector"] = weights_digest(corrector_beside(Path(self.head)))
-        return said
+        return {**said, "strategy": described_strategies(self.strategy)}
 
 
 def guard_of(
@@ -210,11 +212,10 @@ class Guard:
         reading = self._online.follow([memory.followed for memory in memories], call, names)[self.monitor.name]
         found = []
         for row, memory in enumerate(memories):
-            asked = None
+            asked, one = None, call.one(row)
+            follow(self.strategy, memory.strategy, one)
             if reading.alarm[row] and self._hears(memory, int(call.step[row])):
-                asked = self.strategy.act(
-                    memory.strategy, Alarm(call.one(row), policy, deadlines[row], memory.interventions)
-                )
+                asked = self.strategy.act(memory.strategy, Alarm(one, policy, deadlines[row], memory.interventions))
             if asked is not None:
                 self._note(memory, int(call.step[row]))
             found.append(Watched(float(reading.margin[row]), asked))
