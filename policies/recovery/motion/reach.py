@@ -23,7 +23,7 @@ class ReachDriver(HandDriver):
     """Goes straight to a pose, from wherever the hand is: fingers open at once, and close when it is there.
 
     Its memory: ``target`` (D,), a pose of the hand; ``closed``, whether the fingers are closed there; ``holding``,
-    whether they were when it set out, and so stay closed on the way; ``stroke``, control steps that they are still given
+    whether they were when it set out, and so stay closed on the way; ``stroke``, control steps that they still have
     there.
     """
 
