@@ -24,13 +24,13 @@ from workbench.policies.recovery.placebo import Placebo
 from workbench.policies.recovery.redraw import Redraw
 from workbench.recovery import tables
 from workbench.recovery.paired import bottlenecks, judged
-from workbench.recovery.tables import NEVER, NOT_ROLLED, CounterfactualTable, tabulate
+from workbench.recovery.tables import NEVER, NOT_ROLLED, CounterfactualTable, asked_at, tabulate
 from workbench.rollouts.arms import built
 from workbench.rollouts.guard import Guard
 from workbench.rollouts.loop import Lockstep
 from workbench.rollouts.setup import Setup, write_episodes
 from workbench.store import Store, verify_store
-from workbench.types import Strategy
+from workbench.types import Alarm, Intervention, Record, Strategy
 
 POLICY, HORIZON = Noisy(history=2), 80
 ARMS: dict[str, Strategy] = {
@@ -124,6 +124,30 @@ def test_what_is_looked_up_is_what_a_live_rollout_does(store: Store, whole: Coun
             assert episode.record["length"] == (steps if episode.record["success"] else within)
             acted += 1
     assert acted >= 20
+
+
+@dataclasses.dataclass
+class Forgets(Following):
+    """What it has followed is gone once it has acted."""
+
+    def act(self, memory: Record, alarm: Alarm) -> Intervention | None:
+        asked = super().act(memory, alarm)
+        memory["seen"].clear()
+        return asked
+
+
+def test_every_cell_is_asked_with_all_calls_before_it_and_as_if_it_were_the_first_alarm(store: Store) -> None:
+    """As the guard shows them live, whichever cells are asked for."""
+    calls = store.calls(0, Forgets.needs)
+    places = calls.observation["place"][:, -1, 0]
+    for rows in ([0, 1, 2, 3], [2], [1, 3]):
+        asked = asked_at(Forgets(None), calls, rows, POLICY, 40)
+        assert len(asked) == len(rows)
+        for row, each in zip(rows, asked, strict=True):
+            assert each is not None
+            assert each.memory is not None
+            assert each.memory["left"] == row + 1
+            assert np.array_equal(each.memory["past"], places[: row + 1])
 
 
 def test_a_strategy_that_goes_by_a_score_is_told_whose(store: Store) -> None:
