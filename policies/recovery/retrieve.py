@@ -84,7 +84,7 @@ class Retrieve:
 
     Parameters
     ----------
-    successes : calls of its own successes; in a configuration ``store``, the data set of whose fit split they are.
+    successes : calls of its own successes; in a configuration the data set of whose fit split they are.
     start_level : how much noise is put on what is retrieved, 0 (none: it is run as it is) to 1 (all: the placebo).
     within : what counts as near: as this share of the memory's own calls have a call of another episode; 0 .. 1.
     steps : control steps after which the policy drives again as before; None for the rest of the episode.

@@ -279,6 +279,23 @@ def test_a_reward_of_what_is_not_there_is_refused() -> None:
         RewardSteered(LIFT, "cube_pos").act({}, Alarm(call_at(0, np.zeros((6, 1))), Drawing(), 100))
 
 
+def test_a_memory_of_which_nothing_is_left_is_the_placebo_and_one_without_noise_is_run() -> None:
+    policy, (seen, noise) = lift_flow(), lift_seen(3)
+    plain = policy.plan(seen, copy.deepcopy(noise))
+    apart = np.concatenate([plain.embedding + 0.01, plain.embedding - 0.01])
+    kept = np.random.default_rng(0).uniform(-0.5, 0.5, (6, *plain.chunk.shape[1:])).astype(np.float32)
+    chunks = {}
+    for level in (0.0, 0.5, 1.0):
+        strategy = Retrieve(Successes(apart, kept, np.arange(6)), start_level=level, within=1.0)
+        driver: Any = strategy.act({}, Alarm(call_at(0, np.zeros((16, 7))), policy, 100)).driver
+        chunks[level] = driver.plan(seen, copy.deepcopy(noise)).chunk
+    assert np.array_equal(chunks[1.0], plain.chunk)
+    for row in range(3):
+        assert any(np.array_equal(chunks[0.0][row], kept[place]) for place in (row, row + 3))
+    assert not np.allclose(chunks[0.5], chunks[1.0])
+    assert not np.allclose(chunks[0.5], chunks[0.0])
+
+
 class Scripted(Drawing):
     """Plans what it is given, call after call."""
 
@@ -428,10 +445,10 @@ def test_successes_are_those_of_the_fit_split_alone(own: Store) -> None:
 def test_successes_of_another_policy_are_refused_and_none_need_be_named(own: Store) -> None:
     with pytest.raises(OtherSettingsError):
         own_successes(own, cast(Any, Slow()), cast(Any, Noisy(history=2)))
-    node = {"retrieve": {"_target_": "workbench.policies.recovery.retrieve.Retrieve", "store": None, "within": 0.5}}
-    with pytest.raises(ConfigError, match=r"no data set is named: strategy\.retrieve\.store="):
+    node = {"retrieve": {"_target_": "workbench.policies.recovery.retrieve.Retrieve", "successes": None, "within": 0.5}}
+    with pytest.raises(ConfigError, match=r"no data set is named: strategy\.retrieve\.successes="):
         built(node, Slow(), Quick(history=2), EXPERT, None)
-    node["retrieve"]["store"] = str(own.path)
+    node["retrieve"]["successes"] = str(own.path)
     made = built(node, Slow(), Quick(history=2), EXPERT, None)["retrieve"]
     assert made.name == "retrieve"
-    assert described_strategies(node)["retrieve"] == {**node["retrieve"], "store": own.digest(labels=False)}
+    assert described_strategies(node)["retrieve"] == {**node["retrieve"], "successes": own.digest(labels=False)}

@@ -376,6 +376,45 @@ def test_a_driver_whose_work_is_done_hands_back_before_its_time() -> None:
 
 
 @dataclasses.dataclass
+class Sometimes(Does):
+    """Gives its driver a memory, or none, by the step of the alarm."""
+
+    def act(self, memory: Record, alarm: Alarm) -> Intervention | None:
+        given = REMEMBERED if alarm.step % 8 else None
+        return Intervention(EITHER, 12, fresh_noise=True, more_time=True, memory=given)
+
+
+class Either(Counting):
+    """Drives with a memory and without."""
+
+    def plan(  # type: ignore[override]
+        self,
+        observation: Observation,
+        noise: Sequence[np.random.Generator],
+        samples: int = 0,
+        memories: Sequence[Record] | None = None,
+    ) -> PolicyOutput:
+        if memories is None:
+            return Noisy.plan(self, observation, noise)
+        return super().plan(observation, noise, samples, memories=memories)
+
+
+EITHER = Either(history=2, execute=2)
+
+
+def test_scenes_whose_driver_remembers_stay_apart_from_those_of_the_same_that_does_not():
+    launches = [launch(number, breaks=4 + 2 * number, rots=0) for number in range(6)]
+    watching = Guard(monitor(1), Sometimes(None), horizon=HORIZON)
+    together = dict(Lockstep(Slow(), Noisy(history=2), 6, guard=watching).record_numbered(launches))
+    kinds = set()
+    for number, one in enumerate(launches):
+        (alone,) = Lockstep(Slow(), Noisy(history=2), 1, guard=watching).record([one])
+        refuse_difference(together[number], alone, 0)
+        kinds |= {int(step) % 8 for step in alone.calls["step"][alone.calls["intervened"]]}
+    assert kinds == {0, 4}
+
+
+@dataclasses.dataclass
 class Following(Does):
     """Counts the calls that it has followed, and lets another drive for as many steps."""
 

@@ -132,7 +132,7 @@ def task_counts(name: str, each: int, folder: Path, options: argparse.Namespace)
 def node_of(arm: str, settings: Mapping[str, Any], task: str, store: Store) -> Record:
     """Configuration of a strategy on a task; what worked is looked up in the store's own fit split."""
     (node,) = nodes("strategy", [arm.partition("_for_")[0]]).values()
-    there = {"target": TARGETS.get(task), "store": str(store.path)}
+    there = {"target": TARGETS.get(task), "successes": str(store.path)}
     return {**node, **settings, **{key: value for key, value in there.items() if key in node}}
 
 

@@ -65,11 +65,10 @@ def built(
                 )
             given["corrector"] = folder
         if "successes" in wanted:
-            given["successes"] = _successes(name, node.get("store"), task, policy)
+            given["successes"] = _successes(name, node.get("successes"), task, policy)
         if "score" in wanted:
             given["score"] = _score(name, node.get("score"), tuple(monitors))
-        left_out = {*given, *(["store"] if "successes" in given else [])}
-        found[name] = build({key: value for key, value in node.items() if key not in left_out}, **given)
+        found[name] = build({key: value for key, value in node.items() if key not in given}, **given)
     return found
 
 
@@ -96,7 +95,7 @@ def _successes(strategy: str, store: str | None, task: Task, policy: Policy) -> 
     if store is None:
         raise ConfigError(
             f"strategy {strategy} goes by the policy's own successes, and no data set is named: "
-            f"strategy.{strategy}.store=datasets/quickstart.zarr"
+            f"strategy.{strategy}.successes=datasets/quickstart.zarr"
         )
     return own_successes(Store.open(Path(store)), task, policy)
 
@@ -104,7 +103,7 @@ def _successes(strategy: str, store: str | None, task: Task, policy: Policy) -> 
 def described_strategies(strategies: Mapping[str, Any]) -> Record:
     """Strategies as a header says them: no paths of data sets, but digests of what lies there."""
     return {
-        name: {**node, "store": Store.open(Path(node["store"])).digest(labels=False)}
+        name: {**node, "successes": Store.open(Path(node["successes"])).digest(labels=False)}
         if isinstance(node, Mapping) and "successes" in parameters_of(node["_target_"])
         else node
         for name, node in strategies.items()

@@ -28,6 +28,7 @@ from workbench.types import (
     Task,
     follow,
 )
+from workbench.types.abilities import images_of
 
 SAMPLES, CALLS = 8, 3
 
@@ -97,6 +98,9 @@ class StrategyCase:
         for number in range(CALLS):
             recent, told = [*recent, scene.observe()], [*told, _shown(scene)]
             shown = _padded(told, policy.history)
+            if policy.cameras:
+                images = images_of(scene)
+                shown |= {f"images/{camera}": images[f"images/{camera}"][None] for camera in policy.cameras}
             asked = {"instructions": [scene.instruction()]} if policy.listens else {}
             output = policy.plan(shown, [np.random.default_rng(number)], SAMPLES, **asked)
             found.append(
