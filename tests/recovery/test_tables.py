@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -20,7 +21,6 @@ from workbench.policies.recovery.expert import Expert
 from workbench.policies.recovery.more_time import MoreTime
 from workbench.policies.recovery.placebo import Placebo
 from workbench.policies.recovery.redraw import Redraw
-from workbench.recovery import tables
 from workbench.recovery.paired import bottlenecks, judged
 from workbench.recovery.tables import NEVER, NOT_ROLLED, CounterfactualTable, tabulate
 from workbench.rollouts.guard import Guard
@@ -51,16 +51,13 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     return Store.open(path)
 
 
-def table_of(store: Store, monkeypatch: Any, **options: Any) -> CounterfactualTable:
-    monkeypatch.setattr(tables, "built", lambda *given: ARMS)
-    monkeypatch.setattr(tables, "nodes", lambda kind, given: {key: {} for key in given})
-    return tabulate(store, list(ARMS), Slow(), POLICY, **options)
+def table_of(store: Store, **options: Any) -> CounterfactualTable:
+    return tabulate(store, cast(Mapping[str, Any], ARMS), Slow(), POLICY, **options)
 
 
 @pytest.fixture(scope="module")
 def whole(store: Store) -> CounterfactualTable:
-    with pytest.MonkeyPatch.context() as patch:
-        return table_of(store, patch, branches=4)
+    return table_of(store, branches=4)
 
 
 def test_every_cell_is_its_executed_branch(store: Store, whole: CounterfactualTable) -> None:
@@ -122,16 +119,16 @@ def test_what_is_looked_up_is_what_a_live_rollout_does(store: Store, whole: Coun
     assert acted >= 20
 
 
-def test_only_the_cells_that_are_asked_for(store: Store, whole: CounterfactualTable, monkeypatch: Any) -> None:
+def test_only_the_cells_that_are_asked_for(store: Store, whole: CounterfactualTable) -> None:
     uid, other = store.uids[1], store.uids[4]
-    some = table_of(store, monkeypatch, at={uid: {0, 8}, other: {4}}, branches=4)
+    some = table_of(store, at={uid: {0, 8}, other: {4}}, branches=4)
     assert some.uids == (uid, other)
     assert some.step.tolist() == [0, 8, 4]
     for name, steps in some.arms.items():
         want = [whole.cells({uid: 0})[0], whole.cells({uid: 8})[0], whole.cells({other: 4})[0]]
         assert np.array_equal(steps, whole.arms[name][want])
     with pytest.raises(ConfigError, match=r"no policy call at \[7\]; its calls are at 0, 4, 8"):
-        table_of(store, monkeypatch, at={uid: {7}})
+        table_of(store, at={uid: {7}})
     with pytest.raises(ConfigError, match=f"no cell at step 12 of episode {uid}"):
         some.cells({other: 4, uid: 12})
 
@@ -258,7 +255,7 @@ def test_a_damaged_table_and_one_of_other_episodes_are_refused(
     whole.save(Store.open(path), overwrite=True)
     uid = whole.uids[0]
     renamed = dataclasses.replace(whole, uids=("x", *whole.uids[1:]))
-    with pytest.raises(KeyError):
+    with pytest.raises(OtherSettingsError, match="about episode x"):
         renamed.save(Store.open(path), overwrite=True)
     (path / "tables/counterfactual/zarr.json").write_text(
         (path / "tables/counterfactual/zarr.json").read_text().replace(uid, "x")

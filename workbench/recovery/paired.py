@@ -19,7 +19,7 @@ from workbench.config.named import nodes
 from workbench.errors import ConfigError
 from workbench.execution.executor import Executor
 from workbench.monitoring.episodes import diverged, sound
-from workbench.monitoring.monitor import AnyMonitor, needs_of
+from workbench.monitoring.monitor import AnyMonitor, needs_of, refuse_silent
 from workbench.monitoring.reading import offline
 from workbench.recovery.tables import NEVER, CounterfactualTable, tabulate
 from workbench.rollouts.arms import EXPERT
@@ -189,10 +189,11 @@ def recover(
     Raises
     ------
     ConfigError
-        if the placebo is missing, without which nothing can be judged.
+        if the placebo is missing, without which nothing can be judged, or the monitor can never alarm.
     """
     chosen = nodes("strategy", strategies)
     refuse_without_reference(chosen)
+    refuse_silent(monitor)
     refuse_other_source(store, Setup(task, policy))
     alarms, onsets = first_alarms(store, monitor), calls_from_onset(store)
     at = {store.uids[n]: {0, *alarms.get(n, ()), *onsets.get(n, ())} for n in sound(store, "test")}
