@@ -28,12 +28,12 @@ LATER = monitor("later", 10.0)
 """It alarms at 12, the first call behind step 10."""
 
 
-def written(path: Path, policy: ToyPolicy, **header: Any) -> Store:
+def written(path: Path, driver: ToyPolicy, **header: Any) -> Store:
     launches = [
         Launch(Stream(0, episode_index("test", n)), drawn) for n, drawn in enumerate([(), (broken(BREAKS, 1000),)])
     ]
     with StoreWriter.open(path, StoreHeader("toy", 10.0, 40, header, {}, 0)) as writer:
-        for episode in Lockstep(SeenTask(), policy, 2).record(launches):
+        for episode in Lockstep(SeenTask(), driver, 2).record(launches):
             writer.append(episode)
     return Store.open(path)
 
