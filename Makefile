@@ -57,6 +57,7 @@ benchmark: $(VENV)/dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks.policies
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks.scores
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks.synthesize
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks.guards
 
 verify: $(VENV)/dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.verify.$(WHAT) $(ARGS)

@@ -48,6 +48,7 @@ _NAMES = {
     "likely_failure": "synthesis.searching",
     "synthesize": "synthesis.synthesizing",
     "view": "viewing.recording",
+    "view_beside": "viewing.beside",
     "export": "formats.exporting",
     "compare": "reporting.comparing",
     "check": "checking.check",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from workbench.types import Alarm, Intervention, Policy, Record
+from workbench.types import Alarm, Intervention, Policy, Positive, Record
 
 
 class Cascade:
@@ -22,7 +22,7 @@ class Cascade:
     name: str = "cascade"
     needs: Sequence[str] = ()
 
-    def __init__(self, strong: Policy, steps: int | None = None) -> None:
+    def __init__(self, strong: Policy, steps: Positive | None = None) -> None:
         self._driver, self._steps = strong, steps
 
     def begin(self) -> Record:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from workbench.types import Alarm, Intervention, Policy, Record
+from workbench.types import Alarm, Intervention, Policy, Positive, Record
 
 
 class Expert:
@@ -19,7 +19,7 @@ class Expert:
     name: str = "expert"
     needs: Sequence[str] = ()
 
-    def __init__(self, expert: Policy, steps: int | None = None) -> None:
+    def __init__(self, expert: Policy, steps: Positive | None = None) -> None:
         self._driver, self._steps = expert, steps
 
     def begin(self) -> Record:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from workbench.types import Alarm, Intervention, Policy, Record
+from workbench.types import Alarm, Intervention, Policy, Positive, Record
 
 
 class Head:
@@ -21,7 +21,7 @@ class Head:
     name: str = "head"
     needs: Sequence[str] = ()
 
-    def __init__(self, head: Policy, steps: int | None = None) -> None:
+    def __init__(self, head: Policy, steps: Positive | None = None) -> None:
         self._driver, self._steps = head, steps
 
     def begin(self) -> Record:

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 
 from workbench.config import Run, compose
+from workbench.config.checking import checked
 from workbench.errors import CheckpointError, ConfigError, OtherSettingsError
 from workbench.jobs import fit, rollout
-from workbench.monitoring.files import load_monitors
+from workbench.monitoring.files import load_monitors, save
 from workbench.recovery.paired import first_alarms
 from workbench.recovery.tables import NEVER, tabulate
+from workbench.rollouts.guard import guard_of
 from workbench.store import Store
 
 MONITOR = "mahalanobis+split_conformal"
@@ -91,10 +93,50 @@ def test_what_a_guard_drove_is_not_pooled_with_what_the_policy_did(root: Path) -
     assert Store.open(kept.path).digest() == kept.digest()
 
 
+@pytest.mark.parametrize("word", ["strategy=[placebo]", "strategy.placebo.x=1", "job.most=2", "job.fitted_in=g"])
+def test_what_is_done_on_an_alarm_is_not_said_without_a_monitor(root: Path, word: str) -> None:
+    run = run_of(root, "rollout", "name=none")
+    run.words = ("job=rollout", "name=none", word)
+    key = word.partition("=")[0]
+    with pytest.raises(ConfigError, match=rf"{key} says what is done on an alarm.*: job\.monitor="):
+        roll(run, episodes={"test": 1})
+    run.taken = (word,)  # by another job of this run
+    assert guard_of(run, None, None, 2.0, 1, 0, False) is None
+    assert not (root / "datasets" / "none.zarr").exists()
+
+
+def test_a_monitor_watches_the_task_and_policy_that_it_was_fitted_on(root: Path) -> None:
+    others = {
+        "fitted on task 'lift', not 'push_t'": ["task=push_t", "policy=zoo/push_t_flow"],
+        "fitted on another policy's episodes; fit some": ["policy=zoo/lift_diffusion"],
+    }
+    for match, words in others.items():
+        run = run_of(root, "rollout", *words, "name=none", "strategy=[placebo]")
+        with pytest.raises(OtherSettingsError, match=match):
+            roll(run, episodes={"test": 1}, monitor=MONITOR, fitted_in="g")
+    kept = load_monitors(run_of(root, "fit"))
+    folder = root / "runs" / "old" / "monitors"
+    save(folder, kept.monitors)  # as earlier versions did
+    assert load_monitors(run_of(root, "fit", "name=old")).source is None
+    run = run_of(root, "rollout", "policy=zoo/lift_diffusion", "strategy=[placebo]")
+    assert guard_of(run, MONITOR, "old", 2.0, 1, 0, False) is not None
+
+
+def test_a_monitor_without_a_threshold_guards_nothing(root: Path) -> None:
+    run = run_of(root, "fit", "monitor.level=0.01", "overwrite=true", "name=strict", "store=g")
+    fit.run(run, **{key: value for key, value in run.config["job"].items() if key != "_target_"})
+    refused(root, r"can never alarm \(a false-alarm rate of 0\.01 needs at least 99", "placebo", fitted_in="strict")
+
+
 def test_what_cannot_be_is_refused_before_there_is_a_store(root: Path) -> None:
     refused(root, "a guard has one strategy, not continue, placebo", "continue,placebo")
     refused(root, "there is none; workbench recover trains one", "head")
     refused(root, "unknown monitor 'rnd'", "placebo", monitor="rnd")
+    refused(root, "strategy cascade hands over to a policy, and none is named", "cascade")
+    refused(root, "horizon=0.5 must be a number of deadlines", "placebo", horizon=0.5)
+    for name in ("head", "expert", "cascade"):
+        with pytest.raises(ConfigError, match=rf"strategy\.{name}\.steps=0 must be a whole number or null of 1"):
+            checked(["job=rollout", f"strategy=[{name}]", f"strategy.{name}.steps=0"])
     refused(root, "job.fitted_in='a/b'", "placebo", fitted_in="a/b")
     with pytest.raises(CheckpointError, match="no monitors"):
         roll(run_of(root, "rollout", "name=none", "strategy=[placebo]"), episodes={"test": 1}, monitor=MONITOR)

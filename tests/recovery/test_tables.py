@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -22,8 +23,9 @@ from workbench.policies.recovery.expert import Expert
 from workbench.policies.recovery.more_time import MoreTime
 from workbench.policies.recovery.placebo import Placebo
 from workbench.policies.recovery.redraw import Redraw
-from workbench.recovery import tables
-from workbench.recovery.paired import bottlenecks, judged
+from workbench.recovery.bottleneck import bottlenecks, crossings, solvable
+from workbench.recovery.families import by_family, families_of
+from workbench.recovery.paired import judged
 from workbench.recovery.tables import NEVER, NOT_ROLLED, CounterfactualTable, asked_at, tabulate
 from workbench.rollouts.arms import built
 from workbench.rollouts.guard import Guard
@@ -55,16 +57,13 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     return Store.open(path)
 
 
-def table_of(store: Store, monkeypatch: Any, **options: Any) -> CounterfactualTable:
-    monkeypatch.setattr(tables, "built", lambda *given: ARMS)
-    monkeypatch.setattr(tables, "nodes", lambda kind, given: {key: {} for key in given})
-    return tabulate(store, list(ARMS), Slow(), POLICY, **options)
+def table_of(store: Store, **options: Any) -> CounterfactualTable:
+    return tabulate(store, cast(Mapping[str, Any], ARMS), Slow(), POLICY, **options)
 
 
 @pytest.fixture(scope="module")
 def whole(store: Store) -> CounterfactualTable:
-    with pytest.MonkeyPatch.context() as patch:
-        return table_of(store, patch, branches=4)
+    return table_of(store, branches=4)
 
 
 def test_every_cell_is_its_executed_branch(store: Store, whole: CounterfactualTable) -> None:
@@ -172,16 +171,16 @@ def test_a_strategy_that_goes_by_a_score_is_told_whose(store: Store) -> None:
     assert acted >= 4
 
 
-def test_only_the_cells_that_are_asked_for(store: Store, whole: CounterfactualTable, monkeypatch: Any) -> None:
+def test_only_the_cells_that_are_asked_for(store: Store, whole: CounterfactualTable) -> None:
     uid, other = store.uids[1], store.uids[4]
-    some = table_of(store, monkeypatch, at={uid: {0, 8}, other: {4}}, branches=4)
+    some = table_of(store, at={uid: {0, 8}, other: {4}}, branches=4)
     assert some.uids == (uid, other)
     assert some.step.tolist() == [0, 8, 4]
     for name, steps in some.arms.items():
         want = [whole.cells({uid: 0})[0], whole.cells({uid: 8})[0], whole.cells({other: 4})[0]]
         assert np.array_equal(steps, whole.arms[name][want])
     with pytest.raises(ConfigError, match=r"no policy call at \[7\]; its calls are at 0, 4, 8"):
-        table_of(store, monkeypatch, at={uid: {7}})
+        table_of(store, at={uid: {7}})
     with pytest.raises(ConfigError, match=f"no cell at step 12 of episode {uid}"):
         some.cells({other: 4, uid: 12})
 
@@ -248,6 +247,108 @@ def test_who_is_the_bottleneck_the_alarm_or_the_recovery() -> None:
     assert (head.episodes, head.by_monitor, head.by_oracle, head.by_start) == (3, 1, 2, 2)
 
 
+def crossed_table() -> CounterfactualTable:
+    """Episodes a and d succeeded; the monitor alarms in a (falsely), b (late) and c; the onsets of b and c are at 8."""
+    episode, step = np.array([0, 1, 2, 3, 0, 1, 1, 2]), np.array([0, 0, 0, 0, 4, 8, 30, 8])
+    arms = {
+        "continue": np.zeros((8, 1), np.int16),
+        "placebo": np.zeros((8, 1), np.int16),
+        "head": np.array([[9], [0], [0], [30], [0], [20], [0], [0]], np.int16),
+        "expert": np.array([[9], [0], [9], [30], [12], [20], [60], [70]], np.int16),
+        "ask": np.zeros((8, 1), np.int16),
+    }
+    return table(episode=episode, step=step, arms=arms)
+
+
+def test_a_perfect_alarm_and_a_perfect_recovery_by_counting() -> None:
+    """The head breaks a, loses b by the late alarm and c by itself; the expert wins all three, b also late."""
+    alarms, onsets = {"a": 4, "b": 30, "c": 8}, {"b": 8, "c": 8}
+    placebo, head = crossings(crossed_table(), alarms, onsets)
+    assert (placebo.name, head.name) == ("placebo", "head")
+    assert (head.episodes, head.unaided, head.by_monitor, head.by_oracle) == (4, 2, 1, 3)
+    assert (head.expert_by_monitor, head.expert_by_oracle) == (4, 4)
+    assert (head.perfect_alarm.only_arm, head.perfect_alarm.only_control, head.perfect_alarm.gain) == (2, 0, 0.5)
+    assert (head.perfect_recovery.gain, head.perfect_recovery_of_oracle.gain) == (0.75, 0.25)
+    assert head.perfect_alarm_of_expert.gain == 0
+    assert (head.recovery_over_alarm.only_arm, head.recovery_over_alarm.only_control) == (1, 0)
+    assert head.verdict == "neither"  # four episodes show nothing
+    assert crossings(crossed_table(), alarms, {}) == ()
+    alone = dataclasses.replace(crossed_table(), arms={"placebo": crossed_table().arms["placebo"]})
+    assert crossings(alone, alarms, onsets) == ()
+
+
+@pytest.mark.parametrize(
+    ("head", "expert", "verdict"),
+    [
+        ((0, 0), (40, 40), "recovery"),
+        ((0, 40), (0, 40), "alarm"),
+        ((0, 40), (40, 40), "undecided"),
+        ((20, 27), (27, 40), "undecided"),
+        ((40, 40), (40, 40), "neither"),
+        ((40, 40), (0, 40), "neither"),
+        ((20, 22), (22, 24), "neither"),
+    ],
+)
+def test_who_is_the_bottleneck_is_said_by_the_exact_test(
+    head: tuple[int, int], expert: tuple[int, int], verdict: str
+) -> None:
+    """Of forty failures so many are won behind the monitor's alarm, and so many behind the oracle's."""
+    uids = tuple(f"e{number}" for number in range(40))
+
+    def steps(won: tuple[int, int]) -> Any:
+        return np.array([20 if number < each else 0 for each in won for number in range(40)], np.int16)[:, None]
+
+    arms = {"placebo": np.zeros((80, 1), np.int16), "head": steps(head), "expert": steps(expert)}
+    made = table(
+        uids=uids, factual=np.zeros(40), waited=np.zeros(40), arms=arms, episode=np.tile(np.arange(40), 2),
+        step=np.repeat([8, 4], 40),
+    )  # fmt: skip
+    (_, found) = crossings(made, dict.fromkeys(uids, 8), dict.fromkeys(uids, 4))
+    assert (found.by_monitor, found.by_oracle) == head
+    assert found.verdict == verdict
+
+
+def test_what_could_have_been_won_is_said_by_the_expert_or_by_the_label() -> None:
+    """Of b and c, which failed, the expert wins b from its onset and c from step 0; the label knows of neither."""
+    made, onsets = crossed_table(), {"b": 8}
+    assert solvable(made, ["b", "c"], onsets, []) == ["b", "c"]
+    assert solvable(made, ["b", "c"], {}, []) == ["c"]
+    assert solvable(made, ["b", "c"], {}, ["b"]) == ["b", "c"]
+    without = dataclasses.replace(made, arms={"placebo": made.arms["placebo"]})
+    assert solvable(without, ["b", "c"], onsets, ["c"]) == ["c"]
+    rows = {row.name: row for row in bottlenecks(made, {"b": 30, "c": 8}, onsets, ["b", "c"])}
+    assert [(row.solvable, row.won_solvable) for row in (rows["head"], rows["expert"])] == [(2, 0), (2, 2)]
+
+
+def test_faults_that_end_and_faults_that_last() -> None:
+    push = {"channel": "physics", "duration_steps": 6}
+    noise = {"channel": "action", "duration_steps": 40}
+    assert families_of([], 40) == ["no fault"]
+    assert families_of([push], 40) == ["transient faults", "physics"]
+    assert families_of([push, noise], 40) == ["lasting faults", "action", "physics"]
+    assert families_of([{"channel": "policy"}], 40) == ["lasting faults", "policy"]
+
+
+def test_no_harm_is_counted_where_there_is_no_fault() -> None:
+    families = {
+        "a": ["no fault"],
+        "b": ["transient faults", "physics"],
+        "c": ["lasting faults", "action"],
+        "d": ["no fault"],
+    }
+    rows = by_family(crossed_table(), {"a": 4, "b": 8}, families)
+    assert [row.family for row in rows[::3]] == ["no fault", "transient faults", "lasting faults", "action", "physics"]
+    found = {(row.family, row.name): row for row in rows}
+    nominal = found["no fault", "head"]
+    assert (nominal.episodes, nominal.alarmed, nominal.failed, nominal.silent) == (2, 1, 0, 0)
+    assert (nominal.kept, nominal.rescued) == ((0, 1), (0, 0))
+    assert found["no fault", "expert"].kept == (1, 1)
+    assert (found["physics", "head"].rescued, found["physics", "head"].over_placebo.gain) == ((1, 1), 1.0)
+    lasting = found["lasting faults", "head"]
+    assert (lasting.alarmed, lasting.failed, lasting.silent, lasting.over_placebo.gain) == (0, 1, 1, None)
+    assert {row.name for row in rows} == {"placebo", "head", "expert"}
+
+
 def test_what_an_alarm_is_worth_is_looked_up_in_a_table(whole: CounterfactualTable) -> None:
     """The same gains, by the table itself and by the function of the threshold where every call is an alarm."""
     episodes = whole.outcomes()
@@ -308,7 +409,7 @@ def test_a_damaged_table_and_one_of_other_episodes_are_refused(
     whole.save(Store.open(path), overwrite=True)
     uid = whole.uids[0]
     renamed = dataclasses.replace(whole, uids=("x", *whole.uids[1:]))
-    with pytest.raises(KeyError):
+    with pytest.raises(OtherSettingsError, match="about episode x"):
         renamed.save(Store.open(path), overwrite=True)
     (path / "tables/counterfactual/zarr.json").write_text(
         (path / "tables/counterfactual/zarr.json").read_text().replace(uid, "x")

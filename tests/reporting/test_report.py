@@ -359,6 +359,23 @@ def test_a_run_in_which_nothing_failed(tmp_path: Path) -> None:
     terminal_tables(metrics)
 
 
+def test_whether_alarm_or_recovery_is_the_bottleneck_is_said_in_words_first(tmp_path: Path) -> None:
+    told = " ".join(shown(FULL, only=("crossed", "bottleneck")).split())
+    assert told.startswith(
+        "With head, the recovery is the bottleneck: in 120 test episodes a perfect alarm would win +10 "
+    )
+    assert "+10 (5 to 16) points, a perfect recovery +24 (19 to 30)." in told
+    assert "Of 70 failures 52 could have been won; behind the monitor's alarms are won: head 19." in told
+    assert "In 7/70 failures the monitor never alarms, 5 of which could have been won." in told
+    _, parsed = page(tmp_path, FULL)
+    assert parsed.text.index("the recovery is the bottleneck") < parsed.text.index("Successes in all test episodes.")
+    old = FULL | {"bottleneck": [{k: v for k, v in FULL["bottleneck"][0].items() if "solvable" not in k}]}
+    old = {k: v for k, v in old.items() if k not in ("crossed", "families")} | {"silent": {"silent": 7, "failed": 70}}
+    _, parsed = page(tmp_path, old)
+    assert "could have been won" not in parsed.text.replace("failures that could have been won: the expert", "")
+    assert "In 7/70 failures the monitor never alarms." in parsed.text
+
+
 def shown(metrics: Record, **only: tuple[str, ...]) -> str:
     console = Console(width=140, no_color=True)
     with console.capture() as capture:
@@ -392,8 +409,39 @@ FULL: Record = METRICS | {
     },
     "monitors": [*METRICS["monitors"], always(40, 50)],
     "strategies_monitor": "rnd+split_conformal",
-    "bottleneck": [{"name": "head", "episodes": 60, "by_monitor": 20, "by_oracle": 31, "by_start": 40}],
-    "silent": {"silent": 7, "failed": 70},
+    "bottleneck": [
+        {
+            "name": "head", "episodes": 60, "by_monitor": 20, "by_oracle": 31, "by_start": 40, "solvable": 52,
+            "won_solvable": 19,
+        }
+    ],
+    "crossed": [
+        {
+            "name": "head", "episodes": 120, "unaided": 50, "by_monitor": 69, "by_oracle": 81, "expert_by_monitor": 98,
+            "expert_by_oracle": 103, "verdict": "recovery",
+            **{
+                name: {
+                    "only_arm": 20, "only_control": 3, "pairs": 120, "gain": gain, "low": gain - 0.05,
+                    "high": gain + 0.06, "p_value": 0.01,
+                }
+                for name, gain in {
+                    "perfect_alarm": 0.1, "perfect_alarm_of_expert": 0.04, "perfect_recovery": 0.24,
+                    "perfect_recovery_of_oracle": 0.18, "recovery_over_alarm": 0.14,
+                }.items()
+            },
+        }
+    ],
+    "families": [
+        {
+            "family": "no fault", "name": "head", "episodes": 61, "alarmed": 13, "failed": 2, "silent": 1,
+            "rescued": [1, 1], "kept": [11, 12],
+            "over_placebo": {
+                "only_arm": 0, "only_control": 1, "pairs": 13, "gain": -0.077, "low": -0.33, "high": 0.16,
+                "p_value": 1.0,
+            },
+        }
+    ],
+    "silent": {"silent": 7, "failed": 70, "solvable": 5},
     "head": {"failed_episodes": 97, "verified_recoveries": 233},
     "corrections": {
         "rows": [

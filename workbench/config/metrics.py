@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 from workbench.stats.promises import STATED
-from workbench.types.reading import Between, Size, Source, checked, shown
+from workbench.types.reading import Among, Between, Size, Source, checked, shown
 
 Shape = Callable[[Any, Source, str], None]
 LARGEST = 2**53
@@ -316,14 +316,33 @@ STRATEGY = fields(
 
 def _of_the_failed(value: Any, source: Source, key: str) -> None:
     """Who wins how many of the failed episodes."""
-    for name in ("by_monitor", "by_oracle", "by_start"):
-        fits = value[name] <= value["episodes"]
-        _require(fits, source, f"{key}.{name}", f"at most episodes={value['episodes']}")
+    parts = {**dict.fromkeys(("by_monitor", "by_oracle", "by_start"), "episodes"), "won_solvable": "solvable"}
+    for name, whole in parts.items():
+        fits = value.get(name, 0) <= value.get(whole, 0)
+        _require(fits, source, f"{key}.{name}", f"at most {whole}={value.get(whole, 0)}")
 
 
 BOTTLENECK = both(
-    fields({"name": text, **dict.fromkeys(("episodes", "by_monitor", "by_oracle", "by_start"), count)}),
+    fields(
+        {"name": text, **dict.fromkeys(("episodes", "by_monitor", "by_oracle", "by_start"), count)},
+        dict.fromkeys(("solvable", "won_solvable"), count),
+    ),
     _of_the_failed,
+)
+CROSSED_CELLS = ("unaided", "by_monitor", "by_oracle", "expert_by_monitor", "expert_by_oracle")
+CROSSED_GAINS = (
+    "perfect_alarm", "perfect_alarm_of_expert", "perfect_recovery", "perfect_recovery_of_oracle", "recovery_over_alarm",
+)  # fmt: skip
+CROSSED = both(
+    fields({"name": text, "verdict": of(Annotated[str, Among(("alarm", "recovery", "neither", "undecided"))])}),
+    *(counted(cell) for cell in CROSSED_CELLS),
+    fields(dict.fromkeys(CROSSED_GAINS, GAIN)),
+)
+FAMILY = both(
+    fields({"family": text, "name": text, "rescued": _part_of, "kept": _part_of, "over_placebo": GAIN}),
+    counted("alarmed"),
+    counted("failed"),
+    counted("silent", "failed"),
 )
 SPAN = fields({"mean_s": maybe(number), "deviation_s": maybe(number), "attempts": maybe(number)})
 ATTEMPTS = fields(
@@ -390,7 +409,9 @@ SECTIONS: Mapping[str, Shape] = {
     ),
     "strategies": rows(STRATEGY),
     "bottleneck": rows(BOTTLENECK),
-    "silent": counted("silent", "failed"),
+    "crossed": rows(CROSSED),
+    "families": rows(FAMILY),
+    "silent": both(counted("silent", "failed"), fields({}, {"solvable": count})),
     "attempts": ATTEMPTS,
     "corrections": CORRECTIONS,
     "example": fields({"uid": text, "title": text, "events": named(whole), "monitors": named(MARGINS)}),

@@ -118,7 +118,8 @@ def nodes(group: str, given: Iterable[Any] | Mapping[str, Any]) -> dict[str, Any
     given : names, or objects of your own (named after their class), or name -> configuration or object.
     """
     if isinstance(given, str):
-        raise ConfigError(f"{group}s must be a list of names, such as [{given!r}], not {given!r}")
+        plural = f"{group}s".replace("ys", "ies")
+        raise ConfigError(f"{plural} must be a list of names, such as [{given!r}], not {given!r}")
     if isinstance(given, Mapping):
         return {name: node_of(group, part) if isinstance(part, str) else part for name, part in given.items()}
     found: dict[str, Any] = {}

@@ -55,6 +55,6 @@ def run(
         store, chosen, strategies, run.task, run.policy(), horizon=horizon, expert=expert, head=head, runner=run.runner
     )
     run.update_metrics(**recovery.sections(), store=run.shown(run.store))
-    console.print(*terminal_tables(run.metrics(), only=("strategies", "bottleneck")))
+    console.print(*terminal_tables(run.metrics(), only=("strategies", "crossed", "bottleneck", "families")))
     if recovery.diverged:
         console.print(f"left out: {recovery.diverged} episodes whose physics diverged")

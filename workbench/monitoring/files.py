@@ -11,14 +11,15 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 
-from workbench.config import Run, shown, write_bytes, write_text
+from workbench.config import Run, described, origin_of, shown, weights_digest, write_bytes, write_text
+from workbench.config.moved import where_now
 from workbench.errors import CheckpointError, OtherSettingsError, UnknownNameError
 from workbench.execution.ledger import plain, refuse_other
 from workbench.monitoring.assembly import Part, groups_of, made_all
 from workbench.monitoring.monitor import ALL, ANY, COMBINATIONS, AnyMonitor, Monitor, parts_of
 from workbench.monitoring.scoring import FittedScore
 from workbench.monitoring.window import Window
-from workbench.types import AdaptiveThreshold, Array, RateLaw, Record, Scorer, Threshold, reading
+from workbench.types import AdaptiveThreshold, Array, Policy, RateLaw, Record, Scorer, Task, Threshold, reading
 from workbench.types.reading import (
     MOST_TENSOR_BYTES,
     NAME,
@@ -100,8 +101,31 @@ class _Leaf:
 
 
 @dataclasses.dataclass(frozen=True)
+class FittedOn:
+    """Whose episodes monitors were fitted on.
+
+    Attributes
+    ----------
+    task : its name.
+    policy : its class.
+    weights : digest of its weights; "" for none.
+    """
+
+    task: Annotated[str, Size(0, 1000)]
+    policy: Annotated[str, Size(0, 1000)]
+    weights: Annotated[str, Size(0, 64)]
+
+    @classmethod
+    def of(cls, task: str, config: Mapping[str, Any]) -> FittedOn:
+        """From the header of a store: name of the task, and configuration."""
+        policy = config.get("policy")
+        target = str(policy.get("_target_", "")) if isinstance(policy, Mapping) else ""
+        return cls(task, where_now(target), str(config.get("weights") or ""))
+
+
+@dataclasses.dataclass(frozen=True)
 class _Record:
-    """What ``monitors.json`` says; earlier versions said nothing of settings and digests."""
+    """What ``monitors.json`` says; earlier versions said nothing of settings, digests and the source."""
 
     scores: dict[NAME, _Fitted]
     leaves: dict[NAME, _Leaf]
@@ -110,6 +134,7 @@ class _Record:
     tensors: Annotated[str, Like(_FILE, "the name of a file of tensors")] = TENSORS.name
     sha256: Annotated[str, Size(0, 64)] = ""
     record_sha256: Annotated[str, Size(0, 64)] = ""
+    source: FittedOn | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -122,6 +147,7 @@ class Monitors(Mapping[str, AnyMonitor]):
     left_out : why each score is not among them that was asked for.
     fitted, calibrated : nominal successes that scores were fitted and thresholds computed on.
     diverged : episodes that were left out because their physics diverged.
+    source : whose episodes they are; None where that is not known.
     """
 
     monitors: tuple[AnyMonitor, ...]
@@ -129,6 +155,7 @@ class Monitors(Mapping[str, AnyMonitor]):
     fitted: int = 0
     calibrated: int = 0
     diverged: int = 0
+    source: FittedOn | None = None
 
     def __getitem__(self, name: str) -> AnyMonitor:
         for monitor in self.monitors:
@@ -144,7 +171,33 @@ class Monitors(Mapping[str, AnyMonitor]):
 
     def save(self, folder: Path, made_with: Record | None = None) -> None:
         """Keep them in a folder, for :func:`load`, with what they were made with."""
-        save(folder, self.monitors, made_with)
+        save(folder, self.monitors, made_with, self.source)
+
+    def refuse_other_source(self, name: str, task: Task, policy: Policy) -> None:
+        """Refuse to watch another task or policy than the one whose episodes they were fitted on.
+
+        Parameters
+        ----------
+        name : of their folder, for messages.
+
+        Raises
+        ------
+        OtherSettingsError
+            if both are known and differ.
+        """
+        origin = origin_of(policy)
+        config = {"policy": described(policy), "weights": weights_digest(origin.weights) if origin else ""}
+        now = FittedOn.of(task.name, config)
+        if self.source is None:
+            return
+        remedy = "fit some on its episodes: workbench rollout, workbench fit"
+        if self.source.task != now.task:
+            raise OtherSettingsError(
+                f"the monitors in {name} were fitted on task {self.source.task!r}, not {now.task!r}; {remedy}"
+            )
+        known = self.source.policy and origin
+        if known and (self.source.policy, self.source.weights) != (now.policy, now.weights):
+            raise OtherSettingsError(f"the monitors in {name} were fitted on another policy's episodes; {remedy}")
 
 
 def folder_of(run: Run) -> Path:
@@ -183,7 +236,9 @@ def kept(folder: Path, asked: Record, overwrite: bool) -> bool:
     return True
 
 
-def save(folder: Path, monitors: Iterable[AnyMonitor], made_with: Record | None = None) -> None:
+def save(
+    folder: Path, monitors: Iterable[AnyMonitor], made_with: Record | None = None, source: FittedOn | None = None
+) -> None:
     """Write monitors with their scores, thresholds, fitted uids and guarantees: safetensors and JSON, no pickle.
 
     The tensors go to a file named by its own digest and the JSON, which names it, comes last: killed at any point, the
@@ -205,6 +260,7 @@ def save(folder: Path, monitors: Iterable[AnyMonitor], made_with: Record | None 
     named = f"{TENSORS.stem}-{digest[:12]}{TENSORS.suffix}"
     record = {
         "made_with": None if made_with is None else plain(made_with),
+        "source": None if source is None else dataclasses.asdict(source),
         "tensors": named,
         "sha256": digest,
         "scores": {n: {"seed": score.seed, "episodes": sorted(score.episodes)} for n, score in scores.items()},
@@ -290,7 +346,8 @@ def load(folder: Path, scores: Mapping[str, Part], calibrators: Mapping[str, Par
     try:
         fitted = {name: _load_score(name, part, parts[name], tensors) for name, part in record.scores.items()}
         leaves = {name: _load_leaf(name, part, fitted, tensors) for name, part in record.leaves.items()}
-        return Monitors(tuple(_load_monitor(name, part, leaves) for name, part in record.monitors.items()))
+        monitors = tuple(_load_monitor(name, part, leaves) for name, part in record.monitors.items())
+        return Monitors(monitors, source=record.source)
     except CheckpointError as error:
         raise CheckpointError(f"the monitors in {folder} are damaged ({error}); {AGAIN}") from None
     except Exception as error:  # whatever a score makes of arrays that are not its own

@@ -23,7 +23,7 @@ from workbench.monitoring.assembly import (
 )
 from workbench.monitoring.calibration import Evidence, Groups, evidence_of, uses
 from workbench.monitoring.episodes import Known, diverged, held, is_nominal_success, known_episodes
-from workbench.monitoring.files import Monitors
+from workbench.monitoring.files import FittedOn, Monitors
 from workbench.monitoring.scoring import FittedScore, curves, fit_score, supervised
 from workbench.types import Calibrator, Record
 
@@ -76,7 +76,8 @@ def fit(
     calibrating = known_episodes(store, "calibrate", needs, failures=recall)
     settling = known_episodes(store, "select", needs, failures=False) if settings.window == "cusum" else []
     monitors = fit_known(parts, rules, fitting, calibrating, settling, settings=settings, seed=seed)
-    return dataclasses.replace(monitors, diverged=diverged(store, "fit", "select", "calibrate"))
+    source = FittedOn.of(store.header.task, store.header.config)
+    return dataclasses.replace(monitors, diverged=diverged(store, "fit", "select", "calibrate"), source=source)
 
 
 def fitted_with(

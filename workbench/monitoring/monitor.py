@@ -12,9 +12,20 @@ from workbench.errors import ConfigError
 from workbench.monitoring.scoring import FittedScore
 from workbench.monitoring.window import Window
 from workbench.types import AdaptiveThreshold, Array, Threshold
+from workbench.types.reading import shown
 
 NO_PROMISE = "none"
 """How the guarantee of a monitor begins of which nothing is promised; the reason follows."""
+
+
+def refuse_silent(monitor: AnyMonitor) -> None:
+    """ConfigError for a monitor that can never alarm, and for what is none."""
+    if not hasattr(monitor, "leaves"):
+        raise ConfigError(
+            f"a monitor is needed, not {shown(monitor)}: monitors[name] of what wb.fit or wb.load returns"
+        )
+    if monitor.reason:
+        raise ConfigError(f"monitor {monitor.name} can never alarm ({monitor.reason}); choose one with a threshold")
 
 
 class Reading(NamedTuple):

@@ -22,7 +22,7 @@ from workbench.config.files import shown
 from workbench.config.metrics import finite
 from workbench.errors import ConfigError, StoreError
 from workbench.monitoring.episodes import diverged, sound
-from workbench.monitoring.monitor import AnyMonitor, needs_of
+from workbench.monitoring.monitor import AnyMonitor, needs_of, refuse_silent
 from workbench.monitoring.reading import offline
 from workbench.recovery.makespan import Duration, Makespan, Predictor, Trials, makespan
 from workbench.stats.bootstrap import stratified_weights
@@ -204,8 +204,7 @@ def trial_and_error(
 def attempts_of(store: Store, monitors: Sequence[AnyMonitor], split: Split) -> dict[str, Attempts]:
     """Name of every monitor -> the episodes of a split as attempts that end at its first alarm."""
     for monitor in monitors:
-        if monitor.reason:
-            raise ConfigError(f"monitor {monitor.name} has no threshold and never alarms: {monitor.reason}")
+        refuse_silent(monitor)
     numbers, hz = sound(store, split), store.header.control_hz
     success = store.episodes["success"][numbers].astype(bool)
     if not success.any():

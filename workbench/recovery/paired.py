@@ -19,50 +19,19 @@ from workbench.config.named import nodes
 from workbench.errors import ConfigError
 from workbench.execution.executor import Executor
 from workbench.monitoring.episodes import diverged, sound
-from workbench.monitoring.monitor import AnyMonitor, needs_of
+from workbench.monitoring.monitor import AnyMonitor, needs_of, refuse_silent
 from workbench.monitoring.reading import offline
+from workbench.recovery.bottleneck import Bottleneck, Crossed, bottlenecks, crossings, solvable
+from workbench.recovery.families import FamilyRow, by_family, families_of
+from workbench.recovery.gains import CONTROLS, PLACEBO, Gain, over_placebo, won_at
 from workbench.recovery.tables import NEVER, CounterfactualTable, tabulate
 from workbench.rollouts.arms import EXPERT
 from workbench.rollouts.setup import Setup, refuse_other_source
 from workbench.stats.multiple import holm
-from workbench.stats.proportions import paired_gain, paired_test
 from workbench.store import Store
 from workbench.types import Array, Policy, Record, Task
+from workbench.types.faults import faults_in
 from workbench.types.results import Tabular
-
-PLACEBO = "placebo"
-"""The arm without which nothing can be judged: luck with the same total time."""
-CONTROLS = ("continue", "redraw", "more_time", PLACEBO)
-"""Arms that are no recoveries: nothing, luck, waiting, and both."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Gain:
-    """Success of an arm less that of its control, in the same episodes with the same noise and total time.
-
-    Attributes
-    ----------
-    only_arm, only_control, pairs : episodes in which only one of them succeeds, of all.
-    gain, low, high : difference of the success rates with its 95 % interval (Newcombe); None of no episode.
-    p_value : of the exact paired test.
-    """
-
-    only_arm: int
-    only_control: int
-    pairs: int
-    gain: float | None
-    low: float | None
-    high: float | None
-    p_value: float
-
-    @classmethod
-    def of(cls, arm: Array, control: Array) -> Gain:
-        """Of two arms (N,) in the same episodes."""
-        test = paired_test(arm, control)
-        gain: tuple[float | None, float | None, float | None] = (None, None, None)
-        if len(arm):
-            gain = paired_gain(arm, control)
-        return cls(test["only_first"], test["only_second"], len(arm), *gain, test["p_value"])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,25 +69,6 @@ class StrategyRow:
 
 
 @dataclasses.dataclass(frozen=True)
-class Bottleneck:
-    """Is it the alarm or the recovery?  One arm on the failed test episodes that have an onset, to the horizon.
-
-    Attributes
-    ----------
-    episodes : how many there are.
-    by_monitor : of them, how many it wins behind the monitor's first alarm; none of those without one.
-    by_oracle : how many behind an alarm at the first policy call from the onset on.
-    by_start : how many from step 0.
-    """
-
-    name: str
-    episodes: int
-    by_monitor: int
-    by_oracle: int
-    by_start: int
-
-
-@dataclasses.dataclass(frozen=True)
 class Recovery(Tabular):
     """Strategies judged behind the first alarms of one monitor.
 
@@ -127,8 +77,11 @@ class Recovery(Tabular):
     deadline, horizon : control steps within which an arm is held against the redraw, and against the placebo.
     diverged : test episodes that were left out because their physics diverged.
     failed, silent : test episodes that failed, and those of them in which the monitor never alarmed.
+    silent_solvable : of the silent ones, those that could have been won.
     bottleneck : of the failed episodes that have an onset, how many each arm wins behind the monitor's first alarm, and
-        behind an alarm at the onset.
+        behind an alarm at the onset; and what it wins of those that could have been won.
+    crossed : monitor or oracle, arm or expert, in all test episodes.
+    families : the strategies by kind of fault.
     counterfactuals : the table in which all was looked up.
     """
 
@@ -139,7 +92,10 @@ class Recovery(Tabular):
     diverged: int
     failed: int
     silent: int
+    silent_solvable: int
     bottleneck: tuple[Bottleneck, ...]
+    crossed: tuple[Crossed, ...]
+    families: tuple[FamilyRow, ...]
     counterfactuals: CounterfactualTable = dataclasses.field(repr=False)
 
     def rows_of_table(self) -> list[Record]:
@@ -160,7 +116,9 @@ class Recovery(Tabular):
             "strategies": self.record(),
             "strategies_monitor": self.monitor,
             "bottleneck": [dataclasses.asdict(row) for row in self.bottleneck],
-            "silent": {"silent": self.silent, "failed": self.failed},
+            "crossed": [row.record() for row in self.crossed],
+            "families": [row.record() for row in self.families],
+            "silent": {"silent": self.silent, "failed": self.failed, "solvable": self.silent_solvable},
         }
 
 
@@ -189,27 +147,59 @@ def recover(
     Raises
     ------
     ConfigError
-        if the placebo is missing, without which nothing can be judged.
+        if the placebo is missing, without which nothing can be judged, or the monitor can never alarm.
     """
     chosen = nodes("strategy", strategies)
     refuse_without_reference(chosen)
+    refuse_silent(monitor)
     refuse_other_source(store, Setup(task, policy))
     alarms, onsets = first_alarms(store, monitor), calls_from_onset(store)
     at = {store.uids[n]: {0, *alarms.get(n, ()), *onsets.get(n, ())} for n in sound(store, "test")}
-    table = tabulate(store, chosen, task, policy, at=at, horizon=horizon, expert=expert, head=head, runner=runner)
-    first = {store.uids[number]: step for number, (step,) in alarms.items()}
-    failed = [number for number in sound(store, "test") if not store.episodes["success"][number]]
+    options: Record = {"expert": expert, "head": head, "monitors": [monitor], "runner": runner}
+    table = tabulate(store, chosen, task, policy, at=at, horizon=horizon, **options)
+    return judged_table(store, table, monitor.name, alarms, onsets)
+
+
+def judged_table(
+    store: Store,
+    table: CounterfactualTable,
+    monitor: str,
+    alarms: Mapping[int, tuple[int]],
+    onsets: Mapping[int, tuple[int]],
+) -> Recovery:
+    """What a table of the test episodes says of strategies behind a monitor's alarms.
+
+    Parameters
+    ----------
+    monitor : its name.
+    alarms, onsets : as of :func:`first_alarms` and :func:`calls_from_onset`.
+    """
+    rows, uids = store.episodes, store.uids
+    first = {uids[number]: step for number, (step,) in alarms.items()}
+    begun = {uids[number]: step for number, (step,) in onsets.items()}
+    failed = [number for number in sound(store, "test") if not rows["success"][number]]
+    labelled = [uids[number] for number in failed if rows["t_pnr"][number] > 0]
+    winnable = solvable(table, [uids[number] for number in failed], begun, labelled)
     return Recovery(
-        monitor=monitor.name,
+        monitor=monitor,
         rows=judged(table, first),
         deadline=table.deadline,
         horizon=table.horizon,
         diverged=diverged(store, "test"),
         failed=len(failed),
         silent=sum(number not in alarms for number in failed),
-        bottleneck=bottlenecks(table, first, {store.uids[number]: step for number, (step,) in onsets.items()}),
+        silent_solvable=sum(uid not in first for uid in winnable),
+        bottleneck=bottlenecks(table, first, begun, winnable),
+        crossed=crossings(table, first, begun),
+        families=by_family(table, first, _families(store, table)),
         counterfactuals=table,
     )
+
+
+def _families(store: Store, table: CounterfactualTable) -> dict[str, list[str]]:
+    """Episode of a table -> its families."""
+    drawn = {uid: store.episodes["perturbations"][store.number_of(uid)] for uid in table.uids}
+    return {uid: families_of(faults_in(text, f"perturbations of {uid}"), table.deadline) for uid, text in drawn.items()}
 
 
 def refuse_without_reference(strategies: Collection[str]) -> None:
@@ -242,27 +232,6 @@ def calls_from_onset(store: Store) -> dict[int, tuple[int]]:
     return found
 
 
-def bottlenecks(
-    table: CounterfactualTable, alarms: Mapping[str, int], onsets: Mapping[str, int]
-) -> tuple[Bottleneck, ...]:
-    """What each arm wins of the failed episodes that have an onset, by who says when.
-
-    Parameters
-    ----------
-    alarms, onsets : uid -> control step of a policy call; the table has these cells, and those at step 0.
-    """
-    behind_alarm = table.cells({uid: alarms[uid] for uid in onsets if uid in alarms})
-    behind_onset, start = table.cells(onsets), table.cells(dict.fromkeys(onsets, 0))
-
-    def won(arm: str, rows: Array) -> int:
-        return int((table.arms[arm][rows, 0] > NEVER).sum())
-
-    return tuple(
-        Bottleneck(arm, len(onsets), won(arm, behind_alarm), won(arm, behind_onset), won(arm, start))
-        for arm in table.arms
-    )
-
-
 def judged(table: CounterfactualTable, alarms: Mapping[str, int]) -> tuple[StrategyRow, ...]:
     """One row an arm of a table that has the placebo's.
 
@@ -281,9 +250,8 @@ def judged(table: CounterfactualTable, alarms: Mapping[str, int]) -> tuple[Strat
 
 def _row(table: CounterfactualTable, name: str, at: Array, start: Array, factual: Array) -> StrategyRow:
     """The row of one arm; its first branch is what a live rollout would meet."""
-    steps = table.arms[name][at, 0]
+    steps, won = table.arms[name][at, 0], won_at(table, name, at)
     own = np.where(table.more_time[name][at], table.horizon, table.deadline)
-    won = (steps > NEVER) & (steps <= own)
     ended = np.where(steps > NEVER, np.minimum(steps, own), own)
     return StrategyRow(
         name=name,
@@ -291,16 +259,10 @@ def _row(table: CounterfactualTable, name: str, at: Array, start: Array, factual
         episodes=len(start),
         rescued=(int(won[~factual].sum()), int((~factual).sum())),
         kept=(int(won[factual].sum()), int(factual.sum())),
-        over_redraw=_gain(table, name, at, table.deadline),
-        over_placebo=_gain(table, name, at, table.horizon),
+        over_redraw=over_placebo(table, name, at, table.deadline),
+        over_placebo=over_placebo(table, name, at, table.horizon),
         p_vs_placebo=None,
-        always_over_redraw=_gain(table, name, start, table.deadline),
-        always_over_placebo=_gain(table, name, start, table.horizon),
+        always_over_redraw=over_placebo(table, name, start, table.deadline),
+        always_over_placebo=over_placebo(table, name, start, table.horizon),
         median_steps=float(np.median(ended)) if len(at) else None,
     )
-
-
-def _gain(table: CounterfactualTable, name: str, rows: Array, within: int) -> Gain:
-    """An arm against the placebo's branches, which within the task's deadline are the redraw."""
-    arm, control = (table.arms[each][rows, 0] for each in (name, PLACEBO))
-    return Gain.of(*((each > NEVER) & (each <= within) for each in (arm, control)))

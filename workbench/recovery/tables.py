@@ -16,15 +16,17 @@ from typing import Annotated, Any
 import numpy as np
 
 from workbench.attribution.branching import intervene, simulated_steps
+from workbench.config import described, shown, weights_digest
 from workbench.config.named import nodes
-from workbench.errors import ConfigError, StoreError, UnknownNameError
+from workbench.errors import ConfigError, OtherSettingsError, StoreError, UnknownNameError
 from workbench.execution.executor import Executor, batches
+from workbench.execution.ledger import plain, refuse_other
 from workbench.execution.processes import Processes
 from workbench.execution.progress import progress
 from workbench.monitoring.episodes import sound
 from workbench.monitoring.monitor import AnyMonitor
 from workbench.recovery.benefit import Outcomes
-from workbench.rollouts.arms import EXPERT, built
+from workbench.rollouts.arms import EXPERT, built, corrector_beside, needs_corrector, needs_head
 from workbench.rollouts.guard import steps_beyond
 from workbench.rollouts.launch import Launch, Outcome, Wheel
 from workbench.rollouts.loop import Lockstep
@@ -32,6 +34,7 @@ from workbench.rollouts.setup import Recording, Setup, refuse_other_source
 from workbench.rollouts.stored import perturbations_of, start_at, stream_of
 from workbench.store import Store, read_table, write_table
 from workbench.types import (
+    SPLITS,
     Alarm,
     Array,
     Episode,
@@ -59,12 +62,15 @@ BRANCH_ARRAYS = ("obs/*", "state", "action")
 
 NAME = "counterfactual"
 """Of a store's table, unless it is given another."""
+OF_EPISODES = ("task", "policy", "weights")
+"""Keys of a store's configuration that a table holds, too."""
+MOST_BRANCHES = 1000
 _Steps = Annotated[list[Annotated[int, Between(0, 2**15 - 1)]], Size(0, 10_000_000)]
 
 
 @dataclasses.dataclass(frozen=True)
 class _Said:
-    """What is kept of a table beside its cells."""
+    """What is kept of a table beside its cells; earlier versions did not say what it was made of."""
 
     kind: Annotated[str, Among((NAME,))]
     uids: Annotated[list[UID], Size(0, 10_000_000)]
@@ -74,6 +80,7 @@ class _Said:
     factual: _Steps
     waited: _Steps
     episodes: Annotated[str, Size(64, 64)]
+    made_of: Record = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,6 +98,9 @@ class CounterfactualTable(Tabular):
         rolled.  Branches of one number share their noise over all arms and calls of an episode.
     more_time : name -> (R,) whether the strategy itself asks for more time there; rolled to the horizon are all.
     simulated : control steps that were rolled for it; 0 for one that was read back.
+    made_of : task, policy and weights of its episodes, the strategies, the expert and the head; empty where that is
+        not known.
+    digest : of its episodes as they were then; "" where that is not known.
     """
 
     uids: tuple[str, ...]
@@ -103,6 +113,8 @@ class CounterfactualTable(Tabular):
     arms: Mapping[str, Array]
     more_time: Mapping[str, Array]
     simulated: int = 0
+    made_of: Record = dataclasses.field(default_factory=dict)
+    digest: str = ""
 
     def won(self, arm: str, within: int) -> Array:
         """(R,) share of the first branches of every cell that succeed within so many control steps of the episode.
@@ -174,8 +186,11 @@ class CounterfactualTable(Tabular):
         Raises
         ------
         OtherSettingsError
-            if there is a table of that name already, unless ``overwrite`` replaces it.
+            if there is a table of that name already, unless ``overwrite`` replaces it, or if it was made of other
+            episodes.
         """
+        source = Source("the table", OtherSettingsError, "save it into the store that it was made of")
+        _refuse_other_episodes(store, self.uids, self.made_of, self.digest, source)
         arrays = {"episode": self.episode.astype(np.int64), "step": self.step.astype(np.int64)}
         for number, arm in enumerate(self.arms):
             arrays[f"steps-{number}"] = self.arms[arm].astype(np.int16)
@@ -189,12 +204,19 @@ class CounterfactualTable(Tabular):
             "factual": self.factual.tolist(),
             "waited": self.waited.tolist(),
             "episodes": store.digest_of(self.uids),
+            "made_of": self.made_of,
         }
         return write_table(store.path, name, arrays, said, overwrite)
 
     @classmethod
-    def load(cls, store: Store, name: str = NAME) -> CounterfactualTable:
+    def load(
+        cls, store: Store, name: str = NAME, strategies: Iterable[str] | Mapping[str, Record] | None = None
+    ) -> CounterfactualTable:
         """The table of that name in a store.
+
+        Parameters
+        ----------
+        strategies : those that it must hold, configured as they are here; None for whatever it holds.
 
         Raises
         ------
@@ -202,14 +224,15 @@ class CounterfactualTable(Tabular):
             if there is none.
         StoreError
             if it is damaged, no counterfactual table, or one of other episodes than the store's of today.
+        OtherSettingsError
+            if it is of another policy than the store, or of other strategies than are asked for.
         """
         arrays, plain = read_table(store.path, name)
         source = Source(f"table {name} of {store.path}", StoreError, "tabulate them again")
         said: _Said = checked(_Said, plain, source)
-        if unknown := [uid for uid in said.uids if uid not in store.uids]:
-            raise source.wrong(f"is about episode {unknown[0]}, which the store does not hold")
-        if store.digest_of(said.uids) != said.episodes:
-            raise source.wrong("was made of other episodes than the store holds under these uids")
+        _refuse_other_episodes(store, said.uids, said.made_of, said.episodes, source)
+        if strategies is not None:
+            _refuse_other_strategies(said, nodes("strategy", strategies), source)
         wanted = {"episode", "step", *(f"{kind}-{n}" for n in range(len(said.arms)) for kind in ("steps", "more_time"))}
         if arrays.keys() != wanted or len(said.factual) != len(said.uids) or len(said.waited) != len(said.uids):
             raise source.wrong("does not hold one row a cell of every arm")
@@ -225,6 +248,8 @@ class CounterfactualTable(Tabular):
             step=arrays["step"],
             arms={arm: arrays[f"steps-{number}"] for number, arm in enumerate(said.arms)},
             more_time={arm: arrays[f"more_time-{number}"] for number, arm in enumerate(said.arms)},
+            made_of=said.made_of,
+            digest=said.episodes,
         )
 
     def write(self, path: Path) -> Path:
@@ -234,6 +259,39 @@ class CounterfactualTable(Tabular):
 
         pq.write_table(pa.Table.from_pylist(list(self.rows_of_table())), path)
         return path
+
+
+def _refuse_other_episodes(store: Store, uids: Collection[str], made_of: Record, digest: str, source: Source) -> None:
+    """Refuse a table of episodes that are not a store's: another policy gives other ones under the same uids."""
+    if differing := [key for key in OF_EPISODES if key in made_of and made_of[key] != _of_episodes(store)[key]]:
+        raise OtherSettingsError(
+            f"{source.name} was made of another {' and '.join(differing)} than {shown(store.path)}; {source.advice}"
+        )
+    if unknown := [uid for uid in uids if uid not in store.uids]:
+        raise source.wrong(f"is about episode {unknown[0]}, which the store does not hold")
+    if digest and store.digest_of(uids) != digest:
+        raise source.wrong("was made of other episodes than the store holds under these uids")
+
+
+def _of_episodes(store: Store) -> Record:
+    """What of a table's origin its store knows."""
+    return {key: plain(store.header.config.get(key)) for key in OF_EPISODES}
+
+
+def _refuse_other_strategies(said: _Said, asked: Mapping[str, Any], source: Source) -> None:
+    """Refuse a table without some strategies, or in which they were configured otherwise."""
+    for name, node in asked.items():
+        if name not in said.arms:
+            raise UnknownNameError(f"arm of {source.name}", name, said.arms)
+        kept = said.made_of.get("strategies", {})
+        if name in kept:
+            refuse_other(
+                source.name, {"strategy": {name: kept[name]}}, {"strategy": {name: _node(node)}}, source.advice
+            )
+
+
+def _node(strategy: Any) -> Record:
+    return dict(strategy) if isinstance(strategy, Mapping) else described(strategy)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -290,10 +348,19 @@ def tabulate(
     horizon : deadlines that every arm lasts at most, such as 2.0.
     head : folder of the recovery head's weights, for those that hand over to it.
     monitors : whose scores strategies can go by, the first of them unless they name another; alarms play no part.
+
+    Raises
+    ------
+    OtherSettingsError
+        if the store was rolled with another task or policy.
+    StoreError
+        if the split has no episode.
     """
-    if branches < 1:
-        raise ConfigError(f"branches={branches} must be at least 1")
+    if not isinstance(branches, int) or not 1 <= branches <= MOST_BRANCHES:
+        raise ConfigError(f"branches={branches} must be a whole number of 1 .. {MOST_BRANCHES}")
     chosen = nodes("strategy", strategies)
+    if not chosen:
+        raise ConfigError("a table has at least one strategy, such as ['placebo', 'expert'], and none is named")
     setup = Setup(task, policy, Recording(), runner or Processes())
     refuse_other_source(store, setup)
     wanted = _wanted(store, split, at)
@@ -305,14 +372,31 @@ def tabulate(
         for ended in setup.map_unordered(tabulate_batch, items):
             found |= {cells.number: cells for cells in ended}
             advance(len(ended))
-    return _joined(store, [found[number] for number, _ in wanted], chosen, task.deadline, until)
+    table = _joined(store, [found[number] for number, _ in wanted], chosen, task.deadline, until)
+    made_of = {
+        **_of_episodes(store),
+        "strategies": {name: _node(each) for name, each in chosen.items()},
+        "expert": dict(expert),
+        "head": weights_digest(Path(head)) if head and needs_head(chosen) else "",
+        "corrector": weights_digest(corrector_beside(Path(head))) if head and needs_corrector(chosen) else "",
+    }
+    return dataclasses.replace(table, made_of=plain(made_of), digest=store.digest_of(table.uids))
 
 
 def _wanted(
     store: Store, split: Split, at: Mapping[str, Collection[int]] | None
 ) -> list[tuple[int, tuple[int, ...] | None]]:
+    if split not in SPLITS:
+        raise UnknownNameError("split", str(split), SPLITS)
     if at is None:
-        return [(number, None) for number in sound(store, split)]
+        if not (numbers := sound(store, split)):
+            raise StoreError(
+                f"{shown(store.path)} has no episode in the {split} split to tabulate; roll some: workbench rollout "
+                f"job.episodes.{split}=20"
+            )
+        return [(number, None) for number in numbers]
+    if alone := [uid for uid, steps in at.items() if not isinstance(steps, Collection) or isinstance(steps, str)]:
+        raise ConfigError(f"at takes uid -> control steps, such as {{{alone[0]!r}: {{0}}}}, not {at[alone[0]]!r} alone")
     return [(store.number_of(uid), tuple(sorted(steps))) for uid, steps in at.items()]
 
 

@@ -74,6 +74,7 @@ def report(
         fractions=FRACTIONS,
         strategies_monitor=metrics.get("strategies_monitor", ""),
         head=metrics.get("head", {}),
+        bottleneck=summaries.bottleneck_words(metrics),
         restart_s=number(metrics.get("attempts", {}).get("restart_s"), 1),
         example=example.title if example else "",
         done=done(metrics),
@@ -120,7 +121,11 @@ def stages(journal: Sequence[Entry]) -> list[str]:
 def terminal_tables(metrics: Record, only: Sequence[str] = SECTIONS) -> list[RenderableType]:
     """The same for the terminal; ``only`` names the sections that are wanted, and missing ones are left out."""
     made = sections.tables(metrics)
-    shown: list[RenderableType] = [*_training_lines(metrics, only), *_policy_line(metrics, only)]
+    shown: list[RenderableType] = [
+        *_training_lines(metrics, only),
+        *_policy_line(metrics, only),
+        *_bottleneck_lines(metrics, only),
+    ]
     return shown + [made[section] for section in SECTIONS if section in only and section in made]
 
 
@@ -142,6 +147,14 @@ def _training_lines(metrics: Record, only: Sequence[str]) -> list[RenderableType
         return []
     # A group, because the console runs strings that follow one another together.
     return [Group(*(Text(line) for line in training.lines()))]
+
+
+def _bottleneck_lines(metrics: Record, only: Sequence[str]) -> list[RenderableType]:
+    from rich.console import Group
+    from rich.text import Text
+
+    lines = summaries.bottleneck_words(metrics) if "crossed" in only else []
+    return [Group(*map(Text, lines))] if lines else []
 
 
 def _policy_line(metrics: Record, only: Sequence[str]) -> list[RenderableType]:

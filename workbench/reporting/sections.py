@@ -9,6 +9,7 @@ from markupsafe import Markup
 from workbench.benchmarking.metrics import AIM
 from workbench.monitoring.promises import FALSE_ALARMS, MISSED
 from workbench.recovery.attempts import CLOCK, TO_THE_END
+from workbench.recovery.gains import PLACEBO
 from workbench.reporting import charts
 from workbench.reporting.metrics import METRICS
 from workbench.reporting.page import MARK
@@ -39,6 +40,7 @@ GAINS: Mapping[str, tuple[str, str]] = {
     "always_over_placebo": ("from step 0,\nover placebo", "without any monitor, in every episode, to the horizon"),
 }
 """Key of a strategy's row -> title of its column, and what it says."""
+SOLVABLE = "the expert wins from step 0 or from the onset, or the point of no return lies behind step 0"
 ON_THE_TERMINAL = ("over_redraw", "over_placebo")
 
 
@@ -285,20 +287,76 @@ def bottleneck_table(metrics: Record) -> Table:
     rows = []
     for row in metrics.get("bottleneck", []):
         rates = [Rate(row[key], row["episodes"]) for key in ("by_monitor", "by_oracle", "by_start")]
+        rates.append(Rate(row.get("won_solvable", 0), row.get("solvable", 0)))
         rows.append(Row.of(row["name"], *(Cell(rate.count, rate.share, rate.bounds, rate.interval) for rate in rates)))
     columns = [
         Column("strategy"),
         Column("by the monitor", numeric=True, help="behind its first alarm; an episode without one is lost"),
         Column("by the onset", numeric=True, help="behind an alarm at the first policy call from the onset on"),
         Column("from step 0", numeric=True, help="without any monitor"),
+        Column("of the solvable,\nby the monitor", numeric=True, help=SOLVABLE, short="of the solvable"),
     ]
-    silent = metrics.get("silent")
-    told = f" In {count(silent['silent'], silent['failed'])} failures the monitor never alarms." if silent else ""
     note = (
         "Failed test episodes that have an onset, and how many are won to the horizon. Where the first two columns are "
-        f"alike, a better monitor would win nothing more; where no strategy wins, no alarm would.{told}"
+        "alike, a better monitor would win nothing more; where no strategy wins, no alarm would. The last column is of "
+        f"all failures that could have been won: {SOLVABLE}."
+    )
+    return Table("what is won of the failures", columns, rows, note)
+
+
+def crossed_table(metrics: Record) -> Table:
+    """One row an arm: successes of all test episodes by who says when and who recovers, and what perfection gains."""
+    cells = ("unaided", "by_monitor", "by_oracle", "expert_by_monitor", "expert_by_oracle")
+    gains = ("perfect_alarm", "perfect_recovery", "recovery_over_alarm")
+    rows = []
+    for row in metrics.get("crossed", []):
+        rates = [Rate(row[key], row["episodes"]) for key in cells]
+        counted = [Cell(rate.count, rate.share, rate.bounds) for rate in rates]
+        rows.append(Row.of(row["name"], *counted, *(_gain(row[key]) for key in gains)))
+    columns = [
+        Column("strategy"),
+        Column("without", numeric=True, help="as the episodes were", terminal=False),
+        *numbers("monitor,\nstrategy", "oracle,\nstrategy", "monitor,\nexpert", "oracle,\nexpert"),
+        Column("perfect alarm,\npoints", numeric=True, help="oracle less monitor, with the strategy"),
+        Column("perfect recovery,\npoints", numeric=True, help="expert less strategy, behind the monitor"),
+        Column("recovery less\nalarm, points", numeric=True, help="which of the two gains more", terminal=False),
+    ]
+    note = (
+        "Successes in all test episodes. The oracle alarms at the onset of failures alone; without an alarm an episode "
+        "ends as it did. Gains are paired, in the same episodes with the same noise, with 95 % intervals (Newcombe)."
     )
     return Table("alarm or recovery", columns, rows, note)
+
+
+def family_table(metrics: Record) -> Table:
+    """One row a family of faults and strategy."""
+    rows = []
+    for row in metrics.get("families", []):
+        saved, kept = Rate(*row["rescued"]), Rate(*row["kept"])
+        broken = Rate(kept.whole - kept.part, kept.whole)
+        rows.append(
+            Row.of(
+                row["family"],
+                row["name"],
+                count(row["alarmed"], row["episodes"]),
+                Cell(saved.count, saved.share, saved.bounds, saved.interval),
+                Cell(broken.count, broken.share, broken.bounds, broken.interval),
+                Cell(NONE) if row["name"] == PLACEBO else _gain(row["over_placebo"]),
+                count(row["silent"], row["failed"]),
+            )
+        )
+    columns = [
+        Column("episodes with"),
+        Column("strategy"),
+        *numbers("alarmed", "rescued", "broken"),
+        Column("over placebo,\npoints", numeric=True, help=GAINS["over_placebo"][1]),
+        Column("silent\nfailures", numeric=True, help="failures in which the monitor never alarms"),
+    ]
+    note = (
+        "A fault is transient if it ends before the deadline. Channels overlap with these. Intervals of rescued and "
+        "broken are exact (Clopper and Pearson); gains are paired, and nothing is corrected for the number of rows."
+    )
+    return Table("strategies by kind of fault", columns, rows, note)
 
 
 def _gain(found: Record | None) -> Cell:
@@ -404,7 +462,9 @@ SECTIONS: Mapping[str, Callable[[Record], Table]] = {
     "labels": label_table,
     "monitors": monitor_table,
     "strategies": strategy_table,
+    "crossed": crossed_table,
     "bottleneck": bottleneck_table,
+    "families": family_table,
     "attempts": attempt_table,
     "corrections": correction_table,
 }

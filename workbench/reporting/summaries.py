@@ -236,6 +236,52 @@ def _gain_over_placebo(rows: Sequence[Record]) -> Headline:
     return Headline(points(found["gain"], found["low"], found["high"]), what, told)
 
 
+VERDICTS: Mapping[str, str] = {
+    "alarm": "the alarm is the bottleneck",
+    "recovery": "the recovery is the bottleneck",
+    "neither": "neither alarm nor recovery is shown to be a bottleneck",
+    "undecided": "alarm and recovery are not told apart as the bottleneck",
+}
+
+
+def bottleneck_words(metrics: Record) -> list[str]:
+    """Whether alarm or recovery is the bottleneck, and what is won of what could be won, a sentence each."""
+    rows = [row for row in metrics.get("crossed", []) if row["name"] not in REFERENCES]
+    found = [_verdict(row) for row in rows or metrics.get("crossed", [])]
+    if told := _solvable(metrics):
+        found.append(told)
+    return found
+
+
+def _verdict(row: Record) -> str:
+    alarm, recovery = row["perfect_alarm"], row["perfect_recovery"]
+    if alarm["gain"] is None or recovery["gain"] is None:
+        return f"With {row['name']}, {VERDICTS['neither']}: there are no episodes."
+    gains = [points(each["gain"], each["low"], each["high"]) for each in (alarm, recovery)]
+    return (
+        f"With {row['name']}, {VERDICTS[row['verdict']]}: in {row['episodes']} test episodes a perfect alarm would win "
+        f"{gains[0]} points, a perfect recovery {gains[1]}."
+    )
+
+
+def _solvable(metrics: Record) -> str:
+    """What is won of the failures that could have been won, and in how many nothing is said."""
+    silent = metrics.get("silent") or {}
+    rows = [row for row in metrics.get("bottleneck", []) if row.get("solvable") and row["name"] != "continue"]
+    parts = []
+    if rows:
+        won = ", ".join(f"{row['name']} {row['won_solvable']}" for row in rows)
+        failed = silent.get("failed", "all")
+        parts.append(
+            f"Of {failed} failures {rows[0]['solvable']} could have been won; behind the monitor's alarms are won: "
+            f"{won}."
+        )
+    if silent:
+        of_them = f", {silent['solvable']} of which could have been won" if "solvable" in silent else ""
+        parts.append(f"In {count(silent['silent'], silent['failed'])} failures the monitor never alarms{of_them}.")
+    return " ".join(parts)
+
+
 def counts(rate: Record | None) -> str:
     """Alarms of episodes as k/n; a dash for none."""
     return count(rate["alarms"], rate["episodes"]) if rate else NONE

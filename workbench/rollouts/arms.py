@@ -8,11 +8,12 @@ from typing import Any
 
 from workbench.config import build, named, parameters_of
 from workbench.config.parts import load_policy
-from workbench.errors import ConfigError, UnknownNameError
+from workbench.errors import CheckpointError, ConfigError, UnknownNameError
 from workbench.monitoring.monitor import AnyMonitor, scores_of
 from workbench.store import Store
 from workbench.types import Policy, Record, Strategy, Successes, Task
 from workbench.types.detector import Scorer
+from workbench.types.reading import shown
 
 EXPERT: Record = {"_target_": "workbench.policies.expert.Expert"}
 """The reference: who collects demonstrations, and says from where an episode could still be won."""
@@ -36,6 +37,7 @@ def built(
     found = {}
     for name, node in strategies.items():
         if not isinstance(node, Mapping):
+            refuse_no_strategy(node)
             found[name] = node
             continue
         wanted = parameters_of(node["_target_"])
@@ -51,11 +53,7 @@ def built(
         if "expert" in wanted:
             given["expert"] = build(expert, task=task)
         if "head" in wanted:
-            if head is None or not head.exists():
-                raise ConfigError(
-                    f"strategy {name} hands over to a recovery head, and there is none; workbench recover trains one"
-                )
-            given["head"] = load_policy(type(policy), head, task)
+            given["head"] = _head(name, policy, task, head)
         if "corrector" in wanted:
             folder = None if head is None else corrector_beside(head)
             if folder is None or not folder.exists():
@@ -118,6 +116,29 @@ def corrector_beside(head: Path) -> Path:
 def needs_corrector(strategies: Mapping[str, Any]) -> bool:
     """Whether any strategy goes by what a corrector says."""
     return _asks_for("corrector", strategies)
+
+
+def _head(name: str, policy: Policy, task: Task, folder: Path | None) -> Policy:
+    """The recovery head of a folder, of the policy's kind and for this task."""
+    if folder is None or not Path(folder).exists():
+        raise ConfigError(
+            f"strategy {name} hands over to a recovery head, and there is none; workbench recover trains one"
+        )
+    try:
+        return load_policy(type(policy), Path(folder), task)
+    except CheckpointError as error:
+        raise CheckpointError(
+            f"strategy {name} cannot hand over to the recovery head: {error}; workbench recover overwrite=true trains "
+            "one of this policy"
+        ) from None
+
+
+def refuse_no_strategy(part: Any) -> None:
+    """ConfigError for what is no strategy."""
+    if missing := [each for each in ("name", "needs", "begin", "act") if not hasattr(part, each)]:
+        raise ConfigError(
+            f"a strategy is needed, such as wb.strategy('placebo'), and {shown(part)} lacks {', '.join(missing)}"
+        )
 
 
 def needs_head(strategies: Mapping[str, Any]) -> bool:

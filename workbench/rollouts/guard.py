@@ -10,16 +10,27 @@ from typing import Any
 
 import numpy as np
 
-from workbench.config import Run, refuse_name, weights_digest
+from workbench.config import Run, refuse_name, shown, weights_digest
+from workbench.config.sweep import key_of
 from workbench.errors import ConfigError
 from workbench.monitoring.files import load
-from workbench.monitoring.monitor import AnyMonitor, needs_of
+from workbench.monitoring.monitor import AnyMonitor, needs_of, refuse_silent
 from workbench.monitoring.online import Followed, OnlineMonitor
-from workbench.rollouts.arms import EXPERT, built, corrector_beside, described_strategies, needs_corrector, needs_head
+from workbench.rollouts.arms import (
+    EXPERT,
+    built,
+    corrector_beside,
+    described_strategies,
+    needs_corrector,
+    needs_head,
+    refuse_no_strategy,
+)
 from workbench.types import SIGNALS, Alarm, Intervention, Policy, PolicyCall, Record, Strategy, Task, follow
 
 LONGEST = 2**15 - 1
 """Control steps of an episode, which tables keep as whole numbers of 16 bits."""
+OF_A_GUARD = ("job.fitted_in", "job.horizon", "job.most", "job.cool_down", "job.held")
+"""Keys of the job that say nothing without a monitor."""
 
 
 @dataclasses.dataclass
@@ -88,13 +99,13 @@ class GuardSettings:
 
     def made(self, task: Task, policy: Policy) -> Guard:
         """The guard itself."""
-        monitors = load(Path(self.monitors), self.scores, self.calibrators)
-        found = monitors[self.monitor]
-        every = (found, *monitors.values())
+        found = load(Path(self.monitors), self.scores, self.calibrators)
+        found.refuse_other_source(shown(Path(self.monitors)), task, policy)
+        every = (found[self.monitor], *found.values())
         (strategy,) = built(self.strategy, task, policy, self.expert, Path(self.head), every).values()
         horizon = steps_beyond(task.deadline, self.horizon)
         options: dict[str, Any] = {"most": self.most, "cool_down": self.cool_down, "held": self.held}
-        return Guard(found, strategy, horizon=horizon, **options)
+        return Guard(found[self.monitor], strategy, horizon=horizon, **options)
 
     def described(self) -> Record:
         """What decides the episodes that it watches over: no paths, but digests of what lies there."""
@@ -117,9 +128,10 @@ def guard_of(
     Raises
     ------
     ConfigError
-        if there is not just one strategy.
+        if there is not just one strategy, or what a guard does is said and no monitor.
     """
     if monitor is None:
+        refuse_unheard(run)
         return None
     if len(strategy := run.config["strategy"]) != 1:
         raise ConfigError(
@@ -143,6 +155,17 @@ def guard_of(
     )
     settings.made(run.task, run.policy())  # what is refused is refused once, and not in every worker
     return settings
+
+
+def refuse_unheard(run: Run) -> None:
+    """ConfigError if the words of a run say what is done on an alarm, and nothing is to alarm."""
+    said = [] if run.of else [key_of(word) for word in run.words if word not in run.taken]
+    for key in said:
+        if key.partition(".")[0] == "strategy" or key in OF_A_GUARD:
+            raise ConfigError(
+                f"{key} says what is done on an alarm, and there is no monitor; name one of those that workbench fit "
+                "made: job.monitor=rnd+split_conformal"
+            )
 
 
 class Guard:
@@ -173,8 +196,10 @@ class Guard:
     ) -> None:
         if most < 1 or cool_down < 0:
             raise ConfigError(f"a guard's most={most} must be at least 1, and its cool_down={cool_down} at least 0")
-        if monitor.reason:
-            raise ConfigError(f"monitor {monitor.name} can never alarm ({monitor.reason}); choose one with a threshold")
+        if not isinstance(horizon, int) or not 1 <= horizon <= LONGEST:
+            raise ConfigError(f"a guard's horizon={horizon} must be a whole number of control steps, 1 .. {LONGEST}")
+        refuse_silent(monitor)
+        refuse_no_strategy(strategy)
         self.monitor, self.strategy, self.horizon = monitor, strategy, horizon
         self.most, self.cool_down, self.held = most, cool_down, held
         self._online = OnlineMonitor([monitor])
@@ -188,8 +213,13 @@ class Guard:
         """What a store's header says of a guard that was made by hand."""
         return {"by": "hand", "monitor": self.monitor.name, "strategy": self.strategy.name, "horizon": self.horizon}
 
-    def refuse_silent(self, samples: int, signals: Sequence[str]) -> None:
-        """ConfigError for a call that will not hold what is looked at."""
+    def refuse_unfit(self, deadline: int, samples: int, signals: Sequence[str]) -> None:
+        """ConfigError for a task that ends later, and for a call that will not hold what is looked at."""
+        if self.horizon < deadline:
+            raise ConfigError(
+                f"a guard's horizon={self.horizon} would end episodes before the task's deadline of {deadline} control "
+                "steps; it must be as many or more"
+            )
         signalled = {need.removeprefix(SIGNALS) for need in self.needs if need.startswith(SIGNALS)}
         missing = sorted(f"{SIGNALS}{name}" for name in signalled - {*signals})
         if "samples" in self.needs and not samples:
@@ -234,6 +264,6 @@ class Guard:
 
 def steps_beyond(deadline: int, horizon: float) -> int:
     """The horizon in control steps, of a share of the deadline: 2.0 is twice as long."""
-    if not (np.isfinite(horizon) and 1 <= horizon <= LONGEST / deadline):
-        raise ConfigError(f"horizon={horizon} must be a number of deadlines from 1 to {LONGEST / deadline:.0f}")
+    if not (isinstance(horizon, int | float) and np.isfinite(horizon) and 1 <= horizon <= LONGEST / deadline):
+        raise ConfigError(f"horizon={horizon!r} must be a number of deadlines from 1 to {LONGEST / deadline:.0f}")
     return round(deadline * horizon)

@@ -70,7 +70,7 @@ class Lockstep:
             if name not in policy.signals:
                 raise UnknownNameError(f"signal of policy {type(policy).__name__}", name, policy.signals)
         if guard is not None:
-            guard.refuse_silent(samples, signals)
+            guard.refuse_unfit(task.deadline, samples, signals)
         self.shields: Shields = shields or {}
         refuse_unfed(self.shields, policy, samples, signals)
         self.task, self.policy, self.samples, self.until = task, policy, samples, until

@@ -95,6 +95,8 @@ def rollout(
     ConfigError
         if a fault does not suit the task or the policy.
     """
+    if not isinstance(guard, Guard | GuardSettings | None):
+        raise ConfigError(f"guard takes a wb.Guard(monitor, strategy, horizon=...), not a {type(guard).__name__}")
     specifications = list(parts("perturbation", perturbations).values())
     counts = {"test": episodes} if isinstance(episodes, int) else episodes
     launches = planned(task, specifications, counts, one_each, seed)

@@ -43,6 +43,42 @@ def layout(
     )
 
 
+def beside_layout(
+    sides: Mapping[str, Mapping[str, tuple[Array, Array]]], trails: Sequence[str], control_hz: float
+) -> rrb.Blueprint:
+    """The scenes of several rollouts side by side on one timeline, lanes and margins below, log and notes at the foot.
+
+    Parameters
+    ----------
+    sides : name -> body -> poses.
+    """
+    import rerun.blueprint as rrb
+
+    everything = {f"{name}/{body}": pose for name, poses in sides.items() for body, pose in poses.items()}
+    drawn = [f"{name}/{body}" for name in sides for body in trails]
+    scenes = [_scene_view(everything, drawn, name.capitalize(), (name,)) for name in sides]
+    margins = rrb.TimeSeriesView(
+        name="Monitor: margin to the threshold", origin="/margins", plot_legend=rrb.PlotLegend(corner="lefttop")
+    )
+    return rrb.Blueprint(
+        rrb.Vertical(
+            rrb.Horizontal(*scenes),
+            rrb.Horizontal(rrb.StateTimelineView(name="Who drives, stages and outcomes", origin="/states"), margins),
+            rrb.Horizontal(_log_view(), rrb.TextDocumentView(name="Notes", origin="/notes")),
+            row_shares=[5, 3, 2],
+        ),
+        rrb.TimePanel(state="collapsed", timeline="step", fps=control_hz, play_state="playing", loop_mode="all"),
+        rrb.BlueprintPanel(state="hidden"),
+        rrb.SelectionPanel(state="hidden"),
+    )
+
+
+def _log_view() -> rrb.TextLogView:
+    import rerun.blueprint as rrb
+
+    return rrb.TextLogView(name="Events", origin="/log", columns=rrb.TextLogColumns(text_log_columns=["body"]))
+
+
 def _plots(monitors: Sequence[str]) -> rrb.Vertical:
     """Margins and scores, actions, and the log beside the notes."""
     import rerun.blueprint as rrb
@@ -64,13 +100,14 @@ def _plots(monitors: Sequence[str]) -> rrb.Vertical:
         contents=["/actions/**", "/marks/actions/**"],
         plot_legend=rrb.PlotLegend(visible=False),
     )
-    log = rrb.TextLogView(name="Events", origin="/log", columns=rrb.TextLogColumns(text_log_columns=["body"]))
     notes = rrb.TextDocumentView(name="Notes", origin="/notes")
     tabs = rrb.Tabs(margins, *scores, active_tab=0)
-    return rrb.Vertical(tabs, actions, rrb.Horizontal(log, notes), row_shares=[3, 2, 2])
+    return rrb.Vertical(tabs, actions, rrb.Horizontal(_log_view(), notes), row_shares=[3, 2, 2])
 
 
-def _scene_view(poses: Mapping[str, tuple[Array, Array]], trails: Sequence[str]) -> rrb.Spatial3DView:
+def _scene_view(
+    poses: Mapping[str, tuple[Array, Array]], trails: Sequence[str], name: str = "Scene", root: Sequence[str] = ()
+) -> rrb.Spatial3DView:
     """The 3-D view, with the eye in front of whatever moves and a little above it."""
     import rerun.blueprint as rrb
 
@@ -85,9 +122,9 @@ def _scene_view(poses: Mapping[str, tuple[Array, Array]], trails: Sequence[str])
     direction = np.array([0.85, -0.8, 0.5])
     eye = centre + 2.2 * radius_m * direction / np.linalg.norm(direction)
     return rrb.Spatial3DView(
-        name="Scene",
-        origin="/scene",
-        contents=["/scene/**", "/trails/**"],
+        name=name,
+        origin=entity_path(*root, "scene"),
+        contents=[f"{entity_path(*root, part)}/**" for part in ("scene", "trails")],
         background=rrb.Background(color=BACKGROUND_COLOUR, kind="solidcolor"),
         line_grid=rrb.LineGrid3D(visible=False),
         eye_controls=rrb.EyeControls3D(position=eye, look_target=centre, eye_up=(0, 0, 1), kind="orbital"),

@@ -110,12 +110,12 @@ def record_episode(path: Path, shown: ShownEpisode) -> Path:
     arranged = layout(shown.poses, shown.trails, list(shown.monitors), shown.control_hz, list(shown.images))
     happened = shown.happened
     with Session(path, shown.title, shown.control_hz, arranged, shown.name) as session:
-        _write_scene(session, shown.shapes, shown.poses, len(shown.actions))
-        _write_trails(session, shown.poses, shown.trails, happened)
+        write_scene(session, shown.shapes, shown.poses, len(shown.actions))
+        write_trails(session, shown.poses, shown.trails, happened)
         _write_images(session, shown.images)
         _write_monitors(session, shown.monitors)
         _write_actions(session, shown.actions)
-        _write_stages(session, shown.stages, shown.stage)
+        write_stages(session, shown.stages, shown.stage)
         _write_condition(session, happened)
         _write_alarms(session, shown.monitors)
         _write_log(session, happened, shown.monitors)
@@ -124,49 +124,59 @@ def record_episode(path: Path, shown: ShownEpisode) -> Path:
     return path
 
 
-def _write_scene(session: Session, shapes: Sequence[Shape], poses: Poses, steps: int) -> None:
+def write_scene(
+    session: Session, shapes: Sequence[Shape], poses: Poses, steps: int, root: Sequence[str] = ("scene",)
+) -> None:
+    """Bodies with their shapes, below an entity of the recording."""
     import rerun as rr
 
-    session.static("scene", rr.ViewCoordinates.RIGHT_HAND_Z_UP)
+    session.static(entity_path(*root), rr.ViewCoordinates.RIGHT_HAND_Z_UP)
     seen = [shape for shape in shapes if shape.body in poses and not is_wall(shape) and shape.rgba[3] > 0]
     for body in dict.fromkeys(shape.body for shape in seen):
         positions_m, quaternions = (np.asarray(part, np.float32) for part in poses[body])
         xyzw = quaternions[:, [1, 2, 3, 0]]
-        entity = entity_path("scene", body)
+        entity = entity_path(*root, body)
         if np.ptp(positions_m, axis=0).max() < 1e-6 and np.ptp(xyzw, axis=0).max() < 1e-6:
             session.static(entity, rr.Transform3D(translation=positions_m[0], quaternion=xyzw[0]))
         else:
             moving = rr.Transform3D.columns(translation=positions_m, quaternion=xyzw)
             session.columns(entity, np.arange(steps), moving)
     for number, shape in enumerate(seen):
-        _write_shape(session, shape, shape.name or f"shape {number}")
+        _write_shape(session, shape, entity_path(*root, shape.body, shape.name or f"shape {number}"))
 
 
-def _write_shape(session: Session, shape: Shape, name: str) -> None:
+def _write_shape(session: Session, shape: Shape, entity: str) -> None:
     import rerun as rr
 
     drawn = geometry(shape)
     if drawn is not None:
         xyzw = np.asarray(shape.quaternion, np.float32)[[1, 2, 3, 0]]
         pose = rr.Transform3D(translation=np.asarray(shape.position_m, np.float32), quaternion=xyzw)
-        session.static(entity_path("scene", shape.body, name), pose, drawn)
+        session.static(entity, pose, drawn)
 
 
-def _write_trails(session: Session, poses: Poses, trails: Sequence[str], happened: Sequence[tuple[str, int]]) -> None:
+def write_trails(
+    session: Session,
+    poses: Poses,
+    trails: Sequence[str],
+    happened: Sequence[tuple[str, int]],
+    root: Sequence[str] = ("trails",),
+) -> None:
     """Paths as thin lines, with the events as points on the first of them."""
     import rerun as rr
 
     for number, body in enumerate(trails):
         path_m = np.asarray(poses[body][0], np.float32)
         path = rr.LineStrips3D([path_m], colors=[series_colour(number)], radii=[0.002])
-        session.static(entity_path("trails", body), path)
+        session.static(entity_path(*root, body), path)
     if trails and happened:
         path_m = np.asarray(poses[trails[0]][0], np.float32)
         points_m = path_m[[min(step, len(path_m) - 1) for _, step in happened]]
         colours = [event_colour(name) for name, _ in happened]
         labels = [name for name, _ in happened]
         session.static(
-            "trails/events", rr.Points3D(points_m, colors=colours, radii=0.006, labels=labels, show_labels=False)
+            entity_path(*root, "events"),
+            rr.Points3D(points_m, colors=colours, radii=0.006, labels=labels, show_labels=False),
         )
 
 
@@ -193,16 +203,17 @@ def _write_monitors(session: Session, monitors: Mapping[str, MonitorTrace]) -> N
         if trace.alarm_step >= 0:
             call = int(np.searchsorted(trace.call_steps, trace.alarm_step))
             alarms.append((trace.alarm_step, float(margin[call])))
-            _write_alarm_marks(session, alarm, [(trace.alarm_step, float(trace.score[call]))])
+            write_alarm_marks(session, alarm, [(trace.alarm_step, float(trace.score[call]))])
     if monitors:
         ends = np.concatenate([trace.call_steps for trace in monitors.values()])
         span = np.array([ends.min(), ends.max()])
         session.series("margins/threshold", MARKS, THRESHOLD_COLOUR, span, np.zeros(2), 1)
     if alarms:
-        _write_alarm_marks(session, "marks/margins/alarm", sorted(alarms))
+        write_alarm_marks(session, "marks/margins/alarm", sorted(alarms))
 
 
-def _write_alarm_marks(session: Session, entity: str, alarms: Sequence[tuple[int, float]]) -> None:
+def write_alarm_marks(session: Session, entity: str, alarms: Sequence[tuple[int, float]]) -> None:
+    """Alarms (control step, value) as diamonds in a plot."""
     import rerun as rr
 
     style = rr.SeriesPoints(colors=[ALARM_COLOUR], names=["alarm"], markers="diamond", marker_sizes=[6])
@@ -217,12 +228,13 @@ def _write_actions(session: Session, actions: Array) -> None:
         session.series(f"actions/a{index}", f"a{index}", series_colour(index), np.arange(len(actions)), series, 1.5)
 
 
-def _write_stages(session: Session, stages: Sequence[str], stage: Array) -> None:
+def write_stages(session: Session, stages: Sequence[str], stage: Array, lane: str = "states/stage") -> None:
+    """One lane that shows the first stage that is not yet reached."""
     names = [*stages, "done"]
     index = np.asarray(stage, np.int64)
     changes = np.flatnonzero(np.diff(index, prepend=-1))
     states = [(names[i], STAGE_COLOURS[min(int(i), len(STAGE_COLOURS) - 1)]) for i in index[changes]]
-    session.lane("states/stage", changes, states)
+    session.lane(lane, changes, states)
 
 
 def _write_condition(session: Session, happened: Sequence[tuple[str, int]]) -> None:
