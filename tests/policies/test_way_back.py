@@ -212,7 +212,7 @@ def test_a_motion_relieves_a_policy_whose_sampling_is_disturbed(kind: Any) -> No
     policy: Any = named.policy("zoo/lift_flow", task)
     stream = Stream(0, 0)
     fault = named.perturbation("sampler_noise", start_step=[0, 0]).draw(stream, task)
-    guard = Guard(triggered(Elapsed(), 7.0), kind(task), horizon=60)
+    guard = Guard(triggered(Elapsed(), 7.0), kind(task), horizon=task.deadline)
     lockstep = Lockstep(task, policy, 1, images=False, guard=guard)
     (end,) = lockstep.starts([Launch(stream, (fault,))], [[30]])
     assert end[30].guard is not None
