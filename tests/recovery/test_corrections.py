@@ -197,6 +197,7 @@ def test_verified_is_more_than_luck_and_at_least_half() -> None:
     assert lucky.verified().tolist() == [False, False]
     (placebo, twin) = [next(row for row in lucky.counts() if row["kind"] == kind) for kind in ("placebo", "twin")]
     assert (placebo["verified"], twin["verified"]) == (1, 0)
+    assert [row["once"] for row in made.counts()] == [1, 0, 1, 0, 0]  # twin, object, expert, random, placebo
 
 
 def test_calls_are_spread_on_both_sides_of_the_point_of_no_return() -> None:

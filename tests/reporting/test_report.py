@@ -445,7 +445,8 @@ FULL: Record = METRICS | {
     "head": {"failed_episodes": 97, "verified_recoveries": 233},
     "corrections": {
         "rows": [
-            {"failure_mode": "slip", "kind": kind, "candidates": 40, "verified": 10, "in_time": 4, "by_expert": 30}
+            {"failure_mode": "slip", "kind": kind, "candidates": 40, "once": 20, "verified": 10, "in_time": 4}
+            | {"by_expert": 30}
             for kind in ("twin", "placebo")
         ],
         **{"episodes": 10, "calls": 40, "candidates": 40, "verified": 10, "in_time": 4},

@@ -366,7 +366,7 @@ ATTEMPTS = fields(
         **dict.fromkeys(("learned", "judged"), rows(count, 2)),
     }
 )
-CORRECTED = ("candidates", "verified", "in_time", "by_expert")
+CORRECTED = ("candidates", "once", "verified", "in_time", "by_expert")
 
 
 def _of_the_candidates(value: Any, source: Source, key: str) -> None:

@@ -122,7 +122,8 @@ class Corrections(Tabular):
     def counts(self) -> list[Record]:
         """Candidates of every failure mode and kind, and how many are verified, to the horizon and in the task's time.
 
-        Of the placebo it is the calls from which luck wins at least half of its branches.
+        ``once`` are those that succeed in the first branch, which would do for FailSafe.  Of the placebo, verified are
+        the calls from which luck wins at least half of its branches.
         """
         modes = np.array(self.modes, dtype=object)[self.episode]
         won, in_time = (
@@ -135,6 +136,7 @@ class Corrections(Tabular):
                 here = (modes == mode) & (self.kind == number)
                 if here.any():
                     counts = {"candidates": here, "verified": here & won, "in_time": here & in_time}
+                    counts["once"] = here & (self.ended[:, 0] > NEVER)
                     counts["by_expert"] = here & (self.by_expert > NEVER)
                     found.append({"failure_mode": mode, "kind": kind} | {k: int(v.sum()) for k, v in counts.items()})
         return found

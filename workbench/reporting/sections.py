@@ -409,12 +409,13 @@ def correction_table(metrics: Record) -> Table:
     found = metrics.get("corrections") or {"rows": []}
     rows = []
     for row in found["rows"]:
-        rates = [Rate(row[key], row["candidates"]) for key in ("verified", "in_time", "by_expert")]
+        rates = [Rate(row[key], row["candidates"]) for key in ("once", "verified", "in_time", "by_expert")]
         shown = (Cell(rate.count, rate.share, rate.bounds, rate.interval) for rate in rates)
         rows.append(Row.of(row["failure_mode"], row["kind"], *shown))
     columns = [
         Column("failure mode"),
         Column("candidate"),
+        Column("succeeds\nonce", numeric=True, short="once", help="in the first branch: luck is among them"),
         Column("verified", numeric=True, help="the policy wins at least half of its branches, and more than luck does"),
         Column("in the task's\ntime", numeric=True, short="in time", help="the same within the task's deadline"),
         Column("won by the\nexpert", numeric=True, short="by expert", help="the expert goes on in the policy's place"),
