@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import workbench as wb
 from workbench.config import Run, compose
 from workbench.config.checking import checked
 from workbench.errors import CheckpointError, ConfigError, OtherSettingsError
@@ -16,6 +17,7 @@ from workbench.monitoring.files import load_monitors, save
 from workbench.recovery.paired import first_alarms
 from workbench.recovery.tables import NEVER, tabulate
 from workbench.rollouts.guard import guard_of
+from workbench.rollouts.shielding import Kept
 from workbench.store import Store
 
 MONITOR = "mahalanobis+split_conformal"
@@ -108,12 +110,18 @@ def test_what_is_done_on_an_alarm_is_not_said_without_a_monitor(root: Path, word
 def test_a_monitor_watches_the_task_and_policy_that_it_was_fitted_on(root: Path) -> None:
     others = {
         "fitted on task 'lift', not 'push_t'": ["task=push_t", "policy=zoo/push_t_flow"],
-        "fitted on another policy's episodes; fit some": ["policy=zoo/lift_diffusion"],
+        r"another policy \(FlowPolicy with weights \w+, not DiffusionPolicy with weights \w+\); fit some": [
+            "policy=zoo/lift_diffusion"
+        ],
     }
     for match, words in others.items():
         run = run_of(root, "rollout", *words, "name=none", "strategy=[placebo]")
         with pytest.raises(OtherSettingsError, match=match):
             roll(run, episodes={"test": 1}, monitor=MONITOR, fitted_in="g")
+    shielded = Kept(str(root / "runs/g/monitors"), run.config["score"], run.config["calibrator"])
+    assert MONITOR in shielded.monitors(run_of(root, "fit").task)
+    with pytest.raises(OtherSettingsError, match="fitted on task 'lift', not 'push_t'"):
+        shielded.monitors(wb.task("push_t"))
     kept = load_monitors(run_of(root, "fit"))
     folder = root / "runs" / "old" / "monitors"
     save(folder, kept.monitors)  # as earlier versions did

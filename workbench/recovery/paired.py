@@ -151,8 +151,8 @@ def recover(
     """
     chosen = nodes("strategy", strategies)
     refuse_without_reference(chosen)
-    refuse_silent(monitor)
     refuse_other_source(store, Setup(task, policy))
+    refuse_silent(monitor)
     alarms, onsets = first_alarms(store, monitor), calls_from_onset(store)
     at = {store.uids[n]: {0, *alarms.get(n, ()), *onsets.get(n, ())} for n in sound(store, "test")}
     table = tabulate(store, chosen, task, policy, at=at, horizon=horizon, expert=expert, head=head, runner=runner)
