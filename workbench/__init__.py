@@ -34,6 +34,8 @@ _NAMES = {
     "recover": "recovery.paired",
     "tabulate": "recovery.tables",
     "train_head": "recovery.learning",
+    "verify_corrections": "recovery.correcting",
+    "train_corrector": "recovery.corrector",
     "operating_rule": "recovery.economics",
     "pilot": "recovery.economics",
     "trial_and_error": "recovery.attempts",
@@ -54,6 +56,8 @@ _NAMES = {
     "new_part": "testing.new",
     # what they are made of
     "Alarm": "types",
+    "Corrections": "recovery.corrections",
+    "CorrectionSettings": "recovery.correcting",
     "CounterfactualTable": "recovery.tables",
     "Guard": "rollouts.guard",
     "Intervention": "types",

@@ -25,6 +25,10 @@ from workbench.recovery.benefit import Outcomes as Outcomes
 from workbench.recovery.benefit import Terms as Terms
 from workbench.recovery.benefit import net_benefit as net_benefit
 from workbench.recovery.benefit import recommended_threshold as recommended_threshold
+from workbench.recovery.correcting import CorrectionSettings as CorrectionSettings
+from workbench.recovery.correcting import verify_corrections as verify_corrections
+from workbench.recovery.corrections import Corrections as Corrections
+from workbench.recovery.corrector import train_corrector as train_corrector
 from workbench.recovery.economics import operating_rule as operating_rule
 from workbench.recovery.economics import pilot as pilot
 from workbench.recovery.learning import train_head as train_head

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 
@@ -34,6 +35,10 @@ class Motion:
     def plan(self, observation: Observation, noise: Sequence[np.random.Generator], samples: int = 0) -> PolicyOutput:
         """The motion (N, H, A) for each scene; it draws nothing, so there are no samples."""
         return PolicyOutput(np.repeat(self._actions[None], len(noise), axis=0))
+
+    def altered(self, settings: Record) -> Self:
+        """Itself: what perturbations change about a policy changes nothing about it."""
+        return self
 
     def save(self, folder: Path) -> None:
         """Write the motion; there are no weights."""

@@ -11,10 +11,12 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from tests.rollouts.test_guard import Noisy, Slow, launch, monitor
+from tests.rollouts.test_guard import Following, Noisy, Slow, launch, monitor
 from tests.toy import ToyExpert
 from workbench.attribution.branching import intervene
+from workbench.detectors.scores.chunk_overlap import ChunkOverlap
 from workbench.errors import ConfigError, OtherSettingsError, StoreError, UnknownNameError
+from workbench.monitoring.scoring import FittedScore
 from workbench.policies.recovery.ask import Ask
 from workbench.policies.recovery.continuation import Continue
 from workbench.policies.recovery.expert import Expert
@@ -24,12 +26,13 @@ from workbench.policies.recovery.redraw import Redraw
 from workbench.recovery.bottleneck import bottlenecks, crossings, solvable
 from workbench.recovery.families import by_family, families_of
 from workbench.recovery.paired import judged
-from workbench.recovery.tables import NEVER, NOT_ROLLED, CounterfactualTable, tabulate
+from workbench.recovery.tables import NEVER, NOT_ROLLED, CounterfactualTable, asked_at, tabulate
+from workbench.rollouts.arms import built
 from workbench.rollouts.guard import Guard
 from workbench.rollouts.loop import Lockstep
 from workbench.rollouts.setup import Setup, write_episodes
 from workbench.store import Store, verify_store
-from workbench.types import Strategy
+from workbench.types import Alarm, Intervention, Record, Strategy
 
 POLICY, HORIZON = Noisy(history=2), 80
 ARMS: dict[str, Strategy] = {
@@ -40,6 +43,7 @@ ARMS: dict[str, Strategy] = {
     "expert": Expert(ToyExpert()),
     "handed back": Expert(ToyExpert(), steps=3),
     "ask": Ask(),
+    "follows": Following(None),
 }
 LAUNCHES = [launch(number, breaks=4 + 2 * number, rots=1000 if number % 3 else 0) for number in range(8)]
 LAUNCHES += [launch(8, breaks=1000), launch(9, breaks=1000)]
@@ -105,7 +109,7 @@ def test_further_branches_are_rolled_where_the_first_do_not_end_alike(whole: Cou
 def test_what_is_looked_up_is_what_a_live_rollout_does(store: Store, whole: CounterfactualTable) -> None:
     """For every arm, behind the same alarm: success and length, episode by episode."""
     acted = 0
-    for name in ("redraw", "placebo", "expert", "handed back", "more_time"):
+    for name in ("redraw", "placebo", "expert", "handed back", "more_time", "follows"):
         guard = Guard(monitor(1), ARMS[name], horizon=HORIZON)
         live = dict(Lockstep(Slow(), POLICY, 3, guard=guard).record_numbered(LAUNCHES))
         for episode in live.values():
@@ -119,6 +123,52 @@ def test_what_is_looked_up_is_what_a_live_rollout_does(store: Store, whole: Coun
             assert episode.record["length"] == (steps if episode.record["success"] else within)
             acted += 1
     assert acted >= 20
+
+
+@dataclasses.dataclass
+class Forgets(Following):
+    """What it has followed is gone once it has acted."""
+
+    def act(self, memory: Record, alarm: Alarm) -> Intervention | None:
+        asked = super().act(memory, alarm)
+        memory["seen"].clear()
+        return asked
+
+
+def test_every_cell_is_asked_with_all_calls_before_it_and_as_if_it_were_the_first_alarm(store: Store) -> None:
+    """As the guard shows them live, whichever cells are asked for."""
+    calls = store.calls(0, Forgets.needs)
+    places = calls.observation["place"][:, -1, 0]
+    for rows in ([0, 1, 2, 3], [2], [1, 3]):
+        asked = asked_at(Forgets(None), calls, rows, POLICY, 40)
+        assert len(asked) == len(rows)
+        for row, each in zip(rows, asked, strict=True):
+            assert each is not None
+            assert each.memory is not None
+            assert each.memory["left"] == row + 1
+            assert np.array_equal(each.memory["past"], places[: row + 1])
+
+
+def test_a_strategy_that_goes_by_a_score_is_told_whose(store: Store) -> None:
+    """In a table no monitor alarms, but one can lend its score; looked up is live, the memory of the score included."""
+    node = {"_target_": "workbench.policies.recovery.best_of.BestOf", "samples": 4, "steps": 9}
+    trigger = dataclasses.replace(
+        monitor(1), score=FittedScore("chunk_overlap", ChunkOverlap(dims=[0]), frozenset(), 0), name="overlap"
+    )
+    with pytest.raises(ConfigError, match="goes by a fitted score, and there is none"):
+        tabulate(store, {"best_of": node}, Slow(), POLICY)
+    made = tabulate(store, {"best_of": node}, Slow(), POLICY, monitors=[trigger, monitor(1)])
+    strategy = built({"best_of": node}, Slow(), POLICY, {}, None, [trigger])["best_of"]
+    live = Lockstep(Slow(), POLICY, 3, guard=Guard(monitor(1), strategy, horizon=HORIZON)).record_numbered(LAUNCHES)
+    acted = 0
+    for _, episode in live:
+        if episode.calls["intervened"].any():
+            step = int(episode.calls["step"][episode.calls["intervened"]][0])
+            (row,) = made.cells({episode.record["uid"]: step})
+            steps = int(made.arms["best_of"][row, 0])
+            assert (steps or HORIZON, steps > NEVER) == (episode.record["length"], episode.record["success"])
+            acted += 1
+    assert acted >= 4
 
 
 def test_only_the_cells_that_are_asked_for(store: Store, whole: CounterfactualTable) -> None:

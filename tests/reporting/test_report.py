@@ -443,6 +443,14 @@ FULL: Record = METRICS | {
     ],
     "silent": {"silent": 7, "failed": 70, "solvable": 5},
     "head": {"failed_episodes": 97, "verified_recoveries": 233},
+    "corrections": {
+        "rows": [
+            {"failure_mode": "slip", "kind": kind, "candidates": 40, "verified": 10, "in_time": 4, "by_expert": 30}
+            for kind in ("twin", "placebo")
+        ],
+        **{"episodes": 10, "calls": 40, "candidates": 40, "verified": 10, "in_time": 4},
+        **{"simulated_steps": 9000, "seconds": 25.0},
+    },
     "attempts": {
         "rows": [
             {
@@ -514,7 +522,7 @@ def test_every_sentence_of_the_page_finds_its_numbers(tmp_path: Path) -> None:
         "10 of 50 are lost from step 0 on, so 40/50 is the most",
         "Every test episode in which rnd+split_conformal alarms",
         "trained further on 233 recoveries that succeeded in simulation, begun in 97 failed episodes",
-        "is begun anew after 5.0 s", "clock, at 12.5 s", "slow, does not pay",
+        "2.5 s of CPU a verified one", "is begun anew after 5.0 s", "clock, at 12.5 s", "slow, does not pay",
         "workbench rollout name=a", "lift: slip. Each line is a monitor's score",
     ):  # fmt: skip
         assert words in parsed.text.replace(" .", "."), words

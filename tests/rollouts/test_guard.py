@@ -11,6 +11,9 @@ import pytest
 
 from tests.toy import BareTask, ToyExpert, ToyPolicy, ToyScene, ToyTask, broken
 from workbench.attribution.branching import intervene
+from workbench.detectors.scores.always import Always
+from workbench.detectors.scores.elapsed import Elapsed
+from workbench.detectors.scores.random import Random
 from workbench.errors import ConfigError
 from workbench.monitoring.monitor import Monitor
 from workbench.monitoring.scoring import FittedScore
@@ -175,6 +178,39 @@ def test_behind_an_intervention_the_monitor_begins_anew_or_goes_on():
     assert heard[False] == [12, 24, 36]
 
 
+def triggered(score: Any, threshold: float) -> Monitor:
+    """A monitor of a baseline's score, as a fit makes it."""
+    fixed = Threshold(np.array([threshold]), np.ones(1), 0.1, 9, "none: a trigger")
+    return Monitor("trigger", FittedScore("trigger", score, frozenset(), 0), Window(), "Fixed", 0.1, fixed)
+
+
+def test_a_guard_that_acts_periodically_or_at_a_time_needs_no_trigger_of_its_own():
+    """``always`` alarms at every call, so that the cool-down is the period; ``elapsed`` alarms once its time is up."""
+    policy = Noisy(history=2)
+    for score, threshold, options, steps in (
+        (Always(), 0.0, {"most": 4, "cool_down": 7}, [0, 8, 16, 24]),
+        (Always(), 0.0, {"most": 2, "cool_down": 11}, [0, 12]),
+        (Elapsed(), 9.0, {}, [12]),
+    ):
+        watching = Guard(triggered(score, threshold), Does(Intervention(fresh_noise=True)), horizon=HORIZON, **options)
+        (episode,) = rolled_on(Slow(), policy, [launch(rots=0)], guard=watching)
+        assert episode.calls["step"][episode.calls["intervened"]].tolist() == steps
+
+
+def test_random_alarms_are_those_that_the_stored_episode_says():
+    """At the first call whose number exceeds the threshold that any other score would have been calibrated to."""
+    policy, launches = Noisy(history=2), [launch(number, rots=0) for number in range(12)]
+    watching = Guard(triggered(Random(), 0.8), Does(Intervention(fresh_noise=True)), horizon=HORIZON)
+    bare = rolled_on(Slow(), policy, launches)
+    heard = []
+    for acted, episode in zip(rolled_on(Slow(), policy, launches, guard=watching), bare, strict=True):
+        chunks, steps = episode.calls["chunk"], episode.calls["step"]
+        said = Random().update([{}] * len(steps), PolicyCall(steps, chunks, None, None, policy.execute))
+        heard.append(acted.calls["step"][acted.calls["intervened"]].tolist())
+        assert heard[-1] == steps[said > 0.8][:1].tolist()
+    assert len({*map(tuple, heard)}) > 3
+
+
 def test_what_cannot_be_is_refused():
     for options in ({"most": 0}, {"cool_down": -1}):
         with pytest.raises(ConfigError, match="must be at least 1"):
@@ -216,6 +252,35 @@ DRIVERS = {
     "privileged history": Intervention(Noisy(history=4, execute=3, privileged=True), steps=9, fresh_noise=True),
     "anew": Intervention(fresh_noise=True, more_time=True),
     "told": Intervention(instruction="count to ten"),
+}
+
+
+class Counting(Noisy):
+    """A driver whose actions are less and less, by what it remembers; after ``left`` calls its work is done."""
+
+    def plan(  # type: ignore[override]
+        self,
+        observation: Observation,
+        noise: Sequence[np.random.Generator],
+        samples: int = 0,
+        *,
+        memories: Sequence[Record],
+    ) -> PolicyOutput:
+        output = super().plan(observation, noise, samples)
+        for memory in memories:
+            memory["left"] -= 1
+            memory["past"] = np.append(memory["past"], memory["left"])
+            memory["over"] = memory["left"] == 0
+        share = np.array([memory["past"].mean() / 10 for memory in memories])
+        return dataclasses.replace(output, chunk=output.chunk * share[:, None, None])
+
+
+REMEMBERED: Record = {"left": 4, "past": np.zeros(0)}
+DRIVERS |= {
+    "remembering": Intervention(
+        Counting(history=2, execute=2), steps=30, fresh_noise=True, more_time=True, memory=REMEMBERED
+    ),
+    "remembering for long": Intervention(Counting(history=1, execute=3), fresh_noise=True, memory=REMEMBERED),
 }
 
 
@@ -270,7 +335,7 @@ def refuse_difference(whole: Episode, rest: Episode, first: int) -> None:
     assert np.array_equal(rest.memory, whole.memory[first:])
 
 
-@pytest.mark.parametrize("name", ["expert", "another", "anew"])
+@pytest.mark.parametrize("name", ["expert", "another", "anew", "remembering", "remembering for long"])
 def test_live_is_what_the_branch_from_the_first_alarm_says(name: str) -> None:
     policy, launches = Noisy(history=2), [launch(number, breaks=4 + number) for number in range(6)]
     live = rolled_on(Slow(), policy, launches, guard=guard(DRIVERS[name], 1))
@@ -295,6 +360,97 @@ def rolled_on(task: Any, policy: Any, launches: Sequence[Launch], **options: Any
 
 def without_guard(steps: Mapping[str, Array]) -> dict[str, Array]:
     return {key: rows for key, rows in steps.items() if key != "relieved"}
+
+
+def test_a_driver_whose_work_is_done_hands_back_before_its_time() -> None:
+    """Four calls of two steps, whose memory begins as it was given at every intervention and in every episode."""
+    launches = [launch(number, rots=0) for number in range(3)]
+    watching = guard(DRIVERS["remembering"], 1, most=2, cool_down=1)
+    for episode in rolled_on(Slow(), Noisy(history=2), launches, guard=watching):
+        first, second = episode.calls["step"][episode.calls["intervened"]]
+        relieved = np.flatnonzero(episode.steps["relieved"]).tolist()
+        # The call at which the last of its actions is planned says so; the policy drives from the next step on.
+        assert relieved == [*range(first, first + 7), *range(second, second + 7)]
+    assert REMEMBERED["left"] == 4
+    assert not len(REMEMBERED["past"])
+
+
+@dataclasses.dataclass
+class Sometimes(Does):
+    """Gives its driver a memory, or none, by the step of the alarm."""
+
+    def act(self, memory: Record, alarm: Alarm) -> Intervention | None:
+        given = REMEMBERED if alarm.step % 8 else None
+        return Intervention(EITHER, 12, fresh_noise=True, more_time=True, memory=given)
+
+
+class Either(Counting):
+    """Drives with a memory and without."""
+
+    def plan(  # type: ignore[override]
+        self,
+        observation: Observation,
+        noise: Sequence[np.random.Generator],
+        samples: int = 0,
+        memories: Sequence[Record] | None = None,
+    ) -> PolicyOutput:
+        if memories is None:
+            return Noisy.plan(self, observation, noise)
+        return super().plan(observation, noise, samples, memories=memories)
+
+
+EITHER = Either(history=2, execute=2)
+
+
+def test_scenes_whose_driver_remembers_stay_apart_from_those_of_the_same_that_does_not():
+    launches = [launch(number, breaks=4 + 2 * number, rots=0) for number in range(6)]
+    watching = Guard(monitor(1), Sometimes(None), horizon=HORIZON)
+    together = dict(Lockstep(Slow(), Noisy(history=2), 6, guard=watching).record_numbered(launches))
+    kinds = set()
+    for number, one in enumerate(launches):
+        (alone,) = Lockstep(Slow(), Noisy(history=2), 1, guard=watching).record([one])
+        refuse_difference(together[number], alone, 0)
+        kinds |= {int(step) % 8 for step in alone.calls["step"][alone.calls["intervened"]]}
+    assert kinds == {0, 4}
+
+
+@dataclasses.dataclass
+class Following(Does):
+    """Counts the calls that it has followed, and lets another drive for as many steps."""
+
+    needs: Sequence[str] = ("observation/place",)
+
+    def follow(self, memory: Record, call: PolicyCall) -> None:
+        assert len(call.step) == 1
+        memory["seen"] = [*memory.get("seen", []), (int(call.step[0]), float(call.observation["place"][0, -1, 0]))]
+
+    def act(self, memory: Record, alarm: Alarm) -> Intervention | None:
+        assert memory["seen"][-1][0] == alarm.step
+        told: Record = {"left": len(memory["seen"]), "past": np.array([place for _, place in memory["seen"]])}
+        return Intervention(Counting(history=2, execute=2), steps=9, fresh_noise=True, more_time=True, memory=told)
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_a_strategy_that_follows_is_shown_every_call_of_the_policy(held: bool) -> None:
+    """Whether there is an alarm or not, in its own episode alone, and none of whoever relieves it."""
+    watching = Guard(monitor(1), Following(None), horizon=HORIZON, most=2, held=held)
+    launches = [launch(number, breaks=4 + number, rots=0) for number in range(5)]
+    policy = Noisy(history=2)
+    lockstep = Lockstep(Slow(), policy, 3, guard=watching)
+    whole = {number: episode for number, episode in lockstep.record_numbered(launches)}
+    steps = [[episode.record["length"] - 1] for episode in whole.values()]
+    ends = lockstep.starts(launches, [steps[list(whole).index(number)] for number in range(5)])
+    for number, moments in enumerate(ends):
+        (end,) = moments.values()
+        assert end.guard is not None
+        calls, steps_of = whole[number].calls["step"], whole[number].steps["obs/place"][:, 0]
+        assert end.guard.strategy["seen"] == [(int(step), float(steps_of[step])) for step in calls]
+    random = np.random.default_rng(0)
+    for number, episode in whole.items():
+        step = int(random.integers(0, episode.record["length"]))
+        (moments,) = lockstep.starts([launches[number]], [[step]])
+        (rest,) = lockstep.record([dataclasses.replace(launches[number], start=moments[step])])
+        refuse_difference(episode, rest, step)
 
 
 def test_arms_meet_the_same_noise_at_the_same_step_after_a_hand_back():

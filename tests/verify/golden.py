@@ -50,6 +50,10 @@ TIMES = {
 """Keys that say how long something took, or how it was asked for, and not what came out."""
 
 
+ABOUT = "monitor score calibrator name task store perturbation failure_mode metric first second".split()
+"""Keys that say what a row of a table is about."""
+
+
 def main() -> None:
     """Run the parts, or compare what two runs wrote."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -168,8 +172,19 @@ def leaves(value: Any, path: str = "") -> list[tuple[str, Any]]:
     if isinstance(value, dict):
         return [leaf for key, each in value.items() for leaf in leaves(each, f"{path}.{key}" if path else key)]
     if isinstance(value, list):
-        return [leaf for place, each in enumerate(value) for leaf in leaves(each, f"{path}[{place}]")]
+        return [
+            leaf for name, each in zip(called(value), value, strict=True) for leaf in leaves(each, f"{path}[{name}]")
+        ]
     return [(path, value)]
+
+
+def called(rows: list[Any]) -> list[str]:
+    """What the rows of a list are called: by what they are about where that tells them apart, or their places.
+
+    Rows are often sorted by what they came to, so one that moved is still compared with itself.
+    """
+    names = ["/".join(str(row[key]) for key in ABOUT if key in row) if isinstance(row, dict) else "" for row in rows]
+    return names if len(set(names)) == len(names) and "" not in names else [str(place) for place in range(len(rows))]
 
 
 if __name__ == "__main__":

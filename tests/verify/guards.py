@@ -30,19 +30,26 @@ from workbench.config.named import nodes
 from workbench.execution.progress import console
 from workbench.monitoring.assembly import MonitorSettings
 from workbench.recovery.paired import first_alarms
-from workbench.recovery.tables import NEVER, one_call, tabulate
+from workbench.recovery.tables import NEVER, asked_at, tabulate
 from workbench.rollouts.arms import EXPERT, built
 from workbench.rollouts.guard import Guard, steps_beyond
 from workbench.rollouts.launch import Launch
 from workbench.rollouts.loop import Lockstep
 from workbench.rollouts.stored import perturbations_of, stream_of
 from workbench.store import Store
-from workbench.types import Alarm, Episode, Policy, Record, Strategy, Task
+from workbench.types import Episode, Policy, Record, Strategy, Task
 
 FAULTS = {"push_t": "action_gain"}
 FAULT = "action_noise"
-STRATEGIES = {"placebo": {}, "expert": {}, "expert_for_20": {"steps": 20}, "redraw": {}, "more_time": {}}
+STRATEGIES: dict[str, Record] = {
+    "placebo": {}, "expert": {}, "expert_for_20": {"steps": 20}, "redraw": {}, "more_time": {}, "home": {},
+    "backtrack": {}, "best_of": {"score": "chunk_overlap", "samples": 4},
+    "reward_steered": {"offset_m": [0.0, 0.0, 0.1]}, "adaptive_chunking": {"self_guidance": 1.0},
+    "retrieve": {"within": 1.0},
+}  # fmt: skip
 """Name of the arm -> settings of the strategy of its first word."""
+TARGETS = {"lift": "cube_pos", "stack": "cube_a_pos", "door": "handle_pos", "peg_insertion": "hole_pos"}
+"""Of the arm that is led towards a place."""
 SCORES = ("mahalanobis", "stac", "chunk_overlap")
 SAMPLES, SCENES, HORIZON = 8, 8, 2.0
 
@@ -93,11 +100,11 @@ def task_counts(name: str, each: int, folder: Path, options: argparse.Namespace)
     monitors = wb.fit(store, SCORES, ["split_conformal"], settings=settings, seed=options.seed)
     monitor = max(monitors.values(), key=lambda one: len(first_alarms(store, one)))
     alarms = {number: step for number, (step,) in list(first_alarms(store, monitor).items())[:each]}
-    nodes_of = {arm: node_of(arm, given) for arm, given in STRATEGIES.items()}
-    arms = built(nodes_of, task, policy, EXPERT, None)
+    nodes_of = {arm: node_of(arm, given, name, store) for arm, given in STRATEGIES.items()}
+    arms = built(nodes_of, task, policy, EXPERT, None, [monitor, *monitors.values()])
     looked_up = tabulate(
         store, nodes_of, task, policy, at={store.uids[number]: {step} for number, step in alarms.items()},
-        horizon=HORIZON,
+        horizon=HORIZON, monitors=[monitor, *monitors.values()],
     )  # fmt: skip
     random = np.random.default_rng(options.seed)
     counts = {}
@@ -122,10 +129,11 @@ def task_counts(name: str, each: int, folder: Path, options: argparse.Namespace)
     return counts
 
 
-def node_of(arm: str, settings: Mapping[str, Any]) -> Record:
-    """Configuration of a strategy."""
+def node_of(arm: str, settings: Mapping[str, Any], task: str, store: Store) -> Record:
+    """Configuration of a strategy on a task; what worked is looked up in the store's own fit split."""
     (node,) = nodes("strategy", [arm.partition("_for_")[0]]).values()
-    return {**node, **settings}
+    there = {"target": TARGETS.get(task), "successes": str(store.path)}
+    return {**node, **settings, **{key: value for key, value in there.items() if key in node}}
 
 
 def restore(
@@ -167,9 +175,9 @@ def compare_branches(
     """Roll the branch from every alarm and hold it against the guarded episode."""
     launches = []
     for number, step in alarms.items():
-        calls = store.calls(number)
-        alarm = Alarm(one_call(calls, int(np.searchsorted(calls.step, step))), policy, task.deadline)
-        asked = strategy.act(strategy.begin(), alarm)
+        calls = store.calls(number, strategy.needs)
+        row = int(np.searchsorted(calls.step, step))
+        (asked,) = asked_at(strategy, calls, [row], policy, task.deadline)
         assert asked is not None
         launches.append(intervene(store.episode(number), step, asked, policy, horizon=horizon))
     rolled = Lockstep(task, policy, SCENES, images=False).record_numbered(launches)

@@ -366,6 +366,28 @@ ATTEMPTS = fields(
         **dict.fromkeys(("learned", "judged"), rows(count, 2)),
     }
 )
+CORRECTED = ("candidates", "verified", "in_time", "by_expert")
+
+
+def _of_the_candidates(value: Any, source: Source, key: str) -> None:
+    """How many of them are verified."""
+    for name in CORRECTED[1:]:
+        fits = value[name] <= value["candidates"]
+        _require(fits, source, f"{key}.{name}", f"at most candidates={value['candidates']}")
+
+
+CORRECTIONS = fields(
+    {
+        "rows": rows(
+            both(
+                fields({"failure_mode": text, "kind": text, **dict.fromkeys(CORRECTED, count)}),
+                _of_the_candidates,
+            )
+        ),
+        **dict.fromkeys(("episodes", "calls", "candidates", "verified", "in_time", "simulated_steps"), count),
+        "seconds": number,
+    }
+)
 SHIELDED = ("episodes", "with_veto", "with_change", "steps", "vetoed_steps", "changed_steps")
 MARGINS = both(fields({"step": rows(whole), "margin": rows(number)}), _as_long_as("step", "margin"))
 SECTIONS: Mapping[str, Shape] = {
@@ -391,6 +413,7 @@ SECTIONS: Mapping[str, Shape] = {
     "families": rows(FAMILY),
     "silent": both(counted("silent", "failed"), fields({}, {"solvable": count})),
     "attempts": ATTEMPTS,
+    "corrections": CORRECTIONS,
     "example": fields({"uid": text, "title": text, "events": named(whole), "monitors": named(MARGINS)}),
     "config": named(anything),
     "jobs": named(number),

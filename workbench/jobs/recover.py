@@ -5,10 +5,12 @@ from __future__ import annotations
 from workbench.config import Run
 from workbench.execution.progress import console
 from workbench.monitoring.files import load_monitors
+from workbench.recovery.corrections import Corrections
+from workbench.recovery.corrector import train_corrector
 from workbench.recovery.learning import train_head
 from workbench.recovery.paired import recover, refuse_without_reference
 from workbench.reporting.report import terminal_tables
-from workbench.rollouts.arms import needs_head
+from workbench.rollouts.arms import corrector_beside, needs_corrector, needs_head
 from workbench.store import Store
 from workbench.types import Positive, Record
 
@@ -21,12 +23,14 @@ def run(
     expert: Record,
     moments: Positive,
     trainer: Record,
+    corrector: Record,
 ) -> None:
     """Train the head if a strategy needs it, then branch from every alarm with every strategy."""
     run.refuse_other_store()
     refuse_without_reference(run.config["strategy"])
     store, head, strategies = Store.open(run.store), run.folder / "head", run.config["strategy"]
     chosen = load_monitors(run)[monitor]
+    again: Record = {"seed": run.seed, "overwrite": run.overwrite}
     if needs_head(strategies):
         learnt = train_head(
             store,
@@ -38,13 +42,15 @@ def run(
             allowance_steps=allowance_steps,
             trainer=trainer,
             expert=expert,
-            seed=run.seed,
             runner=run.runner,
             until=run.config["rollout"]["until"],
-            overwrite=run.overwrite,
+            **again,
         )
         if learnt is not None:
             run.update_metrics(head=learnt.record())
+    if needs_corrector(strategies):
+        into = corrector_beside(head)
+        train_corrector(store, Corrections.load(store), run.task, into=into, trainer=corrector, **again)
     recovery = recover(
         store, chosen, strategies, run.task, run.policy(), horizon=horizon, expert=expert, head=head, runner=run.runner
     )

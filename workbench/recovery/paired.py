@@ -155,7 +155,8 @@ def recover(
     refuse_silent(monitor)
     alarms, onsets = first_alarms(store, monitor), calls_from_onset(store)
     at = {store.uids[n]: {0, *alarms.get(n, ()), *onsets.get(n, ())} for n in sound(store, "test")}
-    table = tabulate(store, chosen, task, policy, at=at, horizon=horizon, expert=expert, head=head, runner=runner)
+    options: Record = {"expert": expert, "head": head, "monitors": [monitor], "runner": runner}
+    table = tabulate(store, chosen, task, policy, at=at, horizon=horizon, **options)
     return judged_table(store, table, monitor.name, alarms, onsets)
 
 

@@ -7,6 +7,7 @@ alarms: here every arm of a comparison ends at the same control step.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -23,8 +24,9 @@ from workbench.execution.ledger import plain, refuse_other
 from workbench.execution.processes import Processes
 from workbench.execution.progress import progress
 from workbench.monitoring.episodes import sound
+from workbench.monitoring.monitor import AnyMonitor
 from workbench.recovery.benefit import Outcomes
-from workbench.rollouts.arms import EXPERT, built, needs_head
+from workbench.rollouts.arms import EXPERT, built, corrector_beside, needs_corrector, needs_head
 from workbench.rollouts.guard import steps_beyond
 from workbench.rollouts.launch import Launch, Outcome, Wheel
 from workbench.rollouts.loop import Lockstep
@@ -44,6 +46,7 @@ from workbench.types import (
     Split,
     Strategy,
     Task,
+    follow,
 )
 from workbench.types.episode import UID
 from workbench.types.reading import Among, Between, Size, Source, checked
@@ -300,6 +303,7 @@ class Batch:
     strategies: Mapping[str, Record]
     expert: Record
     head: Path | None
+    monitors: Sequence[AnyMonitor]
     horizon: int
     branches: int
     episodes: Sequence[tuple[int, tuple[int, ...] | None]]
@@ -330,6 +334,7 @@ def tabulate(
     horizon: float = 2.0,
     expert: Mapping[str, Any] = EXPERT,
     head: Path | None = None,
+    monitors: Sequence[AnyMonitor] = (),
     runner: Executor | None = None,
 ) -> CounterfactualTable:
     """Roll every arm from policy calls of a split's episodes to one absolute horizon.
@@ -342,6 +347,7 @@ def tabulate(
     branches : K of every cell; those beyond two are rolled where the first two do not end alike.
     horizon : deadlines that every arm lasts at most, such as 2.0.
     head : folder of the recovery head's weights, for those that hand over to it.
+    monitors : whose scores strategies can go by, the first of them unless they name another; alarms play no part.
 
     Raises
     ------
@@ -358,19 +364,21 @@ def tabulate(
     setup = Setup(task, policy, Recording(), runner or Processes())
     refuse_other_source(store, setup)
     wanted = _wanted(store, split, at)
-    shared = setup, store.path, chosen, dict(expert), head, steps_beyond(task.deadline, horizon), branches
+    until = steps_beyond(task.deadline, horizon)
+    shared = setup, store.path, chosen, dict(expert), head, tuple(monitors), until, branches
     found: dict[int, Cells] = {}
     with progress("episodes of the table", len(wanted)) as advance:
         items = [Batch(*shared, part) for part in batches(wanted, EPISODES_PER_BATCH)]
         for ended in setup.map_unordered(tabulate_batch, items):
             found |= {cells.number: cells for cells in ended}
             advance(len(ended))
-    table = _joined(store, [found[number] for number, _ in wanted], chosen, task.deadline, shared[5])
+    table = _joined(store, [found[number] for number, _ in wanted], chosen, task.deadline, until)
     made_of = {
         **_of_episodes(store),
         "strategies": {name: _node(each) for name, each in chosen.items()},
         "expert": dict(expert),
         "head": weights_digest(Path(head)) if head and needs_head(chosen) else "",
+        "corrector": weights_digest(corrector_beside(Path(head))) if head and needs_corrector(chosen) else "",
     }
     return dataclasses.replace(table, made_of=plain(made_of), digest=store.digest_of(table.uids))
 
@@ -413,7 +421,7 @@ def _joined(
 def tabulate_batch(batch: Batch) -> list[Cells]:
     """The cells of a batch of episodes."""
     setup, store = batch.setup, Store.open(batch.store)
-    arms = built(batch.strategies, setup.task, setup.policy, batch.expert, batch.head)
+    arms = built(batch.strategies, setup.task, setup.policy, batch.expert, batch.head, batch.monitors)
     needs = {need for strategy in arms.values() for need in strategy.needs}
     lockstep = setup.lockstep("counterfactual", setup.policy)
     cells = []
@@ -447,7 +455,10 @@ class _Rows:
 
     def rolled(self, number: int, arms: Mapping[str, Strategy], branches: int, lockstep: Lockstep) -> Cells:
         """All cells of all arms."""
-        asked = {name: [self._asked(strategy, row) for row in self.rows] for name, strategy in arms.items()}
+        asked = {
+            name: asked_at(strategy, self.calls, self.rows, self.policy, self.deadline)
+            for name, strategy in arms.items()
+        }
         wanted = {
             (terms(each), place): each
             for of in asked.values()
@@ -472,10 +483,6 @@ class _Rows:
             },
             simulated=simulated + more,
         )
-
-    def _asked(self, strategy: Strategy, row: int) -> Intervention | None:
-        """What a strategy asks for at a call."""
-        return strategy.act(strategy.begin(), Alarm(one_call(self.calls, row), self.policy, self.deadline))
 
     def _roll(
         self, wanted: Mapping[Cell, Intervention], branches: int, lockstep: Lockstep
@@ -535,7 +542,7 @@ Cell = tuple[tuple[object, ...], int]
 
 def terms(asked: Intervention) -> tuple[object, ...]:
     """What tells interventions apart that are given the same time: the redraw is the placebo with less of it."""
-    return id(asked.driver), asked.steps, asked.fresh_noise, asked.instruction
+    return id(asked.driver), asked.steps, asked.fresh_noise, asked.instruction, id(asked.memory)
 
 
 def succeeded_at(outcome: Outcome) -> int:
@@ -548,3 +555,23 @@ def one_call(calls: EpisodeCalls, row: int) -> PolicyCall:
     told = [calls.instruction] * len(calls.step)
     every = (calls.step, calls.chunk, calls.samples, calls.embedding)
     return PolicyCall(*every, calls.execute, told, calls.signals, calls.observation).one(row)
+
+
+def asked_at(
+    strategy: Strategy, calls: EpisodeCalls, rows: Sequence[int], policy: Policy, deadline: int
+) -> list[Intervention | None]:
+    """What a strategy asks for at some policy calls of a stored episode, each as if it were the first alarm.
+
+    It has followed all calls before, as it does live.
+
+    Parameters
+    ----------
+    rows : places of the calls, in their order.
+    """
+    memory, asked, seen = strategy.begin(), [], 0
+    for row in rows:
+        for earlier in range(seen, row + 1):
+            follow(strategy, memory, one_call(calls, earlier))
+        seen = row + 1
+        asked.append(strategy.act(copy.deepcopy(memory), Alarm(one_call(calls, row), policy, deadline)))
+    return asked

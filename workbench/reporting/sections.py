@@ -404,6 +404,30 @@ def _seconds(row: Record, key: str) -> Cell:
     return Cell(number(value, 1), value, tuple(bounds) if None not in bounds else None, f"{low} to {high}")
 
 
+def correction_table(metrics: Record) -> Table:
+    """One row a failure mode and kind of candidate: how many, and how many are verified."""
+    found = metrics.get("corrections") or {"rows": []}
+    rows = []
+    for row in found["rows"]:
+        rates = [Rate(row[key], row["candidates"]) for key in ("verified", "in_time", "by_expert")]
+        shown = (Cell(rate.count, rate.share, rate.bounds, rate.interval) for rate in rates)
+        rows.append(Row.of(row["failure_mode"], row["kind"], *shown))
+    columns = [
+        Column("failure mode"),
+        Column("candidate"),
+        Column("verified", numeric=True, help="the policy wins at least half of its branches, and more than luck does"),
+        Column("in the task's\ntime", numeric=True, short="in time", help="the same within the task's deadline"),
+        Column("won by the\nexpert", numeric=True, short="by expert", help="the expert goes on in the policy's place"),
+    ]
+    pairs = found.get("verified", 0)
+    cost = f" {found['seconds'] / pairs:.1f} s of CPU a verified one." if pairs else ""
+    note = (
+        "Motions from failing states, each replayed from the exact state. The placebo is no motion: there it says from "
+        f"how many calls luck alone wins at least half of the branches.{cost}"
+    )
+    return Table("corrections", columns, rows, note)
+
+
 def shield_table(metrics: Record) -> Table:
     """One row a shield and fault."""
     rows = []
@@ -442,6 +466,7 @@ SECTIONS: Mapping[str, Callable[[Record], Table]] = {
     "bottleneck": bottleneck_table,
     "families": family_table,
     "attempts": attempt_table,
+    "corrections": correction_table,
 }
 """Section -> what makes its table, in the order of the terminal."""
 

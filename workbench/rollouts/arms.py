@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from workbench.config import build, named, parameters_of
 from workbench.config.parts import load_policy
-from workbench.errors import CheckpointError, ConfigError
-from workbench.types import Policy, Record, Strategy, Task
+from workbench.errors import CheckpointError, ConfigError, UnknownNameError
+from workbench.monitoring.monitor import AnyMonitor, scores_of
+from workbench.store import Store
+from workbench.types import Policy, Record, Strategy, Successes, Task
+from workbench.types.detector import Scorer
 from workbench.types.reading import shown
 
 EXPERT: Record = {"_target_": "workbench.policies.expert.Expert"}
@@ -17,13 +20,19 @@ EXPERT: Record = {"_target_": "workbench.policies.expert.Expert"}
 
 
 def built(
-    strategies: Mapping[str, Any], task: Task, policy: Policy, expert: Record, head: Path | None
+    strategies: Mapping[str, Any],
+    task: Task,
+    policy: Policy,
+    expert: Record,
+    head: Path | None,
+    monitors: Iterable[AnyMonitor] = (),
 ) -> dict[str, Strategy]:
-    """Strategies by name, each given what its constructor asks for: the task, the expert, the head, a named policy.
+    """Strategies by name, each given what its constructor asks for: task, expert, head, a named policy, a score.
 
     Parameters
     ----------
     strategies : name -> configuration, or an object of your own.
+    monitors : whose scores can be named, the first of them that which alarms.
     """
     found = {}
     for name, node in strategies.items():
@@ -45,8 +54,68 @@ def built(
             given["expert"] = build(expert, task=task)
         if "head" in wanted:
             given["head"] = _head(name, policy, task, head)
+        if "corrector" in wanted:
+            folder = None if head is None else corrector_beside(head)
+            if folder is None or not folder.exists():
+                raise ConfigError(
+                    f"strategy {name} goes by a corrector, and there is none; workbench correct makes what it learns "
+                    "from, and workbench recover trains it"
+                )
+            given["corrector"] = folder
+        if "successes" in wanted:
+            given["successes"] = _successes(name, node.get("successes"), task, policy)
+        if "score" in wanted:
+            given["score"] = _score(name, node.get("score"), tuple(monitors))
         found[name] = build({key: value for key, value in node.items() if key not in given}, **given)
     return found
+
+
+def _score(strategy: str, wanted: str | None, monitors: Sequence[AnyMonitor]) -> Scorer:
+    """The score that a strategy goes by: the one that is named, or that of the first monitor."""
+    if not monitors:
+        raise ConfigError(f"strategy {strategy} goes by a fitted score, and there is none; roll it behind a monitor")
+    there, alarming = scores_of(monitors), scores_of(monitors[:1])
+    if wanted is None and len(alarming) > 1:
+        raise ConfigError(
+            f"strategy {strategy} goes by one score, and monitor {monitors[0].name} has {', '.join(sorted(alarming))}; "
+            f"name one: strategy.{strategy}.score={min(alarming)}"
+        )
+    name = wanted or next(iter(alarming))
+    if name not in there:
+        raise UnknownNameError(f"fitted score for strategy.{strategy}.score", name, there)
+    return there[name].score
+
+
+def _successes(strategy: str, store: str | None, task: Task, policy: Policy) -> Successes:
+    """The policy's own successes in the fit split of a store."""
+    from workbench.rollouts.successes import own_successes  # which rolls, and so knows guards
+
+    if store is None:
+        raise ConfigError(
+            f"strategy {strategy} goes by the policy's own successes, and no data set is named: "
+            f"strategy.{strategy}.successes=datasets/quickstart.zarr"
+        )
+    return own_successes(Store.open(Path(store)), task, policy)
+
+
+def described_strategies(strategies: Mapping[str, Any]) -> Record:
+    """Strategies as a header says them: no paths of data sets, but digests of what lies there."""
+    return {
+        name: {**node, "successes": Store.open(Path(node["successes"])).digest(labels=False)}
+        if isinstance(node, Mapping) and "successes" in parameters_of(node["_target_"])
+        else node
+        for name, node in strategies.items()
+    }
+
+
+def corrector_beside(head: Path) -> Path:
+    """Folder of the corrector of a run, beside that of its recovery head."""
+    return head.with_name("corrector")
+
+
+def needs_corrector(strategies: Mapping[str, Any]) -> bool:
+    """Whether any strategy goes by what a corrector says."""
+    return _asks_for("corrector", strategies)
 
 
 def _head(name: str, policy: Policy, task: Task, folder: Path | None) -> Policy:
@@ -74,4 +143,9 @@ def refuse_no_strategy(part: Any) -> None:
 
 def needs_head(strategies: Mapping[str, Any]) -> bool:
     """Whether any strategy is driven by a learned head."""
-    return any("head" in parameters_of(node["_target_"]) for node in strategies.values() if isinstance(node, Mapping))
+    return _asks_for("head", strategies)
+
+
+def _asks_for(part: str, strategies: Mapping[str, Any]) -> bool:
+    nodes = [node for node in strategies.values() if isinstance(node, Mapping)]
+    return any(part in parameters_of(node["_target_"]) for node in nodes)

@@ -16,8 +16,16 @@ from workbench.errors import ConfigError
 from workbench.monitoring.files import load
 from workbench.monitoring.monitor import AnyMonitor, needs_of, refuse_silent
 from workbench.monitoring.online import Followed, OnlineMonitor
-from workbench.rollouts.arms import EXPERT, built, needs_head, refuse_no_strategy
-from workbench.types import SIGNALS, Alarm, Intervention, Policy, PolicyCall, Record, Strategy, Task
+from workbench.rollouts.arms import (
+    EXPERT,
+    built,
+    corrector_beside,
+    described_strategies,
+    needs_corrector,
+    needs_head,
+    refuse_no_strategy,
+)
+from workbench.types import SIGNALS, Alarm, Intervention, Policy, PolicyCall, Record, Strategy, Task, follow
 
 LONGEST = 2**15 - 1
 """Control steps of an episode, which tables keep as whole numbers of 16 bits."""
@@ -72,7 +80,7 @@ class GuardSettings:
     scores, calibrators : configurations by name, of those that the folder's monitors are made of.
     strategy : its name, and its configuration.
     expert : configuration of the reference that some strategies hand over to.
-    head : folder of the recovery head, for those that hand over to it.
+    head : folder of the recovery head, for those that hand over to it; a corrector lies beside it.
     horizon : deadlines that an episode lasts at most that is given more time.
     most, cool_down, held : as of :class:`Guard`.
     """
@@ -93,7 +101,8 @@ class GuardSettings:
         """The guard itself."""
         found = load(Path(self.monitors), self.scores, self.calibrators)
         found.refuse_other_source(shown(Path(self.monitors)), task, policy)
-        (strategy,) = built(self.strategy, task, policy, self.expert, Path(self.head)).values()
+        every = (found[self.monitor], *found.values())
+        (strategy,) = built(self.strategy, task, policy, self.expert, Path(self.head), every).values()
         horizon = steps_beyond(task.deadline, self.horizon)
         options: dict[str, Any] = {"most": self.most, "cool_down": self.cool_down, "held": self.held}
         return Guard(found[self.monitor], strategy, horizon=horizon, **options)
@@ -101,7 +110,10 @@ class GuardSettings:
     def described(self) -> Record:
         """What decides the episodes that it watches over: no paths, but digests of what lies there."""
         head = weights_digest(Path(self.head)) if needs_head(self.strategy) else ""
-        return {**dataclasses.asdict(self), "monitors": weights_digest(Path(self.monitors)), "head": head}
+        said = dataclasses.asdict(self) | {"monitors": weights_digest(Path(self.monitors)), "head": head}
+        if needs_corrector(self.strategy):
+            said["corrector"] = weights_digest(corrector_beside(Path(self.head)))
+        return {**said, "strategy": described_strategies(self.strategy)}
 
 
 def guard_of(
@@ -230,11 +242,10 @@ class Guard:
         reading = self._online.follow([memory.followed for memory in memories], call, names)[self.monitor.name]
         found = []
         for row, memory in enumerate(memories):
-            asked = None
+            asked, one = None, call.one(row)
+            follow(self.strategy, memory.strategy, one)
             if reading.alarm[row] and self._hears(memory, int(call.step[row])):
-                asked = self.strategy.act(
-                    memory.strategy, Alarm(call.one(row), policy, deadlines[row], memory.interventions)
-                )
+                asked = self.strategy.act(memory.strategy, Alarm(one, policy, deadlines[row], memory.interventions))
             if asked is not None:
                 self._note(memory, int(call.step[row]))
             found.append(Watched(float(reading.margin[row]), asked))

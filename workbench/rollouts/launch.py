@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from workbench.config import digest
 from workbench.rollouts.guard import Guarded
-from workbench.types import Array, Episode, Intervention, Observation, Policy, Record, Snapshot, Stream
+from workbench.types import OVER, Array, Episode, Intervention, Observation, Policy, Record, Snapshot, Stream
 
 if TYPE_CHECKING:
     from workbench.rollouts.gate import Gate
@@ -25,6 +26,7 @@ class Wheel:
     noise : stream of the driver's noise, addressed by control step; None for the launch's, by policy call.
     deadline : control step at which the episode ends without success; None for the launch's.
     instruction : what the policy is told; None for what the scene says.
+    memory : of the driver, which changes it; None for one that remembers nothing.
     """
 
     driver: Policy | None = None
@@ -32,6 +34,16 @@ class Wheel:
     noise: Stream | None = None
     deadline: int | None = None
     instruction: str | None = None
+    memory: Record | None = None
+
+    def copy(self) -> Wheel:
+        """A copy that shares nothing that changes."""
+        return dataclasses.replace(self, memory=copy.deepcopy(self.memory))
+
+    def over(self, step: int) -> bool:
+        """Whether the policy is to drive again at a control step: the time of the driver is up, or its work done."""
+        late = self.until is not None and step >= self.until
+        return late or bool(self.memory and self.memory.get(OVER))
 
     def turned(self, by: Intervention, step: int, noise: Stream, horizon: int) -> Wheel:
         """Who drives after an intervention at a control step.
@@ -47,11 +59,12 @@ class Wheel:
             noise=noise if by.fresh_noise else self.noise,
             deadline=horizon if by.more_time else self.deadline,
             instruction=self.instruction if by.instruction is None else by.instruction,
+            memory=None if by.driver is None else copy.deepcopy(by.memory),
         )
 
     def handed_back(self) -> Wheel:
         """The policy drives again, with the noise, the time and the instruction that were given meanwhile."""
-        return dataclasses.replace(self, driver=None, until=None)
+        return dataclasses.replace(self, driver=None, until=None, memory=None)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -187,11 +187,12 @@ class Lockstep:
             self._plan([slot for slot in due if slot.needs_plan], watched=False)
 
     def _plan(self, due: Sequence[Slot], watched: bool) -> None:
-        groups: dict[tuple[int, str], list[Slot]] = {}
+        groups: dict[tuple[int, bool, str], list[Slot]] = {}
         for slot in due:
             settings = json.dumps(slot.scene.settings(), sort_keys=True)
-            groups.setdefault((id(slot.wheel.driver), settings), []).append(slot)
-        for (_, settings), slots in groups.items():
+            key = id(slot.wheel.driver), slot.wheel.memory is None, settings
+            groups.setdefault(key, []).append(slot)
+        for (_, _, settings), slots in groups.items():
             self._ask(self._altered(slots[0].driver, settings), slots, watched and slots[0].wheel.driver is None)
 
     def _altered(self, driver: Policy, settings: str) -> Policy:
@@ -218,6 +219,8 @@ class Lockstep:
         asked: Record = {"instructions": [slot.told() for slot in due]} if policy.listens else {}
         if self.signals and watched:
             asked["signals"] = self.signals
+        if due[0].wheel.memory is not None:
+            asked["memories"] = [slot.remembered() for slot in due]
         began = time.perf_counter()
         noise = [slot.noise() for slot in due]
         output = policy.plan(observation, noise, self.samples if watched else 0, **asked)

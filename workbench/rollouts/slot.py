@@ -12,7 +12,7 @@ from workbench.rollouts.gate import Gate, Shields
 from workbench.rollouts.guard import Guarded, Watched
 from workbench.rollouts.launch import Launch, Outcome, Start, Wheel, fresh_noise
 from workbench.rollouts.recorder import Recorder
-from workbench.types import RECENT, Array, Episode, Observation, Policy, Scene, Task
+from workbench.types import RECENT, STEP, Array, Episode, Observation, Policy, Record, Scene, Task
 from workbench.types.abilities import HasImages, ability
 
 
@@ -54,7 +54,7 @@ class Slot:
         """Take up what is remembered at a start."""
         self.recent.extend(start.history)
         self._told = list(start.told)
-        self.queue, self.calls, self.wheel = start.queue, start.calls, start.wheel
+        self.queue, self.calls, self.wheel = start.queue, start.calls, start.wheel.copy()
         if start.guard is not None:
             self.guarded = start.guard.copy()
         if shields:
@@ -83,7 +83,7 @@ class Slot:
             queue=self.queue[self.next_action :].copy(),
             calls=self.calls,
             told=tuple(self._told),
-            wheel=self.wheel,
+            wheel=self.wheel.copy(),
             guard=None if self.guarded is None else self.guarded.copy(),
             gate=None if self.gate is None else self.gate.copy(),
         )
@@ -100,7 +100,7 @@ class Slot:
 
     def hand_back(self) -> None:
         """Let the policy drive again, where it is time to."""
-        if self.wheel.until is not None and self.scene.step_index >= self.wheel.until:
+        if self.wheel.over(self.scene.step_index):
             self._turn(self.wheel.handed_back())
 
     def _turn(self, wheel: Wheel) -> None:
@@ -145,6 +145,12 @@ class Slot:
         if self.wheel.driver is not None:  # it makes other numbers of calls than the policy would have made
             return self.noise_stream.child("driver").at(self.scene.step_index)
         return self.noise_stream.at(self.calls)
+
+    def remembered(self) -> Record:
+        """What the driver remembers, with the present step; it may change it."""
+        assert self.wheel.memory is not None
+        self.wheel.memory[STEP] = self.scene.step_index
+        return self.wheel.memory
 
     def take(self, chunk: Array) -> None:
         """Queue what is run of a chunk (H, A)."""

@@ -62,7 +62,7 @@ from workbench.types.policy import (
 )
 from workbench.types.random import EPISODES_PER_SPLIT, MOST_SEED, SPLITS, Split, Stream, episode_index, split_of
 from workbench.types.ranges import Count, Episodes, Inside, Positive, Seconds, Seed, Share
-from workbench.types.recovery import Alarm, Intervention, Strategy
+from workbench.types.recovery import OVER, STEP, Alarm, FollowsCalls, Intervention, Lessons, Strategy, Successes, follow
 from workbench.types.robot import Arm, Fingers, Robot
 from workbench.types.scene import ROLES, Keyframe, Perturbation, Scene, Shape, Snapshot, Task, Truth
 from workbench.types.shield import JudgesPlans, Moment, Note, Passed, PlanJudge, Shield
@@ -77,10 +77,12 @@ __all__ = [
     "MODES",
     "MOST_SEED",
     "OBSERVATION",
+    "OVER",
     "RECENT",
     "ROLES",
     "SIGNALS",
     "SPLITS",
+    "STEP",
     "AdaptiveThreshold",
     "Alarm",
     "Arm",
@@ -94,6 +96,7 @@ __all__ = [
     "EpisodeTruth",
     "Episodes",
     "Fingers",
+    "FollowsCalls",
     "HasActionGroups",
     "HasCameras",
     "HasDemonstrationNoise",
@@ -109,6 +112,7 @@ __all__ = [
     "Intervention",
     "JudgesPlans",
     "Keyframe",
+    "Lessons",
     "Moment",
     "Note",
     "Observation",
@@ -136,12 +140,14 @@ __all__ = [
     "Strategy",
     "Stream",
     "Subscriber",
+    "Successes",
     "SupervisedScore",
     "Task",
     "Threshold",
     "Truth",
     "ability",
     "episode_index",
+    "follow",
     "new_record",
     "split_of",
 ]

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Protocol, runtime_checkable
 
-from workbench.types.data import Record
+from workbench.types.data import Array, Record
 from workbench.types.policy import Policy, PolicyCall
+
+STEP, OVER = "step", "over"
+"""In the memory of a driver: the control step of its call, which it is told; and whether it has done what it was called
+for, so that the policy drives again."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +51,10 @@ class Intervention:
     more_time : whether the episode may last beyond the task's deadline, to a horizon that is the same for all.
     instruction : what the policy is told from here on; None for what it was told.
     stops : whether the robot stands still and asks for help: the episode ends here.
+    memory : what the driver remembers, plain data and arrays; it is handed a copy at each of its calls, as
+        ``plan(..., memories=[N of them])``, which it may change, and which is part of every moment.  The control step
+        stands in it under :data:`STEP`, and what is true under :data:`OVER` hands back before ``steps`` are up.  None
+        for a driver that remembers nothing, as a policy.
     """
 
     driver: Policy | None = None
@@ -55,6 +63,7 @@ class Intervention:
     more_time: bool = False
     instruction: str | None = None
     stops: bool = False
+    memory: Record | None = None
 
 
 class Strategy(Protocol):
@@ -74,3 +83,58 @@ class Strategy(Protocol):
     def act(self, memory: Record, alarm: Alarm) -> Intervention | None:
         """What is to be done; None leaves everything as it is."""
         ...
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Lessons:
+    """What a corrector learns from: n policy calls of the fit split.
+
+    Attributes
+    ----------
+    inputs : name -> (n, size): ``embedding`` and ``observation/<key>``.
+    failing : (n,) whether the episode is lost to the policy there.
+    mode : (n,) place in ``modes`` of the failure mode; -1 where it is not failing.
+    corrections : n lists of verified corrections (m, 7), any of which is right; m may be 0.
+    modes : names.
+    """
+
+    inputs: Mapping[str, Array]
+    failing: Array
+    mode: Array
+    corrections: Sequence[Array]
+    modes: Sequence[str]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Successes:
+    """Policy calls of episodes that succeeded, for strategies that go by what worked.
+
+    Attributes
+    ----------
+    embedding : (M, D) of the calls.
+    chunk : (M, H, A) that were planned there.
+    episode : (M,) number of the episode of each.
+    """
+
+    embedding: Array
+    chunk: Array
+    episode: Array
+
+
+@runtime_checkable
+class FollowsCalls(Protocol):
+    """A strategy that remembers what came before an alarm."""
+
+    def follow(self, memory: Record, call: PolicyCall) -> None:
+        """Take up one call of the policy, of one scene (N = 1), in the memory that ``act`` is handed.
+
+        It is shown every call that the monitor is shown, in their order and before ``act``, whether there is an alarm
+        or not: live by the guard, and in branches from what is stored.  What ``needs`` names is there in both.
+        """
+        ...
+
+
+def follow(strategy: Strategy, memory: Record, call: PolicyCall) -> None:
+    """Show a strategy a call of one scene, if it follows them."""
+    if isinstance(strategy, FollowsCalls):
+        strategy.follow(memory, call)

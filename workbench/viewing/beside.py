@@ -114,7 +114,7 @@ def view_beside(
     """
     refuse_other_source(store, Setup(task, policy))
     refuse_silent(monitor)
-    name, arms = _arms(strategy, task, policy, expert, head)
+    name, arms = _arms(strategy, task, policy, expert, head, monitor)
     number = most_telling(store, [monitor]) if episode == AUTO else store.number_of(episode)
     stored, alarm = store.episode(number, calls=()), _alarm(store, number, monitor)
     limit = steps_beyond(task.deadline, horizon)
@@ -131,7 +131,12 @@ def view_beside(
 
 
 def _arms(
-    strategy: str | Mapping[str, Any], task: Task, policy: Policy, expert: Mapping[str, Any], head: Path | None
+    strategy: str | Mapping[str, Any],
+    task: Task,
+    policy: Policy,
+    expert: Mapping[str, Any],
+    head: Path | None,
+    monitor: AnyMonitor,
 ) -> tuple[str, dict[str, Strategy]]:
     """Name of the strategy, and it with the placebo."""
     asked = nodes("strategy", [strategy] if isinstance(strategy, str) else strategy)
@@ -139,7 +144,7 @@ def _arms(
         named = ", ".join(asked) or "none"
         raise ConfigError(f"one strategy stands beside the {PLACEBO}, not {named}; choose one, such as expert")
     (name,) = asked
-    return name, built({**asked, **nodes("strategy", [PLACEBO])}, task, policy, dict(expert), head)
+    return name, built({**asked, **nodes("strategy", [PLACEBO])}, task, policy, dict(expert), head, [monitor])
 
 
 def _alarm(store: Store, number: int, monitor: AnyMonitor) -> int:

@@ -1,0 +1,191 @@
+"""Training of a corrector, and its checkpoint.
+
+FailSafe (arXiv 2510.01642, 2025) fine-tunes a vision-language model of 7e9 parameters to say whether a failure is
+likely, its type and the corrective action.  This is a small network that says the same three things of a policy call,
+from the policy's own features and what the robot sees.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from workbench.errors import CheckpointError, ConfigError
+from workbench.policies.learning import checkpoint
+from workbench.policies.networks.corrector import CorrectorNetwork, Said
+from workbench.types import Array, Lessons
+from workbench.types.pose import CORRECTION_SIZE
+
+KIND = "Corrector"
+LEAST_DEVIATION = 1e-6
+"""An input that varies less than this in training is as good as constant."""
+
+
+class Corrector:
+    """A trained corrector.
+
+    Attributes
+    ----------
+    layout : name of an input -> its size.
+    modes : failure modes that it tells apart.
+    task : on which it was trained.
+    """
+
+    def __init__(
+        self,
+        network: CorrectorNetwork,
+        layout: Mapping[str, int],
+        modes: Sequence[str],
+        task: str,
+        mean: Array,
+        deviation: Array,
+        scale: Array,
+    ) -> None:
+        self._network, self.layout, self.modes, self.task = network.eval(), dict(layout), tuple(modes), task
+        self._mean, self._deviation, self._scale = mean, deviation, scale
+
+    def say(self, inputs: Mapping[str, Array]) -> tuple[Array, Array, Array]:
+        """Of n calls: chance (n,) of failing, chances (n, M) of the modes, and corrections (n, 7)."""
+        joined = np.concatenate([np.asarray(inputs[name], np.float64) for name in self.layout], axis=1)
+        with torch.inference_mode():
+            said: Said = self._network(normalised(joined, self._mean, self._deviation))
+        fingers = np.where(said.fingers.numpy() > 0, 1.0, -1.0)
+        corrections = np.concatenate([said.motion.double().numpy() * self._scale, fingers[:, None]], axis=1)
+        return torch.sigmoid(said.failing).numpy(), torch.softmax(said.mode, dim=1).numpy(), corrections
+
+    @classmethod
+    def load(cls, folder: Path) -> Corrector:
+        """One that :func:`train` wrote.
+
+        Raises
+        ------
+        CheckpointError
+            if there is none, or it is damaged.
+        """
+        weights, made = checkpoint.read(folder)
+        if made.policy != KIND:
+            raise CheckpointError(f"{folder} holds a {made.policy}, and no corrector")
+        try:
+            modes, config = [str(mode) for mode in made.config["modes"]], made.config
+            network = CorrectorNetwork(sum(made.layout.values()), len(modes), config["hidden"], config["blocks"])
+            network.load_state_dict(weights)
+            numbers = [np.array(made.statistics[key], np.float64) for key in ("mean", "deviation", "scale")]
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise CheckpointError(f"the corrector in {folder} is damaged ({error}); train it again") from None
+        return cls(network, made.layout, modes, made.task, *numbers)
+
+
+def normalised(inputs: Array, mean: Array, deviation: Array) -> torch.Tensor:
+    """Inputs (n, F) in standard deviations of the training's."""
+    return torch.from_numpy((inputs - mean) / deviation).float()
+
+
+def train(
+    lessons: Lessons,
+    *,
+    task: str,
+    folder: Path,
+    seed: int,
+    iterations: int = 1500,
+    batch: int = 256,
+    learning_rate: float = 1e-3,
+    weight_decay: float = 1e-2,
+    hidden: int = 128,
+    blocks: int = 2,
+) -> None:
+    """Train a corrector and write it into a folder.
+
+    Of several verified corrections of a call any is right, so the nearest to what the network says counts (as in
+    multiple choice learning, Guzman-Rivera et al., NeurIPS 2012).  Failing calls and others weigh alike.
+
+    Parameters
+    ----------
+    folder : of the checkpoint; one that is there is replaced.
+    iterations, batch, learning_rate, weight_decay : of AdamW, with a cosine schedule.
+
+    Raises
+    ------
+    ConfigError
+        if there is nothing to learn: no failing call, no other, or no verified correction.
+    """
+    counts = {"a failing call": lessons.failing.sum(), "a call that is not failing": (~lessons.failing).sum()}
+    counts["a verified correction"] = sum(len(each) for each in lessons.corrections)
+    if nothing := [words for words, count in counts.items() if not count]:
+        raise ConfigError(f"a corrector has nothing to learn without {' and '.join(nothing)}")
+    joined = np.concatenate([np.asarray(values, np.float64) for values in lessons.inputs.values()], axis=1)
+    mean, deviation = joined.mean(axis=0), np.maximum(joined.std(axis=0), LEAST_DEVIATION)
+    scale = _scale(np.concatenate([each for each in lessons.corrections if len(each)]))
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        network = CorrectorNetwork(joined.shape[1], len(lessons.modes), hidden, blocks)
+    targets = _Targets(lessons, scale)
+    inputs, random = normalised(joined, mean, deviation), torch.Generator().manual_seed(seed)
+    optimiser = torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=weight_decay)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, iterations)
+    for _ in range(iterations):
+        rows = torch.randint(len(inputs), (batch,), generator=random)
+        loss = targets.loss(network(inputs[rows]), rows)
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        schedule.step()
+    record = {
+        "policy": KIND,
+        "config": {"modes": list(lessons.modes), "hidden": hidden, "blocks": blocks},
+        "task": task,
+        "layout": {name: int(values.shape[1]) for name, values in lessons.inputs.items()},
+        "action_size": CORRECTION_SIZE,
+        "image_sizes": {},
+        "statistics": {"mean": mean.tolist(), "deviation": deviation.tolist(), "scale": scale.tolist()},
+        "recipe": {"iterations": iterations, "batch": batch, "learning_rate": learning_rate, "seed": seed},
+    }
+    checkpoint.write(folder, network.state_dict(), record)
+
+
+def _scale(corrections: Array) -> Array:
+    """(6,) one unit of translation, and one of rotation: the root mean square of what was verified."""
+    parts = corrections[:, :6].reshape(-1, 2, 3)
+    return np.repeat(np.maximum(np.sqrt((parts**2).mean(axis=(0, 2))), LEAST_DEVIATION), 3)
+
+
+class _Targets:
+    """What is right of every call, as tensors; its corrections side by side, and ``there`` says which are any."""
+
+    def __init__(self, lessons: Lessons, scale: Array) -> None:
+        self.failing = torch.from_numpy(lessons.failing.astype(np.float32))
+        self.mode = torch.from_numpy(lessons.mode.astype(np.int64))
+        self.weight = (1 - self.failing.mean()) / self.failing.mean()
+        most = max(len(each) for each in lessons.corrections)
+        motion = np.zeros((len(lessons.failing), most, 6), np.float32)
+        fingers = np.zeros((len(lessons.failing), most), np.float32)
+        there = np.zeros((len(lessons.failing), most), bool)
+        for row, each in enumerate(lessons.corrections):
+            if len(each):
+                motion[row, : len(each)], fingers[row, : len(each)] = each[:, :6] / scale, each[:, 6] > 0
+                there[row, : len(each)] = True
+        self.motion, self.fingers, self.there = (torch.from_numpy(each) for each in (motion, fingers, there))
+
+    def loss(self, said: Said, rows: torch.Tensor) -> torch.Tensor:
+        """Of some calls: whether, how, and the nearest right correction."""
+        failing = self.failing[rows]
+        loss = nn.functional.binary_cross_entropy_with_logits(said.failing, failing, pos_weight=self.weight)
+        known = self.mode[rows] >= 0
+        if known.any():
+            loss = loss + nn.functional.cross_entropy(said.mode[known], self.mode[rows][known])
+        there = self.there[rows]
+        able = there.any(dim=1)
+        if able.any():
+            wanted, fingers = self.motion[rows][able], self.fingers[rows][able]
+            far = nn.functional.huber_loss(said.motion[able][:, None].expand_as(wanted), wanted, reduction="none").mean(
+                -1
+            )
+            grip = nn.functional.binary_cross_entropy_with_logits(
+                said.fingers[able][:, None].expand_as(fingers), fingers, reduction="none"
+            )
+            each = (far + grip).masked_fill(~there[able], torch.inf)
+            loss = loss + each.min(dim=1).values.mean()
+        return loss

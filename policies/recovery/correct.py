@@ -1,0 +1,70 @@
+"""A corrector says where the hand should go; it goes there, and the policy drives again.
+
+As FailSafe's head acts (arXiv 2510.01642, 2025): a corrective action on an alarm, then back to the policy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from workbench.errors import CheckpointError, ConfigError
+from workbench.policies.learning.corrector import Corrector
+from workbench.policies.recovery.motion.reach import Reach
+from workbench.types import OBSERVATION, Alarm, Array, Intervention, PolicyCall, Record, Task
+from workbench.types.abilities import fingers_of
+from workbench.types.pose import Pose
+
+
+class Correct:
+    """The corrector's motion is carried out, unless it says that nothing fails.
+
+    Parameters
+    ----------
+    task : whose actions command a hand's pose.
+    corrector : folder of its checkpoint, which ``workbench recover`` trains on verified corrections.
+    least : chance of failing below which it abstains, and the policy goes on as if there had been no alarm.
+    """
+
+    name: str = "correct"
+
+    def __init__(self, task: Task, corrector: Path, least: float = 0.5) -> None:
+        if not 0 <= least <= 1:
+            raise ConfigError(f"strategy correct: least={least} must be a chance, 0..1")
+        self._least, self._corrector = least, Corrector.load(Path(corrector))
+        if self._corrector.task != task.name:
+            raise CheckpointError(
+                f"the corrector in {corrector} was trained on task {self._corrector.task}, not {task.name}; "
+                "workbench recover overwrite=true trains one on this"
+            )
+        self._reach, fingers = Reach(task), fingers_of(task)
+        self._opened_m = fingers.opened_m if fingers else 0.0
+        self.needs: Sequence[str] = tuple({**self._corrector.layout, **dict.fromkeys(self._reach.needs)})
+
+    def begin(self) -> Record:
+        """Nothing is remembered."""
+        return {}
+
+    def act(self, memory: Record, alarm: Alarm) -> Intervention | None:
+        """Go where the corrector says, and hand back."""
+        chance, _, corrections = self._corrector.say(inputs_of(alarm.call, self._corrector.layout))
+        if chance[0] < self._least:
+            return None
+        seen = {key: values[0, -1] for key, values in alarm.call.observation.items()}
+        here = Pose.of(seen, bool(np.ptp(seen["gripper_qpos"]) < self._opened_m))
+        return self._reach.to(here, here.corrected(corrections[0]))
+
+
+def inputs_of(call: PolicyCall, needs: Iterable[str]) -> dict[str, Array]:
+    """What a corrector reads of calls of n scenes: name -> (n, size)."""
+    found = {}
+    for need in needs:
+        if need.startswith(OBSERVATION):
+            found[need] = np.asarray(call.observation[need.removeprefix(OBSERVATION)])[:, -1]
+        elif call.embedding is None:
+            raise ConfigError("strategy correct reads the policy's embedding, and this policy says none")
+        else:
+            found[need] = np.asarray(call.embedding)
+    return found

@@ -1,0 +1,1 @@
+"""What strategies share that let the policy itself drive, and sample its chunks otherwise."""

@@ -1,0 +1,57 @@
+"""The policy itself, sampled otherwise."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
+
+from workbench.errors import ConfigError
+from workbench.types import Policy, Record
+
+
+class SamplingDriver:
+    """Sees what a policy sees, and asks it; drivers inherit what it is, and say themselves how they plan.
+
+    Parameters
+    ----------
+    policy : the one that it drives for.
+    """
+
+    signals: Sequence[str] = ()
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy: Any = policy
+        self.history, self.horizon, self.execute = policy.history, policy.horizon, policy.execute
+        self.privileged, self.listens, self.cameras = policy.privileged, policy.listens, policy.cameras
+
+    def altered(self, settings: Record) -> Self:
+        """The same for the policy as perturbations have it."""
+        if not hasattr(self.policy, "altered"):
+            raise ConfigError(
+                f"policy {type(self.policy).__name__} has nothing that {settings} could change; "
+                "leave that perturbation out, or roll a policy that has"
+            )
+        other = copy.copy(self)
+        other.policy = self.policy.altered(settings)
+        return other
+
+    def save(self, folder: Path) -> None:
+        """Write the policy."""
+        self.policy.save(folder)
+
+
+def told(instructions: Sequence[str] | None) -> Record:
+    """What a policy is handed of instructions; nothing if it does not listen."""
+    return {} if instructions is None else {"instructions": instructions}
+
+
+def refuse_unsteerable(policy: Policy, strategy: str) -> None:
+    """ConfigError for a policy whose sampling cannot be led."""
+    if "steering" not in inspect.signature(policy.plan).parameters:
+        raise ConfigError(
+            f"strategy {strategy} leads the sampling of chunks, and policy {type(policy).__name__} takes no steering: "
+            "roll one that does, such as flow or diffusion"
+        )

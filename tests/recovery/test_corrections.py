@@ -1,0 +1,215 @@
+"""Corrections: each is what its replay came to, and luck stands beside it."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+import workbench as wb
+from workbench.attribution.branching import intervene
+from workbench.attribution.labels import Settings
+from workbench.errors import ConfigError, OtherSettingsError, StoreError, UnknownNameError
+from workbench.execution.processes import Processes
+from workbench.policies.recovery.motion.reach import Reach
+from workbench.recovery.correcting import (
+    Batch,
+    CorrectionSettings,
+    _Search,
+    calls_between,
+    pose_before,
+    verify_corrections,
+)
+from workbench.recovery.corrections import KINDS, Corrections
+from workbench.recovery.tables import NEVER, NOT_ROLLED, tabulate
+from workbench.rollouts.arms import EXPERT
+from workbench.rollouts.loop import Lockstep
+from workbench.rollouts.setup import Setup
+from workbench.store import Store, verify_store
+from workbench.types import Policy, Task
+
+ALONE = Processes(workers=1, scenes=8)
+SMALL = CorrectionSettings(episodes=2, before=1, beyond=1, targets=2, randoms=1, branches=3)
+
+
+@pytest.fixture(scope="module")
+def task() -> Task:
+    return wb.task("lift")
+
+
+@pytest.fixture(scope="module")
+def policy(task: Task) -> Policy:
+    return wb.policy("zoo/lift_flow", task)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory, task: Task, policy: Policy) -> Store:
+    path: Path = tmp_path_factory.mktemp("corrections") / "a.zarr"
+    for faults in ([], [wb.perturbation("object_pose_bias"), wb.perturbation("gripper_inverted")]):
+        wb.rollout(task, policy, faults, episodes={"fit": 5}, into=path, one_each=bool(faults), samples=0, runner=ALONE)
+    made = Store.open(path)
+    wb.label(made, task, policy, settings=Settings((), 25, (8,), 0), runner=ALONE)
+    return Store.open(path)
+
+
+@pytest.fixture(scope="module")
+def found(store: Store, task: Task, policy: Policy) -> Corrections:
+    return verify_corrections(store, task, policy, settings=SMALL, horizon=1.0, runner=ALONE)
+
+
+def test_every_kind_is_tried_from_every_call_beside_luck(found: Corrections) -> None:
+    assert len(found)
+    for cell in set(zip(found.episode.tolist(), found.step.tolist(), strict=True)):
+        here = (found.episode == cell[0]) & (found.step == cell[1])
+        kinds = [KINDS[kind] for kind in found.kind[here]]
+        assert kinds.count("placebo") == 1
+        assert kinds.count("twin") in (0, 2)  # none of a twin that fails, too
+        assert kinds.count("random") == 1
+    assert {KINDS[kind] for kind in found.kind} >= {*KINDS} - {"object"}
+    assert set(found.recoverable.tolist()) == {False, True}
+    assert found.simulated > 0
+
+
+def test_a_correction_that_is_carried_out_again_ends_alike(
+    store: Store, task: Task, policy: Policy, found: Corrections
+) -> None:
+    """From the pose at the call and the seven numbers alone: the same control step of success in every branch."""
+    lockstep = Lockstep(task, policy, 1)
+    motions = np.flatnonzero(~np.isin([KINDS[kind] for kind in found.kind], ["placebo", "segment"]))
+    for row in np.random.default_rng(0).permutation(motions)[:4]:
+        episode, step = store.episode(store.number_of(found.uids[found.episode[row]])), int(found.step[row])
+        here = pose_before(episode, step)
+        asked = Reach(task).to(here, here.corrected(found.correction[row]))
+        assert asked.steps == found.motion_steps[row]
+        for branch, ended in enumerate(found.ended[row][:2]):
+            launch = intervene(episode, step, asked, policy, horizon=found.horizon, branch=branch)
+            (outcome,) = lockstep.outcomes([launch])
+            assert (outcome.length if outcome.success else NEVER) == ended
+
+
+def test_luck_is_the_placebo_of_a_counterfactual_table(
+    store: Store, task: Task, policy: Policy, found: Corrections
+) -> None:
+    rows = np.flatnonzero(found.placebo)
+    at = {
+        found.uids[episode]: {int(found.step[row]) for row in part}
+        for episode, part in itertools.groupby(rows, key=lambda row: found.episode[row])
+    }
+    table = tabulate(store, ["placebo"], task, policy, split="fit", at=at, branches=2, horizon=1.0, runner=ALONE)
+    assert table.horizon == found.horizon
+    for row in rows:
+        (cell,) = table.cells({found.uids[found.episode[row]]: int(found.step[row])})
+        assert table.arms["placebo"][cell].tolist() == found.ended[row][:2].tolist()
+
+
+def test_a_pose_of_the_twin_is_moved_as_the_object_is(store: Store, task: Task, policy: Policy) -> None:
+    """Beside a twin whose object lay 30 mm further along x, its poses are moved back by so much."""
+    number = store.number_of(next(uid for uid in store.uids if uid.endswith("nominal")))
+    episode = store.episode(number)
+    aside = {"predicates/object_x_m": episode.steps["predicates/object_x_m"] + 0.03}
+    twin = dataclasses.replace(episode, steps={**episode.steps, **aside})
+    batch = Batch(Setup(task, policy, runner=ALONE), store.path, EXPERT, 100, SMALL, ())
+    search = _Search(episode, twin, batch, Lockstep(task, batch.setup.expert(EXPERT), 1))
+    moved = search._object_moved(20, 20)
+    np.testing.assert_allclose(moved, [-0.03, 0, 0], atol=1e-6)
+    kinds = [each.kind for each in search._candidates(20, None)]
+    assert kinds.count("object") == kinds.count("twin") == 2
+    here, (there, *_) = pose_before(episode, 20), search._twin_poses(20)
+    assert search._to("twin", here, there).correction.tolist() == here.to(there).tolist()
+
+
+def test_further_branches_are_rolled_only_where_one_of_the_first_wins(found: Corrections) -> None:
+    never = (found.ended[:, :2] == NEVER).all(axis=1)
+    assert ((found.ended[:, 2:] == NOT_ROLLED).all(axis=1) == never).all()
+    assert never.any()
+    assert not never.all()
+
+
+def test_two_workers_find_the_same(store: Store, task: Task, policy: Policy, found: Corrections, monkeypatch) -> None:
+    monkeypatch.setattr("workbench.recovery.correcting.EPISODES_PER_BATCH", 1)
+    again = verify_corrections(store, task, policy, settings=SMALL, horizon=1.0, runner=Processes(2, 3))
+    assert again.rows_of_table() == found.rows_of_table()
+
+
+def test_they_are_kept_in_the_store_and_read_back(store: Store, found: Corrections, tmp_path: Path) -> None:
+    copy = tmp_path / "a.zarr"
+    shutil.copytree(store.path, copy)
+    kept = Store.open(copy)
+    with pytest.raises(UnknownNameError, match="corrections"):
+        Corrections.load(kept)
+    found.save(kept)
+    assert Corrections.load(kept).rows_of_table() == found.rows_of_table()
+    verify_store(copy)
+    with pytest.raises(OtherSettingsError, match="overwrite=true replaces it"):
+        found.save(kept)
+    table = pq.read_table(found.write(tmp_path / "a.parquet")).to_pylist()
+    assert len(table) == len(found)
+    assert table[0]["uid"] == found.uids[0]
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "said"),
+    [
+        ("kind", 6, "has kind outside 0..5"),
+        ("episode", 99, "has episode outside"),
+        ("ended", 999, "has ended outside -1.."),
+        ("correction", np.nan, "corrections that are not 7 finite numbers"),
+        ("kind", 0, "calls without a placebo"),
+    ],
+)
+def test_rows_that_nothing_writes_are_refused(
+    store: Store, found: Corrections, tmp_path: Path, column: str, value: float, said: str
+) -> None:
+    copy = tmp_path / "a.zarr"
+    shutil.copytree(store.path, copy)
+    broken = getattr(found, column).copy()
+    broken[0] = value
+    dataclasses.replace(found, **{column: broken}).save(Store.open(copy))
+    with pytest.raises(StoreError, match=said):
+        Corrections.load(Store.open(copy))
+
+
+def made_up(ended: list[list[int]], kinds: list[str]) -> Corrections:
+    rows = len(ended)
+    numbers = np.zeros(rows, int)
+    kind = np.array([KINDS.index(each) for each in kinds])
+    return Corrections(
+        ("a",), ("slip",), "lift", 100, 200, numbers, numbers, kind, np.zeros((rows, 7)), numbers, np.array(ended),
+        numbers, np.ones(rows, bool),
+    )  # fmt: skip
+
+
+def test_verified_is_more_than_luck_and_at_least_half() -> None:
+    made = made_up(
+        [[0, 0, 90, 0], [90, 150, 0, 0], [90, 90, 90, 0], [0, 0, -1, -1], [0, 150, 0, 0]],
+        ["placebo", "twin", "expert", "random", "object"],
+    )
+    assert made.rate().tolist() == [0.25, 0.5, 0.75, 0.0, 0.25]
+    assert made.luck().tolist() == [0.25] * 5
+    assert made.verified().tolist() == [False, True, True, False, False]
+    assert made.verified(100).tolist() == [False, False, True, False, False]
+    lucky = made_up([[90, 90], [90, 90]], ["placebo", "twin"])
+    assert lucky.verified().tolist() == [False, False]
+    (placebo, twin) = [next(row for row in lucky.counts() if row["kind"] == kind) for kind in ("placebo", "twin")]
+    assert (placebo["verified"], twin["verified"]) == (1, 0)
+
+
+def test_calls_are_spread_on_both_sides_of_the_point_of_no_return() -> None:
+    calls = np.arange(0, 100, 10)
+    settings = CorrectionSettings(before=2, beyond=1)
+    assert calls_between(calls, 15, 55, settings) == (30, 50, 80)
+    assert calls_between(calls, 15, 25, settings) == (20, 60)
+    assert calls_between(calls, 40, 0, settings) == (70,)  # lost before the fault shows: no way back from anywhere
+    assert calls_between(calls, 95, 20, settings) == ()
+
+
+def test_what_cannot_be_corrected_is_refused(tmp_path: Path, store: Store, task: Task, policy: Policy) -> None:
+    with pytest.raises(StoreError, match=r"no failed episode of split test with labels.*workbench label"):
+        verify_corrections(store, task, policy, splits=["test"], runner=ALONE)
+    with pytest.raises(ConfigError, match=r"job.branches=1 must be at least 2"):
+        CorrectionSettings(branches=1)

@@ -1,0 +1,184 @@
+"""A corrector learns any one of several right corrections, from the fit split alone, and acts by it."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import workbench as wb
+from workbench.errors import CheckpointError, ConfigError, StoreError
+from workbench.policies.learning.corrector import Corrector, train
+from workbench.policies.recovery.correct import Correct
+from workbench.recovery.corrections import KINDS, Corrections
+from workbench.recovery.corrector import lessons_of, train_corrector
+from workbench.rollouts.arms import built
+from workbench.store import Store
+from workbench.types import Alarm, Array, Lessons, PolicyCall, Task
+
+from .test_corrections import found as found
+from .test_corrections import policy as policy
+from .test_corrections import store as store
+from .test_corrections import task as task
+
+LEFT, RIGHT = np.array([0.1, 0, 0, 0, 0, 0, 1.0]), np.array([-0.1, 0, 0, 0, 0, 0, -1.0])
+
+
+def lessons(inputs: Array, failing: Array, mode: Array, corrections: list[Array]) -> Lessons:
+    return Lessons({"embedding": inputs}, failing, mode, corrections, ("knocked", "slip"))
+
+
+def made_up(seed: int = 0) -> Lessons:
+    """Calls that fail where the first input is positive; how is said by the second; left or right is both right."""
+    inputs = np.random.default_rng(seed).normal(size=(400, 4))
+    failing = inputs[:, 0] > 0
+    mode = np.where(failing, (inputs[:, 1] > 0).astype(int), -1)
+    return lessons(inputs, failing, mode, [np.stack([LEFT, RIGHT]) if lost else np.zeros((0, 7)) for lost in failing])
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Corrector:
+    folder: Path = tmp_path_factory.mktemp("corrector") / "corrector"
+    train(made_up(), task="lift", folder=folder, seed=0, iterations=400, hidden=32)
+    return Corrector.load(folder)
+
+
+def test_it_says_whether_and_how_on_calls_that_it_has_not_seen(trained: Corrector) -> None:
+    others = made_up(seed=1)
+    failing, mode, _ = trained.say(others.inputs)
+    assert ((failing > 0.5) == others.failing).mean() > 0.95
+    lost = others.failing
+    assert (mode.argmax(axis=1)[lost] == others.mode[lost]).mean() > 0.95
+    assert trained.modes == ("knocked", "slip")
+
+
+def test_of_two_right_corrections_it_says_one_and_not_their_mean(trained: Corrector) -> None:
+    """The mean of left and right is to stay where it is, which nothing verified."""
+    others = made_up(seed=1)
+    _, _, corrections = trained.say(others.inputs)
+    said = corrections[others.failing]
+    nearest = np.minimum(*(np.abs(said - each).max(axis=1) for each in (LEFT, RIGHT)))
+    assert (nearest < 0.03).mean() > 0.85
+
+
+def test_the_same_seed_trains_the_same(tmp_path: Path) -> None:
+    says = []
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        train(made_up(), task="lift", folder=tmp_path / name, seed=seed, iterations=20, hidden=8)
+        says.append(Corrector.load(tmp_path / name).say(made_up(seed=1).inputs)[0])
+    assert (says[0] == says[1]).all()
+    assert (says[0] != says[2]).any()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"failing": np.zeros(400, bool)}, "without a failing call"),
+        ({"failing": np.ones(400, bool)}, "without a call that is not failing"),
+        ({"corrections": [np.zeros((0, 7))] * 400}, "without a verified correction"),
+    ],
+)
+def test_nothing_to_learn_is_refused(tmp_path: Path, change: dict[str, object], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        train(dataclasses.replace(made_up(), **change), task="lift", folder=tmp_path / "a", seed=0, iterations=1)
+    assert not (tmp_path / "a").exists()
+
+
+def test_a_damaged_corrector_and_a_policy_in_its_place_are_refused(tmp_path: Path) -> None:
+    train(made_up(), task="lift", folder=tmp_path / "a", seed=0, iterations=1, hidden=8)
+    weights = next((tmp_path / "a").glob("weights-*"))
+    weights.write_bytes(weights.read_bytes()[:-1])
+    with pytest.raises(CheckpointError, match="truncated or changed"):
+        Corrector.load(tmp_path / "a")
+    with pytest.raises(CheckpointError, match="holds a FlowPolicy, and no corrector"):
+        Corrector.load(Path("workbench/policies/zoo/lift_flow"))
+
+
+def with_column(store: Store, monkeypatch: pytest.MonkeyPatch, name: str, values: Array) -> None:
+    changed = {**store.episodes, name: values}
+    monkeypatch.setattr(Store, "episodes", property(lambda _: changed))
+
+
+def test_what_is_learned_is_what_the_labels_and_the_replays_say(
+    store: Store, task: Task, found: Corrections, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late = {number: 20 for number in range(len(store)) if not store.episodes["success"][number]}
+    with_column(store, monkeypatch, "t_on", np.array([late.get(number, -1) for number in range(len(store))]))
+    taught = lessons_of(store, found, task)
+    assert set(taught.inputs) == {"embedding", *(f"observation/{key}" for key in task.observation_sizes)}
+    calls = [(uid, int(step)) for n, uid in enumerate(store.uids) for step in store.calls(n, ()).step]
+    assert len(calls) == len(taught.failing) == len(taught.corrections)
+    for row, (uid, step) in enumerate(calls):
+        number = store.number_of(uid)
+        assert taught.failing[row] == (number in late and step >= 20)
+        assert (taught.mode[row] >= 0) == taught.failing[row]
+        right = (
+            found.verified()
+            & (found.episode == (found.uids.index(uid) if uid in found.uids else -1))
+            & (found.step == step)
+            & np.isin([KINDS[kind] for kind in found.kind], ["twin", "object", "expert"])
+        )
+        assert taught.corrections[row].tolist() == found.correction[right].tolist()
+
+
+def test_corrections_of_another_split_are_refused(
+    store: Store, task: Task, found: Corrections, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_column(store, monkeypatch, "split", np.array(["test"] * len(store), dtype=object))
+    with pytest.raises(
+        StoreError, match=r"learns from the fit split alone, and a correction is of .*, of the test split"
+    ):
+        lessons_of(store, found, task)
+    store.episodes["split"][store.number_of(found.uids[0])] = "fit"
+
+
+def call_of(task: Task, trained: Corrector) -> PolicyCall:
+    scene = task.scene()
+    scene.begin(wb.Stream(0, 0))
+    seen = {key: values[None, None] for key, values in scene.observe().items()}
+    return PolicyCall(
+        np.array([8]), np.zeros((1, 16, 7)), None, np.ones((1, trained.layout["embedding"])), 8, [""], {}, seen
+    )
+
+
+def test_it_goes_where_the_corrector_says_and_abstains_where_nothing_fails(
+    tmp_path: Path, task: Task, trained: Corrector
+) -> None:
+    train(made_up(), task="lift", folder=tmp_path / "corrector", seed=0, iterations=400, hidden=32)
+    call = call_of(task, trained)
+    strategy = Correct(task, tmp_path / "corrector")
+    asked = strategy.act({}, Alarm(call, wb.policy("zoo/lift_flow", task), 100))
+    assert asked is not None
+    assert asked.more_time
+    assert asked.fresh_noise
+    way = asked.memory["target"][:3] - call.observation["eef_pos"][0, -1]
+    assert min(np.abs(way - each[:3]).max() for each in (LEFT, RIGHT)) < 0.03
+    sure = dataclasses.replace(call, embedding=-call.embedding)
+    assert strategy.act({}, Alarm(sure, wb.policy("zoo/lift_flow", task), 100)) is None
+
+
+def test_a_corrector_of_another_task_and_none_are_refused(tmp_path: Path, task: Task) -> None:
+    node = {"correct": {"_target_": "workbench.policies.recovery.correct.Correct"}}
+    with pytest.raises(ConfigError, match="goes by a corrector, and there is none; workbench correct makes"):
+        built(node, task, wb.policy("zoo/lift_flow", task), {}, tmp_path / "head")
+    train(made_up(), task="stack", folder=tmp_path / "corrector", seed=0, iterations=1, hidden=8)
+    with pytest.raises(CheckpointError, match="was trained on task stack, not lift"):
+        built(node, task, wb.policy("zoo/lift_flow", task), {}, tmp_path / "head")
+
+
+def test_a_training_is_kept_and_one_of_other_settings_is_refused(
+    tmp_path: Path, store: Store, task: Task, found: Corrections, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed = ~store.episodes["success"].astype(bool)
+    with_column(store, monkeypatch, "t_on", np.where(failed, 10, -1))
+    into, trainer = tmp_path / "corrector", {"_target_": "workbench.policies.learning.corrector.train", "iterations": 5}
+    lucky = dataclasses.replace(found, ended=np.where(found.placebo[:, None], 0, 50))  # all are verified
+    told = train_corrector(store, lucky, task, into=into, trainer=trainer)
+    before = {path.name: path.read_bytes() for path in into.iterdir()}
+    assert train_corrector(store, lucky, task, into=into, trainer=trainer) == told
+    with pytest.raises(CheckpointError, match="overwrite=true trains it anew"):
+        train_corrector(store, lucky, task, into=into, trainer={**trainer, "iterations": 6})
+    assert {path.name: path.read_bytes() for path in into.iterdir()} == before
+    assert told["corrections"] == sum(KINDS[kind] in ("twin", "object", "expert") for kind in found.kind)
