@@ -78,7 +78,7 @@ def cases() -> list[Case]:
         Case("report", ["report", "name=quickstart"], says="report.html"),
         Case("an export that is whole is kept", ["export", "name=quickstart"], says="quickstart-lerobot"),
         Case(
-            "what was made is not replaced", ["fit", "name=quickstart", "monitor.level=0.15"], code=1, says="overwrite="
+            "what was made is not replaced", ["fit", "name=quickstart", "monitor.level=0.15"], code=2, says="overwrite="
         ),
         Case(
             "a policy of one's own",

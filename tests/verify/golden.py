@@ -50,7 +50,10 @@ TIMES = {
 """Keys that say how long something took, or how it was asked for, and not what came out."""
 
 
-ABOUT = "monitor score calibrator name task store perturbation failure_mode metric first second".split()
+ABOUT = (
+    *("monitor", "score", "calibrator", "name", "task", "store"),
+    *("perturbation", "failure_mode", "metric", "first", "second"),
+)
 """Keys that say what a row of a table is about."""
 
 
