@@ -8,14 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 
+import workbench as wb
 from workbench.config import Run, compose
 from workbench.config.checking import checked
-from workbench.errors import CheckpointError, ConfigError, OtherSettingsError
-from workbench.jobs import fit, rollout
+from workbench.errors import CheckpointError, ConfigError, OtherSettingsError, StoreError, UnknownNameError
+from workbench.jobs import fit, rollout, view
 from workbench.monitoring.files import load_monitors, save
 from workbench.recovery.paired import first_alarms
 from workbench.recovery.tables import NEVER, tabulate
 from workbench.rollouts.guard import guard_of
+from workbench.rollouts.shielding import Kept
 from workbench.store import Store
 
 MONITOR = "mahalanobis+split_conformal"
@@ -108,18 +110,43 @@ def test_what_is_done_on_an_alarm_is_not_said_without_a_monitor(root: Path, word
 def test_a_monitor_watches_the_task_and_policy_that_it_was_fitted_on(root: Path) -> None:
     others = {
         "fitted on task 'lift', not 'push_t'": ["task=push_t", "policy=zoo/push_t_flow"],
-        "fitted on another policy's episodes; fit some": ["policy=zoo/lift_diffusion"],
+        r"another policy \(FlowPolicy with weights \w+, not DiffusionPolicy with weights \w+\); fit some": [
+            "policy=zoo/lift_diffusion"
+        ],
     }
     for match, words in others.items():
         run = run_of(root, "rollout", *words, "name=none", "strategy=[placebo]")
         with pytest.raises(OtherSettingsError, match=match):
             roll(run, episodes={"test": 1}, monitor=MONITOR, fitted_in="g")
+    shielded = Kept(str(root / "runs/g/monitors"), run.config["score"], run.config["calibrator"])
+    assert MONITOR in shielded.monitors(run_of(root, "fit").task)
+    with pytest.raises(OtherSettingsError, match="fitted on task 'lift', not 'push_t'"):
+        shielded.monitors(wb.task("push_t"))
     kept = load_monitors(run_of(root, "fit"))
     folder = root / "runs" / "old" / "monitors"
     save(folder, kept.monitors)  # as earlier versions did
     assert load_monitors(run_of(root, "fit", "name=old")).source is None
     run = run_of(root, "rollout", "policy=zoo/lift_diffusion", "strategy=[placebo]")
     assert guard_of(run, MONITOR, "old", 2.0, 1, 0, False) is not None
+
+
+def test_a_strategy_is_drawn_beside_the_placebo(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bare, run = Store.open(root / "datasets/g.zarr"), run_of(root, "view", "strategy=[expert]")
+    number = next(iter(first_alarms(bare, load_monitors(run)[MONITOR])))
+    view.run(run, number, [MONITOR], "expert", 2.0)
+    (made,) = (run.folder / "recordings").glob("*-expert-beside-placebo.rrd")
+    assert f"recording: {run.shown(made)}" in " ".join(capsys.readouterr().out.split())
+    with pytest.raises(ConfigError, match=r"acts on a monitor's first alarm; name one: job\.monitors="):
+        view.run(run, number, [], "expert", 2.0)
+    with pytest.raises(UnknownNameError, match=r"unknown strategy 'expret'\. Did you mean 'expert'"):
+        view.run(run, number, [MONITOR], "expret", 2.0)
+
+
+def test_strategies_are_judged_in_test_episodes(root: Path) -> None:
+    roll(run_of(root, "rollout", "name=untested"), episodes={"fit": 1})
+    run, monitor = run_of(root, "fit", "name=untested"), load_monitors(run_of(root, "fit"))[MONITOR]
+    with pytest.raises(StoreError, match="has no episode in the test split to judge strategies in; roll some"):
+        wb.recover(Store.open(run.store), monitor, ["placebo"], run.task, run.policy())
 
 
 def test_a_monitor_without_a_threshold_guards_nothing(root: Path) -> None:

@@ -47,5 +47,5 @@ def test_a_monitor_that_is_not_there_or_never_alarms_is_refused(run: Run) -> Non
     with pytest.raises(UnknownNameError, match=r"unknown monitor 'rnd\+split_conformal'"):
         retry.run(run, ["rnd+split_conformal"], restart_s=1.0)
     silent = dataclasses.replace(load_monitors(run)[NAMES[0]], threshold=None, reason="too few episodes")
-    with pytest.raises(ConfigError, match="has no threshold and never alarms: too few episodes"):
+    with pytest.raises(ConfigError, match="can never alarm"):
         trial_and_error(Store.open(run.store), [silent], restart_s=1.0)

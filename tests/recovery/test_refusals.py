@@ -23,6 +23,7 @@ from workbench.store import Store
 
 ZOO = Path("policies/zoo")
 LIFT = wb.task("lift")
+EXPERT = {"_target_": "workbench.policies.recovery.expert.Expert"}
 PLACEBO = {"_target_": "workbench.policies.recovery.placebo.Placebo"}
 
 
@@ -59,6 +60,14 @@ def table(store: Store) -> CounterfactualTable:
         ({"strategies": ["cascade"]}, "hands over to a policy, and none is named: strategy.cascade.strong="),
         ({"strategies": ["head"]}, "hands over to a recovery head, and there is none; workbench recover trains one"),
         ({"strategies": ["head"], "head": "nowhere"}, "and there is none; workbench recover trains one"),
+        (
+            {"strategies": {"expert": EXPERT | {"steps": 0}}},
+            r"strategy\.expert\.steps=0 must be a whole number or null of 1",
+        ),
+        ({"strategies": {"expert": EXPERT | {"step": 1}}}, r"unknown key 'strategy\.expert\.step'. Did you mean"),
+        ({"strategies": ["retrieve"]}, "goes by the policy's own successes, and no data set is named"),
+        ({"strategies": ["best_of"]}, "goes by a fitted score, and there is none; roll it behind a monitor"),
+        ({"strategies": ["correct"]}, "goes by a corrector, and there is none; workbench correct"),
         ({"strategies": ["retreat"]}, "strategy retreat opens and lifts a gripper"),
         ({"split": "tset"}, "unknown split 'tset'. Did you mean 'test'"),
         ({"split": "select"}, "has no episode in the select split to tabulate; roll some"),

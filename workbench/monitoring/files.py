@@ -115,6 +115,12 @@ class FittedOn:
     policy: Annotated[str, Size(0, 1000)]
     weights: Annotated[str, Size(0, 64)]
 
+    @property
+    def driver(self) -> str:
+        """The policy in a few words."""
+        kind = self.policy.rpartition(".")[-1]
+        return f"{kind} with weights {self.weights[:8]}" if self.weights else kind
+
     @classmethod
     def of(cls, task: str, config: Mapping[str, Any]) -> FittedOn:
         """From the header of a store: name of the task, and configuration."""
@@ -173,31 +179,34 @@ class Monitors(Mapping[str, AnyMonitor]):
         """Keep them in a folder, for :func:`load`, with what they were made with."""
         save(folder, self.monitors, made_with, self.source)
 
-    def refuse_other_source(self, name: str, task: Task, policy: Policy) -> None:
+    def refuse_other_source(self, name: str, task: Task, policy: Policy | None = None) -> None:
         """Refuse to watch another task or policy than the one whose episodes they were fitted on.
 
         Parameters
         ----------
         name : of their folder, for messages.
+        policy : None for whoever drives.
 
         Raises
         ------
         OtherSettingsError
             if both are known and differ.
         """
-        origin = origin_of(policy)
-        config = {"policy": described(policy), "weights": weights_digest(origin.weights) if origin else ""}
-        now = FittedOn.of(task.name, config)
         if self.source is None:
             return
         remedy = "fit some on its episodes: workbench rollout, workbench fit"
-        if self.source.task != now.task:
+        if self.source.task != task.name:
             raise OtherSettingsError(
-                f"the monitors in {name} were fitted on task {self.source.task!r}, not {now.task!r}; {remedy}"
+                f"the monitors in {name} were fitted on task {self.source.task!r}, not {task.name!r}; {remedy}"
             )
-        known = self.source.policy and origin
-        if known and (self.source.policy, self.source.weights) != (now.policy, now.weights):
-            raise OtherSettingsError(f"the monitors in {name} were fitted on another policy's episodes; {remedy}")
+        if (origin := origin_of(policy)) is None or not self.source.policy:
+            return
+        config = {"policy": described(policy), "weights": weights_digest(origin.weights)}
+        if self.source != (now := FittedOn.of(task.name, config)):
+            raise OtherSettingsError(
+                f"the monitors in {name} were fitted on episodes of another policy ({self.source.driver}, not "
+                f"{now.driver}); {remedy}"
+            )
 
 
 def folder_of(run: Run) -> Path:

@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from workbench.config import shown
 from workbench.config.named import nodes
-from workbench.errors import ConfigError
+from workbench.errors import ConfigError, StoreError
 from workbench.execution.executor import Executor
 from workbench.monitoring.episodes import diverged, sound
 from workbench.monitoring.monitor import AnyMonitor, needs_of, refuse_silent
@@ -148,14 +149,21 @@ def recover(
     ------
     ConfigError
         if the placebo is missing, without which nothing can be judged, or the monitor can never alarm.
+    StoreError
+        if there is no test episode.
     """
     chosen = nodes("strategy", strategies)
     refuse_without_reference(chosen)
-    refuse_silent(monitor)
     refuse_other_source(store, Setup(task, policy))
+    refuse_silent(monitor)
     alarms, onsets = first_alarms(store, monitor), calls_from_onset(store)
     at = {store.uids[n]: {0, *alarms.get(n, ()), *onsets.get(n, ())} for n in sound(store, "test")}
     options: Record = {"expert": expert, "head": head, "monitors": [monitor], "runner": runner}
+    if not at:
+        raise StoreError(
+            f"{shown(store.path)} has no episode in the test split to judge strategies in; roll some: workbench "
+            "rollout job.episodes.test=20"
+        )
     table = tabulate(store, chosen, task, policy, at=at, horizon=horizon, **options)
     return judged_table(store, table, monitor.name, alarms, onsets)
 

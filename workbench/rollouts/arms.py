@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from workbench.config import build, named, parameters_of
+from workbench.config import build, check_arguments, named, parameters_of
 from workbench.config.parts import load_policy
 from workbench.errors import CheckpointError, ConfigError, UnknownNameError
 from workbench.monitoring.monitor import AnyMonitor, scores_of
@@ -40,6 +40,7 @@ def built(
             refuse_no_strategy(node)
             found[name] = node
             continue
+        check_arguments(node, f"strategy.{name}")
         wanted = parameters_of(node["_target_"])
         given: dict[str, Any] = {}
         if "task" in wanted:
@@ -86,11 +87,11 @@ def _score(strategy: str, wanted: str | None, monitors: Sequence[AnyMonitor]) ->
     return there[name].score
 
 
-def _successes(strategy: str, store: str | None, task: Task, policy: Policy) -> Successes:
+def _successes(strategy: str, store: Any, task: Task, policy: Policy) -> Successes:
     """The policy's own successes in the fit split of a store."""
     from workbench.rollouts.successes import own_successes  # which rolls, and so knows guards
 
-    if store is None:
+    if not isinstance(store, str | Path):
         raise ConfigError(
             f"strategy {strategy} goes by the policy's own successes, and no data set is named: "
             f"strategy.{strategy}.successes=datasets/quickstart.zarr"

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from workbench.config import Run, compose, described, made, parameters_of, recalled, write_text
+from workbench.config import Run, compose, described, made, parameters_of, recalled, shown, write_text
 from workbench.config.named import node_of, nodes
 from workbench.errors import ConfigError, StoreError, UnknownNameError
 from workbench.execution.ledger import plain
@@ -34,9 +34,11 @@ class Kept:
     scores: Record
     calibrators: Record
 
-    def monitors(self) -> Mapping[str, AnyMonitor]:
-        """The monitors, as ``workbench fit`` saved them."""
-        return load(Path(self.folder), self.scores, self.calibrators)
+    def monitors(self, task: Task) -> Mapping[str, AnyMonitor]:
+        """The monitors, as ``workbench fit`` saved them; refused if they were fitted on another task."""
+        found = load(Path(self.folder), self.scores, self.calibrators)
+        found.refuse_other_source(shown(Path(self.folder)), task)
+        return found
 
 
 class MonitorJudge:
@@ -111,7 +113,7 @@ def made_shield(node: Mapping[str, Any], task: Task, monitors: Mapping[str, AnyM
     """A shield from its configuration, and the monitors of which it may name one."""
     extra: Record = {"task": task}
     if "judge" in parameters_of(node["_target_"]):
-        extra["judge"] = _judge(str(node.get("monitor")), monitors)
+        extra["judge"] = _judge(str(node.get("monitor")), monitors, task)
     found: Shield = made(node, **extra)
     return found
 
@@ -124,13 +126,13 @@ def shields_for(task: Task, given: Iterable[Any] | Mapping[str, Any]) -> dict[st
     }
 
 
-def _judge(monitor: str, monitors: Mapping[str, AnyMonitor] | Kept | None) -> MonitorJudge:
+def _judge(monitor: str, monitors: Mapping[str, AnyMonitor] | Kept | None, task: Task) -> MonitorJudge:
     if monitors is None:
         raise ConfigError(
             f"a shield judges plans by the monitor {monitor}, and no monitors are given: hand it those that fit returns"
         )
     kept = monitors if isinstance(monitors, Kept) else None
-    known = monitors.monitors() if isinstance(monitors, Kept) else monitors
+    known = monitors.monitors(task) if isinstance(monitors, Kept) else monitors
     if monitor not in known:
         raise UnknownNameError("monitor", monitor, known)
     return MonitorJudge(known[monitor], kept)

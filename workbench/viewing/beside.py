@@ -112,8 +112,8 @@ def view_beside(
     StoreError
         if the episode, rolled again, is not the stored one up to the alarm; or what was written cannot be read.
     """
-    refuse_silent(monitor)
     refuse_other_source(store, Setup(task, policy))
+    refuse_silent(monitor)
     name, arms = _arms(strategy, task, policy, expert, head, monitor)
     number = most_telling(store, [monitor]) if episode == AUTO else store.number_of(episode)
     stored, alarm = store.episode(number, calls=()), _alarm(store, number, monitor)
