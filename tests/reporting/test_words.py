@@ -30,6 +30,7 @@ from workbench.stats.proportions import clopper_pearson
         (words.seconds(90), "2 min"),
         (words.seconds(5400), "1.5 h"),
         (words.in_unit(-0.03, "signed"), "-0.03"),
+        (words.points(-0.001, -0.124, 0.0951), "+0 (-12 to 10)"),  # and no minus before a zero
         (words.in_unit(0.03, "signed"), "+0.03"),
         (words.in_unit(2.5, "steps"), "2"),
         (words.in_unit(None, "rate"), "—"),

@@ -30,7 +30,7 @@ def interval(bounds: Sequence[float], dash: str = DASH) -> str:
 
 def points(gain: float, low: float, high: float) -> str:
     """A difference of shares with its interval, in percentage points."""
-    return f"{100 * gain:+.0f} ({100 * low:.0f} to {100 * high:.0f})"
+    return f"{round(100 * gain):+d} ({round(100 * low)} to {round(100 * high)})"
 
 
 def number(value: float | None, digits: int = 2) -> str:
