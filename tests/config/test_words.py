@@ -55,6 +55,15 @@ def test_a_path_is_the_text_that_was_typed(typed):
     assert compose([f"checkpoint={typed}", f"root={typed}"])["checkpoint"] == typed
 
 
+@pytest.mark.parametrize(
+    "typed", ["~task=[1]", "~task=1", "~policy='a'", "~task@x=[a]", "~task=true", "~perturbation=[/b]"]
+)
+def test_what_is_left_out_is_an_option_by_name(typed):
+    """Hydra raises a ValueError, which was a traceback; found by the fuzzer of overrides."""
+    with pytest.raises(ConfigError, match="leaves nothing out: type ~"):
+        compose([typed])
+
+
 def test_null_is_no_path_and_a_name():
     config = compose(["checkpoint=null", "root=null", "name=null"])
     assert (config["checkpoint"], config["root"], config["name"]) == (None, None, "null")

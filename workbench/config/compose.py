@@ -17,7 +17,7 @@ from workbench.config.options import groups
 from workbench.config.plugins import conf_folders, given_folders, refuse_strangers
 from workbench.config.schema import Schema, hints
 from workbench.config.sweep import key_of
-from workbench.config.words import hydra_word, points_of, read, unquoted
+from workbench.config.words import hydra_word, points_of, read, refuse_no_option, unquoted
 from workbench.errors import ConfigError
 from workbench.types import Record
 
@@ -109,6 +109,9 @@ def hydra_words(words: Sequence[str], sweep: bool = False) -> list[str]:
         for a word that is none, or cannot be read.
     """
     typed = [read(word) for word in words]
+    for word in typed:
+        if word.prefix == "~" and word.value is not None and word.key.partition("@")[0] in groups():
+            refuse_no_option(word)
     return [hydra_word(word, functools.partial(hint_of, words=words), sweep) for word in typed]
 
 

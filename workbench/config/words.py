@@ -16,6 +16,7 @@ from workbench.config.hints import Takes, in_words, takes
 from workbench.errors import ConfigError, UnknownNameError
 
 _KEY = re.compile(r"[A-Za-z_$][\w$-]*([./][\w$-]+)*(@[\w$.:-]+)?", re.ASCII)
+_OPTION = re.compile(r"(?!(?:true|false|null|nan|inf)$)[A-Za-z_][\w/.-]*", re.ASCII | re.IGNORECASE)
 _WORD = re.compile(r"(?P<prefix>\+\+|\+|~|)(?P<key>[^=]*)(?:=(?P<value>.*))?", re.DOTALL)
 _QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"", re.DOTALL)
 _PLAIN = re.compile(r"[A-Za-z_/][\w/.-]*", re.ASCII)
@@ -291,6 +292,14 @@ def refuse_unreadable(word: Word, typed: Word, hint: Any) -> None:
             as_text = _with(typed, quoted(str(typed.value)))
             raise ConfigError(f"{typed} cannot be read; if its value is meant as text, type {as_text}") from None
         raise ConfigError(f"{typed} cannot be read: {typed.key} must be {in_words(hint)}") from None
+
+
+def refuse_no_option(word: Word) -> None:
+    """ConfigError for ``~group=value`` whose value is no name of an option: Hydra leaves out what it is told by name."""
+    if not _OPTION.fullmatch(str(word.value)):
+        raise ConfigError(
+            f"{word} leaves nothing out: type ~{word.key}, or ~{word.key}=NAME with the name of an option"
+        )
 
 
 def split_at_commas(value: str) -> list[str]:
