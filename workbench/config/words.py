@@ -295,11 +295,10 @@ def refuse_unreadable(word: Word, typed: Word, hint: Any) -> None:
 
 
 def refuse_no_option(word: Word) -> None:
-    """ConfigError for ``~group=value`` whose value is no name of an option: Hydra leaves out what it is told by name."""
+    """ConfigError for ``~group=value`` whose value is no name of an option, by which Hydra leaves out."""
     if not _OPTION.fullmatch(str(word.value)):
-        raise ConfigError(
-            f"{word} leaves nothing out: type ~{word.key}, or ~{word.key}=NAME with the name of an option"
-        )
+        way = f"type ~{word.key}, or ~{word.key}=NAME with the name of an option"
+        raise ConfigError(f"{word} leaves nothing out: {way}")
 
 
 def split_at_commas(value: str) -> list[str]:
