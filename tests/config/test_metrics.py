@@ -98,6 +98,10 @@ def audited(**other: Any) -> bytes:
         (b'{"jobs": {"fit": null}}', "jobs.fit=null, which must be a number"),
         (b'{"store": "\\ud800"}', "text that is none"),
         (b'{"store": 3}', "store=3, which must be a text"),
+        (json.dumps({"shields": [{**FULL["shields"][0], "with_veto": 21}]}).encode(), "episodes=20"),
+        (json.dumps({"shields": [{**FULL["shields"][0], "changed_steps": 1235}]}).encode(), "steps=1234"),
+        (json.dumps({"corrections": {**FULL["corrections"], "rows": [
+            {**FULL["corrections"]["rows"][0], "verified": 41}]}}).encode(), "candidates=40"),
     ],
 )  # fmt: skip
 def test_damaged_metrics_are_refused_in_a_line_by_whoever_reads_them(run, content, said):

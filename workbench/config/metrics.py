@@ -369,19 +369,12 @@ ATTEMPTS = fields(
 CORRECTED = ("candidates", "once", "verified", "in_time", "by_expert")
 
 
-def _of_the_candidates(value: Any, source: Source, key: str) -> None:
-    """How many of them are verified."""
-    for name in CORRECTED[1:]:
-        fits = value[name] <= value["candidates"]
-        _require(fits, source, f"{key}.{name}", f"at most candidates={value['candidates']}")
-
-
 CORRECTIONS = fields(
     {
         "rows": rows(
             both(
                 fields({"failure_mode": text, "kind": text, **dict.fromkeys(CORRECTED, count)}),
-                _of_the_candidates,
+                *(counted(part, "candidates") for part in CORRECTED[1:]),
             )
         ),
         **dict.fromkeys(("episodes", "calls", "candidates", "verified", "in_time", "simulated_steps"), count),
@@ -405,7 +398,11 @@ SECTIONS: Mapping[str, Shape] = {
     "monitors": rows(MONITOR),
     "head": fields({"failed_episodes": count, "verified_recoveries": count}),
     "shields": rows(
-        fields({"shield": text, "perturbation": text, **dict.fromkeys(SHIELDED, count)}),
+        both(
+            fields({"shield": text, "perturbation": text, **dict.fromkeys(SHIELDED, count)}),
+            *(counted(part) for part in ("with_veto", "with_change")),
+            *(counted(part, "steps") for part in ("vetoed_steps", "changed_steps")),
+        )
     ),
     "strategies": rows(STRATEGY),
     "bottleneck": rows(BOTTLENECK),
