@@ -48,7 +48,7 @@ def main() -> int:
     for line in houses[0]:
         shown.add_row(line, *(str(house[line]) for house in houses))
     console.print(shown)
-    linted = subprocess.run(["lint-imports"], cwd=ROOT, capture_output=True, text=True)
+    linted = subprocess.run([Path(sys.executable).with_name("lint-imports")], cwd=ROOT, capture_output=True, text=True)
     console.print(linted.stdout.strip().splitlines()[-1])
     here = houses[0]
     in_order = here["floors"] != "a circle" and not linted.returncode and here["longest job, lines"] <= LONGEST_JOB
