@@ -5,12 +5,13 @@ Source: SGAC, arXiv 2510.12392 (2025): adaptive chunking, with its closed-loop t
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
 
 from workbench.errors import ConfigError
-from workbench.policies.recovery.sampling.driver import SamplingDriver, told
+from workbench.policies.recovery.sampling.driver import SamplingDriver, SamplingStrategy, told
 from workbench.types import Alarm, Array, Intervention, Observation, Policy, PolicyOutput, Record
 
 
@@ -58,7 +59,7 @@ def cosine(one: Array, other: Array) -> float:
     return float(one @ other) / length if length else 0.0
 
 
-class AdaptiveChunking:
+class AdaptiveChunking(SamplingStrategy):
     """From the alarm on the policy plans at every control step, and follows a chunk only as long as it still holds.
 
     Parameters
@@ -77,18 +78,14 @@ class AdaptiveChunking:
         if not np.isfinite(threshold) or (steps is not None and steps < 1):
             raise ConfigError(f"adaptive_chunking: threshold={threshold} must be finite, and steps={steps} at least 1")
         self._threshold, self._guidance, self._steps = threshold, self_guidance, steps
-        self._driver: AdaptiveDriver | None = None
-        self._for: Policy | None = None
-
-    def begin(self) -> Record:
-        """Nothing is remembered."""
-        return {}
 
     def act(self, memory: Record, alarm: Alarm) -> Intervention:
         """The policy drives, and looks at every step."""
-        if self._driver is None or self._for is not alarm.policy:
-            self._for, self._driver = alarm.policy, AdaptiveDriver(self._guided(alarm.policy), self._threshold)
-        return Intervention(self._driver, self._steps, fresh_noise=True, more_time=True, memory={})
+        return dataclasses.replace(super().act(memory, alarm), memory={})
+
+    def made(self, alarm: Alarm) -> AdaptiveDriver:
+        """The policy, one action at a time."""
+        return AdaptiveDriver(self._guided(alarm.policy), self._threshold)
 
     def _guided(self, policy: Policy) -> Policy:
         """The policy, guided by itself."""

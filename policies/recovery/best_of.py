@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from workbench.errors import ConfigError
-from workbench.policies.recovery.sampling.driver import SamplingDriver, told
+from workbench.policies.recovery.sampling.driver import SamplingDriver, SamplingStrategy, told
 from workbench.types import STEP, Alarm, Array, Intervention, Observation, Policy, PolicyCall, PolicyOutput, Record
 from workbench.types.detector import Scorer
 
@@ -70,7 +70,7 @@ class BestOfDriver(SamplingDriver):
         return best
 
 
-class BestOf:
+class BestOf(SamplingStrategy):
     """From the alarm on the policy draws several chunks at each of its calls, and the best of them is run.
 
     Parameters
@@ -98,7 +98,6 @@ class BestOf:
                 f"{', '.join(missing)}; choose one such as strategy.best_of.score=chunk_overlap or rnd_actions"
             )
         self.needs, self._score, self._samples, self._steps = tuple(score.needs), score, samples, steps
-        self._driver: BestOfDriver | None = None
 
     def begin(self) -> Record:
         """The score's own memory, after and before the last call."""
@@ -114,11 +113,14 @@ class BestOf:
 
         Behind the intervention the score begins anew, as monitors do.
         """
-        if self._driver is None or self._driver.policy is not alarm.policy:
-            self._refuse_blind(alarm.call)
-            self._driver = BestOfDriver(alarm.policy, self._score, self._samples)
+        asked = super().act(memory, alarm)
         told, memory["after"] = {"score": memory["before"]}, self._score.begin()
-        return Intervention(self._driver, self._steps, fresh_noise=True, more_time=True, memory=told)
+        return dataclasses.replace(asked, memory=told)
+
+    def made(self, alarm: Alarm) -> BestOfDriver:
+        """The policy, of whose chunks the best is run."""
+        self._refuse_blind(alarm.call)
+        return BestOfDriver(alarm.policy, self._score, self._samples)
 
     def _refuse_blind(self, call: PolicyCall) -> None:
         """ConfigError for a score that says the same of very different chunks, behind the same one before."""

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from workbench.errors import ConfigError
-from workbench.policies.recovery.sampling.driver import SamplingDriver, refuse_unsteerable, told
-from workbench.types import Alarm, Array, Intervention, Observation, Policy, PolicyOutput, Record, Steering, Successes
+from workbench.policies.recovery.sampling.driver import SamplingDriver, SamplingStrategy, refuse_unsteerable, told
+from workbench.types import Alarm, Array, Observation, Policy, PolicyOutput, Steering, Successes
 
 MEASURED = 1000
 """Calls of the memory, at most, from whose nearest neighbours it follows what counts as near."""
@@ -79,7 +79,7 @@ class RetrievingDriver(SamplingDriver):
         return PolicyOutput(chunks, None, plain.embedding)
 
 
-class Retrieve:
+class Retrieve(SamplingStrategy):
     """From the alarm on the policy's sampler begins at what it did in the nearest state of a success of its own.
 
     Parameters
@@ -101,15 +101,8 @@ class Retrieve:
                 f"retrieve: start_level={start_level} and within={within} must be in 0..1, and steps={steps} at least 1"
             )
         self._memory, self._start_level, self._steps = Memory(successes, within), start_level, steps
-        self._driver: RetrievingDriver | None = None
 
-    def begin(self) -> Record:
-        """Nothing is remembered of the episode."""
-        return {}
-
-    def act(self, memory: Record, alarm: Alarm) -> Intervention:
-        """The policy drives, from what worked."""
-        if self._driver is None or self._driver.policy is not alarm.policy:
-            refuse_unsteerable(alarm.policy, self.name)
-            self._driver = RetrievingDriver(alarm.policy, self._memory, self._start_level)
-        return Intervention(self._driver, self._steps, fresh_noise=True, more_time=True)
+    def made(self, alarm: Alarm) -> RetrievingDriver:
+        """The policy, from what worked."""
+        refuse_unsteerable(alarm.policy, self.name)
+        return RetrievingDriver(alarm.policy, self._memory, self._start_level)

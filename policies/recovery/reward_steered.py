@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from workbench.errors import ConfigError
-from workbench.policies.recovery.sampling.driver import SamplingDriver, refuse_unsteerable, told
+from workbench.policies.recovery.sampling.driver import SamplingDriver, SamplingStrategy, refuse_unsteerable, told
 from workbench.policies.shields.motion.channels import Channels
-from workbench.types import Alarm, Intervention, Observation, Policy, PolicyOutput, Record, Steering, Task
+from workbench.types import Alarm, Observation, Policy, PolicyOutput, Steering, Task
 
 
 class Nearness:
@@ -71,7 +71,7 @@ class SteeredDriver(SamplingDriver):
         return PolicyOutput(np.concatenate(parts))
 
 
-class RewardSteered:
+class RewardSteered(SamplingStrategy):
     """From the alarm on the policy's sampler is drawn towards chunks that bring the hand to a place beside an object.
 
     Parameters
@@ -110,15 +110,8 @@ class RewardSteered:
             raise ConfigError(f"reward_steered: within_m={within_m} must be above 0, and steps={steps} at least 1")
         self._nearness, self._scale = Nearness(channels, target, offset_m, within_m), Steering(scale=scale).scale
         self._steps = steps
-        self._driver: SteeredDriver | None = None
 
-    def begin(self) -> Record:
-        """Nothing is remembered."""
-        return {}
-
-    def act(self, memory: Record, alarm: Alarm) -> Intervention:
-        """The policy drives, led."""
-        if self._driver is None or self._driver.policy is not alarm.policy:
-            refuse_unsteerable(alarm.policy, self.name)
-            self._driver = SteeredDriver(alarm.policy, self._nearness, self._scale)
-        return Intervention(self._driver, self._steps, fresh_noise=True, more_time=True)
+    def made(self, alarm: Alarm) -> SteeredDriver:
+        """The policy, led."""
+        refuse_unsteerable(alarm.policy, self.name)
+        return SteeredDriver(alarm.policy, self._nearness, self._scale)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from workbench.errors import ConfigError
-from workbench.types import Policy, Record
+from workbench.types import Alarm, Intervention, Policy, Record
 
 
 class SamplingDriver:
@@ -41,6 +41,31 @@ class SamplingDriver:
     def save(self, folder: Path) -> None:
         """Write the policy."""
         self.policy.save(folder)
+
+
+class SamplingStrategy:
+    """The policy drives, sampled otherwise; strategies inherit how, and say themselves by which driver.
+
+    Its driver is made at the first alarm of a policy, and serves all episodes of it.
+    """
+
+    _steps: int | None
+    _driver: Policy | None = None
+    _for: Policy | None = None
+
+    def made(self, alarm: Alarm) -> Policy:
+        """The driver for the policy that is relieved."""
+        raise NotImplementedError
+
+    def begin(self) -> Record:
+        """Nothing is remembered."""
+        return {}
+
+    def act(self, memory: Record, alarm: Alarm) -> Intervention:
+        """The policy drives, with fresh noise and more time."""
+        if self._driver is None or self._for is not alarm.policy:
+            self._for, self._driver = alarm.policy, self.made(alarm)
+        return Intervention(self._driver, self._steps, fresh_noise=True, more_time=True)
 
 
 def told(instructions: Sequence[str] | None) -> Record:
