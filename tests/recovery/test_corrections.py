@@ -22,6 +22,7 @@ from workbench.recovery.correcting import (
     CorrectionSettings,
     _Search,
     calls_between,
+    keep_corrections,
     pose_before,
     verify_corrections,
 )
@@ -172,6 +173,23 @@ def test_rows_that_nothing_writes_are_refused(
     dataclasses.replace(found, **{column: broken}).save(Store.open(copy))
     with pytest.raises(StoreError, match=said):
         Corrections.load(Store.open(copy))
+
+
+def test_the_same_again_is_kept_and_others_are_refused(
+    store: Store, task: Task, policy: Policy, found: Corrections, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where a job ended behind the table; nothing is rolled before it is refused."""
+    shutil.copytree(store.path, tmp_path / "a.zarr")
+    copy = Store.open(tmp_path / "a.zarr")
+    found.save(copy)
+    monkeypatch.setattr(
+        "workbench.recovery.correcting.verify_corrections", lambda *given, **more: pytest.fail("rolled")
+    )
+    kept = keep_corrections(copy, task, policy, settings=SMALL, horizon=1.0, runner=ALONE)
+    assert kept.record() == found.record()
+    other = dataclasses.replace(SMALL, randoms=2)
+    with pytest.raises(OtherSettingsError, match=r"corrections in .*a\.zarr.*randoms.*overwrite=true"):
+        keep_corrections(copy, task, policy, settings=other, horizon=1.0, runner=ALONE)
 
 
 def made_up(ended: list[list[int]], kinds: list[str]) -> Corrections:

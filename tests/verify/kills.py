@@ -69,6 +69,10 @@ RECOVER = (
     f"recover {JUDGED} policy=zoo/lift_flow job.monitor=mahalanobis+split_conformal strategy=[continue,placebo,head] "
     "job.trainer.iterations=20 +job.trainer.batch=16 +job.trainer.warmup=2 job.moments=1 job.allowance_steps=30"
 )
+CORRECT = (
+    "correct name=k policy=zoo/lift_flow job.episodes=1 job.before=1 job.beyond=1 job.targets=1 job.randoms=1 "
+    "job.branches=2 job.horizon=1.0"
+)
 VIEW = f"view {JUDGED} job.monitors=[stac+split_conformal]"
 JOBS: dict[str, tuple[Sequence[str], str]] = {
     "collect": ((), COLLECT),
@@ -82,6 +86,8 @@ JOBS: dict[str, tuple[Sequence[str], str]] = {
     "benchmark": (FITTED, f"benchmark {JUDGED}"),
     "recover": (FITTED, RECOVER),
     "recover again": ((*FITTED, f"{RECOVER} job.trainer.learning_rate=0.001"), f"{RECOVER} overwrite=true"),
+    "correct": ((*ROLLED, LABEL), CORRECT),
+    "correct again": ((*ROLLED, LABEL, f"{CORRECT} job.targets=2"), f"{CORRECT} overwrite=true"),
     "export": (ROLLED, "export name=k"),
     "export again": ((*ROLLED, "export name=k", LABEL), "export name=k overwrite=true"),
     "view": (FITTED, VIEW),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from workbench.config import Run
 from workbench.execution.progress import console
-from workbench.recovery.correcting import CorrectionSettings, verify_corrections
+from workbench.recovery.correcting import CorrectionSettings, keep_corrections
 from workbench.reporting.report import terminal_tables
 from workbench.store import Store
 from workbench.types import Count, Positive, Record, Split
@@ -27,7 +27,7 @@ def run(
     """Try candidates from every labelled failed episode, and keep all of them in the store with what came of them."""
     run.refuse_other_store()
     store = Store.open(run.store)
-    found = verify_corrections(
+    found = keep_corrections(
         store,
         run.task,
         run.policy(),
@@ -36,7 +36,7 @@ def run(
         horizon=horizon,
         expert=expert,
         runner=run.runner,
+        overwrite=run.overwrite,
     )
-    found.save(store, overwrite=run.overwrite)
     run.update_metrics(corrections=found.record(), store=run.shown(run.store))
     console.print(*terminal_tables(run.metrics(), only=("corrections",)))

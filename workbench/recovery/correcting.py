@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,8 +13,9 @@ import numpy as np
 
 from workbench.attribution.branching import intervene, simulated_steps
 from workbench.config import build, shown
-from workbench.errors import ConfigError, StoreError
+from workbench.errors import ConfigError, StoreError, UnknownNameError
 from workbench.execution.executor import Executor, batches
+from workbench.execution.ledger import plain, refuse_other
 from workbench.execution.processes import Processes
 from workbench.execution.progress import progress
 from workbench.monitoring.episodes import sound
@@ -137,11 +139,11 @@ def verify_corrections(
     ConfigError
         if the task's actions do not command a hand's pose.
     """
-    chosen = settings or CorrectionSettings()
+    chosen, splits = settings or CorrectionSettings(), tuple(splits)
     setup = Setup(task, policy, Recording(), runner or Processes())
     refuse_other_source(store, setup)
     build(REACH, task=task)  # refused once, and not in every worker
-    wanted = _wanted(store, tuple(splits), chosen)
+    wanted = _wanted(store, splits, chosen)
     shared = setup, store.path, dict(expert), steps_beyond(task.deadline, horizon), chosen
     found: dict[int, Tried] = {}
     with progress("failed episodes", len(wanted)) as advance:
@@ -149,7 +151,44 @@ def verify_corrections(
         for ended in setup.map_unordered(correction_batch, items):
             found |= {tried.number: tried for tried in ended}
             advance(len(ended))
-    return _joined(store, [found[number] for number, *_ in wanted], setup, shared[3])
+    made = _joined(store, [found[number] for number, *_ in wanted], setup, shared[3])
+    return dataclasses.replace(made, made_with=decided_by(store, splits, chosen, horizon, expert))
+
+
+def keep_corrections(store: Store, task: Task, policy: Policy, *, overwrite: bool = False, **asked: Any) -> Corrections:
+    """Those that the store holds, if they were made with these settings; otherwise they are made and put there.
+
+    Parameters
+    ----------
+    asked : as of :func:`verify_corrections`.
+
+    Raises
+    ------
+    OtherSettingsError
+        if the store holds others, unless ``overwrite`` replaces them.
+    """
+    if not overwrite:
+        with contextlib.suppress(UnknownNameError):
+            kept = Corrections.load(store)
+            settings = asked.get("settings") or CorrectionSettings()
+            splits, horizon = asked.get("splits", ("fit",)), asked.get("horizon", 2.0)
+            now = decided_by(store, splits, settings, horizon, asked.get("expert", EXPERT))
+            refuse_other(
+                f"the corrections in {shown(store.path)}", kept.made_with, now, "overwrite=true makes them anew"
+            )
+            return kept
+    found = verify_corrections(store, task, policy, **asked)
+    found.save(store, overwrite=overwrite)
+    return found
+
+
+def decided_by(
+    store: Store, splits: Iterable[Split], settings: CorrectionSettings, horizon: float, expert: Mapping[str, Any]
+) -> Record:
+    """What decides corrections: plain data."""
+    asked = {**dataclasses.asdict(settings), "splits": list(splits), "horizon": horizon, "expert": dict(expert)}
+    decided: Record = plain({**asked, "episodes and labels": store.digest()})
+    return decided
 
 
 def _wanted(

@@ -41,6 +41,10 @@ NUMBERS: Mapping[str, str] = {
 """Columns of a table, one row a candidate, beside ``correction`` (R, 7) and ``ended`` (R, K)."""
 
 
+TOLD = ("task", "deadline", "horizon", "made_with", "simulated", "seconds")
+"""What is kept of a table beside its rows as it is."""
+
+
 @dataclasses.dataclass(frozen=True)
 class _Said:
     """What is kept of a table beside its rows."""
@@ -53,6 +57,9 @@ class _Said:
     deadline: Annotated[int, Between(1, 2**15 - 1)]
     horizon: Annotated[int, Between(1, 2**15 - 1)]
     episodes: Annotated[str, Size(64, 64)]
+    made_with: Record
+    simulated: Annotated[int, Between(0, 2**53)]
+    seconds: Annotated[float, Between(0, 2**53)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +79,8 @@ class Corrections(Tabular):
         rolled.
     by_expert : (R,) the same of the expert that goes on in its place.
     recoverable : (R,) whether the call lies before the point of no return.
-    simulated, seconds : control steps that were rolled for it, and the time they took; 0 for one that was read back.
+    simulated, seconds : control steps that were rolled for it, and the time they took.
+    made_with : what decides it.
     """
 
     uids: tuple[str, ...]
@@ -90,6 +98,7 @@ class Corrections(Tabular):
     recoverable: Array
     simulated: int = 0
     seconds: float = 0.0
+    made_with: Record = dataclasses.field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.step)
@@ -188,7 +197,7 @@ class Corrections(Tabular):
             "ended": self.ended.astype(np.int16),
         }
         arrays |= {key: getattr(self, key).astype(kind) for key, kind in NUMBERS.items()}
-        said = {key: getattr(self, key) for key in ("task", "deadline", "horizon")}
+        said = {key: getattr(self, key) for key in TOLD}
         said |= {"kind": NAME, "uids": list(self.uids), "modes": list(self.modes), "branches": self.ended.shape[1]}
         return write_table(store.path, name, arrays, {**said, "episodes": store.digest_of(self.uids)}, overwrite)
 
@@ -211,7 +220,7 @@ class Corrections(Tabular):
         if store.digest_of(said.uids) != said.episodes:
             raise source.wrong("was made of other episodes than the store holds under these uids")
         _refuse_odd(arrays, said, source)
-        told: dict[str, Any] = {key: getattr(said, key) for key in ("task", "deadline", "horizon")}
+        told: dict[str, Any] = {key: getattr(said, key) for key in TOLD}
         return cls(tuple(said.uids), tuple(said.modes), **told, **arrays)  # type: ignore[arg-type]
 
     def write(self, path: Path) -> Path:
