@@ -18,12 +18,14 @@ from workbench.recovery import tuning
 from workbench.recovery.tables import tabulate
 from workbench.recovery.tuning import NUMBERS, SKILL, Number, TuningSettings, judged, numbers_of, tune_skill
 from workbench.rollouts.arms import skill_beside
+from workbench.rollouts.training import with_defaults
 from workbench.store import Store
 from workbench.types import Policy, Record, Task
 from workbench.types.reading import Between
 from workbench.types.tuning import read_tuning
 
 ALONE = Processes(workers=1, scenes=8)
+WHOLE = with_defaults(SKILL)
 HORIZON = 200
 
 
@@ -110,7 +112,7 @@ def test_a_search_comes_nearer_to_the_best_and_the_same_seed_searches_alike(
         assert best.cost == min(point.cost for point in one.points)
         assert one.settings["retract_m"] == best.numbers["retract_m"]
         assert (len(one.points), one.states, one.branches, one.placebo) == (33, 4, 4, 0)
-        bounds = {number.name: number for number in numbers_of(SKILL, NUMBERS)}
+        bounds = {number.name: number for number in numbers_of(WHOLE, NUMBERS)}
         for point in one.points:
             assert all(bounds[name].low <= value <= bounds[name].high for name, value in point.numbers.items())
             assert all(isinstance(point.numbers[name], int) for name in ("dwell_steps", "tries"))
@@ -146,7 +148,7 @@ def test_the_same_again_is_kept_and_other_settings_are_refused(
     for change, key in (
         ({"seed": 1}, "seed"), ({"horizon": 1.0}, "horizon"), ({"skill": {**SKILL, "turns": 1.0}}, r"skill\.turns"),
         ({"settings": TuningSettings(41, 4)}, "points"), ({"numbers": ["tries"]}, "numbers"),
-        ({"alarms": {uid: 0 for uid in calls(store)}}, "alarms"),
+        ({"alarms": {uid: 0 for uid in calls(store)}}, "states"),
     ):  # fmt: skip
         with pytest.raises(OtherSettingsError, match=rf"made with another .*{key}.*overwrite=true tunes it anew"):
             tuned(store, task, policy, into, **change)
@@ -194,22 +196,22 @@ def test_of_more_alarms_some_are_drawn_by_the_seed(
 ) -> None:
     settings = TuningSettings(points=9, alarms=2)
     drawn = [
-        tuned(store, task, policy, tmp_path / f"{seed}.json", settings=settings, seed=seed).made_with["alarms"]
+        tuned(store, task, policy, tmp_path / f"{seed}.json", settings=settings, seed=seed).made_with["states"]
         for seed in range(4)
     ]
-    assert all(len(each) == 2 and each.items() <= calls(store).items() for each in drawn)
-    assert len({tuple(each) for each in drawn}) > 1
+    assert all(len(each) == 2 and dict(each).items() <= calls(store).items() for each in drawn)
+    assert len({tuple(map(tuple, each)) for each in drawn}) > 1
 
 
 def test_numbers_without_bounds_and_too_small_a_budget_are_refused() -> None:
-    assert numbers_of(SKILL, ["turns", "tries"]) == (Number("turns", 0.0, 5.0, False), Number("tries", 1, 4, True))
+    assert numbers_of(WHOLE, ["turns", "tries"]) == (Number("turns", 0.0, 5.0, False), Number("tries", 1, 4, True))
     with pytest.raises(UnknownNameError, match=r"parameter of .*Skill 'reach'"):
-        numbers_of(SKILL, ["reach"])
+        numbers_of(WHOLE, ["reach"])
     for wrong in (["target"], [], ["turns", "turns"]):
         with pytest.raises(ConfigError, match=r"job\.numbers"):
-            numbers_of(SKILL, wrong)
+            numbers_of(WHOLE, wrong)
     with pytest.raises(ConfigError, match=r"job\.numbers: speed of .*Retreat is no number between bounds"):
-        numbers_of({"_target_": "workbench.policies.recovery.retreat.Retreat"}, ["speed"])
+        numbers_of({"_target_": "workbench.policies.recovery.retreat.Retreat", "speed": 0.5}, ["speed"])
     for settings in ({"points": 8}, {"alarms": 0}, {"branches": 3}):
         with pytest.raises(ConfigError, match=rf"job\.{next(iter(settings))}="):
             TuningSettings(**settings)

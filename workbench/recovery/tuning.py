@@ -137,7 +137,7 @@ def tune_skill(
             "horizon": horizon,
             "seed": seed,
             "monitor": name,
-            "alarms": at,
+            "states": list(at.items()),
             "episodes": store.digest(labels=False),
         }
     )
@@ -178,8 +178,14 @@ def numbers_of(skill: Mapping[str, Any], names: Sequence[str]) -> tuple[Number, 
             raise UnknownNameError(f"parameter of {skill['_target_']}", name, hints)
         kind, *rules = get_args(hints[name]) or (None,)
         (bounds,) = [rule for rule in rules if isinstance(rule, Between)] or [Between()]
-        if kind not in (int, float) or not (math.isfinite(bounds.low) and bounds.low < bounds.high < math.inf):
-            raise ConfigError(f"job.numbers: {name} of {skill['_target_']} is no number between bounds")
+        if (
+            name not in skill
+            or kind not in (int, float)
+            or not (math.isfinite(bounds.low) and bounds.low < bounds.high < math.inf)
+        ):
+            raise ConfigError(
+                f"job.numbers: {name} of {skill['_target_']} is no number between bounds with a value to begin at"
+            )
         found.append(Number(name, bounds.low, bounds.high, kind is int))
     if not found or len({*names}) < len(names):
         raise ConfigError(f"job.numbers={list(names)} must name one number or more, each once")
