@@ -78,6 +78,8 @@ class SkillDriver(HandDriver):
     def action(self, pose: Array, memory: Record) -> Array:
         """The next action."""
         place = self.hand.place_m(pose)
+        if memory["phase"] == "dwell" and memory["last"] - place[2] < STILL_M:
+            memory["still"] += 1
         while not memory.get(OVER) and self._done(place, memory):
             self._go_on(place, memory)
         wanted = self._wanted(place, memory)
@@ -95,11 +97,10 @@ class SkillDriver(HandDriver):
             way = float(np.linalg.norm(memory["centre"] - memory["at"][:2]))
             return bool(np.linalg.norm(memory["centre"] - place[:2]) < NEAR_M) or gone >= self._patience(way)
         if phase == "down":
-            return gone >= SETTING_OUT_STEPS and sank < STILL_M
+            return bool(gone >= SETTING_OUT_STEPS and sank < STILL_M)
         if phase == "search":
             length = spiral_length_m(self._numbers["pitch_m"], self._numbers["turns"])
             return self._sunk(place, memory) or gone * SPIRAL_STEP_M >= length
-        memory["still"] += bool(gone and sank < STILL_M)
         return bool(memory["still"] >= self._numbers["dwell_steps"])
 
     def _go_on(self, place: Array, memory: Record) -> None:
