@@ -148,6 +148,16 @@ def test_a_search_finds_the_hole_that_a_press_alone_does_not() -> None:
     assert work.phases[-1] == "dwell"
 
 
+def test_what_has_sunk_is_not_pulled_out_to_try_again() -> None:
+    """With so light a press it sticks half-way in; the policy may go on from there."""
+    work, scene, _ = beside_the_hole(turns=2.0, pitch_m=0.002, press_m=0.002, tries=2)
+    assert 0.01 < scene.truth().predicates["insertion_depth_m"]
+    assert not scene.truth().success
+    assert work.over
+    assert work.phases[-1] == "dwell"
+    assert work.phases.count("rise") < 12
+
+
 def test_it_tries_as_often_as_it_is_told_and_keeps_hold() -> None:
     work, scene, _ = beside_the_hole(turns=0.0, tries=2, press_m=0.002)
     begun = [phase for phase, before in zip(work.phases, ["", *work.phases], strict=False) if phase != before]
