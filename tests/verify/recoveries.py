@@ -28,6 +28,7 @@ Run: make verify WHAT=recoveries ARGS="--into FOLDER"
 from __future__ import annotations
 
 import argparse
+import collections
 import copy
 import dataclasses
 import json
@@ -40,9 +41,12 @@ import numpy as np
 
 import workbench as wb
 from tests.verify.claims import table, verdict
+from workbench.attribution.labels import Settings
 from workbench.config.named import nodes
 from workbench.execution.progress import console
 from workbench.monitoring.episodes import sound
+from workbench.recovery.correcting import CorrectionSettings, keep_corrections
+from workbench.recovery.corrections import KINDS
 from workbench.recovery.economics import operating_rule
 from workbench.recovery.gains import PLACEBO, Gain
 from workbench.recovery.paired import first_alarms
@@ -67,10 +71,10 @@ magnitudes the zoo's own policies fail more than half the time, and nothing coul
 MONITOR, HORIZON = "rnd+split_conformal", 2.0
 FURTHER: Record = {**TRAINER, "iterations": 800, "learning_rate": 0.0005}
 """Training of the head, as workbench recover does it, and of its control."""
-SEGMENT_STEPS = 24
+CORRECTIONS = CorrectionSettings(episodes=6, before=2, beyond=1, targets=2, randoms=2)
 RECOVERIES = (
     "retreat", "home", "backtrack", "best_of", "adaptive_chunking", "retrieve", "reward_steered", "longer", "cascade",
-    "cascade_for_24", "head", "head_for_24", "expert",
+    "cascade_for_24", "head", "head_for_24", "correct", "expert",
 )  # fmt: skip
 """Arms beside the controls; ``_for_24`` hands back after so many control steps."""
 
@@ -95,11 +99,11 @@ class Known:
 
 TASKS = {
     "lift": Known(300, 3000, 150, "cube_pos"),
-    "stack": Known(600, 5000, 600, "cube_a_pos"),
+    "stack": Known(600, 5000, 400, "cube_a_pos"),
     "door": Known(200, 3000, 250, "handle_pos"),
 }
 STRENGTHS = ("weak", "zoo")
-LEARNED, AIM = ("head", "head_for_24", "cascade", "cascade_for_24"), 0.2
+LEARNED, AIM = ("correct", "head", "head_for_24", "cascade", "cascade_for_24"), 0.2
 """Arms of which one is to win so much over the placebo behind the weak policy's alarms."""
 
 
@@ -114,6 +118,7 @@ class Cell:
     waited : whether it succeeds to the horizon without a guard.
     at_alarm, at_start : arm -> whether it succeeds to the horizon from the alarm (of alarmed ones), and from step 0.
     in_time : as ``at_alarm``, within the deadline; of the placebo that is the redraw.
+    corrections : that the corrector learnt from; None where nobody asked for one.
     """
 
     nominal: Array
@@ -123,6 +128,7 @@ class Cell:
     at_alarm: Mapping[str, Array]
     at_start: Mapping[str, Array]
     in_time: Mapping[str, Array]
+    corrections: wb.Corrections | None = None
 
 
 def main() -> int:
@@ -132,6 +138,7 @@ def main() -> int:
         for strength in options.strengths.split(","):
             for name in options.tasks.split(","):
                 cells[name, strength, seed] = cell(name, strength, seed, options)
+    corrected(cells)
     best = [shown(strength, cells, options) for strength in options.strengths.split(",")]
     return verdict(all(best), "a learned strategy wins 20 points over the placebo behind the weak policy's alarms")
 
@@ -160,6 +167,13 @@ def cell(name: str, strength: str, seed: int, options: argparse.Namespace) -> Ce
     wb.train_head(
         store, demonstrations, task, copy.deepcopy(policy), into=head, trainer=FURTHER, seed=seed, runner=runner
     )
+    arms = options.arms.split(",")
+    corrections = None
+    if "correct" in arms:
+        wb.label(store, task, policy, settings=Settings(branches=(), pairs=0), runner=runner)
+        store = wb.open_store(store.path)
+        corrections = keep_corrections(store, task, policy, settings=CORRECTIONS, runner=runner)
+        wb.train_corrector(store, corrections, task, into=folder / "corrector", seed=seed)
     known = TASKS[name]
     told = {
         "longer": {"strong": str(longer)},
@@ -168,11 +182,11 @@ def cell(name: str, strength: str, seed: int, options: argparse.Namespace) -> Ce
         "retrieve": {"successes": str(store.path)},
         "reward_steered": {"target": known.target, "offset_m": list(known.offset_m)},
     }
-    arms = {arm: node_of(arm, told) for arm in [PLACEBO, *options.arms.split(",")]}
+    chosen = {arm: node_of(arm, told) for arm in [PLACEBO, *arms]}
     alarms = {store.uids[number]: step for number, (step,) in first_alarms(store, monitors[MONITOR]).items()}
-    won = tabulated(store, arms, task, policy, alarms, head, list(monitors.values()), runner)
+    won = tabulated(store, chosen, task, policy, alarms, head, list(monitors.values()), runner)
     console.print(f"{name} {strength} {seed}: {len(alarms)} alarms of {len(won.nominal)} test episodes")
-    return won
+    return dataclasses.replace(won, corrections=corrections)
 
 
 def trained(name: str, strength: str, seed: int, into: Path, runner: wb.Processes) -> tuple[Task, wb.Store, Policy]:
@@ -243,6 +257,36 @@ def tabulated(
         at_start={arm: won(arm, start, horizon) for arm in arms},
         in_time={arm: won(arm, first, task.deadline) for arm in arms},
     )
+
+
+def corrected(cells: Mapping[tuple[str, str, int], Cell]) -> None:
+    """Print how many corrections were verified of those tried, by task, strength and failure mode.
+
+    Of the placebo, no motion at all, those calls are counted from which luck wins at least half of its branches.
+    """
+    of = {key: each.corrections for key, each in cells.items() if each.corrections is not None}
+    counts: dict[tuple[str, str, str], collections.Counter[str]] = collections.defaultdict(collections.Counter)
+    for (name, strength, _), corrections in of.items():
+        for row in corrections.counts():
+            counts[name, strength, row["failure_mode"]].update(
+                {
+                    row["kind"]: row["candidates"],
+                    f"{row['kind']} verified": row["verified"],
+                    "once": row["once"] * (row["kind"] != PLACEBO),
+                }
+            )
+    if not counts:
+        return
+    told = table("corrections: verified of tried", "task", "strength", "mode", *KINDS, "all", "succeeds once")
+    for key, here in sorted(counts.items()):
+        motions = [kind for kind in KINDS if kind != PLACEBO]
+        tried, passed = (sum(here[kind + what] for kind in motions) for what in ("", " verified"))
+        each = [f"{here[f'{kind} verified']} of {here[kind]}" for kind in KINDS]
+        told.add_row(*key, *each, f"{passed} of {tried}", str(here["once"]))
+    console.print(told)
+    verified = sum(int(corrections.verified().sum()) for corrections in of.values())
+    seconds = sum(corrections.seconds for corrections in of.values())
+    console.print(f"{verified} verified, {seconds / max(verified, 1):.1f} s of CPU each")
 
 
 def shown(strength: str, cells: Mapping[tuple[str, str, int], Cell], options: argparse.Namespace) -> bool:
