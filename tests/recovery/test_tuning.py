@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 
 import workbench as wb
+from workbench.config import compose
+from workbench.config.named import node_of
 from workbench.errors import ConfigError, OtherSettingsError, StoreError, UnknownNameError
 from workbench.execution.processes import Processes
 from workbench.recovery import tuning
@@ -187,6 +189,10 @@ def test_tuning_on_another_split_than_fit_is_refused(
         tuned(store, task, policy, tmp_path / "a.json", alarms={})
     with pytest.raises(OtherSettingsError):
         tuned(store, wb.task("stack"), policy, tmp_path / "a.json")
+    with pytest.raises(ConfigError, match="target=hole_pos is none of eef_pos, cube_pos of task lift"):
+        tuned(store, task, policy, tmp_path / "a.json", skill={**SKILL, "target": "hole_pos"})
+    with pytest.raises(ConfigError, match=r"job\.skill\.turns=9 must be"):
+        tuned(store, task, policy, tmp_path / "a.json", skill={**SKILL, "turns": 9})
     assert not rolls.asked
     assert not (tmp_path / "a.json").exists()
 
@@ -234,3 +240,9 @@ def test_what_is_told_of_the_best_is_what_its_branches_come_to(
     assert won["tuned_skill"] == (found.points[found.best].won, found.points[found.best].cost)
     assert len(table.made_of["skill"]) > 10
     assert "skill" not in tabulate(store, ["placebo"], task, policy, **options).made_of
+
+
+def test_the_numbers_stand_alike_wherever_they_stand() -> None:
+    """In the yaml of the strategy, in that of the job, and in the code."""
+    of_the_job = compose(["job=tune"])["job"]["skill"]
+    assert {**WHOLE, "target": None} == node_of("strategy", "skill") == of_the_job

@@ -28,6 +28,7 @@ from workbench.monitoring.monitor import AnyMonitor, refuse_silent
 from workbench.recovery.gains import PLACEBO
 from workbench.recovery.paired import first_alarms
 from workbench.recovery.tables import FIRST_BRANCHES, NEVER, CounterfactualTable, tabulate
+from workbench.rollouts.arms import EXPERT, built
 from workbench.rollouts.setup import Setup, refuse_other_source
 from workbench.rollouts.training import with_defaults
 from workbench.store import Store
@@ -128,6 +129,7 @@ def tune_skill(
     check_arguments(skill, "job.skill", ("task",))
     whole = with_defaults(skill)
     search = _Search(whole, numbers_of(whole, numbers))
+    built({"skill": whole}, task, policy, EXPERT, None)  # refused once, and not in every worker
     name, at = _states(store, alarms, settings.alarms, seed)
     made_with = plain(
         {
