@@ -16,7 +16,7 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from workbench.errors import ConfigError
+from workbench.errors import ConfigError, ObservationError
 from workbench.policies.recovery.motion.driver import HandDriver
 from workbench.policies.recovery.motion.hand import FINGERS, Hand
 from workbench.types import OBSERVATION, OVER, Alarm, Array, Fingers, Intervention, PolicyCall, Record, Task
@@ -216,10 +216,14 @@ class Skill:
         return {}
 
     def act(self, memory: Record, alarm: Alarm) -> Intervention:
-        """Carry out the skill and hand back."""
+        """Carry out the skill and hand back; ObservationError if a place is seen as NaN or infinity."""
         pose = self._hand.poses({key: alarm.call.observation[key][0, -1] for key in self._hand.keys})
         place = self._hand.place_m(pose)
         centre = place if self._target is None else alarm.call.observation[self._target][0, -1].astype(np.float64)
+        if not np.isfinite(centre).all():
+            raise ObservationError(
+                f"strategy {self.name} searches at {self._target}, which is seen as {centre.tolist()}"
+            )
         told = {**begun("rise", place), "centre": centre[:2].copy(), "landed": float(place[2])}
         told |= {"holding": self._holds(alarm.call), "tries": self._tries, "like": pose}
         return Intervention(self._driver, self._steps, fresh_noise=True, more_time=True, memory=told)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from workbench.config import named
-from workbench.errors import CheckpointError, ConfigError
+from workbench.errors import CheckpointError, ConfigError, ObservationError
 from workbench.policies.expert import Expert
 from workbench.policies.recovery.skill import PHASES, Skill, spiral_length_m, spiral_m
 from workbench.policies.recovery.tuned_skill import TunedSkill
@@ -194,6 +194,9 @@ def test_it_sees_itself_and_the_place_that_is_named_alone() -> None:
     assert told is not None
     assert np.array_equal(told["centre"], seen[-1]["hole_pos"][:2])
     assert told["phase"] == PHASES[0]
+    blind = {**kept, "hole_pos": np.full_like(kept["hole_pos"], np.nan)}
+    with pytest.raises(ObservationError, match="strategy skill searches at hole_pos, which is seen as"):
+        strategy.act({}, Alarm(dataclasses.replace(call, observation=blind), POLICY, 200))
 
 
 @pytest.mark.parametrize(
