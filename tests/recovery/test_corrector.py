@@ -12,12 +12,15 @@ import workbench as wb
 from workbench.errors import CheckpointError, ConfigError, StoreError
 from workbench.policies.learning.corrector import Corrector, train
 from workbench.policies.recovery.correct import Correct
+from workbench.policies.recovery.placebo import Placebo
 from workbench.recovery.corrections import KINDS, Corrections
-from workbench.recovery.corrector import lessons_of, train_corrector
+from workbench.recovery.corrector import inputs_for, lessons_of, train_corrector
+from workbench.recovery.tables import tabulate
 from workbench.rollouts.arms import built
 from workbench.store import Store
-from workbench.types import Alarm, Array, Lessons, PolicyCall, Task
+from workbench.types import Alarm, Array, Lessons, Policy, PolicyCall, Task
 
+from .test_corrections import ALONE
 from .test_corrections import found as found
 from .test_corrections import policy as policy
 from .test_corrections import store as store
@@ -102,11 +105,11 @@ def with_column(store: Store, monkeypatch: pytest.MonkeyPatch, name: str, values
 
 
 def test_what_is_learned_is_what_the_labels_and_the_replays_say(
-    store: Store, task: Task, found: Corrections, monkeypatch: pytest.MonkeyPatch
+    store: Store, task: Task, policy: Policy, found: Corrections, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     late = {number: 20 for number in range(len(store)) if not store.episodes["success"][number]}
     with_column(store, monkeypatch, "t_on", np.array([late.get(number, -1) for number in range(len(store))]))
-    taught = lessons_of(store, found, task)
+    taught = lessons_of(store, found, task, policy)
     assert set(taught.inputs) == {"embedding", *(f"observation/{key}" for key in task.observation_sizes)}
     calls = [(uid, int(step)) for n, uid in enumerate(store.uids) for step in store.calls(n, ()).step]
     assert len(calls) == len(taught.failing) == len(taught.corrections)
@@ -123,14 +126,40 @@ def test_what_is_learned_is_what_the_labels_and_the_replays_say(
         assert taught.corrections[row].tolist() == found.correction[right].tolist()
 
 
+class SeesTheHand:
+    """A policy that looks through a camera, and of numbers reads its hand's alone; it may not say so."""
+
+    cameras = ("wrist",)
+
+    def __init__(self, *layout: str) -> None:
+        self.layout = dict.fromkeys(layout, 3)
+
+
+@pytest.mark.parametrize("layout", [("eef_pos", "gripper_qpos"), ()])
+def test_a_corrector_reads_no_object_that_its_policy_does_not(
+    store: Store, task: Task, found: Corrections, layout: tuple[str, ...]
+) -> None:
+    assert {"cube_pos", "cube_yaw"} <= task.observation_sizes.keys()
+    taught = lessons_of(store, found, task, SeesTheHand(*layout))
+    read = layout or ("eef_pos", "eef_quat", "gripper_qpos")
+    assert set(taught.inputs) == {"embedding", *(f"observation/{key}" for key in read)}
+
+
+def test_the_corrector_of_a_policy_on_images_reads_its_embedding_and_the_hand(task: Task, policy: Policy) -> None:
+    hand = ("embedding", "observation/eef_pos", "observation/eef_quat", "observation/gripper_qpos")
+    seeing = wb.task("lift", cameras={"names": ["agentview", "wrist"], "width_px": 84, "height_px": 84})
+    assert inputs_for(seeing, wb.policy("zoo/lift_pixels", seeing)) == hand
+    assert {*inputs_for(task, policy)} == {"embedding", *(f"observation/{key}" for key in task.observation_sizes)}
+
+
 def test_corrections_of_another_split_are_refused(
-    store: Store, task: Task, found: Corrections, monkeypatch: pytest.MonkeyPatch
+    store: Store, task: Task, policy: Policy, found: Corrections, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with_column(store, monkeypatch, "split", np.array(["test"] * len(store), dtype=object))
     with pytest.raises(
         StoreError, match=r"learns from the fit split alone, and a correction is of .*, of the test split"
     ):
-        lessons_of(store, found, task)
+        lessons_of(store, found, task, policy)
     store.episodes["split"][store.number_of(found.uids[0])] = "fit"
 
 
@@ -156,7 +185,32 @@ def test_it_goes_where_the_corrector_says_and_abstains_where_nothing_fails(
     way = asked.memory["target"][:3] - call.observation["eef_pos"][0, -1]
     assert min(np.abs(way - each[:3]).max() for each in (LEFT, RIGHT)) < 0.03
     sure = dataclasses.replace(call, embedding=-call.embedding)
-    assert strategy.act({}, Alarm(sure, wb.policy("zoo/lift_flow", task), 100)) is None
+    alarm = Alarm(sure, wb.policy("zoo/lift_flow", task), 100)
+    assert strategy.act({}, alarm) == Placebo().act({}, alarm)
+    assert strategy.act({}, dataclasses.replace(alarm, number=1)) is None  # the placebo has been given
+    advice = strategy.advice(call)
+    assert advice.mode == [trained.modes[int(trained.say({"embedding": call.embedding})[1][0].argmax())]]
+
+
+def test_where_it_abstains_it_has_the_placebos_time_and_noise(
+    tmp_path: Path, store: Store, task: Task, policy: Policy, found: Corrections
+) -> None:
+    """Also behind its motion the policy has time to the horizon: every branch is one of them, to the control step."""
+    sizes = {"embedding": store.calls(0, ("embedding",)).embedding.shape[1]}
+    inputs = np.random.default_rng(0).normal(size=(400, *sizes.values()))
+    failing = inputs[:, 0] > 0
+    right = [np.stack([LEFT]) if lost else np.zeros((0, 7)) for lost in failing]
+    made = lessons(inputs, failing, np.where(failing, 0, -1), right)
+    train(made, task="lift", folder=tmp_path / "corrector", seed=0, iterations=50, hidden=8)
+    node = {"_target_": "workbench.policies.recovery.correct.Correct"}
+    arms = {"never": {**node, "least": 1.0}, "always": {**node, "least": 0.0}}
+    arms["placebo"] = {"_target_": "workbench.policies.recovery.placebo.Placebo"}
+    at = {found.uids[0]: {int(found.step[0])}}
+    table = tabulate(store, arms, task, policy, split="fit", at=at, branches=2, head=tmp_path / "head", runner=ALONE)
+    assert table.arms["never"].tolist() == table.arms["placebo"].tolist()
+    assert table.more_time["never"].all()
+    assert table.more_time["always"].all()
+    assert table.arms["always"].tolist() != table.arms["placebo"].tolist()
 
 
 def test_a_corrector_of_another_task_and_none_are_refused(tmp_path: Path, task: Task) -> None:
@@ -169,16 +223,16 @@ def test_a_corrector_of_another_task_and_none_are_refused(tmp_path: Path, task: 
 
 
 def test_a_training_is_kept_and_one_of_other_settings_is_refused(
-    tmp_path: Path, store: Store, task: Task, found: Corrections, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, store: Store, task: Task, policy: Policy, found: Corrections, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failed = ~store.episodes["success"].astype(bool)
     with_column(store, monkeypatch, "t_on", np.where(failed, 10, -1))
     into, trainer = tmp_path / "corrector", {"_target_": "workbench.policies.learning.corrector.train", "iterations": 5}
     lucky = dataclasses.replace(found, ended=np.where(found.placebo[:, None], 0, 50))  # all are verified
-    told = train_corrector(store, lucky, task, into=into, trainer=trainer)
+    told = train_corrector(store, lucky, task, policy, into=into, trainer=trainer)
     before = {path.name: path.read_bytes() for path in into.iterdir()}
-    assert train_corrector(store, lucky, task, into=into, trainer=trainer) == told
+    assert train_corrector(store, lucky, task, policy, into=into, trainer=trainer) == told
     with pytest.raises(CheckpointError, match="overwrite=true trains it anew"):
-        train_corrector(store, lucky, task, into=into, trainer={**trainer, "iterations": 6})
+        train_corrector(store, lucky, task, policy, into=into, trainer={**trainer, "iterations": 6})
     assert {path.name: path.read_bytes() for path in into.iterdir()} == before
     assert told["corrections"] == sum(KINDS[kind] in ("twin", "object", "expert") for kind in found.kind)

@@ -50,7 +50,7 @@ def run(
             run.update_metrics(head=learnt.record())
     if needs_corrector(strategies):
         into = corrector_beside(head)
-        train_corrector(store, Corrections.load(store), run.task, into=into, trainer=corrector, **again)
+        train_corrector(store, Corrections.load(store), run.task, run.policy(), into=into, trainer=corrector, **again)
     recovery = recover(
         store, chosen, strategies, run.task, run.policy(), horizon=horizon, expert=expert, head=head, runner=run.runner
     )
