@@ -20,7 +20,7 @@ from workbench.policies.recovery.motion.reach import Reach
 from workbench.recovery.correcting import (
     Batch,
     CorrectionSettings,
-    _Search,
+    Trial,
     calls_between,
     keep_corrections,
     pose_before,
@@ -115,7 +115,7 @@ def test_a_pose_of_the_twin_is_moved_as_the_object_is(store: Store, task: Task, 
     aside = {"predicates/object_x_m": episode.steps["predicates/object_x_m"] + 0.03}
     twin = dataclasses.replace(episode, steps={**episode.steps, **aside})
     batch = Batch(Setup(task, policy, runner=ALONE), store.path, EXPERT, 100, SMALL, ())
-    search = _Search(episode, twin, batch, Lockstep(task, batch.setup.expert(EXPERT), 1))
+    search = Trial(episode, twin, batch, Lockstep(task, batch.setup.expert(EXPERT), 1))
     moved = search._object_moved(20, 20)
     np.testing.assert_allclose(moved, [-0.03, 0, 0], atol=1e-6)
     kinds = [each.kind for each in search._candidates(20, None)]

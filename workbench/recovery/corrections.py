@@ -24,10 +24,11 @@ from workbench.types.pose import CORRECTION_SIZE
 from workbench.types.reading import Among, Between, Size, Source, checked
 from workbench.types.results import Tabular
 
-KINDS = ("twin", "object", "expert", "segment", "random", "placebo")
+KINDS = ("twin", "object", "expert", "segment", "random", "placebo", "corrector")
 """What a candidate is: a pose of the nominal twin; the same, moved as the object is; a pose to which the expert comes;
-the expert's own way there; a pose at random, as far away as one of the twin's; and no motion at all."""
-PLACEBO = "placebo"
+the expert's own way there; a pose at random, as far away as one of the others; no motion at all; and where a corrector
+says.  Stores hold their places."""
+RANDOM, PLACEBO, CORRECTOR = KINDS[4:]
 NAME = "corrections"
 """Of a store's table, unless it is given another."""
 NUMBERS: Mapping[str, str] = {

@@ -550,11 +550,16 @@ def succeeded_at(outcome: Outcome) -> int:
     return outcome.length if outcome.success else NEVER
 
 
-def one_call(calls: EpisodeCalls, row: int) -> PolicyCall:
-    """One policy call of a stored episode, as it was shown when it was made."""
+def all_calls(calls: EpisodeCalls) -> PolicyCall:
+    """The policy calls of a stored episode, as each was shown when it was made: as one of so many scenes."""
     told = [calls.instruction] * len(calls.step)
     every = (calls.step, calls.chunk, calls.samples, calls.embedding)
-    return PolicyCall(*every, calls.execute, told, calls.signals, calls.observation).one(row)
+    return PolicyCall(*every, calls.execute, told, calls.signals, calls.observation)
+
+
+def one_call(calls: EpisodeCalls, row: int) -> PolicyCall:
+    """One policy call of a stored episode."""
+    return all_calls(calls).one(row)
 
 
 def asked_at(
