@@ -156,7 +156,7 @@ def test_they_are_kept_in_the_store_and_read_back(store: Store, found: Correctio
 @pytest.mark.parametrize(
     ("column", "value", "said"),
     [
-        ("kind", 6, "has kind outside 0..5"),
+        ("kind", 7, "has kind outside 0..6"),
         ("episode", 99, "has episode outside"),
         ("ended", 999, "has ended outside -1.."),
         ("correction", np.nan, "corrections that are not 7 finite numbers"),

@@ -493,8 +493,8 @@ def abstention(replays: Corrections, places: Array, chance: Array, seed: int) ->
 
 
 def mean_over(values: Array, seed: int) -> Interval:
-    """Mean of one number an episode (N,), with its 95 % bootstrap interval; no interval of a single one."""
-    if len(values) < 2:
+    """Mean of one number an episode (N,), with its 95 % bootstrap interval; none of numbers that are all alike."""
+    if len(np.unique(values)) < 2:  # resamples of them say nothing of others
         return Interval(float(values.mean()) if len(values) else None, None, None)
     weights = stratified_weights(np.zeros(len(values), int), np.arange(len(values)), RESAMPLES, seed)
     return interval(values @ weights / weights.sum(axis=0))

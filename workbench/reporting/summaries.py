@@ -292,11 +292,12 @@ def corrector_words(metrics: Record) -> list[str]:
     )
     auroc = found["auroc"]
     sure = "" if auroc["low"] is None else f" ({auroc['low']:.2f} to {auroc['high']:.2f})"
+    said = [f"{rate.count} ({rate.interval})" for rate in (failing, false, mode, majority)]
     told = [
-        f"At one call each, the corrector says that {failing.counted} of the failing episodes are failing, and "
-        f"{false.counted} of the successes; AUROC at common times {number(auroc['value'])}{sure}.",
-        f"It names the failure mode of {mode.counted}; the commonest of the fit split, {found['majority_mode']}, would "
-        f"be right in {majority.counted}.",
+        f"Asked at one call of each episode, the corrector says that it is failing in {said[0]} failures and {said[1]} "
+        f"successes; the AUROC of that at common times is {number(auroc['value'])}{sure}.",
+        f"It names the failure mode of {said[2]} failures; always naming the commonest of the fit split, "
+        f"{found['majority_mode'] or 'of which there is none'}, would be right in {said[3]}.",
     ]
     arms = {place: [row for row in found["rows"] if row["place"] == place] for place in _places(found)}
     return told + [sentence for place, rows in arms.items() if (sentence := _replayed(place, rows))]
