@@ -9,7 +9,11 @@ import numpy as np
 import pytest
 
 import workbench as wb
+from workbench.detectors.scores.always import Always
 from workbench.errors import CheckpointError, ConfigError, StoreError
+from workbench.monitoring.monitor import Monitor
+from workbench.monitoring.scoring import FittedScore
+from workbench.monitoring.window import Window
 from workbench.policies.learning.corrector import Corrector, train
 from workbench.policies.recovery.correct import Correct
 from workbench.policies.recovery.placebo import Placebo
@@ -17,8 +21,11 @@ from workbench.recovery.corrections import KINDS, Corrections
 from workbench.recovery.corrector import inputs_for, lessons_of, train_corrector
 from workbench.recovery.tables import tabulate
 from workbench.rollouts.arms import built
+from workbench.rollouts.guard import Guard
+from workbench.rollouts.launch import Launch
+from workbench.rollouts.loop import Lockstep
 from workbench.store import Store
-from workbench.types import Alarm, Array, Lessons, Policy, PolicyCall, Task
+from workbench.types import Alarm, Array, Lessons, Policy, PolicyCall, Task, Threshold
 
 from .test_corrections import ALONE
 from .test_corrections import found as found
@@ -236,3 +243,61 @@ def test_a_training_is_kept_and_one_of_other_settings_is_refused(
         train_corrector(store, lucky, task, policy, into=into, trainer={**trainer, "iterations": 6})
     assert {path.name: path.read_bytes() for path in into.iterdir()} == before
     assert told["corrections"] == sum(KINDS[kind] in ("twin", "object", "expert") for kind in found.kind)
+
+
+def always(most: int, cool_down: int, strategy: Correct | Placebo, horizon: int) -> Guard:
+    """Asks its strategy at every call of the policy."""
+    threshold = Threshold(np.zeros(1), np.ones(1), 0.1, 9, "nothing")
+    score = FittedScore("always", Always(), frozenset(), 0)
+    monitor = Monitor("always", score, Window(), "Fixed", 0.1, threshold)
+    return Guard(monitor, strategy, horizon=horizon, most=most, cool_down=cool_down)
+
+
+@pytest.fixture(scope="module")
+def asked(task: Task, policy: Policy, store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a corrector whose chance of failing lies on both sides of one half in the policy's own episodes."""
+    calls = [store.calls(number, ("embedding",)).embedding for number in range(len(store))]
+    inputs = np.concatenate(calls).astype(float)
+    failing = np.concatenate([np.arange(len(each)) % 2 == 1 for each in calls])
+    right = [np.stack([LEFT]) if lost else np.zeros((0, 7)) for lost in failing]
+    into: Path = tmp_path_factory.mktemp("asked") / "corrector"
+    train(lessons(inputs, failing, np.where(failing, 0, -1), right), task="lift", folder=into, seed=0, iterations=200)
+    return into
+
+
+def test_asked_at_every_call_it_corrects_again_and_again(task: Task, policy: Policy, asked: Path) -> None:
+    """As FailSafe asks its head every n steps: motion, hand-back, look again, motion."""
+    guard = always(3, 40, Correct(task, asked, least=0.0), 200)
+    ((_, episode),) = Lockstep(task, policy, 1, guard=guard).record_numbered([Launch(wb.Stream(0, 5))])
+    at = episode.calls["step"][episode.calls["intervened"]]
+    relieved = episode.steps["relieved"].astype(int)
+    assert len(at) == 3
+    assert (np.diff(at) > 40).all()
+    assert at.tolist() == np.flatnonzero(np.diff([0, *relieved]) == 1).tolist()  # each begins a motion,
+    assert (np.diff([*relieved, 0]) == -1).sum() == 3  # and each is handed back
+    assert not relieved[episode.calls["step"]][~episode.calls["intervened"]].any()
+
+
+def test_asked_at_every_call_it_abstains_once_and_then_leaves_the_policy_alone(
+    task: Task, policy: Policy, asked: Path
+) -> None:
+    """What it is not sure of costs no intervention, once noise and time are given: it is the placebo, bit for bit."""
+    launch = Launch(wb.Stream(0, 5))
+    found = []
+    for strategy in (Correct(task, asked, least=1.0), Placebo()):
+        guard = always(1 if isinstance(strategy, Placebo) else 5, 0, strategy, 200)
+        found += Lockstep(task, policy, 1, guard=guard).record([launch])
+    one, other = found
+    assert one.calls["intervened"].tolist() == other.calls["intervened"].tolist()
+    assert one.calls["intervened"].sum() == 1
+    np.testing.assert_array_equal(one.steps["state"], other.steps["state"])
+
+
+def test_a_motion_that_comes_after_an_abstention_is_made(task: Task, policy: Policy, asked: Path) -> None:
+    guard = always(2, 0, Correct(task, asked, least=0.5), 200)
+    ((_, episode),) = Lockstep(task, policy, 1, guard=guard).record_numbered([Launch(wb.Stream(0, 5))])
+    at = np.flatnonzero(episode.calls["intervened"])
+    assert at[0] == 0
+    assert not episode.steps["relieved"][0]
+    assert len(at) == 2
+    assert episode.steps["relieved"][episode.calls["step"][at[1]]]
