@@ -159,6 +159,16 @@ def test_the_corrector_of_a_policy_on_images_reads_its_embedding_and_the_hand(ta
     assert {*inputs_for(task, policy)} == {"embedding", *(f"observation/{key}" for key in task.observation_sizes)}
 
 
+def test_what_it_is_handed_of_a_call_names_no_object_either(tmp_path: Path, task: Task) -> None:
+    made, sizes = made_up(), {"eef_pos": 3, "eef_quat": 4, "gripper_qpos": 2}
+    hand = {f"observation/{key}": np.ones((400, size)) for key, size in sizes.items()}
+    train(
+        dataclasses.replace(made, inputs={**made.inputs, **hand}), task="lift", folder=tmp_path / "a", seed=0,
+        iterations=1, hidden=8,
+    )  # fmt: skip
+    assert {*Correct(task, tmp_path / "a").needs} == {"embedding", *hand}
+
+
 def test_corrections_of_another_split_are_refused(
     store: Store, task: Task, policy: Policy, found: Corrections, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -370,7 +370,7 @@ def _replayed(
     """Every motion from every picked call, under noises from a number on."""
     until = steps_beyond(setup.task.deadline, horizon)
     best = {each.number: known[cell] for each in picked if (cell := (store.uids[each.number], each.at)) in known}
-    noises, found = range(first, first + terms.branches), {}
+    noises, found = range(first, first + terms.branches), dict[int, Tried]()
     wanted = [(each.number, (each.at,), None) for each in picked]
     with progress("corrected episodes", len(wanted)) as advance:
         items = [
@@ -428,10 +428,12 @@ def _auroc(store: Store, lost: Sequence[_Heard], won: Sequence[_Heard], deadline
         return Interval(None, None, None)
     of_lost, of_won = (np.array([store.episodes["length"][each.number] for each in some]) for some in (lost, won))
     longest = int(max(of_lost.max(), of_won.max()))
-    peaks = [np.stack([peaks_by_step(each.step, each.chance, longest) for each in some]) for some in (lost, won)]
+    failed, successful = (
+        np.stack([peaks_by_step(each.step, each.chance, longest) for each in some]) for some in (lost, won)
+    )
     strata = np.repeat([0, 1], [len(lost), len(won)])
     weights = stratified_weights(strata, np.arange(len(strata)), RESAMPLES, seed)
-    higher = concordance(*peaks, of_lost, of_won, deadline // 2)
+    higher = concordance(failed, successful, of_lost, of_won, deadline // 2)
     return interval(weighted_mean(higher, weights[: len(lost)], weights[len(lost) :]))
 
 
