@@ -93,10 +93,11 @@ def _numbers(random: Random, original: Path, path: Path, name: str, table: Table
         _change(random, arrays)
     if random.random() < 0.5:
         said = mutated(random, said)
-    try:
-        write_table(path, name, arrays, said)
-    except (ValueError, TypeError, RecursionError, OverflowError):  # words that no JSON holds
-        write_table(path, name, arrays, table[1])
+        try:
+            json.dumps(said, ensure_ascii=False, allow_nan=False).encode()
+        except (ValueError, TypeError, RecursionError):
+            said = table[1]  # words that no JSON holds
+    write_table(path, name, arrays, said)
 
 
 def _change(random: Random, arrays: dict[str, np.ndarray]) -> None:

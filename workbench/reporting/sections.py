@@ -445,8 +445,10 @@ def corrector_table(metrics: Record) -> Table:
         Column("succeeds", numeric=True, help="mean share of the noises, to the horizon"),
         Column("in the task's\ntime", numeric=True, short="in time", help="the same within the task's deadline"),
         Column("over placebo,\npoints", numeric=True, help=GAINS["over_placebo"][1]),
-        Column("over luck,\npoints", numeric=True, help=GAINS["over_redraw"][1], spare=1),
-        Column("verified", numeric=True, help="wins at least half of the branches, and more than no motion does"),
+        Column("over luck,\npoints", numeric=True, help=GAINS["over_redraw"][1]),
+        Column(
+            "verified", numeric=True, help="wins at least half of the branches, and more than no motion does", spare=1
+        ),
     ]
     note = (
         "What the corrector says, carried out from the exact state of one call an episode, beside no motion (the "
@@ -462,7 +464,7 @@ def abstention_table(metrics: Record) -> Table:
     for row in (metrics.get("corrector") or {"abstention": []})["abstention"]:
         acted = [count(row["acted"][place], calls) for place, calls in row["calls"].items() if calls]
         shares = [Cell(percent(row[key]), row[key]) for key in ("won", "in_time")]
-        rows.append(Row.of(f"{row['least']:.3f}", " + ".join(acted), *shares, _mean_gain(row["over_placebo"])))
+        rows.append(Row.of(significant(row["least"]), " + ".join(acted), *shares, _mean_gain(row["over_placebo"])))
     columns = [
         Column("acts from\nchance", numeric=True, short="from"),
         Column("acts at\ncalls", numeric=True, help="of the places of the table above, in their order"),
