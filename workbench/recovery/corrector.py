@@ -97,7 +97,7 @@ def lessons_of(store: Store, corrections: Corrections, task: Task, policy: Polic
     modes = tuple(sorted(set(corrections.modes)))
     needs = inputs_for(task, policy)
     inputs: dict[str, list[Array]] = {}
-    failing, mode, targets = [], [], []
+    failing, mode, targets, episode = [], [], [], []
     for number in sound(store, SPLIT):
         calls, uid = store.calls(number, needs), store.uids[number]
         if calls.embedding is not None:
@@ -106,11 +106,12 @@ def lessons_of(store: Store, corrections: Corrections, task: Task, policy: Polic
             inputs.setdefault(f"{OBSERVATION}{key}", []).append(values[:, -1])
         lost = calls.step >= rows["t_on"][number] if rows["t_on"][number] >= 0 else np.zeros(len(calls.step), bool)
         known = modes.index(rows["failure_mode"][number]) if rows["failure_mode"][number] in modes else -1
+        episode.append(np.full(len(calls.step), number))
         failing.append(lost)
         mode.append(np.where(lost, known, -1))
         targets += [right.get((uid, int(step)), np.zeros((0, 7))) for step in calls.step]
     joined = {name: np.concatenate(parts) for name, parts in inputs.items()}
-    return Lessons(joined, np.concatenate(failing), np.concatenate(mode), targets, modes)
+    return Lessons(joined, np.concatenate(failing), np.concatenate(mode), targets, modes, np.concatenate(episode))
 
 
 def inputs_for(task: Task, policy: Policy) -> tuple[str, ...]:
