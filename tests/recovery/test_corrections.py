@@ -71,7 +71,7 @@ def test_every_kind_is_tried_from_every_call_beside_luck(found: Corrections) -> 
         assert kinds.count("placebo") == 1
         assert kinds.count("twin") in (0, 2)  # none of a twin that fails, too
         assert kinds.count("random") == 1
-    assert {KINDS[kind] for kind in found.kind} >= {*KINDS} - {"object"}
+    assert {KINDS[kind] for kind in found.kind} >= {*KINDS} - {"object", "corrector"}
     assert set(found.recoverable.tolist()) == {False, True}
     assert found.simulated > 0
 
