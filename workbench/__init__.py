@@ -37,6 +37,7 @@ _NAMES = {
     "verify_corrections": "recovery.correcting",
     "train_corrector": "recovery.corrector",
     "judge_corrector": "recovery.judging",
+    "tune_skill": "recovery.tuning",
     "operating_rule": "recovery.economics",
     "pilot": "recovery.economics",
     "trial_and_error": "recovery.attempts",
@@ -73,6 +74,8 @@ _NAMES = {
     "Stream": "types",
     "Table": "reporting.table",
     "Terms": "recovery.benefit",
+    "Tuning": "types.tuning",
+    "TuningSettings": "recovery.tuning",
     "WorkbenchError": "errors",
 }
 """Public name -> the module below ``workbench`` that defines it."""

@@ -478,6 +478,11 @@ FULL: Record = METRICS | {
         ],
         "branches": 4, "simulated_steps": 12345, "seconds": 67.5,
     },
+    "tuning": {
+        "rows": [{"name": name, "won": 5, "branches": 24} for name in ("placebo", "first", "tuned")],
+        "first": {"retract_m": 0.04, "tries": 2}, "tuned": {"retract_m": 0.0123, "tries": 3},
+        "monitor": "rnd+split_conformal", "points": 41, "states": 24, "simulated_steps": 90000,
+    },
     "attempts": {
         "rows": [
             {

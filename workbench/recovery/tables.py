@@ -26,7 +26,7 @@ from workbench.execution.progress import progress
 from workbench.monitoring.episodes import sound
 from workbench.monitoring.monitor import AnyMonitor
 from workbench.recovery.benefit import Outcomes
-from workbench.rollouts.arms import EXPERT, built, corrector_beside, needs_corrector, needs_head
+from workbench.rollouts.arms import EXPERT, beside, built, needs_head
 from workbench.rollouts.guard import steps_beyond
 from workbench.rollouts.launch import Launch, Outcome, Wheel
 from workbench.rollouts.loop import Lockstep
@@ -394,7 +394,8 @@ def tabulate(
         "strategies": {name: _node(each) for name, each in chosen.items()},
         "expert": dict(expert),
         "head": weights_digest(Path(head)) if head and needs_head(chosen) else "",
-        "corrector": weights_digest(corrector_beside(Path(head))) if head and needs_corrector(chosen) else "",
+        "corrector": "",
+        **beside(chosen, head),
     }
     return dataclasses.replace(table, made_of=plain(made_of), digest=store.digest_of(table.uids))
 
