@@ -31,6 +31,8 @@ from workbench.recovery.corrections import Corrections as Corrections
 from workbench.recovery.corrector import train_corrector as train_corrector
 from workbench.recovery.economics import operating_rule as operating_rule
 from workbench.recovery.economics import pilot as pilot
+from workbench.recovery.judging import CorrectorJudgement as CorrectorJudgement
+from workbench.recovery.judging import judge_corrector as judge_corrector
 from workbench.recovery.learning import train_head as train_head
 from workbench.recovery.paired import recover as recover
 from workbench.recovery.ranking import rank_detectors as rank_detectors

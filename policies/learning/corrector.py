@@ -7,6 +7,7 @@ from the policy's own features and what the robot sees.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -21,6 +22,8 @@ from workbench.types import Array, Lessons
 from workbench.types.pose import CORRECTION_SIZE
 
 KIND = "Corrector"
+EVERY = 10
+"""Iterations between two looks at what is held out."""
 LEAST_DEVIATION = 1e-6
 """An input that varies less than this in training is as good as constant."""
 
@@ -94,18 +97,23 @@ def train(
     batch: int = 256,
     learning_rate: float = 1e-3,
     weight_decay: float = 1e-2,
+    held_out: float = 0.25,
     hidden: int = 128,
     blocks: int = 2,
 ) -> None:
     """Train a corrector and write it into a folder.
 
     Of several verified corrections of a call any is right, so the nearest to what the network says counts (as in
-    multiple choice learning, Guzman-Rivera et al., NeurIPS 2012).  Failing calls and others weigh alike.
+    multiple choice learning, Guzman-Rivera et al., NeurIPS 2012).  Failing calls and others weigh alike.  The weights
+    are those of the iteration at which the loss of the episodes that are held out was least: calls of one episode are
+    so alike that a network soon knows them by heart.
 
     Parameters
     ----------
     folder : of the checkpoint; one that is there is replaced.
     iterations, batch, learning_rate, weight_decay : of AdamW, with a cosine schedule.
+    held_out : share of the episodes with a failing call, and of the others; where that is less than one of either, all
+        are learned from, for all iterations.
 
     Raises
     ------
@@ -124,15 +132,22 @@ def train(
         network = CorrectorNetwork(joined.shape[1], len(lessons.modes), hidden, blocks)
     targets = _Targets(lessons, scale)
     inputs, random = normalised(joined, mean, deviation), torch.Generator().manual_seed(seed)
+    taught, held = held_apart(lessons, held_out, seed)
+    least, best, ended = np.inf, network.state_dict(), iterations
     optimiser = torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=weight_decay)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, iterations)
-    for _ in range(iterations):
-        rows = torch.randint(len(inputs), (batch,), generator=random)
+    for iteration in range(1, iterations + 1):
+        rows = taught[torch.randint(len(taught), (batch,), generator=random)]
         loss = targets.loss(network(inputs[rows]), rows)
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         schedule.step()
+        if len(held) and iteration % EVERY == 0:
+            with torch.inference_mode():
+                now = float(targets.loss(network(inputs[held]), held))
+            if now < least:
+                least, best, ended = now, copy.deepcopy(network.state_dict()), iteration
     record = {
         "policy": KIND,
         "config": {"modes": list(lessons.modes), "hidden": hidden, "blocks": blocks},
@@ -141,9 +156,23 @@ def train(
         "action_size": CORRECTION_SIZE,
         "image_sizes": {},
         "statistics": {"mean": mean.tolist(), "deviation": deviation.tolist(), "scale": scale.tolist()},
-        "recipe": {"iterations": iterations, "batch": batch, "learning_rate": learning_rate, "seed": seed},
+        "recipe": {"iterations": iterations, "batch": batch, "learning_rate": learning_rate, "seed": seed}
+        | {"held_out": held_out, "best_iteration": ended},
     }
-    checkpoint.write(folder, network.state_dict(), record)
+    checkpoint.write(folder, best, record)
+
+
+def held_apart(lessons: Lessons, share: float, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rows to learn from, and rows of whole episodes that are held out; none of these where they would lack a class."""
+    if not 0 <= share < 1:
+        raise ConfigError(f"held_out={share} must be a share, from 0 to below 1")
+    random, held = np.random.default_rng(seed), []
+    lost = np.unique(lessons.episode[lessons.failing])
+    for some in (lost, np.setdiff1d(lessons.episode, lost)):
+        held.append(random.permutation(some)[: int(share * len(some))])
+    apart = np.isin(lessons.episode, np.concatenate(held)) & all(map(len, held))
+    taught, rest = np.flatnonzero(~apart), np.flatnonzero(apart)
+    return torch.from_numpy(taught), torch.from_numpy(rest)
 
 
 def _scale(corrections: Array) -> Array:

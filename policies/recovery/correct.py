@@ -5,6 +5,7 @@ As FailSafe's head acts (arXiv 2510.01642, 2025): a corrective action on an alar
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -18,14 +19,33 @@ from workbench.types.abilities import fingers_of
 from workbench.types.pose import Pose
 
 
+@dataclasses.dataclass(frozen=True)
+class Advice:
+    """What the corrector says of n policy calls.
+
+    Attributes
+    ----------
+    failing : (n,) chance that the episode is lost to the policy.
+    mode : n failure modes, the likeliest of each.
+    correction : (n, 7), see :mod:`workbench.types.pose`.
+    """
+
+    failing: Array
+    mode: Sequence[str]
+    correction: Array
+
+
 class Correct:
     """The corrector's motion is carried out, unless it says that nothing fails.
+
+    Where it abstains, it is the placebo: fresh noise, and as much time as any intervention.  Later in the episode, when
+    both have been given, it abstains by doing nothing.  So a guard may ask it at every call.
 
     Parameters
     ----------
     task : whose actions command a hand's pose.
     corrector : folder of its checkpoint, which ``workbench recover`` trains on verified corrections.
-    least : chance of failing below which it abstains, and the policy goes on as if there had been no alarm.
+    least : chance of failing below which it abstains.
     """
 
     name: str = "correct"
@@ -47,14 +67,19 @@ class Correct:
         """Nothing is remembered."""
         return {}
 
+    def advice(self, call: PolicyCall) -> Advice:
+        """What the corrector says of a call of n scenes, whatever is done about it."""
+        chance, modes, corrections = self._corrector.say(inputs_of(call, self._corrector.layout))
+        return Advice(chance, [self._corrector.modes[place] for place in modes.argmax(axis=1)], corrections)
+
     def act(self, memory: Record, alarm: Alarm) -> Intervention | None:
         """Go where the corrector says, and hand back."""
-        chance, _, corrections = self._corrector.say(inputs_of(alarm.call, self._corrector.layout))
-        if chance[0] < self._least:
-            return None
+        advice = self.advice(alarm.call)
+        if advice.failing[0] < self._least:
+            return None if alarm.number else Intervention(fresh_noise=True, more_time=True)
         seen = {key: values[0, -1] for key, values in alarm.call.observation.items()}
         here = Pose.of(seen, bool(np.ptp(seen["gripper_qpos"]) < self._opened_m))
-        return self._reach.to(here, here.corrected(corrections[0]))
+        return self._reach.to(here, here.corrected(advice.correction[0]))
 
 
 def inputs_of(call: PolicyCall, needs: Iterable[str]) -> dict[str, Array]:

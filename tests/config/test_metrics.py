@@ -60,6 +60,10 @@ def audited(**other: Any) -> bytes:
     return json.dumps({"monitors": [{"score": "rnd", "audit": audit | other}]}).encode()
 
 
+def judged(**change):
+    return json.dumps({"corrector": {**FULL["corrector"], **change}}).encode()
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
@@ -102,6 +106,9 @@ def audited(**other: Any) -> bytes:
         (json.dumps({"shields": [{**FULL["shields"][0], "changed_steps": 1235}]}).encode(), "steps=1234"),
         (json.dumps({"corrections": {**FULL["corrections"], "rows": [
             {**FULL["corrections"]["rows"][0], "verified": 41}]}}).encode(), "candidates=40"),
+        (judged(mode={"alarms": 41, "episodes": 40, "ci95": [0, 1]}), "at most episodes=40"),
+        (judged(rows=[{**FULL["corrector"]["rows"][0], "won": 1.5}]), "won=1.5, which must be a number of 0 .. 1"),
+        (judged(abstention=[{**FULL["corrector"]["abstention"][0], "acted": {"succeeding": 17}}]), "at most 16 of"),
     ],
 )  # fmt: skip
 def test_damaged_metrics_are_refused_in_a_line_by_whoever_reads_them(run, content, said):

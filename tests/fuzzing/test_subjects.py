@@ -9,7 +9,7 @@ import pytest
 from tests.fuzzing.runner import random_of
 from workbench.errors import WorkbenchError
 
-ATTEMPTS = {"records": 300, "checkpoints": 150, "monitors": 150, "caches": 200, "recipes": 100}
+ATTEMPTS = {"records": 300, "checkpoints": 150, "monitors": 150, "caches": 200, "recipes": 100, "tables": 200}
 SEED = 11
 
 

@@ -20,7 +20,7 @@ from workbench.policies.recovery.motion.reach import Reach
 from workbench.recovery.correcting import (
     Batch,
     CorrectionSettings,
-    _Search,
+    Trial,
     calls_between,
     keep_corrections,
     pose_before,
@@ -71,7 +71,7 @@ def test_every_kind_is_tried_from_every_call_beside_luck(found: Corrections) -> 
         assert kinds.count("placebo") == 1
         assert kinds.count("twin") in (0, 2)  # none of a twin that fails, too
         assert kinds.count("random") == 1
-    assert {KINDS[kind] for kind in found.kind} >= {*KINDS} - {"object"}
+    assert {KINDS[kind] for kind in found.kind} >= {*KINDS} - {"object", "corrector"}
     assert set(found.recoverable.tolist()) == {False, True}
     assert found.simulated > 0
 
@@ -115,7 +115,7 @@ def test_a_pose_of_the_twin_is_moved_as_the_object_is(store: Store, task: Task, 
     aside = {"predicates/object_x_m": episode.steps["predicates/object_x_m"] + 0.03}
     twin = dataclasses.replace(episode, steps={**episode.steps, **aside})
     batch = Batch(Setup(task, policy, runner=ALONE), store.path, EXPERT, 100, SMALL, ())
-    search = _Search(episode, twin, batch, Lockstep(task, batch.setup.expert(EXPERT), 1))
+    search = Trial(episode, twin, batch, Lockstep(task, batch.setup.expert(EXPERT), 1))
     moved = search._object_moved(20, 20)
     np.testing.assert_allclose(moved, [-0.03, 0, 0], atol=1e-6)
     kinds = [each.kind for each in search._candidates(20, None)]
@@ -156,7 +156,7 @@ def test_they_are_kept_in_the_store_and_read_back(store: Store, found: Correctio
 @pytest.mark.parametrize(
     ("column", "value", "said"),
     [
-        ("kind", 6, "has kind outside 0..5"),
+        ("kind", 7, "has kind outside 0..6"),
         ("episode", 99, "has episode outside"),
         ("ended", 999, "has ended outside -1.."),
         ("correction", np.nan, "corrections that are not 7 finite numbers"),

@@ -9,15 +9,26 @@ import numpy as np
 import pytest
 
 import workbench as wb
+from workbench.detectors.scores.always import Always
 from workbench.errors import CheckpointError, ConfigError, StoreError
-from workbench.policies.learning.corrector import Corrector, train
+from workbench.monitoring.monitor import Monitor
+from workbench.monitoring.scoring import FittedScore
+from workbench.monitoring.window import Window
+from workbench.policies.learning.checkpoint import read_record
+from workbench.policies.learning.corrector import Corrector, held_apart, train
 from workbench.policies.recovery.correct import Correct
+from workbench.policies.recovery.placebo import Placebo
 from workbench.recovery.corrections import KINDS, Corrections
-from workbench.recovery.corrector import lessons_of, train_corrector
+from workbench.recovery.corrector import inputs_for, lessons_of, train_corrector
+from workbench.recovery.tables import tabulate
 from workbench.rollouts.arms import built
+from workbench.rollouts.guard import Guard
+from workbench.rollouts.launch import Launch
+from workbench.rollouts.loop import Lockstep
 from workbench.store import Store
-from workbench.types import Alarm, Array, Lessons, PolicyCall, Task
+from workbench.types import Alarm, Array, Lessons, Policy, PolicyCall, Task, Threshold
 
+from .test_corrections import ALONE
 from .test_corrections import found as found
 from .test_corrections import policy as policy
 from .test_corrections import store as store
@@ -27,7 +38,7 @@ LEFT, RIGHT = np.array([0.1, 0, 0, 0, 0, 0, 1.0]), np.array([-0.1, 0, 0, 0, 0, 0
 
 
 def lessons(inputs: Array, failing: Array, mode: Array, corrections: list[Array]) -> Lessons:
-    return Lessons({"embedding": inputs}, failing, mode, corrections, ("knocked", "slip"))
+    return Lessons({"embedding": inputs}, failing, mode, corrections, ("knocked", "slip"), np.arange(len(inputs)))
 
 
 def made_up(seed: int = 0) -> Lessons:
@@ -60,7 +71,7 @@ def test_of_two_right_corrections_it_says_one_and_not_their_mean(trained: Correc
     _, _, corrections = trained.say(others.inputs)
     said = corrections[others.failing]
     nearest = np.minimum(*(np.abs(said - each).max(axis=1) for each in (LEFT, RIGHT)))
-    assert (nearest < 0.03).mean() > 0.85
+    assert (nearest < 0.05).mean() > 0.85  # nearer to one of them than to their mean
 
 
 def test_the_same_seed_trains_the_same(tmp_path: Path) -> None:
@@ -70,6 +81,39 @@ def test_the_same_seed_trains_the_same(tmp_path: Path) -> None:
         says.append(Corrector.load(tmp_path / name).say(made_up(seed=1).inputs)[0])
     assert (says[0] == says[1]).all()
     assert (says[0] != says[2]).any()
+
+
+def test_whole_episodes_are_held_out_of_both_classes() -> None:
+    made = made_up()
+    made = dataclasses.replace(made, episode=np.arange(400) // 20 + 100 * made.failing)  # 20 lost ones, 20 others
+    taught, held = (set(rows.tolist()) for rows in held_apart(made, 0.25, seed=0))
+    assert taught | held == set(range(400))
+    assert not taught & held
+    episodes = [{int(made.episode[row]) for row in rows} for rows in (taught, held)]
+    assert not episodes[0] & episodes[1]
+    assert sum(episode >= 100 for episode in episodes[1]) == sum(episode < 100 for episode in episodes[1]) == 5
+    assert len(held_apart(made, 0.0, seed=0)[1]) == len(held_apart(made, 0.04, seed=0)[1]) == 0
+    with pytest.raises(ConfigError, match=r"held_out=1.0 must be a share"):
+        held_apart(made, 1.0, seed=0)
+
+
+def test_it_ends_where_what_is_held_out_was_least_lost(tmp_path: Path) -> None:
+    """Few episodes that say nothing of one another are soon known by heart; on others that is worse than early."""
+    random = np.random.default_rng(0)
+    episode = np.repeat(np.arange(40), 10)
+    inputs = random.normal(size=(40, 30))[episode] + 0.05 * random.normal(size=(400, 30))
+    failing = episode % 2 == 0
+    mode = np.where(failing, (episode // 2) % 2, -1)
+    right = [np.stack([LEFT]) if lost else np.zeros((0, 7)) for lost in failing]
+    made = dataclasses.replace(lessons(inputs, failing, mode, right), episode=episode)
+    surest = {}
+    for held_out in (0.0, 0.25):
+        train(made, task="lift", folder=tmp_path / str(held_out), seed=0, iterations=300, held_out=held_out)
+        chance, *_ = Corrector.load(tmp_path / str(held_out)).say({"embedding": random.normal(size=(400, 30))})
+        surest[held_out] = float(np.abs(chance - 0.5).mean())
+        recipe = read_record(tmp_path / str(held_out)).recipe
+        assert (recipe["best_iteration"] < 300) == (held_out > 0)
+    assert surest[0.25] < 0.7 * surest[0.0]
 
 
 @pytest.mark.parametrize(
@@ -102,11 +146,11 @@ def with_column(store: Store, monkeypatch: pytest.MonkeyPatch, name: str, values
 
 
 def test_what_is_learned_is_what_the_labels_and_the_replays_say(
-    store: Store, task: Task, found: Corrections, monkeypatch: pytest.MonkeyPatch
+    store: Store, task: Task, policy: Policy, found: Corrections, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     late = {number: 20 for number in range(len(store)) if not store.episodes["success"][number]}
     with_column(store, monkeypatch, "t_on", np.array([late.get(number, -1) for number in range(len(store))]))
-    taught = lessons_of(store, found, task)
+    taught = lessons_of(store, found, task, policy)
     assert set(taught.inputs) == {"embedding", *(f"observation/{key}" for key in task.observation_sizes)}
     calls = [(uid, int(step)) for n, uid in enumerate(store.uids) for step in store.calls(n, ()).step]
     assert len(calls) == len(taught.failing) == len(taught.corrections)
@@ -123,14 +167,50 @@ def test_what_is_learned_is_what_the_labels_and_the_replays_say(
         assert taught.corrections[row].tolist() == found.correction[right].tolist()
 
 
+class SeesTheHand:
+    """A policy that looks through a camera, and of numbers reads its hand's alone; it may not say so."""
+
+    cameras = ("wrist",)
+
+    def __init__(self, *layout: str) -> None:
+        self.layout = dict.fromkeys(layout, 3)
+
+
+@pytest.mark.parametrize("layout", [("eef_pos", "gripper_qpos"), ()])
+def test_a_corrector_reads_no_object_that_its_policy_does_not(
+    store: Store, task: Task, found: Corrections, layout: tuple[str, ...]
+) -> None:
+    assert {"cube_pos", "cube_yaw"} <= task.observation_sizes.keys()
+    taught = lessons_of(store, found, task, SeesTheHand(*layout))
+    read = layout or ("eef_pos", "eef_quat", "gripper_qpos")
+    assert set(taught.inputs) == {"embedding", *(f"observation/{key}" for key in read)}
+
+
+def test_the_corrector_of_a_policy_on_images_reads_its_embedding_and_the_hand(task: Task, policy: Policy) -> None:
+    hand = ("embedding", "observation/eef_pos", "observation/eef_quat", "observation/gripper_qpos")
+    seeing = wb.task("lift", cameras={"names": ["agentview", "wrist"], "width_px": 84, "height_px": 84})
+    assert inputs_for(seeing, wb.policy("zoo/lift_pixels", seeing)) == hand
+    assert {*inputs_for(task, policy)} == {"embedding", *(f"observation/{key}" for key in task.observation_sizes)}
+
+
+def test_what_it_is_handed_of_a_call_names_no_object_either(tmp_path: Path, task: Task) -> None:
+    made, sizes = made_up(), {"eef_pos": 3, "eef_quat": 4, "gripper_qpos": 2}
+    hand = {f"observation/{key}": np.ones((400, size)) for key, size in sizes.items()}
+    train(
+        dataclasses.replace(made, inputs={**made.inputs, **hand}), task="lift", folder=tmp_path / "a", seed=0,
+        iterations=1, hidden=8,
+    )  # fmt: skip
+    assert {*Correct(task, tmp_path / "a").needs} == {"embedding", *hand}
+
+
 def test_corrections_of_another_split_are_refused(
-    store: Store, task: Task, found: Corrections, monkeypatch: pytest.MonkeyPatch
+    store: Store, task: Task, policy: Policy, found: Corrections, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with_column(store, monkeypatch, "split", np.array(["test"] * len(store), dtype=object))
     with pytest.raises(
         StoreError, match=r"learns from the fit split alone, and a correction is of .*, of the test split"
     ):
-        lessons_of(store, found, task)
+        lessons_of(store, found, task, policy)
     store.episodes["split"][store.number_of(found.uids[0])] = "fit"
 
 
@@ -156,7 +236,32 @@ def test_it_goes_where_the_corrector_says_and_abstains_where_nothing_fails(
     way = asked.memory["target"][:3] - call.observation["eef_pos"][0, -1]
     assert min(np.abs(way - each[:3]).max() for each in (LEFT, RIGHT)) < 0.03
     sure = dataclasses.replace(call, embedding=-call.embedding)
-    assert strategy.act({}, Alarm(sure, wb.policy("zoo/lift_flow", task), 100)) is None
+    alarm = Alarm(sure, wb.policy("zoo/lift_flow", task), 100)
+    assert strategy.act({}, alarm) == Placebo().act({}, alarm)
+    assert strategy.act({}, dataclasses.replace(alarm, number=1)) is None  # the placebo has been given
+    advice = strategy.advice(call)
+    assert advice.mode == [trained.modes[int(trained.say({"embedding": call.embedding})[1][0].argmax())]]
+
+
+def test_where_it_abstains_it_has_the_placebos_time_and_noise(
+    tmp_path: Path, store: Store, task: Task, policy: Policy, found: Corrections
+) -> None:
+    """Also behind its motion the policy has time to the horizon: every branch is one of them, to the control step."""
+    sizes = {"embedding": store.calls(0, ("embedding",)).embedding.shape[1]}
+    inputs = np.random.default_rng(0).normal(size=(400, *sizes.values()))
+    failing = inputs[:, 0] > 0
+    right = [np.stack([LEFT]) if lost else np.zeros((0, 7)) for lost in failing]
+    made = lessons(inputs, failing, np.where(failing, 0, -1), right)
+    train(made, task="lift", folder=tmp_path / "corrector", seed=0, iterations=50, hidden=8)
+    node = {"_target_": "workbench.policies.recovery.correct.Correct"}
+    arms = {"never": {**node, "least": 1.0}, "always": {**node, "least": 0.0}}
+    arms["placebo"] = {"_target_": "workbench.policies.recovery.placebo.Placebo"}
+    at = {found.uids[0]: {int(found.step[0])}}
+    table = tabulate(store, arms, task, policy, split="fit", at=at, branches=2, head=tmp_path / "head", runner=ALONE)
+    assert table.arms["never"].tolist() == table.arms["placebo"].tolist()
+    assert table.more_time["never"].all()
+    assert table.more_time["always"].all()
+    assert table.arms["always"].tolist() != table.arms["placebo"].tolist()
 
 
 def test_a_corrector_of_another_task_and_none_are_refused(tmp_path: Path, task: Task) -> None:
@@ -169,16 +274,74 @@ def test_a_corrector_of_another_task_and_none_are_refused(tmp_path: Path, task: 
 
 
 def test_a_training_is_kept_and_one_of_other_settings_is_refused(
-    tmp_path: Path, store: Store, task: Task, found: Corrections, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, store: Store, task: Task, policy: Policy, found: Corrections, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failed = ~store.episodes["success"].astype(bool)
     with_column(store, monkeypatch, "t_on", np.where(failed, 10, -1))
     into, trainer = tmp_path / "corrector", {"_target_": "workbench.policies.learning.corrector.train", "iterations": 5}
     lucky = dataclasses.replace(found, ended=np.where(found.placebo[:, None], 0, 50))  # all are verified
-    told = train_corrector(store, lucky, task, into=into, trainer=trainer)
+    told = train_corrector(store, lucky, task, policy, into=into, trainer=trainer)
     before = {path.name: path.read_bytes() for path in into.iterdir()}
-    assert train_corrector(store, lucky, task, into=into, trainer=trainer) == told
+    assert train_corrector(store, lucky, task, policy, into=into, trainer=trainer) == told
     with pytest.raises(CheckpointError, match="overwrite=true trains it anew"):
-        train_corrector(store, lucky, task, into=into, trainer={**trainer, "iterations": 6})
+        train_corrector(store, lucky, task, policy, into=into, trainer={**trainer, "iterations": 6})
     assert {path.name: path.read_bytes() for path in into.iterdir()} == before
     assert told["corrections"] == sum(KINDS[kind] in ("twin", "object", "expert") for kind in found.kind)
+
+
+def always(most: int, cool_down: int, strategy: Correct | Placebo, horizon: int) -> Guard:
+    """Asks its strategy at every call of the policy."""
+    threshold = Threshold(np.zeros(1), np.ones(1), 0.1, 9, "nothing")
+    score = FittedScore("always", Always(), frozenset(), 0)
+    monitor = Monitor("always", score, Window(), "Fixed", 0.1, threshold)
+    return Guard(monitor, strategy, horizon=horizon, most=most, cool_down=cool_down)
+
+
+@pytest.fixture(scope="module")
+def asked(task: Task, policy: Policy, store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a corrector whose chance of failing lies on both sides of one half in the policy's own episodes."""
+    calls = [store.calls(number, ("embedding",)).embedding for number in range(len(store))]
+    inputs = np.concatenate(calls).astype(float)
+    failing = np.concatenate([np.arange(len(each)) % 2 == 1 for each in calls])
+    right = [np.stack([LEFT]) if lost else np.zeros((0, 7)) for lost in failing]
+    into: Path = tmp_path_factory.mktemp("asked") / "corrector"
+    train(lessons(inputs, failing, np.where(failing, 0, -1), right), task="lift", folder=into, seed=0, iterations=200)
+    return into
+
+
+def test_asked_at_every_call_it_corrects_again_and_again(task: Task, policy: Policy, asked: Path) -> None:
+    """As FailSafe asks its head every n steps: motion, hand-back, look again, motion."""
+    guard = always(3, 40, Correct(task, asked, least=0.0), 200)
+    ((_, episode),) = Lockstep(task, policy, 1, guard=guard).record_numbered([Launch(wb.Stream(0, 5))])
+    at = episode.calls["step"][episode.calls["intervened"]]
+    relieved = episode.steps["relieved"].astype(int)
+    assert len(at) == 3
+    assert (np.diff(at) > 40).all()
+    assert at.tolist() == np.flatnonzero(np.diff([0, *relieved]) == 1).tolist()  # each begins a motion,
+    assert (np.diff([*relieved, 0]) == -1).sum() == 3  # and each is handed back
+    assert not relieved[episode.calls["step"]][~episode.calls["intervened"]].any()
+
+
+def test_asked_at_every_call_it_abstains_once_and_then_leaves_the_policy_alone(
+    task: Task, policy: Policy, asked: Path
+) -> None:
+    """What it is not sure of costs no intervention, once noise and time are given: it is the placebo, bit for bit."""
+    launch = Launch(wb.Stream(0, 5))
+    found = []
+    for strategy in (Correct(task, asked, least=1.0), Placebo()):
+        guard = always(1 if isinstance(strategy, Placebo) else 5, 0, strategy, 200)
+        found += Lockstep(task, policy, 1, guard=guard).record([launch])
+    one, other = found
+    assert one.calls["intervened"].tolist() == other.calls["intervened"].tolist()
+    assert one.calls["intervened"].sum() == 1
+    np.testing.assert_array_equal(one.steps["state"], other.steps["state"])
+
+
+def test_a_motion_that_comes_after_an_abstention_is_made(task: Task, policy: Policy, asked: Path) -> None:
+    guard = always(2, 0, Correct(task, asked, least=0.5), 200)
+    ((_, episode),) = Lockstep(task, policy, 1, guard=guard).record_numbered([Launch(wb.Stream(0, 5))])
+    at = np.flatnonzero(episode.calls["intervened"])
+    assert at[0] == 0
+    assert not episode.steps["relieved"][0]
+    assert len(at) == 2
+    assert episode.steps["relieved"][episode.calls["step"][at[1]]]

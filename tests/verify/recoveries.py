@@ -173,7 +173,7 @@ def cell(name: str, strength: str, seed: int, options: argparse.Namespace) -> Ce
         wb.label(store, task, policy, settings=Settings(branches=(), pairs=0), runner=runner)
         store = wb.open_store(store.path)
         corrections = keep_corrections(store, task, policy, settings=CORRECTIONS, runner=runner)
-        wb.train_corrector(store, corrections, task, into=folder / "corrector", seed=seed)
+        wb.train_corrector(store, corrections, task, policy, into=folder / "corrector", seed=seed)
     known = TASKS[name]
     told = {
         "longer": {"strong": str(longer)},

@@ -381,6 +381,52 @@ CORRECTIONS = fields(
         "seconds": number,
     }
 )
+_PLACES = named(count)
+INTERVAL = fields(dict.fromkeys(("value", "low", "high"), maybe(number)))
+COUNTED = both(counted("alarms", ci95=_bounds(share)), fields({"rate": maybe(share)}))
+
+
+def _acted(value: Any, source: Source, key: str) -> None:
+    """At so many of the calls of each place."""
+    for place, acted in value["acted"].items():
+        most = value["calls"].get(place, 0)
+        _require(acted <= most, source, f"{key}.acted", f"at most {most} of the calls of {shown(place)}")
+
+
+JUDGED_CORRECTOR = fields(
+    {
+        **dict.fromkeys(("split", "majority_mode"), text),
+        **dict.fromkeys(("failing", "false_failing", "mode", "majority"), COUNTED),
+        "auroc": INTERVAL,
+        "mode_over_majority": GAIN,
+        "rows": rows(
+            fields(
+                {
+                    **dict.fromkeys(("place", "arm"), text),
+                    "calls": count,
+                    **dict.fromkeys(("won", "in_time"), share),
+                    **dict.fromkeys(("won_ci95", "in_time_ci95"), _bounds(share)),
+                    **dict.fromkeys(("over_placebo", "over_redraw"), INTERVAL),
+                    "verified": COUNTED,
+                }
+            )
+        ),
+        "abstention": rows(
+            both(
+                fields(
+                    {
+                        **dict.fromkeys(("least", "won", "in_time"), share),
+                        **dict.fromkeys(("acted", "calls"), _PLACES),
+                        "over_placebo": INTERVAL,
+                    }
+                ),
+                _acted,
+            )
+        ),
+        **dict.fromkeys(("unlabelled", "branches", "simulated_steps"), count),
+        "seconds": number,
+    }
+)
 TUNING = fields(
     {
         "rows": rows(both(fields({"name": text, "won": count, "branches": count}), counted("won", "branches"))),
@@ -419,6 +465,7 @@ SECTIONS: Mapping[str, Shape] = {
     "silent": both(counted("silent", "failed"), fields({}, {"solvable": count})),
     "attempts": ATTEMPTS,
     "corrections": CORRECTIONS,
+    "corrector": JUDGED_CORRECTOR,
     "tuning": TUNING,
     "example": fields({"uid": text, "title": text, "events": named(whole), "monitors": named(MARGINS)}),
     "config": named(anything),

@@ -151,7 +151,7 @@ def verify_corrections(
         for ended in setup.map_unordered(correction_batch, items):
             found |= {tried.number: tried for tried in ended}
             advance(len(ended))
-    made = _joined(store, [found[number] for number, *_ in wanted], setup, shared[3])
+    made = joined(store, [found[number] for number, *_ in wanted], setup, shared[3])
     return dataclasses.replace(made, made_with=decided_by(store, splits, chosen, horizon, expert))
 
 
@@ -216,16 +216,16 @@ def _wanted(
 
 def calls_between(calls: Array, effect: int, no_return: int, settings: CorrectionSettings) -> tuple[int, ...]:
     """Policy calls from the effect to the point of no return, and some from there on, each spread evenly."""
-    before = _spread([int(step) for step in calls if effect <= step < no_return], settings.before)
-    beyond = _spread([int(step) for step in calls if step >= max(effect, no_return)], settings.beyond)
+    before = spread([int(step) for step in calls if effect <= step < no_return], settings.before)
+    beyond = spread([int(step) for step in calls if step >= max(effect, no_return)], settings.beyond)
     return (*before, *beyond)
 
 
-def _spread(steps: Sequence[int], count: int) -> list[int]:
-    """So many of some steps, spread evenly; all if there are no more."""
-    if len(steps) <= count:
-        return list(steps)
-    return [steps[int(place)] for place in (np.arange(count) + 0.5) * len(steps) / count]
+def spread(some: Sequence[Any], count: int) -> list[Any]:
+    """So many of them, spread evenly; all if there are no more."""
+    if len(some) <= count:
+        return list(some)
+    return [some[int(place)] for place in (np.arange(count) + 0.5) * len(some) / count]
 
 
 def _twin(store: Store, number: int) -> int | None:
@@ -243,8 +243,8 @@ def correction_batch(batch: Batch) -> list[Tried]:
         began = time.process_time()
         episode = store.episode(number)
         beside = twin_of(episode, going_on) if twin is None else store.episode(twin)
-        search = _Search(episode, beside if beside.record["success"] else None, batch, expert)
-        rows, simulated = search.tried(steps, going_on)
+        trial = Trial(episode, beside if beside.record["success"] else None, batch, expert)
+        rows, simulated = trial.tried(steps, going_on)
         found.append(Tried(number, rows, simulated, time.process_time() - began))
     return found
 
@@ -255,8 +255,8 @@ def twin_of(episode: Episode, lockstep: Lockstep) -> Episode:
     return twin
 
 
-class _Search:
-    """The candidates of one episode; ``twin`` is None for one that fails, too."""
+class Trial:
+    """What is tried from calls of one episode; ``twin`` is None for none, and for one that fails, too."""
 
     def __init__(self, episode: Episode, twin: Episode | None, batch: Batch, expert: Lockstep) -> None:
         self.episode, self.twin, self.expert = episode, twin, expert
@@ -268,8 +268,22 @@ class _Search:
         """Every candidate with what came of it, and the control steps that were simulated."""
         paths, simulated = self._expert_paths(steps)
         asked = [(step, each) for step in steps for each in self._candidates(step, paths.get(step))]
+        rounds = range(FIRST_BRANCHES), range(FIRST_BRANCHES, self.settings.branches)
+        rows, more = self.replayed(asked, rounds, lockstep)
+        return rows, simulated + more
+
+    def replayed(
+        self, asked: Sequence[tuple[int, Candidate]], rounds: Sequence[range], lockstep: Lockstep
+    ) -> tuple[list[Row], int]:
+        """Some candidates with what came of each, and the control steps that were simulated.
+
+        Parameters
+        ----------
+        rounds : numbers of the noises; a further round is rolled only of those that have won in one before.
+        """
         found: list[list[int]] = [[] for _ in asked]
-        for numbers in (range(FIRST_BRANCHES), range(FIRST_BRANCHES, self.settings.branches)):
+        simulated = 0
+        for numbers in rounds:
             going = [place for place, ended in enumerate(found) if not ended or max(ended) > NEVER]
             launches = [self._launch(*asked[place], number) for place in going for number in numbers]
             outcomes = lockstep.outcomes(launches)
@@ -278,10 +292,10 @@ class _Search:
             for place in going:
                 found[place] += [succeeded_at(next(ended)) for _ in numbers]
         by_expert, more = self._by_expert(asked)
-        rolled = [ended + [NOT_ROLLED] * (self.settings.branches - len(ended)) for ended in found]
-        return [
-            (*each, ended, won) for each, ended, won in zip(asked, rolled, by_expert, strict=True)
-        ], simulated + more
+        branches = sum(map(len, rounds))
+        rolled = [ended + [NOT_ROLLED] * (branches - len(ended)) for ended in found]
+        rows = [(*each, ended, won) for each, ended, won in zip(asked, rolled, by_expert, strict=True)]
+        return rows, simulated + more
 
     def _launch(self, step: int, candidate: Candidate, number: int) -> Launch:
         """The motion, and then the policy."""
@@ -315,7 +329,7 @@ class _Search:
     def _candidates(self, step: int, path: Episode | None) -> list[Candidate]:
         """All that is tried from a call."""
         here = pose_before(self.episode, step)
-        found = [Candidate(PLACEBO, np.zeros(CORRECTION_SIZE), Intervention(fresh_noise=True, more_time=True))]
+        found = [nothing()]
         found += [self._to("twin", here, there) for there in self._twin_poses(step)]
         found += [self._to("object", here, there) for there in self._twin_poses(step, with_object=True)]
         for after in EXPERT_STEPS:
@@ -325,7 +339,12 @@ class _Search:
                 drives = Intervention(self.expert.policy, after, fresh_noise=True, more_time=True)
                 found.append(Candidate("segment", here.to(there), drives))
         motions = [each for each in found if each.kind not in (PLACEBO, "segment")]
-        return [*found, *self._random(step, here, motions)]
+        return [*found, *self.at_random(step, motions)]
+
+    def moved(self, kind: str, step: int, correction: Array) -> Candidate:
+        """The motion that a correction (7,) says from the pose at a call."""
+        here = pose_before(self.episode, step)
+        return self._to(kind, here, here.corrected(correction))
 
     def _to(self, kind: str, here: Pose, there: Pose) -> Candidate:
         return Candidate(kind, here.to(there), self._reach.to(here, there))
@@ -337,7 +356,7 @@ class _Search:
         stage = stage_before(self.episode, step)
         reached = [stage_before(self.twin, t) for t in range(len(self.twin.steps["action"]))]
         near = [t for t, other in enumerate(reached) if other in (stage, stage - 1)]
-        chosen = _spread(near, self.settings.targets)
+        chosen = spread(near, self.settings.targets)
         if not with_object:
             return [pose_at(self.twin, t) for t in chosen]
         moved = []
@@ -360,10 +379,11 @@ class _Search:
         )
         return np.append(np.subtract(mine, theirs), 0.0)
 
-    def _random(self, step: int, here: Pose, others: Sequence[Candidate]) -> list[Candidate]:
+    def at_random(self, step: int, others: Sequence[Candidate]) -> list[Candidate]:
         """Controls: as far as some other candidate, in any direction, with any fingers."""
         if not others:
             return []
+        here = pose_before(self.episode, step)
         rng = stream_of(self.episode).child("corrections").at(step)
         found = []
         for _ in range(self.settings.randoms):
@@ -372,6 +392,11 @@ class _Search:
             fingers = 1.0 if rng.random() < 0.5 else -1.0
             found.append(self._to("random", here, here.corrected(np.append(ways, fingers))))
         return found
+
+
+def nothing() -> Candidate:
+    """The placebo: no motion."""
+    return Candidate(PLACEBO, np.zeros(CORRECTION_SIZE), Intervention(fresh_noise=True, more_time=True))
 
 
 def _directions(rng: np.random.Generator) -> Array:
@@ -392,16 +417,23 @@ def pose_before(episode: Episode, step: int) -> Pose:
     return dataclasses.replace(pose_at(episode, step), closed=pose_at(episode, max(step - 1, 0)).closed)
 
 
+def no_return_of(store: Store, number: int) -> int:
+    """The point of no return of an episode; its end, of a success."""
+    key = "length" if store.episodes["success"][number] else "t_pnr"
+    return int(store.episodes[key][number])
+
+
 def stage_before(episode: Episode, step: int) -> int:
     """Stage before a control step; the first at the beginning."""
     return int(episode.steps["stage"][step - 1]) if step else 0
 
 
-def _joined(store: Store, found: Sequence[Tried], setup: Setup, horizon: int) -> Corrections:
+def joined(store: Store, found: Sequence[Tried], setup: Setup, horizon: int) -> Corrections:
+    """What came of several episodes, in their order."""
     rows = [(place, *row) for place, tried in enumerate(found) for row in tried.rows]
     place, step, candidates, ended, by_expert = zip(*rows, strict=True)
     episode = np.array(place, np.int32)
-    no_return = np.array([int(store.episodes["t_pnr"][tried.number]) for tried in found])
+    no_return = np.array([no_return_of(store, tried.number) for tried in found])
     return Corrections(
         uids=tuple(store.uids[tried.number] for tried in found),
         modes=tuple(str(store.episodes["failure_mode"][tried.number]) for tried in found),

@@ -17,17 +17,18 @@ import numpy as np
 
 from workbench.errors import StoreError
 from workbench.recovery.tables import FIRST_BRANCHES, NEVER, NOT_ROLLED
-from workbench.store import Store, read_table, write_table
+from workbench.store import Store, check_columns, read_table, write_table
 from workbench.types import Array, Record
 from workbench.types.episode import UID
 from workbench.types.pose import CORRECTION_SIZE
 from workbench.types.reading import Among, Between, Size, Source, checked
 from workbench.types.results import Tabular
 
-KINDS = ("twin", "object", "expert", "segment", "random", "placebo")
+KINDS = ("twin", "object", "expert", "segment", "random", "placebo", "corrector")
 """What a candidate is: a pose of the nominal twin; the same, moved as the object is; a pose to which the expert comes;
-the expert's own way there; a pose at random, as far away as one of the twin's; and no motion at all."""
-PLACEBO = "placebo"
+the expert's own way there; a pose at random, as far away as one of the others; no motion at all; and where a corrector
+says.  Stores hold their places."""
+RANDOM, PLACEBO, CORRECTOR = KINDS[4:]
 NAME = "corrections"
 """Of a store's table, unless it is given another."""
 NUMBERS: Mapping[str, str] = {
@@ -241,9 +242,13 @@ def _refuse_odd(arrays: Mapping[str, Array], said: _Said, source: Source) -> Non
     """Refuse rows that no :func:`verify_corrections` writes."""
     if arrays.keys() != {"correction", "ended", *NUMBERS} or len(said.modes) != len(said.uids):
         raise source.wrong("does not hold one row a candidate of every column")
-    if arrays["correction"].shape[1:] != (CORRECTION_SIZE,) or not np.isfinite(arrays["correction"]).all():
+    wanted = {key: (kind, ()) for key, kind in NUMBERS.items()}
+    check_columns(
+        arrays, {**wanted, "correction": ("float64", (CORRECTION_SIZE,)), "ended": ("int16", (said.branches,))}, source
+    )
+    if not np.isfinite(arrays["correction"]).all():
         raise source.wrong(f"has corrections that are not {CORRECTION_SIZE} finite numbers")
-    if arrays["ended"].shape[1:] != (said.branches,) or (arrays["ended"][:, :FIRST_BRANCHES] == NOT_ROLLED).any():
+    if (arrays["ended"][:, :FIRST_BRANCHES] == NOT_ROLLED).any():
         raise source.wrong(f"does not hold {FIRST_BRANCHES} branches or more of every candidate")
     bounds = {"episode": (0, len(said.uids) - 1), "kind": (0, len(KINDS) - 1), "by_expert": (0, said.horizon)}
     bounds |= {"ended": (NOT_ROLLED, said.horizon), "step": (0, said.deadline), "motion_steps": (0, said.horizon)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +14,17 @@ from workbench.errors import StoreError
 from workbench.execution.ledger import deciding, plain
 from workbench.monitoring.episodes import sound
 from workbench.recovery.corrections import KINDS, Corrections
+from workbench.rollouts.setup import Setup, refuse_other_source
 from workbench.rollouts.training import Training, with_defaults
 from workbench.store import Store
-from workbench.types import Array, Lessons, Record, Split, Task
+from workbench.types import OBSERVATION, Array, Lessons, Policy, Record, Split, Task
 
 TRAINER: Record = {"_target_": "workbench.policies.learning.corrector.train"}
 """How it is trained, unless told otherwise."""
 SPLIT: Split = "fit"
 """Whose calls it learns from."""
+HAND = ("eef_pos", "eef_quat", "gripper_qpos")
+"""What a robot sees of its hand."""
 TAUGHT = ("twin", "object", "expert")
 """Kinds of corrections that it learns: not those at random, which are controls, nor what the expert itself drove."""
 
@@ -30,6 +33,7 @@ def train_corrector(
     store: Store,
     corrections: Corrections,
     task: Task,
+    policy: Policy,
     *,
     into: Path,
     trainer: Mapping[str, Any] = TRAINER,
@@ -44,6 +48,7 @@ def train_corrector(
     ----------
     store : with labels.
     corrections : from episodes of its fit split alone.
+    task, policy : those that the store was rolled with; the corrector reads no observation that the policy does not.
     into : folder of the checkpoint.
 
     Raises
@@ -53,7 +58,8 @@ def train_corrector(
     CheckpointError
         if the folder holds another corrector, unless ``overwrite`` trains it anew.
     """
-    lessons = lessons_of(store, corrections, task)
+    refuse_other_source(store, Setup(task, policy))
+    lessons = lessons_of(store, corrections, task, policy)
     asked = {
         "trainer": deciding(with_defaults(trainer)),
         "seed": seed,
@@ -78,7 +84,7 @@ def train_corrector(
     return told
 
 
-def lessons_of(store: Store, corrections: Corrections, task: Task) -> Lessons:
+def lessons_of(store: Store, corrections: Corrections, task: Task, policy: Policy) -> Lessons:
     """All policy calls of the fit split, with what is known of each."""
     rows = store.episodes
     strangers = [uid for uid in corrections.uids if rows["split"][store.number_of(uid)] != SPLIT]
@@ -89,28 +95,37 @@ def lessons_of(store: Store, corrections: Corrections, task: Task) -> Lessons:
         )
     right = _verified_at(corrections)
     modes = tuple(sorted(set(corrections.modes)))
-    needs = inputs_for(task)
+    needs = inputs_for(task, policy)
     inputs: dict[str, list[Array]] = {}
-    failing, mode, targets = [], [], []
+    failing, mode, targets, episode = [], [], [], []
     for number in sound(store, SPLIT):
         calls, uid = store.calls(number, needs), store.uids[number]
         if calls.embedding is not None:
             inputs.setdefault("embedding", []).append(calls.embedding)
         for key, values in calls.observation.items():
-            inputs.setdefault(f"observation/{key}", []).append(values[:, -1])
+            inputs.setdefault(f"{OBSERVATION}{key}", []).append(values[:, -1])
         lost = calls.step >= rows["t_on"][number] if rows["t_on"][number] >= 0 else np.zeros(len(calls.step), bool)
         known = modes.index(rows["failure_mode"][number]) if rows["failure_mode"][number] in modes else -1
+        episode.append(np.full(len(calls.step), number))
         failing.append(lost)
         mode.append(np.where(lost, known, -1))
         targets += [right.get((uid, int(step)), np.zeros((0, 7))) for step in calls.step]
     joined = {name: np.concatenate(parts) for name, parts in inputs.items()}
-    return Lessons(joined, np.concatenate(failing), np.concatenate(mode), targets, modes)
+    return Lessons(joined, np.concatenate(failing), np.concatenate(mode), targets, modes, np.concatenate(episode))
 
 
-def inputs_for(task: Task) -> tuple[str, ...]:
-    """What a corrector reads of a call: the policy's embedding, and all that the robot sees in numbers."""
-    seen = sorted(task.observation_sizes)
-    return ("embedding", *(f"observation/{key}" for key in seen))
+def inputs_for(task: Task, policy: Policy) -> tuple[str, ...]:
+    """What a corrector reads of a call: the policy's embedding, and what the policy itself sees in numbers.
+
+    So the corrector of a policy that looks through cameras goes by images: its embedding is made of them.  Of one that
+    looks through cameras and does not say what else it reads, only the pose of the hand and the fingers are taken.
+    """
+    layout = getattr(policy, "layout", None)
+    if isinstance(layout, Mapping) and layout:
+        seen: Iterable[str] = layout
+    else:
+        seen = HAND if policy.cameras else task.observation_sizes
+    return ("embedding", *(f"{OBSERVATION}{key}" for key in sorted(seen)))
 
 
 def _verified_at(corrections: Corrections) -> dict[tuple[str, int], Array]:

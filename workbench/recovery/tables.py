@@ -32,7 +32,7 @@ from workbench.rollouts.launch import Launch, Outcome, Wheel
 from workbench.rollouts.loop import Lockstep
 from workbench.rollouts.setup import Recording, Setup, refuse_other_source
 from workbench.rollouts.stored import perturbations_of, start_at, stream_of
-from workbench.store import Store, read_table, write_table
+from workbench.store import Store, check_columns, read_table, write_table
 from workbench.types import (
     SPLITS,
     Alarm,
@@ -236,8 +236,7 @@ class CounterfactualTable(Tabular):
         wanted = {"episode", "step", *(f"{kind}-{n}" for n in range(len(said.arms)) for kind in ("steps", "more_time"))}
         if arrays.keys() != wanted or len(said.factual) != len(said.uids) or len(said.waited) != len(said.uids):
             raise source.wrong("does not hold one row a cell of every arm")
-        if len(arrays["episode"]) and not 0 <= arrays["episode"].min() <= arrays["episode"].max() < len(said.uids):
-            raise source.wrong("has cells of episodes that it does not name")
+        _refuse_odd(arrays, said, source)
         return cls(
             uids=tuple(said.uids),
             deadline=said.deadline,
@@ -259,6 +258,23 @@ class CounterfactualTable(Tabular):
 
         pq.write_table(pa.Table.from_pylist(list(self.rows_of_table())), path)
         return path
+
+
+def _refuse_odd(arrays: Mapping[str, Array], said: _Said, source: Source) -> None:
+    """Refuse numbers that no :func:`tabulate` writes."""
+    branches = next((arrays[key].shape[1:] for key in arrays if key.startswith("steps-")), (1,))
+    if len(branches) != 1 or not 1 <= branches[0] <= MOST_BRANCHES:
+        raise source.wrong(f"does not hold 1 .. {MOST_BRANCHES} branches of every cell")
+    wanted: dict[str, tuple[str, tuple[int, ...]]] = {"episode": ("int64", ()), "step": ("int64", ())}
+    for number in range(len(said.arms)):
+        wanted |= {f"steps-{number}": ("int16", branches), f"more_time-{number}": ("bool", ())}
+    check_columns(arrays, wanted, source)
+    if len(arrays["episode"]) and not 0 <= arrays["episode"].min() <= arrays["episode"].max() < len(said.uids):
+        raise source.wrong("has cells of episodes that it does not name")
+    lowest = {"step": 0} | {key: NOT_ROLLED for key in arrays if key.startswith("steps-")}
+    for key, least in lowest.items():
+        if arrays[key].size and not least <= arrays[key].min() <= arrays[key].max() <= said.horizon:
+            raise source.wrong(f"has {key} outside {least}..{said.horizon}, its horizon")
 
 
 def _refuse_other_episodes(store: Store, uids: Collection[str], made_of: Record, digest: str, source: Source) -> None:
@@ -551,11 +567,16 @@ def succeeded_at(outcome: Outcome) -> int:
     return outcome.length if outcome.success else NEVER
 
 
-def one_call(calls: EpisodeCalls, row: int) -> PolicyCall:
-    """One policy call of a stored episode, as it was shown when it was made."""
+def all_calls(calls: EpisodeCalls) -> PolicyCall:
+    """The policy calls of a stored episode, as each was shown when it was made: as one of so many scenes."""
     told = [calls.instruction] * len(calls.step)
     every = (calls.step, calls.chunk, calls.samples, calls.embedding)
-    return PolicyCall(*every, calls.execute, told, calls.signals, calls.observation).one(row)
+    return PolicyCall(*every, calls.execute, told, calls.signals, calls.observation)
+
+
+def one_call(calls: EpisodeCalls, row: int) -> PolicyCall:
+    """One policy call of a stored episode."""
+    return all_calls(calls).one(row)
 
 
 def asked_at(

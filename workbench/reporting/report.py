@@ -75,6 +75,7 @@ def report(
         strategies_monitor=metrics.get("strategies_monitor", ""),
         head=metrics.get("head", {}),
         bottleneck=summaries.bottleneck_words(metrics),
+        corrector=summaries.corrector_words(metrics),
         restart_s=number(metrics.get("attempts", {}).get("restart_s"), 1),
         example=example.title if example else "",
         done=done(metrics),
@@ -124,7 +125,8 @@ def terminal_tables(metrics: Record, only: Sequence[str] = SECTIONS) -> list[Ren
     shown: list[RenderableType] = [
         *_training_lines(metrics, only),
         *_policy_line(metrics, only),
-        *_bottleneck_lines(metrics, only),
+        *_lines(summaries.bottleneck_words(metrics) if "crossed" in only else []),
+        *_lines(summaries.corrector_words(metrics) if "corrector" in only else []),
     ]
     return shown + [made[section] for section in SECTIONS if section in only and section in made]
 
@@ -149,11 +151,11 @@ def _training_lines(metrics: Record, only: Sequence[str]) -> list[RenderableType
     return [Group(*(Text(line) for line in training.lines()))]
 
 
-def _bottleneck_lines(metrics: Record, only: Sequence[str]) -> list[RenderableType]:
+def _lines(lines: Sequence[str]) -> list[RenderableType]:
+    """A group of sentences."""
     from rich.console import Group
     from rich.text import Text
 
-    lines = summaries.bottleneck_words(metrics) if "crossed" in only else []
     return [Group(*map(Text, lines))] if lines else []
 
 

@@ -429,6 +429,66 @@ def correction_table(metrics: Record) -> Table:
     return Table("corrections", columns, rows, note)
 
 
+def corrector_table(metrics: Record) -> Table:
+    """One row a place of calls and motion: what it comes to."""
+    rows = []
+    for row in (metrics.get("corrector") or {"rows": []})["rows"]:
+        shares = [_mean_share(row[key], row[f"{key}_ci95"]) for key in ("won", "in_time")]
+        placebo, verified = row["arm"] == PLACEBO, Rate(row["verified"]["alarms"], row["verified"]["episodes"])
+        gains = [Cell(NONE) if placebo else _mean_gain(row[key]) for key in ("over_placebo", "over_redraw")]
+        right = Cell(NONE) if placebo else Cell(verified.count, verified.share, verified.bounds, verified.interval)
+        rows.append(Row.of(row["place"], row["arm"], row["calls"], *shares, *gains, right))
+    columns = [
+        Column("call in an\nepisode that is", short="call"),
+        Column("motion"),
+        *numbers("calls"),
+        Column("succeeds", numeric=True, help="mean share of the noises, to the horizon"),
+        Column("in the task's\ntime", numeric=True, short="in time", help="the same within the task's deadline"),
+        Column("over placebo,\npoints", numeric=True, help=GAINS["over_placebo"][1]),
+        Column("over luck,\npoints", numeric=True, help=GAINS["over_redraw"][1]),
+        Column(
+            "verified", numeric=True, help="wins at least half of the branches, and more than no motion does", spare=1
+        ),
+    ]
+    note = (
+        "What the corrector says, carried out from the exact state of one call an episode, beside no motion (the "
+        "placebo) and a motion as far in any direction. Recoverable calls lie before the point of no return, lost ones "
+        "behind it. Shares have exact intervals, as of one noise a call; gains a bootstrap over episodes."
+    )
+    return Table("corrector", columns, rows, note)
+
+
+def abstention_table(metrics: Record) -> Table:
+    """One row a chance of failing from which the corrector acts."""
+    rows = []
+    for row in (metrics.get("corrector") or {"abstention": []})["abstention"]:
+        acted = [count(row["acted"][place], calls) for place, calls in row["calls"].items() if calls]
+        shares = [Cell(percent(row[key]), row[key]) for key in ("won", "in_time")]
+        rows.append(Row.of(significant(row["least"]), " + ".join(acted), *shares, _mean_gain(row["over_placebo"])))
+    columns = [
+        Column("acts from\nchance", numeric=True, short="from"),
+        Column("acts at\ncalls", numeric=True, help="of the places of the table above, in their order"),
+        *numbers("succeeds", "in time"),
+        Column("over placebo,\npoints", numeric=True, help="where it abstains, it is the placebo"),
+    ]
+    note = (
+        "The same calls where the corrector acts only from a chance of failing on, strategy.correct.least. A value is "
+        "not to be chosen from these episodes: judge the corrector on the select split for that."
+    )
+    return Table("abstention", columns, rows, note)
+
+
+def _mean_share(share: float, bounds: Sequence[float]) -> Cell:
+    return Cell(percent(share), share, (bounds[0], bounds[1]), interval(bounds))
+
+
+def _mean_gain(found: Record) -> Cell:
+    """A mean difference in percentage points with its interval, where it has one."""
+    if found["value"] is None or found["low"] is None:
+        return Cell(NONE) if found["value"] is None else Cell(f"{100 * found['value']:+.0f}", found["value"])
+    return Cell(points(found["value"], found["low"], found["high"]), found["value"])
+
+
 def tuning_table(metrics: Record) -> Table:
     """The placebo, the skill as it was and as it was tuned: branches that each wins where it was tuned."""
     found = metrics.get("tuning") or {"rows": [], "first": {}, "tuned": {}, "points": 0, "states": 0, "monitor": ""}
@@ -487,6 +547,8 @@ SECTIONS: Mapping[str, Callable[[Record], Table]] = {
     "families": family_table,
     "attempts": attempt_table,
     "corrections": correction_table,
+    "corrector": corrector_table,
+    "abstention": abstention_table,
     "tuning": tuning_table,
 }
 """Section -> what makes its table, in the order of the terminal."""

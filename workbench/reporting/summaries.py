@@ -282,6 +282,46 @@ def _solvable(metrics: Record) -> str:
     return " ".join(parts)
 
 
+def corrector_words(metrics: Record) -> list[str]:
+    """Whether the corrector knows that and how an episode fails, and whether its motions help, a sentence each."""
+    found = metrics.get("corrector")
+    if not found:
+        return []
+    failing, false, mode, majority = (
+        Rate(found[key]["alarms"], found[key]["episodes"]) for key in ("failing", "false_failing", "mode", "majority")
+    )
+    auroc = found["auroc"]
+    sure = "" if auroc["low"] is None else f" ({auroc['low']:.2f} to {auroc['high']:.2f})"
+    said = [f"{rate.count} ({rate.interval})" for rate in (failing, false, mode, majority)]
+    told = [
+        f"Asked at one call of each episode, the corrector says that it is failing in {said[0]} failures and {said[1]} "
+        f"successes; the AUROC of that at common times is {number(auroc['value'])}{sure}.",
+        f"It names the failure mode of {said[2]} failures; always naming the commonest of the fit split, "
+        f"{found['majority_mode'] or 'of which there is none'}, would be right in {said[3]}.",
+    ]
+    arms = {place: [row for row in found["rows"] if row["place"] == place] for place in _places(found)}
+    return told + [sentence for place, rows in arms.items() if (sentence := _replayed(place, rows))]
+
+
+def _places(found: Record) -> list[str]:
+    """Where calls were replayed, each once."""
+    return list(dict.fromkeys(row["place"] for row in found["rows"]))
+
+
+def _replayed(place: str, rows: Sequence[Record]) -> str:
+    """What motions come to from calls of one place; "" without the placebo."""
+    won = {row["arm"]: percent(row["won"]) for row in rows}
+    if "placebo" not in won or "corrector" not in won:
+        return ""
+    over = next(row["over_placebo"] for row in rows if row["arm"] == "corrector")
+    sure = "" if over["low"] is None else f", {points(over['value'], over['low'], over['high'])} points"
+    others = ", ".join(f"{arm} {share}" for arm, share in won.items() if arm not in ("corrector", "placebo"))
+    return (
+        f"In {rows[0]['calls']} calls of {place} episodes its motion ends in success {won['corrector']} of the time, "
+        f"no motion {won['placebo']}{sure}{f' ({others})' if others else ''}."
+    )
+
+
 def counts(rate: Record | None) -> str:
     """Alarms of episodes as k/n; a dash for none."""
     return count(rate["alarms"], rate["episodes"]) if rate else NONE

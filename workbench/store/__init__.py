@@ -7,7 +7,7 @@ the parts.  Nothing outside this room knows zarr.
 
 from workbench.store.layout import OWN_COLUMNS, StoreHeader
 from workbench.store.reader import Store
-from workbench.store.tables import read_table, table_names, write_table
+from workbench.store.tables import check_columns, read_table, table_names, write_table
 from workbench.store.verifying import Verified, save_whole, verify_store
 from workbench.store.writer import StoreWriter
 
@@ -17,6 +17,7 @@ __all__ = [
     "StoreHeader",
     "StoreWriter",
     "Verified",
+    "check_columns",
     "read_table",
     "save_whole",
     "table_names",

@@ -35,7 +35,7 @@ from workbench.store.layout import (
     write_group,
 )
 from workbench.types import Array, Record
-from workbench.types.reading import Like, Size, checked
+from workbench.types.reading import Like, Size, Source, checked
 
 CELLS = "cells"
 _Name = Annotated[str, Size(1, 200), Like(PART.pattern, "letters, digits and '_.-', no dot first")]
@@ -105,6 +105,16 @@ def _write(folder: Path, key: str, values: Array, sealed: bool) -> Seal:
 
 def _plain(about: About) -> Record:
     return {"rows": about.rows, "arrays": {key: vars(seal) for key, seal in about.arrays.items()}, "said": about.said}
+
+
+def check_columns(
+    arrays: Mapping[str, Array], wanted: Mapping[str, tuple[str, tuple[int, ...]]], source: Source
+) -> None:
+    """Refuse arrays of a table of another type or shape: column -> its type, and its shape behind the rows."""
+    for key, (kind, trailing) in wanted.items():
+        found = str(arrays[key].dtype), arrays[key].shape[1:]
+        if found != (kind, trailing):
+            raise source.wrong(f"has {key} as {found[0]} of shape {found[1]} a row, and not as {kind} of {trailing}")
 
 
 def read_table(store: Path, name: str) -> tuple[dict[str, Array], Record]:

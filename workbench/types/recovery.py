@@ -96,6 +96,7 @@ class Lessons:
     mode : (n,) place in ``modes`` of the failure mode; -1 where it is not failing.
     corrections : n lists of verified corrections (m, 7), any of which is right; m may be 0.
     modes : names.
+    episode : (n,) number of the episode of each.
     """
 
     inputs: Mapping[str, Array]
@@ -103,6 +104,7 @@ class Lessons:
     mode: Array
     corrections: Sequence[Array]
     modes: Sequence[str]
+    episode: Array
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
