@@ -17,6 +17,7 @@ from workbench.recovery.corrections import KINDS, Corrections
 from workbench.rollouts.training import Training, with_defaults
 from workbench.store import Store
 from workbench.types import Array, Lessons, Record, Split, Task
+from workbench.types.inputs import inputs_for, inputs_there
 
 TRAINER: Record = {"_target_": "workbench.policies.learning.corrector.train"}
 """How it is trained, unless told otherwise."""
@@ -89,15 +90,12 @@ def lessons_of(store: Store, corrections: Corrections, task: Task) -> Lessons:
         )
     right = _verified_at(corrections)
     modes = tuple(sorted(set(corrections.modes)))
-    needs = inputs_for(task)
     inputs: dict[str, list[Array]] = {}
     failing, mode, targets = [], [], []
     for number in sound(store, SPLIT):
-        calls, uid = store.calls(number, needs), store.uids[number]
-        if calls.embedding is not None:
-            inputs.setdefault("embedding", []).append(calls.embedding)
-        for key, values in calls.observation.items():
-            inputs.setdefault(f"observation/{key}", []).append(values[:, -1])
+        calls, uid = store.calls(number, inputs_for(task)), store.uids[number]
+        for name, values in inputs_there(calls, task).items():
+            inputs.setdefault(name, []).append(values)
         lost = calls.step >= rows["t_on"][number] if rows["t_on"][number] >= 0 else np.zeros(len(calls.step), bool)
         known = modes.index(rows["failure_mode"][number]) if rows["failure_mode"][number] in modes else -1
         failing.append(lost)
@@ -105,12 +103,6 @@ def lessons_of(store: Store, corrections: Corrections, task: Task) -> Lessons:
         targets += [right.get((uid, int(step)), np.zeros((0, 7))) for step in calls.step]
     joined = {name: np.concatenate(parts) for name, parts in inputs.items()}
     return Lessons(joined, np.concatenate(failing), np.concatenate(mode), targets, modes)
-
-
-def inputs_for(task: Task) -> tuple[str, ...]:
-    """What a corrector reads of a call: the policy's embedding, and all that the robot sees in numbers."""
-    seen = sorted(task.observation_sizes)
-    return ("embedding", *(f"observation/{key}" for key in seen))
 
 
 def _verified_at(corrections: Corrections) -> dict[tuple[str, int], Array]:
