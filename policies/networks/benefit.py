@@ -1,4 +1,4 @@
-"""The network of a predicted benefit: from one policy call to the chances that an arm wins, and that the placebo does."""
+"""The network of a predicted benefit: from one policy call to the chances of an arm and of the placebo."""
 
 from __future__ import annotations
 

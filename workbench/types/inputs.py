@@ -12,7 +12,8 @@ from workbench.types.episode import EpisodeCalls
 from workbench.types.policy import OBSERVATION, PolicyCall
 from workbench.types.scene import Task
 
-EMBEDDING = "embedding"
+EMBEDDING, ELAPSED = "embedding", "elapsed"
+"""The policy's features; and how much of the task's time is over, 1 at its deadline."""
 
 
 def inputs_for(task: Task) -> tuple[str, ...]:
@@ -43,3 +44,8 @@ def inputs_of(call: PolicyCall | EpisodeCalls, names: Iterable[str]) -> dict[str
 def inputs_there(calls: EpisodeCalls, task: Task) -> dict[str, Array]:
     """:func:`inputs_for` of all calls of an episode, without the embedding where its policy says none."""
     return inputs_of(calls, [name for name in inputs_for(task) if name != EMBEDDING or calls.embedding is not None])
+
+
+def elapsed(call: PolicyCall | EpisodeCalls, deadline: int) -> dict[str, Array]:
+    """The part of the task's time that is over at n calls: (n, 1), by its name."""
+    return {ELAPSED: np.asarray(call.step, np.float64)[:, None] / deadline}
