@@ -36,6 +36,8 @@ _NAMES = {
     "train_head": "recovery.learning",
     "verify_corrections": "recovery.correcting",
     "train_corrector": "recovery.corrector",
+    "learn_benefit": "recovery.when",
+    "train_benefit": "recovery.when",
     "operating_rule": "recovery.economics",
     "pilot": "recovery.economics",
     "trial_and_error": "recovery.attempts",

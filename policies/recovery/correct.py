@@ -56,4 +56,3 @@ class Correct:
         seen = {key: values[0, -1] for key, values in alarm.call.observation.items()}
         here = Pose.of(seen, bool(np.ptp(seen["gripper_qpos"]) < self._opened_m))
         return self._reach.to(here, here.corrected(corrections[0]))
-

@@ -9,10 +9,13 @@ from workbench.recovery.corrections import Corrections
 from workbench.recovery.corrector import train_corrector
 from workbench.recovery.learning import train_head
 from workbench.recovery.paired import recover, refuse_without_reference
+from workbench.recovery.when import learn_benefit
 from workbench.reporting.report import terminal_tables
-from workbench.rollouts.arms import corrector_beside, needs_corrector, needs_head
+from workbench.rollouts.arms import corrector_beside, needs_benefit, needs_corrector, needs_head
 from workbench.store import Store
-from workbench.types import Positive, Record
+from workbench.types import Positive, Record, Share
+
+SHOWN = ("strategies", "abstention", "crossed", "bottleneck", "families")
 
 
 def run(
@@ -24,37 +27,32 @@ def run(
     moments: Positive,
     trainer: Record,
     corrector: Record,
+    benefit: Record,
+    calls: Positive,
+    confidence: Share,
 ) -> None:
-    """Train the head if a strategy needs it, then branch from every alarm with every strategy."""
+    """Train what a strategy acts by, then branch from every alarm with every strategy."""
     run.refuse_other_store()
     refuse_without_reference(run.config["strategy"])
     store, head, strategies = Store.open(run.store), run.folder / "head", run.config["strategy"]
     chosen = load_monitors(run)[monitor]
     again: Record = {"seed": run.seed, "overwrite": run.overwrite}
+    rolled: Record = {"horizon": horizon, "expert": expert, "head": head, "runner": run.runner}
     if needs_head(strategies):
-        learnt = train_head(
-            store,
-            Store.open(run.demos),
-            run.task,
-            run.policy(),
-            into=head,
-            moments=moments,
-            allowance_steps=allowance_steps,
-            trainer=trainer,
-            expert=expert,
-            runner=run.runner,
-            until=run.config["rollout"]["until"],
-            **again,
-        )
+        taught: Record = {"moments": moments, "allowance_steps": allowance_steps, "trainer": trainer, "expert": expert}
+        taught |= {"runner": run.runner, "until": run.config["rollout"]["until"]}
+        learnt = train_head(store, Store.open(run.demos), run.task, run.policy(), into=head, **taught, **again)
         if learnt is not None:
             run.update_metrics(head=learnt.record())
     if needs_corrector(strategies):
         into = corrector_beside(head)
         train_corrector(store, Corrections.load(store), run.task, into=into, trainer=corrector, **again)
-    recovery = recover(
-        store, chosen, strategies, run.task, run.policy(), horizon=horizon, expert=expert, head=head, runner=run.runner
-    )
+    if needs_benefit(strategies):
+        settings: Record = {"trainer": benefit, "calls": calls, "confidence": confidence}
+        acting = learn_benefit(store, chosen, strategies, run.task, run.policy(), **settings, **rolled, **again)
+        run.update_metrics(benefit=acting.record())
+    recovery = recover(store, chosen, strategies, run.task, run.policy(), **rolled)
     run.update_metrics(**recovery.sections(), store=run.shown(run.store))
-    console.print(*terminal_tables(run.metrics(), only=("strategies", "crossed", "bottleneck", "families")))
+    console.print(*terminal_tables(run.metrics(), only=SHOWN))
     if recovery.diverged:
         console.print(f"left out: {recovery.diverged} episodes whose physics diverged")

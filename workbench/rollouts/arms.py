@@ -201,7 +201,12 @@ def _beside(head: Path | None, part: str, missing: str) -> Path:
 def learned_parts(strategies: Mapping[str, Any], head: Path | None) -> dict[str, str]:
     """Digests of the weights that strategies act by: of the head's folder, and of those beside it."""
     folders = {part: Path(head) if part == "head" else Path(head).with_name(part) for part in LEARNED if head}
-    return {part: weights_digest(folder) for part, folder in folders.items() if _asks_for(part, strategies)}
+    return {part: weights_digest(folder) for part, folder in folders.items() if part in parts_asked(strategies)}
+
+
+def parts_asked(strategies: Mapping[str, Any]) -> list[str]:
+    """Learned parts that strategies act by."""
+    return [part for part in LEARNED if _asks_for(part, strategies)]
 
 
 def needs_corrector(strategies: Mapping[str, Any]) -> bool:
