@@ -125,7 +125,7 @@ def train(
     arm: Record,
     weights: Mapping[str, str],
     seed: int,
-    iterations: int = 600,
+    iterations: int = 200,
     batch: int = 256,
     learning_rate: float = 1e-3,
     weight_decay: float = 1e-1,

@@ -353,6 +353,7 @@ FAMILY = both(
     counted("failed"),
     counted("silent", "failed"),
 )
+CANDIDATE = fields({"threshold": number, "power": share, "gain": GAIN, "p_value": maybe(share), "certified": truth})
 BENEFIT = both(
     fields(
         {

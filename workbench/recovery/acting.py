@@ -1,12 +1,13 @@
 """From which predicted benefit on an arm is to act: where it is shown to win more than the placebo, or never.
 
-Learn then Test (Angelopoulos, Bates, Candes, Jordan and Lei, Annals of Applied Statistics 2025, arXiv 2110.01052):
-thresholds are tested in a fixed sequence, from the strictest down, until one cannot be certified.  The test of a
-threshold is the exact one-sided McNemar test of arm and placebo at the calls that it would act on, one an episode, so
-that they are exchangeable, and in one branch each with shared noise.  Which thresholds are tested, and where the
-sequence begins, is decided by the fit split and by how many calls there are, never by what came of them.  So with the
-stated confidence over the calibrate episodes no certified threshold is one at which the arm wins no more than the
-placebo; whichever of them is chosen.
+Learn then Test (Angelopoulos, Bates, Candes, Jordan and Lei, Annals of Applied Statistics 2025, arXiv 2110.01052), by
+split fixed sequence testing.  The fit split says which thresholds are tried and in which order: first the one at which a
+test on so many calibrate episodes would most probably come out.  They are tested until one cannot be certified.  The
+test is the exact one-sided McNemar test of arm and placebo at the calls that would be acted on: one an episode, so that
+they are exchangeable, and one branch each, with shared noise.  So with the stated confidence over the calibrate episodes
+the arm wins more than the placebo from every threshold that is certified, and any of them may be chosen.
+
+From the strictest threshold down the sequence would mostly end at once: it acts on too few calls to show anything.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from workbench.types import Array, Record
 from workbench.types.results import Tabular
 
 SHARES = tuple(number / 10 for number in range(1, 11))
-"""Of the fit split's alarms that the thresholds act on, from the strictest down; the last acts on all there are."""
+"""Of the fit split's alarms that the thresholds act on; the last acts on all there are."""
 ALL = -1.0
 """The threshold that every predicted benefit reaches."""
 
@@ -34,12 +35,14 @@ class Candidate:
 
     Attributes
     ----------
-    gain : of the arm over the placebo at the calls that are acted on, one an episode.
+    power : chance by the fit split that it is certified.
+    gain : of the arm over the placebo at the calibrate split's calls that are acted on, one an episode.
     p_value : of the exact one-sided test that the arm wins no more; None where the sequence did not come so far.
     certified : whether it is shown to win more.
     """
 
     threshold: float
+    power: float
     gain: Gain
     p_value: float | None = None
     certified: bool = False
@@ -56,7 +59,7 @@ class Acting(Tabular):
     confidence : of the guarantee, over the calibrate episodes.
     learned : policy calls and episodes of the fit split.
     alarmed : episodes of the calibrate split with an alarm.
-    candidates : from the strictest down.
+    candidates : in the order in which they were tested.
     """
 
     arm: str
@@ -113,16 +116,17 @@ class Outcome:
 
 
 def certified(fit: Outcome, calibrate: Outcome, confidence: float) -> tuple[Candidate, ...]:
-    """Thresholds from the strictest down, with those that are certified."""
-    level = level_of(confidence)
-    found = [_candidate(threshold, calibrate) for threshold in thresholds(fit, len(calibrate.predicted), confidence)]
+    """Thresholds in the order in which they are tested, with those that are certified."""
+    level, found = level_of(confidence), []
+    for threshold, power in in_order(fit, len(calibrate.predicted), confidence):
+        acted = calibrate.predicted >= threshold
+        found.append(Candidate(threshold, power, Gain.of(calibrate.arm[acted], calibrate.placebo[acted])))
     tested = [more_often(each.gain.only_arm, each.gain.only_control) for each in found]
     passed = fixed_sequence(tested, level)
-    reached = [
-        dataclasses.replace(each, p_value=p_value, certified=place < passed) if place <= passed else each
-        for place, (each, p_value) in enumerate(zip(found, tested, strict=True))
-    ]
-    return tuple(reached)
+    return tuple(
+        dataclasses.replace(each, p_value=tested[place], certified=place < passed) if place <= passed else each
+        for place, each in enumerate(found)
+    )
 
 
 def level_of(confidence: float) -> float:
@@ -135,27 +139,28 @@ def level_of(confidence: float) -> float:
 def best(candidates: tuple[Candidate, ...]) -> float | None:
     """Of the certified thresholds the one that won most; of several the strictest; None of none."""
     won = {each.threshold: each.gain.only_arm - each.gain.only_control for each in candidates if each.certified}
-    return max(won, key=lambda threshold: won[threshold]) if won else None
+    return max(won, key=lambda threshold: (won[threshold], threshold)) if won else None
 
 
-def thresholds(fit: Outcome, calls: int, confidence: float) -> list[float]:
-    """Thresholds that are tested on so many calls: from the first at which enough pairs are to be expected on."""
-    found = [float(np.quantile(fit.predicted, 1 - share)) for share in SHARES[:-1]] if len(fit.predicted) else []
-    differing = np.asarray(fit.arm) != np.asarray(fit.placebo)
-    expected = [calls * float((differing & (fit.predicted >= threshold)).mean()) for threshold in found]
-    least = pairs_needed(confidence)
-    kept = [threshold for threshold, pairs in zip(found, expected, strict=True) if pairs >= least]
-    return list(dict.fromkeys([*kept, ALL]))
+def in_order(fit: Outcome, calls: int, confidence: float) -> list[tuple[float, float]]:
+    """Thresholds in the order in which they are tested on so many calls, each with its power; what came of the calls
+    plays no part.
+    """
+    some = [float(np.quantile(fit.predicted, 1 - share)) for share in SHARES[:-1]] if len(fit.predicted) else []
+    powers = {threshold: _power(fit, threshold, calls, confidence) for threshold in sorted({*some, ALL}, reverse=True)}
+    return sorted(powers.items(), key=lambda each: -each[1])
 
 
-def pairs_needed(confidence: float) -> int:
-    """The fewest pairs that differ of which one may be won by the placebo."""
-    pairs = 2
-    while more_often(pairs - 1, 1) > level_of(confidence):
-        pairs += 1
-    return pairs
+def _power(fit: Outcome, threshold: float, calls: int, confidence: float) -> float:
+    """Chance that a threshold is certified on so many calls that are like those of the fit split, but for one more of
+    these that the placebo alone wins: few calls seldom show how often it does.
+    """
+    from scipy.stats import binom  # type: ignore[import-untyped,unused-ignore]
 
-
-def _candidate(threshold: float, calls: Outcome) -> Candidate:
-    acted = calls.predicted >= threshold
-    return Candidate(threshold, Gain.of(calls.arm[acted], calls.placebo[acted]))
+    acted = fit.predicted >= threshold
+    arm, placebo = np.asarray(fit.arm, bool)[acted], np.asarray(fit.placebo, bool)[acted]
+    won, lost = int((arm & ~placebo).sum()), int((placebo & ~arm).sum()) + 1
+    pairs = np.arange(calls + 1)
+    most = binom.isf(level_of(confidence), pairs, 0.5)  # wins with which it is not yet certified
+    passes = binom.sf(most, pairs, won / (won + lost))
+    return float((binom.pmf(pairs, calls, (won + lost) / (len(fit.predicted) + 1)) * passes).sum())

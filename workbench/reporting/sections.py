@@ -290,7 +290,7 @@ def abstention_table(metrics: Record) -> Table:
         lost, won = row["gain"]["only_control"], row["gain"]["only_arm"]
         rows.append(
             Row.of(
-                f"{100 * row['threshold']:+.0f}" + (", calibrated" if row["calibrated"] else ""),
+                f"{100 * row['threshold']:+.1f}" + (", calibrated" if row["calibrated"] else ""),
                 Cell(rate.count, rate.share, rate.bounds),
                 _gain(row["gain"]),
                 f"{won} : {lost}",

@@ -293,7 +293,7 @@ def benefit_words(metrics: Record) -> list[str]:
         return [_abstains(found, sure)]
     gain = chosen[0]["gain"]
     told = [
-        f"{arm} acts from a predicted benefit of {100 * found['threshold']:+.0f} points on: in "
+        f"{arm} acts from a predicted benefit of {100 * found['threshold']:+.1f} points on: in "
         f"{count(gain['pairs'], found['alarmed'])} alarmed calibrate episodes, where it gains "
         f"{points(gain['gain'], gain['low'], gain['high'])} points over the placebo. With a confidence of {sure} "
         f"it wins more than the placebo there (at least {100 * found['least']:+.1f} points)."
@@ -310,7 +310,7 @@ def benefit_words(metrics: Record) -> list[str]:
 
 def _abstains(found: Record, sure: str) -> str:
     """Why nothing could be shown."""
-    whole = found["candidates"][-1]["gain"]
+    whole = max((row["gain"] for row in found["candidates"]), key=lambda gain: int(gain["pairs"]))
     return (
         f"{found['arm']} abstains: from no predicted benefit on is it shown with a confidence of {sure} that it wins "
         f"more than the placebo. Of {found['alarmed']} alarmed calibrate episodes it alone wins {whole['only_arm']}, "
