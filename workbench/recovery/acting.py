@@ -1,11 +1,11 @@
 """From which predicted benefit on an arm is to act: where it is shown to win more than the placebo, or never.
 
 Learn then Test (Angelopoulos, Bates, Candes, Jordan and Lei, Annals of Applied Statistics 2025, arXiv 2110.01052), by
-split fixed sequence testing.  The fit split says which thresholds are tried and in which order: first the one at which a
-test on so many calibrate episodes would most probably come out.  They are tested until one cannot be certified.  The
+split fixed sequence testing.  The fit split says which thresholds are tried and in which order: first the one at which
+a test on so many calibrate episodes would most probably come out.  They are tested until one cannot be certified.  The
 test is the exact one-sided McNemar test of arm and placebo at the calls that would be acted on: one an episode, so that
-they are exchangeable, and one branch each, with shared noise.  So with the stated confidence over the calibrate episodes
-the arm wins more than the placebo from every threshold that is certified, and any of them may be chosen.
+they are exchangeable, and one branch each, with shared noise.  So with the stated confidence over the calibrate
+episodes the arm wins more than the placebo from every threshold that is certified, and any of them may be chosen.
 
 From the strictest threshold down the sequence would mostly end at once: it acts on too few calls to show anything.
 """
@@ -13,6 +13,7 @@ From the strictest threshold down the sequence would mostly end at once: it acts
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import numpy as np
 
@@ -24,9 +25,9 @@ from workbench.types import Array, Record
 from workbench.types.results import Tabular
 
 SHARES = tuple(number / 10 for number in range(1, 11))
-"""Of the fit split's alarms that the thresholds act on; the last acts on all there are."""
-ALL = -1.0
-"""The threshold that every predicted benefit reaches."""
+"""Of the fit split's alarms that the thresholds act on."""
+LOWEST = 0.0
+"""The lowest threshold: where harm is predicted, it never acts."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,24 +144,29 @@ def best(candidates: tuple[Candidate, ...]) -> float | None:
 
 
 def in_order(fit: Outcome, calls: int, confidence: float) -> list[tuple[float, float]]:
-    """Thresholds in the order in which they are tested on so many calls, each with its power; what came of the calls
-    plays no part.
+    """Thresholds in the order in which they are tested on so many calls, each with its power; see :func:`power`.
+
+    What came of the calls plays no part.
     """
-    some = [float(np.quantile(fit.predicted, 1 - share)) for share in SHARES[:-1]] if len(fit.predicted) else []
-    powers = {threshold: _power(fit, threshold, calls, confidence) for threshold in sorted({*some, ALL}, reverse=True)}
+    some = [float(np.quantile(fit.predicted, 1 - share)) for share in SHARES] if len(fit.predicted) else []
+    arm, placebo = np.asarray(fit.arm, bool), np.asarray(fit.placebo, bool)
+    powers = {}
+    for threshold in sorted({LOWEST, *(each for each in some if each > LOWEST)}, reverse=True):
+        acted = fit.predicted >= threshold
+        won, lost = int((acted & arm & ~placebo).sum()), int((acted & placebo & ~arm).sum())
+        powers[threshold] = power(won, lost, len(acted), calls, confidence)
     return sorted(powers.items(), key=lambda each: -each[1])
 
 
-def _power(fit: Outcome, threshold: float, calls: int, confidence: float) -> float:
-    """Chance that a threshold is certified on so many calls that are like those of the fit split, but for one more of
-    these that the placebo alone wins: few calls seldom show how often it does.
+@functools.lru_cache(maxsize=4096)
+def power(won: int, lost: int, of: int, calls: int, confidence: float) -> float:
+    """Chance that the test comes out on so many calls, if ``won`` and ``lost`` of others were those of one alone.
+
+    One call more is taken to be lost: few calls seldom show how often that happens.
     """
     from scipy.stats import binom  # type: ignore[import-untyped,unused-ignore]
 
-    acted = fit.predicted >= threshold
-    arm, placebo = np.asarray(fit.arm, bool)[acted], np.asarray(fit.placebo, bool)[acted]
-    won, lost = int((arm & ~placebo).sum()), int((placebo & ~arm).sum()) + 1
     pairs = np.arange(calls + 1)
-    most = binom.isf(level_of(confidence), pairs, 0.5)  # wins with which it is not yet certified
-    passes = binom.sf(most, pairs, won / (won + lost))
-    return float((binom.pmf(pairs, calls, (won + lost) / (len(fit.predicted) + 1)) * passes).sum())
+    most = binom.isf(level_of(confidence), pairs, 0.5)  # wins with which it does not come out yet
+    passes = binom.sf(most, pairs, won / (won + lost + 1))
+    return float((binom.pmf(pairs, calls, (won + lost + 1) / (of + 1)) * passes).sum())
