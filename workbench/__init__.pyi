@@ -36,6 +36,8 @@ from workbench.recovery.paired import recover as recover
 from workbench.recovery.ranking import rank_detectors as rank_detectors
 from workbench.recovery.tables import CounterfactualTable as CounterfactualTable
 from workbench.recovery.tables import tabulate as tabulate
+from workbench.recovery.when import learn_benefit as learn_benefit
+from workbench.recovery.when import train_benefit as train_benefit
 from workbench.reporting.comparing import compare as compare
 from workbench.reporting.table import Table as Table
 from workbench.rollouts.collecting import collect as collect
