@@ -137,8 +137,8 @@ def lessons_of(store: Store, table: CounterfactualTable, task: Task, arm: str) -
             f"a benefit is learned in the {FIT} split, of which the table of {shown(store.path)} has no episode; roll "
             f"some: workbench rollout job.episodes.{FIT}=50"
         )
-    won = (table.won(name, table.horizon)[rows] for name in (arm, PLACEBO))
-    return Compared(_inputs(store, table, rows, task), *won, table.episode[rows])
+    won, other = (table.won(name, table.horizon)[rows] for name in (arm, PLACEBO))
+    return Compared(_inputs(store, table, rows, task), won, other, table.episode[rows])
 
 
 def _rows(store: Store, table: CounterfactualTable, split: Split, alarms: Mapping[str, int] | None = None) -> Array:
@@ -165,8 +165,8 @@ def _inputs(store: Store, table: CounterfactualTable, rows: Array, task: Task) -
 
 def _outcome(table: CounterfactualTable, arm: str, rows: Array, predicted: Array) -> Outcome:
     """First branches, which a live rollout would meet, of arm and placebo to the same horizon."""
-    won = (table.arms[name][rows, 0] > NEVER for name in (arm, PLACEBO))
-    return Outcome(predicted, *won)
+    won, other = (table.arms[name][rows, 0] > NEVER for name in (arm, PLACEBO))
+    return Outcome(predicted, won, other)
 
 
 def learn_benefit(
