@@ -38,6 +38,8 @@ _NAMES = {
     "train_corrector": "recovery.corrector",
     "judge_corrector": "recovery.judging",
     "tune_skill": "recovery.tuning",
+    "learn_benefit": "recovery.when",
+    "train_benefit": "recovery.when",
     "operating_rule": "recovery.economics",
     "pilot": "recovery.economics",
     "trial_and_error": "recovery.attempts",

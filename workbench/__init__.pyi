@@ -40,6 +40,8 @@ from workbench.recovery.tables import CounterfactualTable as CounterfactualTable
 from workbench.recovery.tables import tabulate as tabulate
 from workbench.recovery.tuning import TuningSettings as TuningSettings
 from workbench.recovery.tuning import tune_skill as tune_skill
+from workbench.recovery.when import learn_benefit as learn_benefit
+from workbench.recovery.when import train_benefit as train_benefit
 from workbench.reporting.comparing import compare as compare
 from workbench.reporting.table import Table as Table
 from workbench.rollouts.collecting import collect as collect

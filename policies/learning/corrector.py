@@ -7,7 +7,6 @@ from the policy's own features and what the robot sees.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -17,15 +16,12 @@ from torch import nn
 
 from workbench.errors import CheckpointError, ConfigError
 from workbench.policies.learning import checkpoint
+from workbench.policies.learning.calls import LEAST_DEVIATION, Descent, descend, joined, moments, normalised
 from workbench.policies.networks.corrector import CorrectorNetwork, Said
 from workbench.types import Array, Lessons
 from workbench.types.pose import CORRECTION_SIZE
 
 KIND = "Corrector"
-EVERY = 10
-"""Iterations between two looks at what is held out."""
-LEAST_DEVIATION = 1e-6
-"""An input that varies less than this in training is as good as constant."""
 
 
 class Corrector:
@@ -53,9 +49,8 @@ class Corrector:
 
     def say(self, inputs: Mapping[str, Array]) -> tuple[Array, Array, Array]:
         """Of n calls: chance (n,) of failing, chances (n, M) of the modes, and corrections (n, 7)."""
-        joined = np.concatenate([np.asarray(inputs[name], np.float64) for name in self.layout], axis=1)
         with torch.inference_mode():
-            said: Said = self._network(normalised(joined, self._mean, self._deviation))
+            said: Said = self._network(normalised(joined(inputs, self.layout), self._mean, self._deviation))
         fingers = np.where(said.fingers.numpy() > 0, 1.0, -1.0)
         corrections = np.concatenate([said.motion.double().numpy() * self._scale, fingers[:, None]], axis=1)
         return torch.sigmoid(said.failing).numpy(), torch.softmax(said.mode, dim=1).numpy(), corrections
@@ -80,11 +75,6 @@ class Corrector:
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise CheckpointError(f"the corrector in {folder} is damaged ({error}); train it again") from None
         return cls(network, made.layout, modes, made.task, *numbers)
-
-
-def normalised(inputs: Array, mean: Array, deviation: Array) -> torch.Tensor:
-    """Inputs (n, F) in standard deviations of the training's."""
-    return torch.from_numpy((inputs - mean) / deviation).float()
 
 
 def train(
@@ -124,30 +114,17 @@ def train(
     counts["a verified correction"] = sum(len(each) for each in lessons.corrections)
     if nothing := [words for words, count in counts.items() if not count]:
         raise ConfigError(f"a corrector has nothing to learn without {' and '.join(nothing)}")
-    joined = np.concatenate([np.asarray(values, np.float64) for values in lessons.inputs.values()], axis=1)
-    mean, deviation = joined.mean(axis=0), np.maximum(joined.std(axis=0), LEAST_DEVIATION)
+    read = joined(lessons.inputs, lessons.inputs)
+    mean, deviation = moments(read)
     scale = _scale(np.concatenate([each for each in lessons.corrections if len(each)]))
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        network = CorrectorNetwork(joined.shape[1], len(lessons.modes), hidden, blocks)
+        network = CorrectorNetwork(read.shape[1], len(lessons.modes), hidden, blocks)
     targets = _Targets(lessons, scale)
-    inputs, random = normalised(joined, mean, deviation), torch.Generator().manual_seed(seed)
+    inputs = normalised(read, mean, deviation)
     taught, held = held_apart(lessons, held_out, seed)
-    least, best, ended = np.inf, network.state_dict(), iterations
-    optimiser = torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=weight_decay)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, iterations)
-    for iteration in range(1, iterations + 1):
-        rows = taught[torch.randint(len(taught), (batch,), generator=random)]
-        loss = targets.loss(network(inputs[rows]), rows)
-        optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
-        schedule.step()
-        if len(held) and iteration % EVERY == 0:
-            with torch.inference_mode():
-                now = float(targets.loss(network(inputs[held]), held))
-            if now < least:
-                least, best, ended = now, copy.deepcopy(network.state_dict()), iteration
+    settings = Descent(iterations=iterations, batch=batch, learning_rate=learning_rate, weight_decay=weight_decay)
+    ended = descend(network, lambda rows: targets.loss(network(inputs[rows]), rows), taught, seed, settings, held)
     record = {
         "policy": KIND,
         "config": {"modes": list(lessons.modes), "hidden": hidden, "blocks": blocks},
@@ -159,7 +136,7 @@ def train(
         "recipe": {"iterations": iterations, "batch": batch, "learning_rate": learning_rate, "seed": seed}
         | {"held_out": held_out, "best_iteration": ended},
     }
-    checkpoint.write(folder, best, record)
+    checkpoint.write(folder, network.state_dict(), record)
 
 
 def held_apart(lessons: Lessons, share: float, seed: int) -> tuple[torch.Tensor, torch.Tensor]:

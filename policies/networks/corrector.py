@@ -7,7 +7,7 @@ import dataclasses
 import torch
 from torch import nn
 
-from workbench.policies.networks.layers import ResidualBlock
+from workbench.policies.networks.calls import CallNetwork
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,29 +28,22 @@ class Said:
     fingers: torch.Tensor
 
 
-class CorrectorNetwork(nn.Module):
-    """Residual blocks over one vector of inputs, and four linear heads.
+class CorrectorNetwork(CallNetwork):
+    """Four linear heads.
 
     Parameters
     ----------
-    inputs : size of the vector.
-    modes : M.
-    hidden, blocks : width and number of blocks.
+    modes : M; the others are as of :class:`CallNetwork`.
     """
 
     def __init__(self, inputs: int, modes: int, hidden: int = 128, blocks: int = 2) -> None:
-        super().__init__()
-        self.enter = nn.Linear(inputs, hidden)
-        self.blocks = nn.ModuleList(ResidualBlock(hidden) for _ in range(blocks))
+        super().__init__(inputs, hidden, blocks)
         self.failing, self.mode = nn.Linear(hidden, 1), nn.Linear(hidden, modes)
         self.motion, self.fingers = nn.Linear(hidden, 6), nn.Linear(hidden, 1)
 
     def forward(self, inputs: torch.Tensor) -> Said:
         """Normalised inputs (n, F)."""
-        hidden = self.enter(inputs)
-        for block in self.blocks:
-            hidden = block(hidden)
-        hidden = nn.functional.silu(hidden)
+        hidden = self.read(inputs)
         return Said(
             self.failing(hidden).squeeze(-1), self.mode(hidden), self.motion(hidden), self.fingers(hidden).squeeze(-1)
         )

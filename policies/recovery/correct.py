@@ -6,7 +6,7 @@ As FailSafe's head acts (arXiv 2510.01642, 2025): a corrective action on an alar
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +14,9 @@ import numpy as np
 from workbench.errors import CheckpointError, ConfigError
 from workbench.policies.learning.corrector import Corrector
 from workbench.policies.recovery.motion.reach import Reach
-from workbench.types import OBSERVATION, Alarm, Array, Intervention, PolicyCall, Record, Task
+from workbench.types import Alarm, Array, Intervention, PolicyCall, Record, Task
 from workbench.types.abilities import fingers_of
+from workbench.types.inputs import inputs_of
 from workbench.types.pose import Pose
 
 
@@ -80,16 +81,3 @@ class Correct:
         seen = {key: values[0, -1] for key, values in alarm.call.observation.items()}
         here = Pose.of(seen, bool(np.ptp(seen["gripper_qpos"]) < self._opened_m))
         return self._reach.to(here, here.corrected(advice.correction[0]))
-
-
-def inputs_of(call: PolicyCall, needs: Iterable[str]) -> dict[str, Array]:
-    """What a corrector reads of calls of n scenes: name -> (n, size)."""
-    found = {}
-    for need in needs:
-        if need.startswith(OBSERVATION):
-            found[need] = np.asarray(call.observation[need.removeprefix(OBSERVATION)])[:, -1]
-        elif call.embedding is None:
-            raise ConfigError("strategy correct reads the policy's embedding, and this policy says none")
-        else:
-            found[need] = np.asarray(call.embedding)
-    return found

@@ -19,7 +19,7 @@ from workbench.policies.learning.corrector import Corrector, held_apart, train
 from workbench.policies.recovery.correct import Correct
 from workbench.policies.recovery.placebo import Placebo
 from workbench.recovery.corrections import KINDS, Corrections
-from workbench.recovery.corrector import inputs_for, lessons_of, train_corrector
+from workbench.recovery.corrector import lessons_of, train_corrector
 from workbench.recovery.tables import tabulate
 from workbench.rollouts.arms import built
 from workbench.rollouts.guard import Guard
@@ -27,6 +27,7 @@ from workbench.rollouts.launch import Launch
 from workbench.rollouts.loop import Lockstep
 from workbench.store import Store
 from workbench.types import Alarm, Array, Lessons, Policy, PolicyCall, Task, Threshold
+from workbench.types.inputs import inputs_for
 
 from .test_corrections import ALONE
 from .test_corrections import found as found

@@ -19,7 +19,7 @@ from workbench.execution.processes import Processes
 from workbench.recovery import tuning
 from workbench.recovery.tables import tabulate
 from workbench.recovery.tuning import NUMBERS, SKILL, Number, TuningSettings, judged, numbers_of, tune_skill
-from workbench.rollouts.arms import skill_beside
+from workbench.rollouts.arms import beside
 from workbench.rollouts.training import with_defaults
 from workbench.store import Store
 from workbench.types import Policy, Record, Task
@@ -228,7 +228,7 @@ def test_what_is_told_of_the_best_is_what_its_branches_come_to(
     tmp_path: Path, store: Store, task: Task, policy: Policy
 ) -> None:
     """Rolled in earnest: the table of the strategy that takes the file wins as much from the same states."""
-    into = skill_beside(tmp_path / "head")
+    into = beside(tmp_path / "head", "tuned")
     states, settings = dict(list(calls(store).items())[:2]), TuningSettings(points=9, alarms=2)
     found = tuned(store, task, policy, into, alarms=states, settings=settings, horizon=1.0)
     assert json.loads(into.read_text())["best"] == found.best
@@ -238,8 +238,8 @@ def test_what_is_told_of_the_best_is_what_its_branches_come_to(
     assert won["placebo"][0] == found.placebo
     assert won["skill"] == (found.points[0].won, found.points[0].cost)
     assert won["tuned_skill"] == (found.points[found.best].won, found.points[found.best].cost)
-    assert len(table.made_of["skill"]) > 10
-    assert "skill" not in tabulate(store, ["placebo"], task, policy, **options).made_of
+    assert len(table.made_of["tuned"]) > 10
+    assert "tuned" not in tabulate(store, ["placebo"], task, policy, **options).made_of
 
 
 def test_the_numbers_stand_alike_wherever_they_stand() -> None:

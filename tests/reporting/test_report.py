@@ -376,6 +376,21 @@ def test_whether_alarm_or_recovery_is_the_bottleneck_is_said_in_words_first(tmp_
     assert "In 7/70 failures the monitor never alarms." in parsed.text
 
 
+def test_when_a_strategy_acts_and_that_it_abstains_are_said_in_words_first(tmp_path: Path) -> None:
+    told = " ".join(shown(FULL, only=("abstention",)).split())
+    assert told.startswith("head acts from a predicted benefit of +12.5 points on: in 34/85 alarmed calibrate episodes")
+    assert "gains +24 (5 to 41) points over the placebo. With a confidence of 90 % it wins more than the" in told
+    assert "there (at least +3.4 points). In the test episodes it acts behind 41/160 alarms and gains +24 (5" in told
+    assert "+12.5, calibrated 41/160" in told
+    _, parsed = page(tmp_path, FULL)
+    assert parsed.text.index("head acts from a predicted benefit") < parsed.text.index("of the others nothing is")
+    abstains = FULL | {"benefit": FULL["benefit"] | {"threshold": None, "least": None}, "abstention": []}
+    told = " ".join(shown(abstains, only=("abstention",)).split())
+    assert told.startswith("head abstains: from no predicted benefit on is it shown with a confidence of 90 % that it")
+    assert "Of 85 alarmed calibrate episodes it alone wins 9, the placebo alone 1;" in told
+    assert "acts" not in " ".join(shown(METRICS, only=("abstention",)).split())
+
+
 def shown(metrics: Record, **only: tuple[str, ...]) -> str:
     console = Console(width=140, no_color=True)
     with console.capture() as capture:
@@ -392,6 +407,9 @@ def test_the_terminal_shows_the_numbers_of_the_page(tmp_path: Path) -> None:
     assert shown({}).strip() == ""
 
 
+GAINED: Record = {
+    "only_arm": 9, "only_control": 1, "pairs": 34, "gain": 0.235, "low": 0.05, "high": 0.41, "p_value": 0.02,
+}  # fmt: skip
 FULL: Record = METRICS | {
     "policy": {
         "nominal": {"episodes": 100, "successes": 93},
@@ -440,6 +458,19 @@ FULL: Record = METRICS | {
                 "p_value": 1.0,
             },
         }
+    ],
+    "benefit": {
+        "arm": "head", "threshold": 0.125, "confidence": 0.9, "learned": [587, 140], "alarmed": 85, "least": 0.034,
+        "candidates": [
+            {"threshold": 0.125, "power": 0.7, "gain": GAINED, "p_value": 0.011, "certified": True},
+            {"threshold": 0.0, "power": 0.3, "gain": GAINED | {"pairs": 85}, "p_value": 0.6, "certified": False},
+            {"threshold": 0.3, "power": 0.1, "gain": GAINED | {"pairs": 12}, "p_value": None, "certified": False},
+        ],
+    },
+    "abstention": [
+        {"threshold": 0.3, "calibrated": False, "acted": 0, "alarmed": 160, "gain": GAINED | {
+            "only_arm": 0, "only_control": 0, "pairs": 0, "gain": None, "low": None, "high": None}},
+        {"threshold": 0.125, "calibrated": True, "acted": 41, "alarmed": 160, "gain": GAINED | {"pairs": 41}},
     ],
     "silent": {"silent": 7, "failed": 70, "solvable": 5},
     "head": {"failed_episodes": 97, "verified_recoveries": 233},

@@ -29,8 +29,10 @@ from workbench.attribution.branching import intervene
 from workbench.config.named import nodes
 from workbench.execution.progress import console
 from workbench.monitoring.assembly import MonitorSettings
+from workbench.monitoring.monitor import AnyMonitor
 from workbench.recovery.paired import first_alarms
-from workbench.recovery.tables import NEVER, asked_at, tabulate
+from workbench.recovery.tables import NEVER, asked_at, one_call, tabulate
+from workbench.recovery.when import learn_benefit
 from workbench.rollouts.arms import EXPERT, built
 from workbench.rollouts.guard import Guard, steps_beyond
 from workbench.rollouts.launch import Launch
@@ -45,7 +47,8 @@ STRATEGIES: dict[str, Record] = {
     "placebo": {}, "expert": {}, "expert_for_20": {"steps": 20}, "redraw": {}, "more_time": {}, "home": {},
     "backtrack": {}, "best_of": {"score": "chunk_overlap", "samples": 4},
     "reward_steered": {"offset_m": [0.0, 0.0, 0.1]}, "adaptive_chunking": {"self_guidance": 1.0},
-    "retrieve": {"within": 1.0}, "skill": {}, "reward_steered_for_stage": {"reward": "stage", "target": None},
+    "retrieve": {"within": 1.0}, "when": {"acts": "expert"}, "skill": {},
+    "reward_steered_for_stage": {"reward": "stage", "target": None},
 }  # fmt: skip
 """Name of the arm -> settings of the strategy of its first word."""
 TARGETS = {"lift": "cube_pos", "stack": "cube_a_pos", "door": "handle_pos", "peg_insertion": "hole_pos"}
@@ -101,10 +104,12 @@ def task_counts(name: str, each: int, folder: Path, options: argparse.Namespace)
     monitor = max(monitors.values(), key=lambda one: len(first_alarms(store, one)))
     alarms = {number: step for number, (step,) in list(first_alarms(store, monitor).items())[:each]}
     nodes_of = {arm: node_of(arm, given, name, store) for arm, given in STRATEGIES.items()}
-    arms = built(nodes_of, task, policy, EXPERT, None, [monitor, *monitors.values()])
+    head, every = folder / "head", [monitor, *monitors.values()]
+    half_the_time(store, monitor, alarms, nodes_of, task, policy, head)
+    arms = built(nodes_of, task, policy, EXPERT, head, every)
     looked_up = tabulate(
         store, nodes_of, task, policy, at={store.uids[number]: {step} for number, step in alarms.items()},
-        horizon=HORIZON, monitors=[monitor, *monitors.values()],
+        horizon=HORIZON, head=head, monitors=every,
     )  # fmt: skip
     random = np.random.default_rng(options.seed)
     counts = {}
@@ -134,6 +139,25 @@ def node_of(arm: str, settings: Mapping[str, Any], task: str, store: Store) -> R
     (node,) = nodes("strategy", [arm.partition("_for_")[0]]).values()
     there = {"target": TARGETS.get(task), "successes": str(store.path)}
     return {**node, **{key: value for key, value in there.items() if key in node}, **settings}
+
+
+def half_the_time(
+    store: Store,
+    monitor: AnyMonitor,
+    alarms: Mapping[int, int],
+    strategies: Mapping[str, Record],
+    task: Task,
+    policy: Policy,
+    head: Path,
+) -> None:
+    """A predicted benefit, learned and then set to act behind every second alarm, so that both are compared."""
+    mine = {name: strategies[name] for name in ("expert", "when")}
+    learn_benefit(store, monitor, mine, task, policy, head=head, calls=2)
+    when: Any = built(mine, task, policy, EXPERT, head)["when"]
+    calls = [store.calls(number, when.needs) for number in alarms]
+    rows = [int(np.searchsorted(each.step, step)) for each, step in zip(calls, alarms.values(), strict=True)]
+    said = [when.predicted(one_call(*each), task.deadline) for each in zip(calls, rows, strict=True)]
+    when.benefit.save(head.with_name("benefit"), float(np.median(said)))
 
 
 def restore(

@@ -338,12 +338,39 @@ CROSSED = both(
     *(counted(cell) for cell in CROSSED_CELLS),
     fields(dict.fromkeys(CROSSED_GAINS, GAIN)),
 )
+
+
+def _chosen(value: Any, source: Source, key: str) -> None:
+    """The threshold is one that was certified."""
+    certified = [each["threshold"] for each in value["candidates"] if each["certified"]]
+    fits = value["threshold"] is None or value["threshold"] in certified
+    _require(fits, source, f"{key}.threshold", "null or that of a certified candidate")
+
+
 FAMILY = both(
     fields({"family": text, "name": text, "rescued": _part_of, "kept": _part_of, "over_placebo": GAIN}),
     counted("alarmed"),
     counted("failed"),
     counted("silent", "failed"),
 )
+CANDIDATE = fields({"threshold": number, "power": share, "gain": GAIN, "p_value": maybe(share), "certified": truth})
+BENEFIT = both(
+    fields(
+        {
+            "arm": text,
+            "threshold": maybe(number),
+            "confidence": share,
+            "learned": rows(count, 2),
+            "alarmed": count,
+            "least": _DIFFERENCE,
+            "candidates": rows(
+                fields({"threshold": number, "gain": GAIN, "p_value": maybe(share), "certified": truth})
+            ),
+        }
+    ),
+    _chosen,
+)
+ABSTENTION = both(fields({"threshold": number, "calibrated": truth, "gain": GAIN}), counted("acted", "alarmed"))
 SPAN = fields({"mean_s": maybe(number), "deviation_s": maybe(number), "attempts": maybe(number)})
 ATTEMPTS = fields(
     {
@@ -462,6 +489,8 @@ SECTIONS: Mapping[str, Shape] = {
     "bottleneck": rows(BOTTLENECK),
     "crossed": rows(CROSSED),
     "families": rows(FAMILY),
+    "benefit": BENEFIT,
+    "abstention": rows(ABSTENTION),
     "silent": both(counted("silent", "failed"), fields({}, {"solvable": count})),
     "attempts": ATTEMPTS,
     "corrections": CORRECTIONS,

@@ -9,7 +9,7 @@ from workbench.execution.progress import console
 from workbench.monitoring.files import load_monitors
 from workbench.recovery.tuning import TuningSettings, tune_skill
 from workbench.reporting.report import terminal_tables
-from workbench.rollouts.arms import skill_beside
+from workbench.rollouts.arms import beside
 from workbench.store import Store
 from workbench.types import Positive, Record
 
@@ -31,7 +31,7 @@ def run(
         load_monitors(run)[monitor],
         run.task,
         run.policy(),
-        into=skill_beside(run.folder / "head"),
+        into=beside(run.folder / "head", "tuned"),
         skill=skill,
         numbers=numbers,
         settings=TuningSettings(points, alarms, branches),

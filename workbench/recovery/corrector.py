@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +17,13 @@ from workbench.recovery.corrections import KINDS, Corrections
 from workbench.rollouts.setup import Setup, refuse_other_source
 from workbench.rollouts.training import Training, with_defaults
 from workbench.store import Store
-from workbench.types import OBSERVATION, Array, Lessons, Policy, Record, Split, Task
+from workbench.types import Array, Lessons, Policy, Record, Split, Task
+from workbench.types.inputs import inputs_for, inputs_there
 
 TRAINER: Record = {"_target_": "workbench.policies.learning.corrector.train"}
 """How it is trained, unless told otherwise."""
 SPLIT: Split = "fit"
 """Whose calls it learns from."""
-HAND = ("eef_pos", "eef_quat", "gripper_qpos")
-"""What a robot sees of its hand."""
 TAUGHT = ("twin", "object", "expert")
 """Kinds of corrections that it learns: not those at random, which are controls, nor what the expert itself drove."""
 
@@ -100,10 +99,8 @@ def lessons_of(store: Store, corrections: Corrections, task: Task, policy: Polic
     failing, mode, targets, episode = [], [], [], []
     for number in sound(store, SPLIT):
         calls, uid = store.calls(number, needs), store.uids[number]
-        if calls.embedding is not None:
-            inputs.setdefault("embedding", []).append(calls.embedding)
-        for key, values in calls.observation.items():
-            inputs.setdefault(f"{OBSERVATION}{key}", []).append(values[:, -1])
+        for name, values in inputs_there(calls, needs).items():
+            inputs.setdefault(name, []).append(values)
         lost = calls.step >= rows["t_on"][number] if rows["t_on"][number] >= 0 else np.zeros(len(calls.step), bool)
         known = modes.index(rows["failure_mode"][number]) if rows["failure_mode"][number] in modes else -1
         episode.append(np.full(len(calls.step), number))
@@ -112,20 +109,6 @@ def lessons_of(store: Store, corrections: Corrections, task: Task, policy: Polic
         targets += [right.get((uid, int(step)), np.zeros((0, 7))) for step in calls.step]
     joined = {name: np.concatenate(parts) for name, parts in inputs.items()}
     return Lessons(joined, np.concatenate(failing), np.concatenate(mode), targets, modes, np.concatenate(episode))
-
-
-def inputs_for(task: Task, policy: Policy) -> tuple[str, ...]:
-    """What a corrector reads of a call: the policy's embedding, and what the policy itself sees in numbers.
-
-    So the corrector of a policy that looks through cameras goes by images: its embedding is made of them.  Of one that
-    looks through cameras and does not say what else it reads, only the pose of the hand and the fingers are taken.
-    """
-    layout = getattr(policy, "layout", None)
-    if isinstance(layout, Mapping) and layout:
-        seen: Iterable[str] = layout
-    else:
-        seen = HAND if policy.cameras else task.observation_sizes
-    return ("embedding", *(f"{OBSERVATION}{key}" for key in sorted(seen)))
 
 
 def _verified_at(corrections: Corrections) -> dict[tuple[str, int], Array]:

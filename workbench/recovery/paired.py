@@ -22,11 +22,12 @@ from workbench.execution.executor import Executor
 from workbench.monitoring.episodes import diverged, sound
 from workbench.monitoring.monitor import AnyMonitor, needs_of, refuse_silent
 from workbench.monitoring.reading import offline
+from workbench.recovery.abstaining import Abstention, abstention
 from workbench.recovery.bottleneck import Bottleneck, Crossed, bottlenecks, crossings, solvable
 from workbench.recovery.families import FamilyRow, by_family, families_of
 from workbench.recovery.gains import CONTROLS, PLACEBO, Gain, over_placebo, won_at
 from workbench.recovery.tables import NEVER, CounterfactualTable, tabulate
-from workbench.rollouts.arms import EXPERT
+from workbench.rollouts.arms import EXPERT, built, composed, leaves_acting
 from workbench.rollouts.setup import Setup, refuse_other_source
 from workbench.stats.multiple import holm
 from workbench.store import Store
@@ -84,6 +85,7 @@ class Recovery(Tabular):
     crossed : monitor or oracle, arm or expert, in all test episodes.
     families : the strategies by kind of fault.
     counterfactuals : the table in which all was looked up.
+    abstention : of a strategy that leaves the acting to another one, what it gains over the placebo where it acts.
     """
 
     monitor: str
@@ -98,6 +100,7 @@ class Recovery(Tabular):
     crossed: tuple[Crossed, ...]
     families: tuple[FamilyRow, ...]
     counterfactuals: CounterfactualTable = dataclasses.field(repr=False)
+    abstention: tuple[Abstention, ...] = ()
 
     def rows_of_table(self) -> list[Record]:
         """One row a strategy, gains without their intervals."""
@@ -119,6 +122,7 @@ class Recovery(Tabular):
             "bottleneck": [dataclasses.asdict(row) for row in self.bottleneck],
             "crossed": [row.record() for row in self.crossed],
             "families": [row.record() for row in self.families],
+            "abstention": [row.record() for row in self.abstention],
             "silent": {"silent": self.silent, "failed": self.failed, "solvable": self.silent_solvable},
         }
 
@@ -152,7 +156,7 @@ def recover(
     StoreError
         if there is no test episode.
     """
-    chosen = nodes("strategy", strategies)
+    chosen = composed(nodes("strategy", strategies))
     refuse_without_reference(chosen)
     refuse_other_source(store, Setup(task, policy))
     refuse_silent(monitor)
@@ -165,7 +169,12 @@ def recover(
             "rollout job.episodes.test=20"
         )
     table = tabulate(store, chosen, task, policy, at=at, horizon=horizon, **options)
-    return judged_table(store, table, monitor.name, alarms, onsets)
+    recovery = judged_table(store, table, monitor.name, alarms, onsets)
+    if not any(map(leaves_acting, chosen.values())):
+        return recovery
+    arms = built(chosen, task, policy, dict(expert), head, [monitor])
+    first = {store.uids[number]: step for number, (step,) in alarms.items()}
+    return dataclasses.replace(recovery, abstention=abstention(store, table, first, chosen, arms))
 
 
 def judged_table(

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import numpy as np
 
 from workbench.attribution.branching import intervene, simulated_steps
-from workbench.config import described, shown, weights_digest
+from workbench.config import described, shown
 from workbench.config.named import nodes
 from workbench.errors import ConfigError, OtherSettingsError, StoreError, UnknownNameError
 from workbench.execution.executor import Executor, batches
@@ -26,7 +26,7 @@ from workbench.execution.progress import progress
 from workbench.monitoring.episodes import sound
 from workbench.monitoring.monitor import AnyMonitor
 from workbench.recovery.benefit import Outcomes
-from workbench.rollouts.arms import EXPERT, beside, built, needs_head
+from workbench.rollouts.arms import EXPERT, built, composed, learned_parts
 from workbench.rollouts.guard import steps_beyond
 from workbench.rollouts.launch import Launch, Outcome, Wheel
 from workbench.rollouts.loop import Lockstep
@@ -189,8 +189,7 @@ class CounterfactualTable(Tabular):
             if there is a table of that name already, unless ``overwrite`` replaces it, or if it was made of other
             episodes.
         """
-        source = Source("the table", OtherSettingsError, "save it into the store that it was made of")
-        _refuse_other_episodes(store, self.uids, self.made_of, self.digest, source)
+        self.refuse_other_store(store, "save it into the store that it was made of")
         arrays = {"episode": self.episode.astype(np.int64), "step": self.step.astype(np.int64)}
         for number, arm in enumerate(self.arms):
             arrays[f"steps-{number}"] = self.arms[arm].astype(np.int16)
@@ -207,6 +206,11 @@ class CounterfactualTable(Tabular):
             "made_of": self.made_of,
         }
         return write_table(store.path, name, arrays, said, overwrite)
+
+    def refuse_other_store(self, store: Store, advice: str) -> None:
+        """OtherSettingsError if it was made of other episodes than a store's."""
+        source = Source("the table", OtherSettingsError, advice)
+        _refuse_other_episodes(store, self.uids, self.made_of, self.digest, source)
 
     @classmethod
     def load(
@@ -232,7 +236,7 @@ class CounterfactualTable(Tabular):
         said: _Said = checked(_Said, plain, source)
         _refuse_other_episodes(store, said.uids, said.made_of, said.episodes, source)
         if strategies is not None:
-            _refuse_other_strategies(said, nodes("strategy", strategies), source)
+            _refuse_other_strategies(said, composed(nodes("strategy", strategies)), source)
         wanted = {"episode", "step", *(f"{kind}-{n}" for n in range(len(said.arms)) for kind in ("steps", "more_time"))}
         if arrays.keys() != wanted or len(said.factual) != len(said.uids) or len(said.waited) != len(said.uids):
             raise source.wrong("does not hold one row a cell of every arm")
@@ -374,7 +378,7 @@ def tabulate(
     """
     if not isinstance(branches, int) or not 1 <= branches <= MOST_BRANCHES:
         raise ConfigError(f"branches={branches} must be a whole number of 1 .. {MOST_BRANCHES}")
-    chosen = nodes("strategy", strategies)
+    chosen = composed(nodes("strategy", strategies))
     if not chosen:
         raise ConfigError("a table has at least one strategy, such as ['placebo', 'expert'], and none is named")
     setup = Setup(task, policy, Recording(), runner or Processes())
@@ -389,15 +393,23 @@ def tabulate(
             found |= {cells.number: cells for cells in ended}
             advance(len(ended))
     table = _joined(store, [found[number] for number, _ in wanted], chosen, task.deadline, until)
-    made_of = {
-        **_of_episodes(store),
-        "strategies": {name: _node(each) for name, each in chosen.items()},
-        "expert": dict(expert),
-        "head": weights_digest(Path(head)) if head and needs_head(chosen) else "",
-        "corrector": "",
-        **beside(chosen, head),
-    }
-    return dataclasses.replace(table, made_of=plain(made_of), digest=store.digest_of(table.uids))
+    made = made_of(store, chosen, expert, head)
+    return dataclasses.replace(table, made_of=made, digest=store.digest_of(table.uids))
+
+
+def made_of(store: Store, strategies: Mapping[str, Any], expert: Mapping[str, Any], head: Path | None) -> Record:
+    """What a table is made of, plain data."""
+    made: Record = plain(
+        {
+            **_of_episodes(store),
+            "strategies": {name: _node(each) for name, each in composed(strategies).items()},
+            "expert": dict(expert),
+            "head": "",
+            "corrector": "",
+            **learned_parts(strategies, head),
+        }
+    )
+    return made
 
 
 def _wanted(

@@ -76,6 +76,7 @@ def report(
         head=metrics.get("head", {}),
         bottleneck=summaries.bottleneck_words(metrics),
         corrector=summaries.corrector_words(metrics),
+        benefit=summaries.benefit_words(metrics),
         restart_s=number(metrics.get("attempts", {}).get("restart_s"), 1),
         example=example.title if example else "",
         done=done(metrics),
@@ -121,10 +122,11 @@ def stages(journal: Sequence[Entry]) -> list[str]:
 
 def terminal_tables(metrics: Record, only: Sequence[str] = SECTIONS) -> list[RenderableType]:
     """The same for the terminal; ``only`` names the sections that are wanted, and missing ones are left out."""
-    made = sections.tables(metrics)
+    made, training = sections.tables(metrics), summaries.training_summary(metrics)
     shown: list[RenderableType] = [
-        *_training_lines(metrics, only),
+        *_lines(training.lines() if training is not None and "training" in only else []),
         *_policy_line(metrics, only),
+        *_lines(summaries.benefit_words(metrics) if "abstention" in only else []),
         *_lines(summaries.bottleneck_words(metrics) if "crossed" in only else []),
         *_lines(summaries.corrector_words(metrics) if "corrector" in only else []),
     ]
@@ -140,23 +142,13 @@ def fault_words(store: Store) -> dict[str, str]:
     return {name: (sys.modules[file].__doc__ or "").partition("\n")[0] for name, file in files.items()}
 
 
-def _training_lines(metrics: Record, only: Sequence[str]) -> list[RenderableType]:
+def _lines(told: Sequence[str]) -> list[RenderableType]:
+    """Sentences, a line each; none of none."""
     from rich.console import Group
     from rich.text import Text
 
-    training = summaries.training_summary(metrics)
-    if training is None or "training" not in only:
-        return []
     # A group, because the console runs strings that follow one another together.
-    return [Group(*(Text(line) for line in training.lines()))]
-
-
-def _lines(lines: Sequence[str]) -> list[RenderableType]:
-    """A group of sentences."""
-    from rich.console import Group
-    from rich.text import Text
-
-    return [Group(*map(Text, lines))] if lines else []
+    return [Group(*map(Text, told))] if told else []
 
 
 def _policy_line(metrics: Record, only: Sequence[str]) -> list[RenderableType]:

@@ -282,6 +282,33 @@ def strategy_table(metrics: Record) -> Table:
     return Table("strategies", columns, rows, note)
 
 
+def abstention_table(metrics: Record) -> Table:
+    """One row a predicted benefit: in how many alarmed episodes the arm acts from it on, and what it gains there."""
+    rows = []
+    for row in metrics.get("abstention", []):
+        rate = Rate(row["acted"], row["alarmed"])
+        lost, won = row["gain"]["only_control"], row["gain"]["only_arm"]
+        rows.append(
+            Row.of(
+                f"{100 * row['threshold']:+.1f}" + (", calibrated" if row["calibrated"] else ""),
+                Cell(rate.count, rate.share, rate.bounds),
+                _gain(row["gain"]),
+                f"{won} : {lost}",
+            )
+        )
+    columns = [
+        Column("predicted benefit,\npoints", short="benefit from"),
+        Column("acts behind", numeric=True, help="alarms of the test episodes"),
+        Column("over placebo,\npoints", numeric=True, help="where it acts, both to the horizon"),
+        Column("alone won :\nlost", numeric=True, help="episodes in which only one of the two succeeds"),
+    ]
+    note = (
+        "Test episodes behind the first alarm: what the strategy gains if it acts only from so much predicted benefit "
+        "on. The row that was calibrated is the one by which it acts; of the others nothing is promised."
+    )
+    return Table("when to act", columns, rows, note)
+
+
 def bottleneck_table(metrics: Record) -> Table:
     """One row an arm: what it wins of the failed episodes, by who says when."""
     rows = []
@@ -458,7 +485,7 @@ def corrector_table(metrics: Record) -> Table:
     return Table("corrector", columns, rows, note)
 
 
-def abstention_table(metrics: Record) -> Table:
+def corrector_curve_table(metrics: Record) -> Table:
     """One row a chance of failing from which the corrector acts."""
     rows = []
     for row in (metrics.get("corrector") or {"abstention": []})["abstention"]:
@@ -475,7 +502,7 @@ def abstention_table(metrics: Record) -> Table:
         "The same calls where the corrector acts only from a chance of failing on, strategy.correct.least. A value is "
         "not to be chosen from these episodes: judge the corrector on the select split for that."
     )
-    return Table("abstention", columns, rows, note)
+    return Table("abstention of the corrector", columns, rows, note)
 
 
 def _mean_share(share: float, bounds: Sequence[float]) -> Cell:
@@ -542,13 +569,14 @@ SECTIONS: Mapping[str, Callable[[Record], Table]] = {
     "labels": label_table,
     "monitors": monitor_table,
     "strategies": strategy_table,
+    "abstention": abstention_table,
     "crossed": crossed_table,
     "bottleneck": bottleneck_table,
     "families": family_table,
     "attempts": attempt_table,
     "corrections": correction_table,
     "corrector": corrector_table,
-    "abstention": abstention_table,
+    "corrector_curve": corrector_curve_table,
     "tuning": tuning_table,
 }
 """Section -> what makes its table, in the order of the terminal."""

@@ -322,6 +322,42 @@ def _replayed(place: str, rows: Sequence[Record]) -> str:
     )
 
 
+def benefit_words(metrics: Record) -> list[str]:
+    """From where on a strategy acts and what that came to, or that it abstains, a sentence each."""
+    found = metrics.get("benefit")
+    if not found:
+        return []
+    sure, arm = percent(found["confidence"]), found["arm"]
+    chosen = [row for row in found["candidates"] if row["threshold"] == found["threshold"]]
+    if not chosen:
+        return [_abstains(found, sure)]
+    gain = chosen[0]["gain"]
+    told = [
+        f"{arm} acts from a predicted benefit of {100 * found['threshold']:+.1f} points on: in "
+        f"{count(gain['pairs'], found['alarmed'])} alarmed calibrate episodes, where it gains "
+        f"{points(gain['gain'], gain['low'], gain['high'])} points over the placebo. With a confidence of {sure} "
+        f"it wins more than the placebo there (at least {100 * found['least']:+.1f} points)."
+    ]
+    for row in metrics.get("abstention", []):
+        if row["calibrated"] and row["gain"]["gain"] is not None:
+            after = row["gain"]
+            told.append(
+                f"In the test episodes it acts behind {count(row['acted'], row['alarmed'])} alarms and gains "
+                f"{points(after['gain'], after['low'], after['high'])} points there."
+            )
+    return told
+
+
+def _abstains(found: Record, sure: str) -> str:
+    """Why nothing could be shown."""
+    whole = max((row["gain"] for row in found["candidates"]), key=lambda gain: int(gain["pairs"]))
+    return (
+        f"{found['arm']} abstains: from no predicted benefit on is it shown with a confidence of {sure} that it wins "
+        f"more than the placebo. Of {found['alarmed']} alarmed calibrate episodes it alone wins {whole['only_arm']}, "
+        f"the placebo alone {whole['only_control']}; more episodes of that split under faults would say more."
+    )
+
+
 def counts(rate: Record | None) -> str:
     """Alarms of episodes as k/n; a dash for none."""
     return count(rate["alarms"], rate["episodes"]) if rate else NONE

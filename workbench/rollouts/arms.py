@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from workbench.config import build, check_arguments, hash_file, named, parameters_of, weights_digest
+from workbench.config.named import nodes
 from workbench.config.parts import load_policy
 from workbench.errors import CheckpointError, ConfigError, UnknownNameError
+from workbench.execution.ledger import differing, plain
 from workbench.monitoring.monitor import AnyMonitor, scores_of
 from workbench.store import Store
 from workbench.types import Policy, Record, Strategy, Successes, Task
@@ -17,6 +19,10 @@ from workbench.types.reading import shown
 
 EXPERT: Record = {"_target_": "workbench.policies.expert.Expert"}
 """The reference: who collects demonstrations, and says from where an episode could still be won."""
+ACTS = "acts"
+"""Argument of a strategy that leaves the acting to another one."""
+LEARNED = {"head": "head", "corrector": "corrector", "benefit": "benefit", "tuned": "skill.json"}
+"""Arguments that are learned before, and where they lie, beside the recovery head: folders of weights, or a file."""
 
 
 def built(
@@ -34,8 +40,9 @@ def built(
     strategies : name -> configuration, or an object of your own.
     monitors : whose scores can be named, the first of them that which alarms.
     """
-    found = {}
-    for name, node in strategies.items():
+    found: dict[str, Strategy] = {}
+    whole = composed(strategies)
+    for name, node in sorted(whole.items(), key=lambda each: leaves_acting(each[1])):
         if not isinstance(node, Mapping):
             refuse_no_strategy(node)
             found[name] = node
@@ -56,26 +63,83 @@ def built(
         if "head" in wanted:
             given["head"] = _head(name, policy, task, head)
         if "corrector" in wanted:
-            folder = None if head is None else corrector_beside(head)
-            if folder is None or not folder.exists():
-                raise ConfigError(
-                    f"strategy {name} goes by a corrector, and there is none; workbench correct makes what it learns "
-                    "from, and workbench recover trains it"
-                )
-            given["corrector"] = folder
+            given["corrector"] = _learned(
+                head,
+                "corrector",
+                f"strategy {name} goes by a corrector, and there is none; workbench correct makes what it learns from, "
+                "and workbench recover trains it",
+            )
         if "tuned" in wanted:
-            path = None if head is None else skill_beside(head)
-            if path is None or not path.exists():
-                raise ConfigError(
-                    f"strategy {name} goes by tuned numbers, and there are none; workbench tune makes them"
-                )
-            given["tuned"] = path
+            missing = f"strategy {name} goes by tuned numbers, and there are none; workbench tune makes them"
+            given["tuned"] = _learned(head, "tuned", missing)
+        if "benefit" in wanted:
+            given["benefit"] = _learned(
+                head,
+                "benefit",
+                f"strategy {name} goes by a predicted benefit, and there is none; workbench recover "
+                f"'strategy=[placebo,{name}]' trains it",
+            )
+        if ACTS in wanted:
+            given[ACTS] = _acting(node[ACTS], whole, found) or next(
+                iter(built({ACTS: node[ACTS]}, task, policy, expert, head, monitors).values())
+            )
         if "successes" in wanted:
             given["successes"] = _successes(name, node.get("successes"), task, policy)
         if "score" in wanted:
             given["score"] = _score(name, node.get("score"), tuple(monitors))
         found[name] = build({key: value for key, value in node.items() if key not in given}, **given)
+        if "benefit" in wanted:
+            _refuse_other_arm(name, found[name], node[ACTS], head)
+    return {name: found[name] for name in whole}
+
+
+def composed(strategies: Mapping[str, Any]) -> dict[str, Any]:
+    """Strategies by name; one that leaves the acting to another names it no longer, but says it whole.
+
+    By a name is meant the one of that name that stands beside it, or else that of ``conf/``.
+
+    Raises
+    ------
+    ConfigError
+        if it is left to none, or to one that leaves it to another again.
+    """
+    found = dict(strategies)
+    for name, node in strategies.items():
+        if not leaves_acting(node):
+            continue
+        acts = node.get(ACTS)
+        if isinstance(acts, str):
+            acts = strategies[acts] if acts in strategies else nodes("strategy", [acts])[acts]
+        if not isinstance(acts, Mapping) or leaves_acting(acts):
+            raise ConfigError(
+                f"strategy {name} leaves the acting to another one, such as strategy.{name}.acts=head, and not to "
+                f"{shown(node.get(ACTS))}"
+            )
+        found[name] = {**node, ACTS: dict(acts)}
     return found
+
+
+def leaves_acting(node: Any) -> bool:
+    """Whether a strategy's configuration leaves the acting to another one."""
+    return isinstance(node, Mapping) and ACTS in parameters_of(node["_target_"])
+
+
+def _acting(node: Record, whole: Mapping[str, Any], found: Mapping[str, Strategy]) -> Strategy | None:
+    """The strategy of that configuration which stands beside it, so that what both ask for is rolled once."""
+    return next((found[name] for name, each in whole.items() if each == node and name in found), None)
+
+
+def _refuse_other_arm(name: str, strategy: Any, acts: Record, head: Path | None) -> None:
+    """CheckpointError if the benefit was learned of another strategy than acts, or of other weights of it."""
+    learned, remedy = strategy.benefit, "workbench recover overwrite=true learns it of this one"
+    if differs := differing(learned.arm, plain(acts)):
+        raise CheckpointError(
+            f"strategy {name} acts by another {' and '.join(differs)} than its benefit was learned of; {remedy}"
+        )
+    if differs := differing(dict(learned.weights), learned_parts({ACTS: acts}, head)):
+        raise CheckpointError(
+            f"strategy {name} acts by another {' and '.join(differs)} than its benefit was learned of; {remedy}"
+        )
 
 
 def _score(strategy: str, wanted: str | None, monitors: Sequence[AnyMonitor]) -> Scorer:
@@ -108,37 +172,48 @@ def _successes(strategy: str, store: Any, task: Task, policy: Policy) -> Success
 
 def described_strategies(strategies: Mapping[str, Any]) -> Record:
     """Strategies as a header says them: no paths of data sets, but digests of what lies there."""
-    return {
-        name: {**node, "successes": Store.open(Path(node["successes"])).digest(labels=False)}
-        if isinstance(node, Mapping) and "successes" in parameters_of(node["_target_"])
-        else node
-        for name, node in strategies.items()
-    }
+    return {name: _described(node) for name, node in composed(strategies).items()}
 
 
-def corrector_beside(head: Path) -> Path:
-    """Folder of the corrector of a run, beside that of its recovery head."""
-    return head.with_name("corrector")
+def _described(node: Any) -> Any:
+    if leaves_acting(node):
+        return {**node, ACTS: _described(node[ACTS])}
+    if isinstance(node, Mapping) and "successes" in parameters_of(node["_target_"]):
+        return {**node, "successes": Store.open(Path(node["successes"])).digest(labels=False)}
+    return node
 
 
-def skill_beside(head: Path) -> Path:
-    """File of the tuned skill of a run, beside its recovery head."""
-    return Path(head).with_name("skill.json")
+def beside(head: Path, part: str) -> Path:
+    """Where a learned part of a run lies: the recovery head's folder, or what lies beside it."""
+    return Path(head) if part == "head" else Path(head).with_name(LEARNED[part])
 
 
-def beside(strategies: Mapping[str, Any], head: Path | None) -> Record:
-    """Digests of what lies beside a recovery head, of which strategies need it: a corrector, a tuned skill."""
-    found = {}
-    if head is not None and _asks_for("corrector", strategies):
-        found["corrector"] = weights_digest(corrector_beside(Path(head)))
-    if head is not None and _asks_for("tuned", strategies):
-        found["skill"] = hash_file(skill_beside(Path(head)))
-    return found
+def _learned(head: Path | None, part: str, missing: str) -> Path:
+    """Where a learned part lies; ConfigError where there is none."""
+    if head is None or not beside(head, part).exists():
+        raise ConfigError(missing)
+    return beside(head, part)
+
+
+def learned_parts(strategies: Mapping[str, Any], head: Path | None) -> dict[str, str]:
+    """Digests of the learned parts that strategies act by: weights of folders, contents of files."""
+    places = {part: beside(head, part) for part in parts_asked(strategies)} if head else {}
+    return {part: weights_digest(place) if place.is_dir() else hash_file(place) for part, place in places.items()}
+
+
+def parts_asked(strategies: Mapping[str, Any]) -> list[str]:
+    """Learned parts that strategies act by."""
+    return [part for part in LEARNED if _asks_for(part, strategies)]
 
 
 def needs_corrector(strategies: Mapping[str, Any]) -> bool:
     """Whether any strategy goes by what a corrector says."""
     return _asks_for("corrector", strategies)
+
+
+def needs_benefit(strategies: Mapping[str, Any]) -> bool:
+    """Whether any strategy goes by a predicted benefit."""
+    return _asks_for("benefit", strategies)
 
 
 def _head(name: str, policy: Policy, task: Task, folder: Path | None) -> Policy:
@@ -170,5 +245,6 @@ def needs_head(strategies: Mapping[str, Any]) -> bool:
 
 
 def _asks_for(part: str, strategies: Mapping[str, Any]) -> bool:
-    nodes = [node for node in strategies.values() if isinstance(node, Mapping)]
-    return any(part in parameters_of(node["_target_"]) for node in nodes)
+    known = [node for node in composed(strategies).values() if isinstance(node, Mapping)]
+    known += [node[ACTS] for node in known if leaves_acting(node)]
+    return any(part in parameters_of(node["_target_"]) for node in known)

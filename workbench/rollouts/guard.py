@@ -16,7 +16,13 @@ from workbench.errors import ConfigError
 from workbench.monitoring.files import load
 from workbench.monitoring.monitor import AnyMonitor, needs_of, refuse_silent
 from workbench.monitoring.online import Followed, OnlineMonitor
-from workbench.rollouts.arms import EXPERT, beside, built, described_strategies, needs_head, refuse_no_strategy
+from workbench.rollouts.arms import (
+    EXPERT,
+    built,
+    described_strategies,
+    learned_parts,
+    refuse_no_strategy,
+)
 from workbench.types import SIGNALS, Alarm, Intervention, Policy, PolicyCall, Record, Strategy, Task, follow
 
 LONGEST = 2**15 - 1
@@ -72,7 +78,7 @@ class GuardSettings:
     scores, calibrators : configurations by name, of those that the folder's monitors are made of.
     strategy : its name, and its configuration.
     expert : configuration of the reference that some strategies hand over to.
-    head : folder of the recovery head, for those that hand over to it; a corrector lies beside it.
+    head : folder of the recovery head, for those that hand over to it; other learned parts lie beside it.
     horizon : deadlines that an episode lasts at most that is given more time.
     most, cool_down, held : as of :class:`Guard`.
     """
@@ -101,9 +107,9 @@ class GuardSettings:
 
     def described(self) -> Record:
         """What decides the episodes that it watches over: no paths, but digests of what lies there."""
-        head = weights_digest(Path(self.head)) if needs_head(self.strategy) else ""
-        said = dataclasses.asdict(self) | {"monitors": weights_digest(Path(self.monitors)), "head": head}
-        return {**said, **beside(self.strategy, Path(self.head)), "strategy": described_strategies(self.strategy)}
+        said = dataclasses.asdict(self) | {"monitors": weights_digest(Path(self.monitors)), "head": ""}
+        said |= learned_parts(self.strategy, Path(self.head))
+        return {**said, "strategy": described_strategies(self.strategy)}
 
 
 def guard_of(

@@ -27,3 +27,16 @@ def holm(p_values: Sequence[float | None], families: Sequence[str]) -> list[floa
             highest = max(highest, (len(tested) - rank) * p_value)
             adjusted[place] = min(1.0, highest)
     return adjusted
+
+
+def fixed_sequence(p_values: Sequence[float], level: float) -> int:
+    """How many hypotheses, tested in their order, are rejected before the first that is not.
+
+    With a probability of at least ``1 - level`` none of them is true, however many there are and whatever they have to
+    do with one another, if their order and number do not depend on what they are tested on (Maurer, Hothorn and
+    Lehmacher 1995; for thresholds: Angelopoulos et al., "Learn then Test", Annals of Applied Statistics 2025).
+    """
+    for place, p_value in enumerate(p_values):
+        if p_value > level:
+            return place
+    return len(p_values)

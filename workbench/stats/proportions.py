@@ -123,6 +123,19 @@ def paired_test(first: Array, second: Array) -> Record:
     return {"only_first": only_first, "only_second": only_second, "pairs": one.size, "p_value": p_value}
 
 
+def more_often(only_first: int, only_second: int) -> float:
+    """P-value of the one-sided exact McNemar test that the first does not succeed more often than the second.
+
+    Parameters
+    ----------
+    only_first, only_second : pairs in which only one of them succeeds.
+    """
+    from scipy.stats import binomtest  # type: ignore[import-untyped,unused-ignore]
+
+    discordant = only_first + only_second
+    return float(binomtest(only_first, discordant, alternative="greater").pvalue) if discordant else 1.0
+
+
 def confusion(episodes: Mapping[str, Sequence[str] | Array]) -> list[Record]:
     """What was injected against what was seen, counted: one row for each perturbation and failure mode that occur.
 

@@ -62,7 +62,18 @@ from workbench.types.policy import (
 )
 from workbench.types.random import EPISODES_PER_SPLIT, MOST_SEED, SPLITS, Split, Stream, episode_index, split_of
 from workbench.types.ranges import Count, Episodes, Inside, Positive, Seconds, Seed, Share
-from workbench.types.recovery import OVER, STEP, Alarm, FollowsCalls, Intervention, Lessons, Strategy, Successes, follow
+from workbench.types.recovery import (
+    OVER,
+    STEP,
+    Alarm,
+    Compared,
+    FollowsCalls,
+    Intervention,
+    Lessons,
+    Strategy,
+    Successes,
+    follow,
+)
 from workbench.types.robot import Arm, Fingers, Robot
 from workbench.types.scene import ROLES, Keyframe, Perturbation, Scene, Shape, Snapshot, Task, Truth
 from workbench.types.shield import JudgesPlans, Moment, Note, Passed, PlanJudge, Shield
@@ -89,6 +100,7 @@ __all__ = [
     "Array",
     "Calibrator",
     "Column",
+    "Compared",
     "Count",
     "Demonstration",
     "Episode",

@@ -108,6 +108,23 @@ class Lessons:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
+class Compared:
+    """What a predicted benefit learns from: n policy calls of the fit split, each with an arm beside the placebo.
+
+    Attributes
+    ----------
+    inputs : name -> (n, size): ``embedding``, ``observation/<key>`` and ``elapsed``, the part of the task's time.
+    arm, placebo : (n,) share of the branches of one noise that succeed, both to the same horizon.
+    episode : (n,) number of the episode of each.
+    """
+
+    inputs: Mapping[str, Array]
+    arm: Array
+    placebo: Array
+    episode: Array
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class Successes:
     """Policy calls of episodes that succeeded, for strategies that go by what worked.
 
