@@ -24,14 +24,12 @@ from workbench.config import shown
 from workbench.errors import ConfigError, UnknownNameError
 from workbench.execution.executor import Executor, batches
 from workbench.execution.ledger import Ledger, plain, refuse_other
-from workbench.execution.processes import Processes
 from workbench.execution.progress import progress
 from workbench.rollouts.arms import EXPERT
 from workbench.rollouts.gate import calls_remembered
 from workbench.rollouts.launch import Launch
 from workbench.rollouts.loop import Lockstep
-from workbench.rollouts.setup import Setup, recording_of, refuse_other_source
-from workbench.rollouts.shielding import shields_for
+from workbench.rollouts.setup import Setup, branching_setup
 from workbench.rollouts.stored import stream_of
 from workbench.store import Store
 from workbench.types import COLUMNS, SPLITS, Array, Count, Episode, Policy, Positive, Record, Shield, Split, Task
@@ -188,8 +186,7 @@ def label(
         if the store was rolled by another task or policy, behind other shields, or has labels of other settings.
     """
     settings, values = settings or Settings(), values or Values()
-    setup = Setup(task, policy, recording_of(store, until), runner or Processes(), shields=shields_for(task, shields))
-    refuse_other_source(store, setup)
+    setup = branching_setup(store, task, policy, runner, shields, until)
     if setup.shields and settings.pairs:
         raise ConfigError("no decisive step can be measured behind shields: set job.pairs=0 for the other labels")
     ledger = Ledger(store.path.with_suffix(".labels.json"))

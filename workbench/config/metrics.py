@@ -344,6 +344,25 @@ FAMILY = both(
     counted("failed"),
     counted("silent", "failed"),
 )
+ESTIMATE = fields(dict.fromkeys(("value", "low", "high"), maybe(number)))
+DETECTORS = both(
+    counted("failed"),
+    fields(
+        {
+            "terms": fields({"arm": text, "placebo": text, "deadline": count, "allowed": count}),
+            "rows": rows(
+                fields(
+                    {
+                        "detector": text,
+                        **dict.fromkeys(("alarmed_failures", "alarmed_successes"), maybe(share)),
+                        **dict.fromkeys(("auroc", "matched_auroc", "over_redraw", "over_placebo"), ESTIMATE),
+                    }
+                )
+            ),
+            "spearman": named(ESTIMATE),
+        }
+    ),
+)
 SPAN = fields({"mean_s": maybe(number), "deviation_s": maybe(number), "attempts": maybe(number)})
 ATTEMPTS = fields(
     {
@@ -409,6 +428,7 @@ SECTIONS: Mapping[str, Shape] = {
     "crossed": rows(CROSSED),
     "families": rows(FAMILY),
     "silent": both(counted("silent", "failed"), fields({}, {"solvable": count})),
+    "detectors": DETECTORS,
     "attempts": ATTEMPTS,
     "corrections": CORRECTIONS,
     "example": fields({"uid": text, "title": text, "events": named(whole), "monitors": named(MARGINS)}),

@@ -75,6 +75,7 @@ def report(
         strategies_monitor=metrics.get("strategies_monitor", ""),
         head=metrics.get("head", {}),
         bottleneck=summaries.bottleneck_words(metrics),
+        detectors=summaries.detector_words(metrics),
         restart_s=number(metrics.get("attempts", {}).get("restart_s"), 1),
         example=example.title if example else "",
         done=done(metrics),
@@ -124,7 +125,8 @@ def terminal_tables(metrics: Record, only: Sequence[str] = SECTIONS) -> list[Ren
     shown: list[RenderableType] = [
         *_training_lines(metrics, only),
         *_policy_line(metrics, only),
-        *_bottleneck_lines(metrics, only),
+        *_lines(summaries.bottleneck_words(metrics) if "crossed" in only else []),
+        *_lines(summaries.detector_words(metrics) if "detectors" in only else []),
     ]
     return shown + [made[section] for section in SECTIONS if section in only and section in made]
 
@@ -139,22 +141,16 @@ def fault_words(store: Store) -> dict[str, str]:
 
 
 def _training_lines(metrics: Record, only: Sequence[str]) -> list[RenderableType]:
-    from rich.console import Group
-    from rich.text import Text
-
     training = summaries.training_summary(metrics)
-    if training is None or "training" not in only:
-        return []
-    # A group, because the console runs strings that follow one another together.
-    return [Group(*(Text(line) for line in training.lines()))]
+    return _lines(training.lines()) if training is not None and "training" in only else []
 
 
-def _bottleneck_lines(metrics: Record, only: Sequence[str]) -> list[RenderableType]:
+def _lines(sentences: Sequence[str]) -> list[RenderableType]:
     from rich.console import Group
     from rich.text import Text
 
-    lines = summaries.bottleneck_words(metrics) if "crossed" in only else []
-    return [Group(*map(Text, lines))] if lines else []
+    # A group, because the console runs strings that follow one another together.
+    return [Group(*map(Text, sentences))] if sentences else []
 
 
 def _policy_line(metrics: Record, only: Sequence[str]) -> list[RenderableType]:

@@ -21,6 +21,7 @@ from workbench.reporting.words import (
     NONE,
     Rate,
     count,
+    estimate,
     interval,
     number,
     p_value,
@@ -359,6 +360,31 @@ def family_table(metrics: Record) -> Table:
     return Table("strategies by kind of fault", columns, rows, note)
 
 
+def detector_table(metrics: Record) -> Table:
+    """One row a detector: how well it tells failures apart, and what acting on its first alarms is worth."""
+    found = metrics.get("detectors") or {"rows": []}
+    rows = []
+    for row in found["rows"]:
+        alarmed = (Cell(percent(row[key]), row[key]) for key in ("alarmed_failures", "alarmed_successes"))
+        areas = (Cell(estimate(row[key]), row[key]["value"]) for key in ("auroc", "matched_auroc"))
+        gains = (Cell(estimate(row[key], 1), row[key]["value"]) for key in ("over_redraw", "over_placebo"))
+        rows.append(Row.of(row["detector"].replace("+", " + "), *alarmed, *areas, *gains))
+    columns = [
+        Column("detector"),
+        Column("failures\nalarmed", numeric=True, spare=1),
+        Column("successes\nalarmed", numeric=True, spare=1),
+        Column("AUROC 0.5", numeric=True, help="of the highest scores by half the deadline", terminal=False),
+        Column("AUROC 0.5,\nmatched", numeric=True, help="each pair at a time at which both were running"),
+        *(Column(GAINS[key][0], numeric=True, help=GAINS[key][1]) for key in ON_THE_TERMINAL),
+    ]
+    note = (
+        "The strategy acts at a detector's first alarm; an episode without one ends as it did, for a gain of 0. Gains "
+        "are in successes per 100 test episodes, alarmed or not. Always acts at step 0 of every episode, without a "
+        "detector. Intervals are over episodes (bootstrap)."
+    )
+    return Table("detectors by what acting on them is worth", columns, rows, note)
+
+
 def _gain(found: Record | None) -> Cell:
     """A gain in percentage points with its interval; a dash for none."""
     if not found or found["gain"] is None:
@@ -466,6 +492,7 @@ SECTIONS: Mapping[str, Callable[[Record], Table]] = {
     "crossed": crossed_table,
     "bottleneck": bottleneck_table,
     "families": family_table,
+    "detectors": detector_table,
     "attempts": attempt_table,
     "corrections": correction_table,
 }

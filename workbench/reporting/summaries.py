@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from workbench.monitoring.promises import FALSE_ALARMS
+from workbench.recovery.benefit import ALWAYS
 from workbench.reporting.page import Headline
 from workbench.reporting.promises import CONSTANT, audit, is_baseline, is_broken, name_of, promised
-from workbench.reporting.words import NONE, Rate, count, number, percent, points, seconds, significant, step
+from workbench.reporting.words import NONE, Rate, count, estimate, number, percent, points, seconds, significant, step
 from workbench.types import Record
 
 REFERENCES = ("continue", "redraw", "more_time", "placebo", "ask", "expert")
@@ -280,6 +282,41 @@ def _solvable(metrics: Record) -> str:
         of_them = f", {silent['solvable']} of which could have been won" if "solvable" in silent else ""
         parts.append(f"In {count(silent['silent'], silent['failed'])} failures the monitor never alarms{of_them}.")
     return " ".join(parts)
+
+
+def detector_words(metrics: Record) -> list[str]:
+    """Which detector is worth acting on, and whether AUROC says so, a sentence each."""
+    found = metrics.get("detectors")
+    if not found or not found["rows"]:
+        return []
+    arm, rows = found["terms"]["arm"], {row["detector"]: row for row in found["rows"]}
+    always, told = rows.get(ALWAYS), []
+    if ranked := [row for row in found["rows"] if row["detector"] != ALWAYS]:
+        best, surest = (
+            max(ranked, key=lambda row, by=by: row[by]["value"] or 0.0) for by in ("over_placebo", "matched_auroc")
+        )
+        told.append(
+            f"Of {len(ranked)} detectors in {found['episodes']} test episodes, {found['failed']} of them failed, "
+            f"{best['detector']} is worth most with {arm}: {estimate(best['over_placebo'], 1)} successes per 100 "
+            f"episodes over the placebo. By matched AUROC {surest['detector']} is first, worth "
+            f"{estimate(surest['over_placebo'], 1)}."
+        )
+    if always:
+        worth = estimate(always["over_placebo"], 1)
+        told.append(f"Acting at step 0 of every episode, without a detector, is worth {worth}.")
+    return [*told, _order(found["spearman"])]
+
+
+def _order(spearman: Mapping[str, Any]) -> str:
+    """Whether the order by AUROC is that by net benefit."""
+    order = spearman.get("matched_auroc and placebo") or {"value": None}
+    if order["value"] is None or order["low"] is None:
+        return "Too few detectors differ to say whether a higher AUROC is worth more."
+    shown = "is" if order["low"] > 0 else "is not shown to be"
+    return (
+        f"A higher matched AUROC {shown} worth more: rank correlation with the gain over the placebo "
+        f"{estimate(order)}, over luck {estimate(spearman['matched_auroc and redraw'])}."
+    )
 
 
 def counts(rate: Record | None) -> str:
