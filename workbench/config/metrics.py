@@ -345,6 +345,7 @@ FAMILY = both(
     counted("silent", "failed"),
 )
 ESTIMATE = fields(dict.fromkeys(("value", "low", "high"), maybe(number)))
+DETECTED = ("auroc", "matched_auroc", "over_redraw", "over_placebo", "ahead_of_always")
 DETECTORS = both(
     counted("failed"),
     fields(
@@ -355,7 +356,7 @@ DETECTORS = both(
                     {
                         "detector": text,
                         **dict.fromkeys(("alarmed_failures", "alarmed_successes"), maybe(share)),
-                        **dict.fromkeys(("auroc", "matched_auroc", "over_redraw", "over_placebo"), ESTIMATE),
+                        **dict.fromkeys(DETECTED, ESTIMATE),
                     }
                 )
             ),

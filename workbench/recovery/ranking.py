@@ -47,16 +47,19 @@ class DetectorRow:
     ----------
     auroc : of the highest scores by half the deadline.
     matched_auroc : of failure against success, each pair at a time at which both were running.
+    ahead_of_always : net benefit over the placebo, less that of an alarm at the first call of every episode.
     """
 
     auroc: Interval
     matched_auroc: Interval
     benefit: Benefit
+    ahead_of_always: Interval
 
     def record(self) -> Record:
         """Plain data."""
-        separation = {"auroc": self.auroc._asdict(), "matched_auroc": self.matched_auroc._asdict()}
-        return {"detector": self.benefit.name, **separation, **self.benefit.record()}
+        intervals = {"auroc": self.auroc, "matched_auroc": self.matched_auroc, "ahead_of_always": self.ahead_of_always}
+        plain = {name: each._asdict() for name, each in intervals.items()}
+        return {"detector": self.benefit.name, **plain, **self.benefit.record()}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,9 +160,16 @@ def rank_detectors(
     alarms = np.concatenate(list(spoken.values()))
     chance = np.full(1 + RESAMPLES, 0.5)  # what says the same of every episode
     separations[ALWAYS] = {"auroc": chance, "matched_auroc": chance}
+    worth = judge.samples(alarms, "placebo")
     rows = [
-        DetectorRow(**{kind: interval(each) for kind, each in separations[row.name].items()}, benefit=row)
-        for row in judge.benefits(list(spoken), np.array([limits[name] for name in spoken]), alarms)
+        DetectorRow(
+            **{kind: interval(each) for kind, each in separations[row.name].items()},
+            benefit=row,
+            ahead_of_always=interval(mine - worth[-1]),
+        )
+        for row, mine in zip(
+            judge.benefits(list(spoken), np.array([limits[name] for name in spoken]), alarms), worth, strict=True
+        )
     ]
     rows.sort(key=lambda row: -(row.benefit.over_placebo.value or 0.0))
     spearman = _correlations(judge, alarms[:-1], [separations[name] for name in known])

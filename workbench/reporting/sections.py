@@ -367,7 +367,7 @@ def detector_table(metrics: Record) -> Table:
     for row in found["rows"]:
         alarmed = (Cell(percent(row[key]), row[key]) for key in ("alarmed_failures", "alarmed_successes"))
         areas = (Cell(estimate(row[key]), row[key]["value"]) for key in ("auroc", "matched_auroc"))
-        gains = (Cell(estimate(row[key], 1), row[key]["value"]) for key in ("over_redraw", "over_placebo"))
+        gains = (Cell(estimate(row[key], 1), row[key]["value"]) for key in (*ON_THE_TERMINAL, "ahead_of_always"))
         rows.append(Row.of(row["detector"].replace("+", " + "), *alarmed, *areas, *gains))
     columns = [
         Column("detector"),
@@ -376,6 +376,7 @@ def detector_table(metrics: Record) -> Table:
         Column("AUROC 0.5", numeric=True, help="of the highest scores by half the deadline", terminal=False),
         Column("AUROC 0.5,\nmatched", numeric=True, help="each pair at a time at which both were running"),
         *(Column(GAINS[key][0], numeric=True, help=GAINS[key][1]) for key in ON_THE_TERMINAL),
+        Column("ahead of\nalways", numeric=True, help="over the placebo, less what always gains", spare=2),
     ]
     note = (
         "The strategy acts at a detector's first alarm; an episode without one ends as it did, for a gain of 0. Gains "

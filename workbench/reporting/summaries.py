@@ -291,7 +291,8 @@ def detector_words(metrics: Record) -> list[str]:
         return []
     arm, rows = found["terms"]["arm"], {row["detector"]: row for row in found["rows"]}
     always, told = rows.get(ALWAYS), []
-    if ranked := [row for row in found["rows"] if row["detector"] != ALWAYS]:
+    ranked = [row for row in found["rows"] if row["detector"] != ALWAYS]
+    if ranked:
         best, surest = (
             max(ranked, key=lambda row, by=by: row[by]["value"] or 0.0) for by in ("over_placebo", "matched_auroc")
         )
@@ -302,8 +303,11 @@ def detector_words(metrics: Record) -> list[str]:
             f"{estimate(surest['over_placebo'], 1)}."
         )
     if always:
-        worth = estimate(always["over_placebo"], 1)
-        told.append(f"Acting at step 0 of every episode, without a detector, is worth {worth}.")
+        ahead = [row["detector"] for row in ranked if (row["ahead_of_always"]["low"] or 0.0) > 0]
+        told.append(
+            f"Acting at step 0 of every episode, without a detector, is worth {estimate(always['over_placebo'], 1)}; "
+            f"shown to be ahead of that {'are ' + ', '.join(ahead) if ahead else 'is none'}."
+        )
     return [*told, _order(found["spearman"])]
 
 

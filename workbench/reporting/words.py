@@ -35,7 +35,8 @@ def points(gain: float, low: float, high: float) -> str:
 
 def estimate(found: Mapping[str, float | None], digits: int = 2) -> str:
     """A number with its interval, or a dash where there is none."""
-    value, low, high = (number(found[key], digits) for key in ("value", "low", "high"))
+    values = [found[key] for key in ("value", "low", "high")]
+    value, low, high = (number(None if each is None else round(each, digits) + 0.0, digits) for each in values)
     return NONE if value == NONE else f"{value} ({low} to {high})"
 
 
