@@ -231,13 +231,13 @@ TRAINING = both(
 )
 MEDIANS = (
     "median_onset", "median_onset_interval_steps", "median_pnr", "median_pnr_interval_steps", "median_effect",
-    "median_decisive", "median_window_steps", "median_responsibility", "replay_max_abs_error",
+    "median_decisive", "median_window_steps", "median_responsibility", "replay_max_abs_error", "median_lost",
 )  # fmt: skip
 LABELS = fields(
     {"failed": count, "with_onset": count},
     {
         **dict.fromkeys(MEDIANS, maybe(number)),
-        **dict.fromkeys(("labelled", "with_effect"), count),
+        **dict.fromkeys(("labelled", "with_effect", "with_lost", "not_lost"), count),
         **dict.fromkeys(("decided", "recoverable"), maybe(count)),
         **dict.fromkeys(("onsets", "points_of_no_return"), rows(whole)),
         "simulated_steps": named(count),

@@ -203,6 +203,8 @@ def label_table(metrics: Record) -> Table:
         row("point of no return", labelled, "median_pnr", "median_pnr_interval_steps", "point of no return"),
         row("decisive step", labels.get("decided", 0), "median_decisive", search="decisive step"),
     ]
+    if labels.get("with_lost"):
+        rows.insert(3, row("lost", labels["with_lost"], "median_lost", search="lost"))
     return Table("labels", columns, rows)
 
 

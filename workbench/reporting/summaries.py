@@ -73,6 +73,8 @@ class Labels:
     winnable : median point of no return of the others.
     recoverable : failures that the expert could still have won at their onset; None if not measured.
     decided : failures with a decisive step, of those with an onset; "" for none.
+    late : median of the label *lost*; "" if not measured.
+    not_lost : failures that were not lost while they ran, of those in which it was measured.
     replay : how well recorded actions give recorded states again; "" if not measured.
     """
 
@@ -87,6 +89,8 @@ class Labels:
     decisive: str
     window: str
     responsibility: str
+    late: str
+    not_lost: str
     replay: str
 
 
@@ -152,6 +156,8 @@ def label_summary(metrics: Record) -> Labels | None:
         decisive=step(labels.get("median_decisive")),
         window=step(labels.get("median_window_steps")),
         responsibility=number(labels.get("median_responsibility")),
+        late=step(labels["median_lost"]) if labels.get("with_lost") else "",
+        not_lost=count(labels.get("not_lost", 0), labels.get("with_lost", 0)),
         replay="" if error is None else "bit for bit" if error == 0 else f"to within {error:.2g}",
     )
 

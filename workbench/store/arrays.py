@@ -173,10 +173,27 @@ def create_array(part: Path, name: str, dtype: str, trailing: tuple[int, ...], s
         if not (part / parent / "zarr.json").exists():
             write_group(part / parent, {})
     folder.mkdir(exist_ok=True)
-    chunk_rows = max(1, min(CHUNK_ROWS[name.partition("/")[0]], CHUNK_BYTES // row_bytes(dtype, trailing)))
+    chunk_rows = _chunk_rows(name.partition("/")[0], dtype, trailing)
     metadata = array_metadata(name, dtype, trailing, chunk_rows, sealed)
     write_file(folder / "zarr.json", json.dumps(metadata).encode())
     return Seal(dtype, trailing, chunk_rows, 0, ())
+
+
+def new_column(part: Path, column: str, values: Array, sealed: bool) -> StoredArray:
+    """Make the array of a column that a part lacks, whatever a killed writer left of it; no commit knows it yet."""
+    create_array(part, f"episodes/{column}", column_dtype(column), (), sealed)
+    array = StoredArray(part, f"episodes/{column}", sealed)
+    array.append(values)
+    return array
+
+
+def chunk_rows_of_column(column: str) -> int:
+    """Rows of a chunk of a new column."""
+    return _chunk_rows("episodes", column_dtype(column), ())
+
+
+def _chunk_rows(group: str, dtype: str, trailing: tuple[int, ...]) -> int:
+    return max(1, min(CHUNK_ROWS[group], CHUNK_BYTES // row_bytes(dtype, trailing)))
 
 
 def array_metadata(name: str, dtype: str, trailing: tuple[int, ...], chunk_rows: int, named: bool) -> Record:

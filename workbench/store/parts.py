@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from workbench.store.arrays import StoredArray
+from workbench.store.arrays import StoredArray, chunk_rows_of_column, column_array, new_column
 from workbench.store.chunks import checksums
 from workbench.store.layout import (
     ENDS,
@@ -45,8 +45,12 @@ class Part:
     def names(self, group: str) -> list[str]:
         """Names of the arrays of a group, as they were committed; in stores of schema 4 as the disk has them."""
         if self.commit.arrays is None:
-            return keys_of(self.folder / group)
+            return [key for key in keys_of(self.folder / group) if not self._unfinished(group, key)]
         return sorted(name.partition("/")[2] for name in self.commit.arrays if name.startswith(f"{group}/"))
+
+    def lacks(self, column: str) -> bool:
+        """Whether an earlier version wrote it without a column, which holds its default then."""
+        return STORED_COLUMNS[column].later and column not in self.names("episodes")
 
     def array(self, name: str) -> StoredArray:
         """One array, its group in front of its name."""
@@ -66,6 +70,8 @@ class Part:
 
     def column(self, name: str, checked: bool = True) -> Array:
         """Values of one column; unchecked where labels may be on their way into it."""
+        if self.lacks(name):
+            return column_array(name, [STORED_COLUMNS[name].default] * self.rows)
         array = self.array(f"episodes/{name}")
         return array.read(0, self.rows) if checked else array.read_unchecked(self.rows)
 
@@ -83,14 +89,21 @@ class Part:
 
     def checksums(self, columns: Mapping[str, Array]) -> dict[str, list[int]]:
         """Column -> checksums of its chunks, once it holds some values."""
-        return {name: checksums(values, self.array(f"episodes/{name}").chunk_rows) for name, values in columns.items()}
+        rows = {name: chunk_rows_of_column(name) for name in columns if self.lacks(name)}
+        return {
+            name: checksums(values, rows.get(name) or self.array(f"episodes/{name}").chunk_rows)
+            for name, values in columns.items()
+        }
 
     def rewrite(self, columns: Mapping[str, Array]) -> None:
         """Put new values into columns, and then into the commit that they are the right ones."""
         arrays = dict(self.commit.arrays or {})
         for column, values in columns.items():
-            array = self.array(f"episodes/{column}")
-            array.overwrite(values)
+            if self.lacks(column):
+                array = new_column(self.folder, column, values, self.sealed)
+            else:
+                array = self.array(f"episodes/{column}")
+                array.overwrite(values)
             arrays[f"episodes/{column}"] = dataclasses.replace(array.seal(), rows=self.rows)
         if self.sealed and columns:
             self.commit = dataclasses.replace(self.commit, arrays=arrays)
@@ -101,13 +114,21 @@ class Part:
         for name in self.commit.arrays or ():
             if not (self.folder / name / "zarr.json").exists():
                 raise damaged(self.folder / name / "zarr.json", "the array is missing")
-        if missing := [name for name in STORED_COLUMNS if self.sealed and name not in self.names("episodes")]:
+        there = self.names("episodes") if self.sealed else STORED_COLUMNS
+        if missing := [name for name, column in STORED_COLUMNS.items() if name not in there and not column.later]:
             raise damaged(self.folder / "episodes" / "zarr.json", f"it lacks the column {missing[0]}")
 
     def end(self, group: str) -> int:
         """Where its last episode ends in a group."""
         column = f"episodes/{ENDS[group]}"
         return int(self.array(column).read(self.rows - 1, self.rows)[0]) if self.rows else 0
+
+    def _unfinished(self, group: str, key: str) -> bool:
+        """Whether a later column is still being added to a part of schema 4, or was when its writer was killed."""
+        column = STORED_COLUMNS.get(key)
+        if group != "episodes" or column is None or not column.later:
+            return False
+        return self.array(f"{group}/{key}").rows < self.rows
 
     def _lay_over(self, columns: Mapping[str, Array], labels: Mapping[str, Record]) -> None:
         for row, uid in self.uids().items():

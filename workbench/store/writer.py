@@ -219,6 +219,8 @@ class StoreWriter:
                 parts = [waiting.arrays[group][key] for waiting in self._waiting if key in waiting.arrays[group]]
                 self._append_rows(f"{group}/{key}", np.concatenate(parts))
         for name, values in columns.items():
+            if self._rows and f"episodes/{name}" not in self._arrays:  # a column that an earlier version did not write
+                values = [STORED_COLUMNS[name].default] * self._rows + values
             self._append_rows(f"episodes/{name}", column_array(name, values))
         return ends
 
