@@ -599,5 +599,5 @@ def _summary_of_lost(episodes: Mapping[str, Array], labelled: Sequence[int]) -> 
     return {
         "with_lost": len(known),
         "median_lost": float(np.median(steps)),
-        "not_lost": sum(step >= episodes["length"][number] for step, number in zip(steps, known, strict=True)),
+        "not_lost": sum(step >= int(episodes["length"][number]) for step, number in zip(steps, known, strict=True)),
     }

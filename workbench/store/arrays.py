@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import copy
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,8 @@ CHUNK_ROWS = {"steps": 8192, "calls": 8192, "memory": CHUNK_BYTES // 8, "episode
 ROW_NAMES = {"steps": "step", "calls": "call", "memory": "value", "episodes": "episode", "cells": "cell"}
 """Group -> what its rows are, in the arrays' dimension names."""
 MOST_ROWS = 2**40
+BESIDE = "column-to-be"
+"""Folder of a part in which a column is made that the part lacks."""
 
 
 class StoredArray:
@@ -180,10 +183,19 @@ def create_array(part: Path, name: str, dtype: str, trailing: tuple[int, ...], s
 
 
 def new_column(part: Path, column: str, values: Array, sealed: bool) -> StoredArray:
-    """Make the array of a column that a part lacks, whatever a killed writer left of it; no commit knows it yet."""
-    create_array(part, f"episodes/{column}", column_dtype(column), (), sealed)
-    array = StoredArray(part, f"episodes/{column}", sealed)
+    """Make the array of a column that a part lacks, beside its place, and put it there whole; no commit knows it yet.
+
+    What a killed writer left of it is replaced.
+    """
+    name, beside = f"episodes/{column}", part / BESIDE
+    for left in (beside, part / name):
+        shutil.rmtree(left, ignore_errors=True)
+    beside.mkdir()
+    create_array(beside, name, column_dtype(column), (), sealed)
+    array = StoredArray(beside, name, sealed)
     array.append(values)
+    array.folder = array.folder.rename(part / name)
+    shutil.rmtree(beside)
     return array
 
 

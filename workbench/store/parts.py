@@ -45,7 +45,7 @@ class Part:
     def names(self, group: str) -> list[str]:
         """Names of the arrays of a group, as they were committed; in stores of schema 4 as the disk has them."""
         if self.commit.arrays is None:
-            return [key for key in keys_of(self.folder / group) if not self._unfinished(group, key)]
+            return keys_of(self.folder / group)
         return sorted(name.partition("/")[2] for name in self.commit.arrays if name.startswith(f"{group}/"))
 
     def lacks(self, column: str) -> bool:
@@ -122,13 +122,6 @@ class Part:
         """Where its last episode ends in a group."""
         column = f"episodes/{ENDS[group]}"
         return int(self.array(column).read(self.rows - 1, self.rows)[0]) if self.rows else 0
-
-    def _unfinished(self, group: str, key: str) -> bool:
-        """Whether a later column is still being added to a part of schema 4, or was when its writer was killed."""
-        column = STORED_COLUMNS.get(key)
-        if group != "episodes" or column is None or not column.later:
-            return False
-        return self.array(f"{group}/{key}").rows < self.rows
 
     def _lay_over(self, columns: Mapping[str, Array], labels: Mapping[str, Record]) -> None:
         for row, uid in self.uids().items():
