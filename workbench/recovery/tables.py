@@ -25,7 +25,7 @@ from workbench.execution.progress import progress
 from workbench.monitoring.episodes import sound
 from workbench.monitoring.monitor import AnyMonitor
 from workbench.recovery.benefit import Outcomes
-from workbench.rollouts.arms import EXPERT, built, corrector_beside, needs_corrector, needs_head
+from workbench.rollouts.arms import EXPERT, built, corrector_beside, needs_corrector, needs_head, with_weights
 from workbench.rollouts.gate import refuse_judges
 from workbench.rollouts.guard import steps_beyond
 from workbench.rollouts.launch import Launch, Outcome, Wheel
@@ -304,7 +304,7 @@ def _refuse_other_strategies(said: _Said, asked: Mapping[str, Any], source: Sour
 
 
 def _node(strategy: Any) -> Record:
-    return dict(strategy) if isinstance(strategy, Mapping) else described(strategy)
+    return dict(with_weights(strategy)) if isinstance(strategy, Mapping) else described(strategy)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -410,6 +410,10 @@ def _wanted(
                 f"job.episodes.{split}=20"
             )
         return [(number, None) for number in numbers]
+    if not at:
+        raise ConfigError(
+            "at={} names no policy call: it takes uid -> control steps, or None for every call of a split"
+        )
     if alone := [uid for uid, steps in at.items() if not isinstance(steps, Collection) or isinstance(steps, str)]:
         raise ConfigError(f"at takes uid -> control steps, such as {{{alone[0]!r}: {{0}}}}, not {at[alone[0]]!r} alone")
     return [(store.number_of(uid), tuple(sorted(steps))) for uid, steps in at.items()]

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from workbench.config import build, check_arguments, named, parameters_of
+from workbench.config import build, check_arguments, named, parameters_of, weights_digest
 from workbench.config.parts import load_policy
 from workbench.errors import CheckpointError, ConfigError, UnknownNameError
 from workbench.monitoring.monitor import AnyMonitor, scores_of
@@ -102,11 +102,22 @@ def _successes(strategy: str, store: Any, task: Task, policy: Policy) -> Success
 def described_strategies(strategies: Mapping[str, Any]) -> Record:
     """Strategies as a header says them: no paths of data sets, but digests of what lies there."""
     return {
-        name: {**node, "successes": Store.open(Path(node["successes"])).digest(labels=False)}
+        name: {**with_weights(node), "successes": Store.open(Path(node["successes"])).digest(labels=False)}
         if isinstance(node, Mapping) and "successes" in parameters_of(node["_target_"])
-        else node
+        else with_weights(node)
         for name, node in strategies.items()
     }
+
+
+def with_weights(node: Any) -> Any:
+    """A strategy's configuration, with the digest of the checkpoint that it hands over to, where it names a folder.
+
+    The folder's name stays the same when it is trained anew; what comes of it does not.
+    """
+    if not isinstance(node, Mapping) or not isinstance(node.get("strong"), str):
+        return node
+    folder = Path(node["strong"])
+    return {**node, "strong_weights": weights_digest(folder)} if (folder / "policy.json").is_file() else node
 
 
 def corrector_beside(head: Path) -> Path:
