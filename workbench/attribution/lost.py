@@ -76,7 +76,7 @@ def measure_lost(path: Path, setup: Setup, expert: Record, stride: int, ledger: 
     spent: _Spent = checked(_Spent, kept, ledger.source, LOST) if kept else _Spent()
     labelled = labelled_failures(store)
     wanted = [number for number in labelled if anew or store.episodes["t_lost"][number] < 0]
-    measured = {}
+    measured: dict[str, Record] = {}
     with progress("lost", len(labelled)) as advance:
         advance(len(labelled) - len(wanted))
         items = [Batch(setup, path, expert, stride, part) for part in batches(wanted, EPISODES_PER_BATCH)]

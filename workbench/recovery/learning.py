@@ -92,7 +92,7 @@ def train_head(
         raise ConfigError(f"job.moments={moments} and job.allowance_steps={allowance_steps} must be at least 1")
     setup = branching_setup(store, task, policy, runner, shields, until)
     starts, header = recovery_starts(store, moments), setup.header(seed).config
-    asked = {
+    asked: Record = {
         "trainer": deciding(with_defaults(trainer)),
         "expert": dict(expert),
         "moments": moments,

@@ -299,9 +299,7 @@ def detector_words(metrics: Record) -> list[str]:
     always, told = rows.get(ALWAYS), []
     ranked = [row for row in found["rows"] if row["detector"] != ALWAYS]
     if ranked:
-        best, surest = (
-            max(ranked, key=lambda row, by=by: row[by]["value"] or 0.0) for by in ("over_placebo", "matched_auroc")
-        )
+        best, surest = _first(ranked, "over_placebo"), _first(ranked, "matched_auroc")
         told.append(
             f"Of {len(ranked)} detectors in {found['episodes']} test episodes, {found['failed']} of them failed, "
             f"{best['detector']} is worth most with {arm}: {estimate(best['over_placebo'], 1)} successes per 100 "
@@ -315,6 +313,11 @@ def detector_words(metrics: Record) -> list[str]:
             f"shown to be ahead of that {'are ' + ', '.join(ahead) if ahead else 'is none'}."
         )
     return [*told, _order(found["spearman"])]
+
+
+def _first(rows: Sequence[Record], key: str) -> Record:
+    """The row with the largest estimate under a key."""
+    return max(rows, key=lambda row: float(row[key]["value"] or 0.0))
 
 
 def _order(spearman: Mapping[str, Any]) -> str:
