@@ -70,8 +70,8 @@ class Expert:
     def __init__(self, task: Task, privileged: bool = True, listens: bool = False) -> None:
         self.task, self._planned = task, ability(task, HasPlan, "the scripted expert")
         robot = ability(task, HasRobot, "the scripted expert").robot
-        planar = task.action_size == planar_expert.ACTION_SIZE
-        if not planar and (task.action_size != ACTION_SIZE or robot.arm is None or robot.fingers is None):
+        self._planar = task.action_size == planar_expert.ACTION_SIZE
+        if not self._planar and (task.action_size != ACTION_SIZE or robot.arm is None or robot.fingers is None):
             raise ConfigError(
                 f"the expert cannot drive task {task.name} by actions of size {task.action_size}: it moves a gripper "
                 f"by {ACTION_SIZE} numbers (task.controller=osc_pose) or a disc by {planar_expert.ACTION_SIZE}"
@@ -121,18 +121,26 @@ class Expert:
     def action(self, observation: Observation) -> Array:
         """Action (A,) for the true observations (2, size) of one scene."""
         now = {key: values[-1] for key, values in observation.items()}
-        if self.task.action_size == planar_expert.ACTION_SIZE:
+        if self._planar:
             return planar_expert.follow(self._planned.plan(now), now, self.robot.action_m)
-        arm, fingers = self.robot.arm, self.robot.fingers
+        arm, hand = self.robot.arm, self._hand(observation)
         assert arm is not None
-        assert fingers is not None
-        hand = Hand.of(now, observation["gripper_qpos"], fingers)
-        keyframes = self._planned.plan(now)
-        target = keyframes[choose(keyframes, hand)]
-        way = via(keyframes[0], hand.position_m) if target is keyframes[0] else target.position_m
+        target, way = aim(self._planned.plan(now), hand)
         move = np.clip(GAIN * (way - hand.position_m) / self.robot.action_m, -1, 1)
         turn = np.clip(GAIN * rotation_vector(target.rotation @ hand.rotation.T) / arm.action_rad, -1, 1)
         return np.concatenate([move, turn, [1.0 if target.closed else -1.0]])
+
+    def next_place_m(self, observation: Observation) -> Array:
+        """Where the hand has to be next (3,) for the keyframe that observations (2, size) of one scene call for."""
+        keyframes = self._planned.plan({key: values[-1] for key, values in observation.items()})
+        return keyframes[0].position_m if self._planar else aim(keyframes, self._hand(observation))[1]
+
+    def _hand(self, observation: Observation) -> Hand:
+        """The hand, from observations (2, size)."""
+        fingers = self.robot.fingers
+        assert fingers is not None
+        now = {key: observation[key][-1] for key in ("eef_pos", "eef_quat")}
+        return Hand.of(now, observation["gripper_qpos"], fingers)
 
     def save(self, folder: Path) -> None:
         """Write what it follows; there are no weights."""
@@ -165,6 +173,12 @@ class Hand:
         quaternion = observation["eef_quat"]
         rotation = rotation_matrix(quaternion / np.linalg.norm(quaternion))
         return cls(observation["eef_pos"], rotation, opened, bool(stopped and not opened))
+
+
+def aim(keyframes: Sequence[Keyframe], hand: Hand) -> tuple[Keyframe, Array]:
+    """The keyframe to go to, and the place (3,) to go to on the way."""
+    target = keyframes[choose(keyframes, hand)]
+    return target, via(keyframes[0], hand.position_m) if target is keyframes[0] else target.position_m
 
 
 def choose(keyframes: Sequence[Keyframe], hand: Hand) -> int:

@@ -36,6 +36,7 @@ _NAMES = {
     "train_head": "recovery.learning",
     "verify_corrections": "recovery.correcting",
     "train_corrector": "recovery.corrector",
+    "tune_skill": "recovery.tuning",
     "operating_rule": "recovery.economics",
     "pilot": "recovery.economics",
     "trial_and_error": "recovery.attempts",
@@ -71,6 +72,8 @@ _NAMES = {
     "Stream": "types",
     "Table": "reporting.table",
     "Terms": "recovery.benefit",
+    "Tuning": "types.tuning",
+    "TuningSettings": "recovery.tuning",
     "WorkbenchError": "errors",
 }
 """Public name -> the module below ``workbench`` that defines it."""

@@ -36,6 +36,8 @@ from workbench.recovery.paired import recover as recover
 from workbench.recovery.ranking import rank_detectors as rank_detectors
 from workbench.recovery.tables import CounterfactualTable as CounterfactualTable
 from workbench.recovery.tables import tabulate as tabulate
+from workbench.recovery.tuning import TuningSettings as TuningSettings
+from workbench.recovery.tuning import tune_skill as tune_skill
 from workbench.reporting.comparing import compare as compare
 from workbench.reporting.table import Table as Table
 from workbench.rollouts.collecting import collect as collect
@@ -56,6 +58,7 @@ from workbench.testing.new import new_part as new_part
 from workbench.types import Alarm as Alarm
 from workbench.types import Intervention as Intervention
 from workbench.types import Stream as Stream
+from workbench.types.tuning import Tuning as Tuning
 from workbench.viewing.beside import view_beside as view_beside
 from workbench.viewing.recording import view as view
 

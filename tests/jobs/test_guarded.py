@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 import workbench as wb
-from workbench.config import Run, compose, job_of
+from workbench.config import Run, compose, hash_file, job_of
 from workbench.config.checking import checked
 from workbench.errors import CheckpointError, ConfigError, OtherSettingsError, StoreError, UnknownNameError
-from workbench.jobs import fit, rollout, view
+from workbench.jobs import fit, rollout, tune, view
 from workbench.monitoring.files import load_monitors, save
 from workbench.recovery.benefit import Terms
 from workbench.recovery.paired import first_alarms
@@ -151,6 +151,28 @@ def test_strategies_are_judged_in_test_episodes(root: Path) -> None:
     run, monitor = run_of(root, "fit", "name=untested"), load_monitors(run_of(root, "fit"))[MONITOR]
     with pytest.raises(StoreError, match="has no episode in the test split to judge strategies in; roll some"):
         wb.recover(Store.open(run.store), monitor, ["placebo"], run.task, run.policy())
+
+
+def test_a_skill_is_tuned_and_acts_and_the_store_says_which(root: Path) -> None:
+    words = ["name=t", "store=g", "score=[always]", "calibrator=[fixed]"]
+    fitted = run_of(root, "fit", *words)
+    fit.run(fitted, **{key: value for key, value in fitted.config["job"].items() if key != "_target_"})
+    run = run_of(root, "tune", *words)
+    asked = {key: value for key, value in run.config["job"].items() if key != "_target_"}
+    small = asked | {"monitor": "always+fixed", "points": 9, "alarms": 1, "horizon": 1.0}
+    acting = {"episodes": {"test": 1}, "monitor": "always+fixed", "fitted_in": "t"}
+    words = ["name=skilled", "strategy=[tuned_skill]", "score=[always]", "calibrator=[fixed]"]
+    with pytest.raises(ConfigError, match="goes by tuned numbers, and there are none; workbench tune makes them"):
+        roll(run_of(root, "rollout", *words), **acting)
+    tune.run(run, **small)
+    rows = {row["name"]: row for row in run.metrics()["tuning"]["rows"]}
+    assert list(rows) == ["placebo", "first", "tuned"]
+    assert rows["tuned"]["won"] >= rows["first"]["won"]
+    roll(run_of(root, "rollout", *words), **acting)
+    store = Store.open(root / "datasets/skilled.zarr")
+    assert store.header.config["guard"]["skill"] == hash_file(root / "runs/t/skill.json")
+    assert store.episode(0).steps["relieved"][0]
+    assert str(root) not in str(store.header)
 
 
 def test_a_monitor_without_a_threshold_guards_nothing(root: Path) -> None:

@@ -20,13 +20,15 @@ from workbench.detectors.scores.chunk_overlap import ChunkOverlap
 from workbench.detectors.scores.overlap_magnitude import ChunkMagnitude
 from workbench.detectors.scores.stac import StatisticalTemporalConsistency
 from workbench.envs.tasks.lift import Lift
-from workbench.errors import ConfigError, OtherSettingsError, UnknownNameError
+from workbench.errors import ConfigError, ObservationError, OtherSettingsError, UnknownNameError
 from workbench.monitoring.scoring import FittedScore
+from workbench.policies.expert import Expert
 from workbench.policies.recovery.adaptive_chunking import AdaptiveChunking, AdaptiveDriver
 from workbench.policies.recovery.best_of import BestOf
 from workbench.policies.recovery.placebo import Placebo
 from workbench.policies.recovery.retrieve import Memory, Retrieve
 from workbench.policies.recovery.reward_steered import RewardSteered
+from workbench.policies.recovery.sampling.rewards import NextStage
 from workbench.rollouts.arms import EXPERT, built, described_strategies
 from workbench.rollouts.guard import Guard
 from workbench.rollouts.launch import Launch
@@ -50,6 +52,7 @@ from workbench.types import (
     follow,
     split_of,
 )
+from workbench.types.abilities import stages_of
 
 
 @dataclasses.dataclass
@@ -260,6 +263,89 @@ def test_a_reward_draws_the_hand_to_a_place_beside_the_object_and_of_no_weight_i
             assert (missed(chunk) < missed(plain) / 2).all()
         else:
             assert np.array_equal(chunk, plain)
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "then"),
+    [
+        ("lift", "cube_pos", "cube_pos"),
+        ("stack", "cube_a_pos", "cube_b_pos"),
+        ("door", "handle_pos", "handle_pos"),
+        ("peg_insertion", "peg_pos", "hole_pos"),
+    ],
+)
+def test_the_place_of_the_next_stage_goes_on_as_stages_are_reached(name: str, first: str, then: str) -> None:
+    """At first it is above what is taken hold of; once that is held high, above where it is to go."""
+    task = named.task(name)
+    goal, expert, scene = NextStage(task, 3), Expert(task, privileged=False), task.scene()
+    scene.begin(Stream(0, 1))
+    seen, places, stages = [scene.observe()], [], []
+    while len(seen) < 70 and (not stages or stages[-1] < len(stages_of(task)) - 1):
+        both = {key: np.stack([each[key] for each in [seen[0], *seen][-2:]]) for key in seen[0]}
+        places.append(goal.place_m(both))
+        stages.append(scene.truth().stage)
+        scene.step(
+            expert.plan({key: value[None] for key, value in both.items()}, [np.random.default_rng(0)]).chunk[0, 0]
+        )
+        seen.append(scene.observe())
+    assert places[0].shape == (3,)
+    assert np.linalg.norm(places[0] - seen[0][first]) < (0.3 if name == "door" else 0.13)  # of the door, up first
+    assert np.linalg.norm(places[0] - places[-1]) > 0.05
+    assert {*stages} == {*range(stages[-1] + 1)}
+    if then != first:
+        assert np.linalg.norm(places[0][:2] - seen[0][then][:2]) > 0.05
+        assert np.linalg.norm(places[-1][:2] - seen[-1][then][:2]) < 0.02
+
+
+def test_the_place_of_the_next_stage_is_where_the_object_is_seen_and_not_where_it_is() -> None:
+    seen = {key: np.stack([value, value]) for key, value in LIFT.scene().observe().items()}
+    aside = np.array([0.03, -0.02, 0.0])
+    goal = NextStage(LIFT, 3)
+    moved = goal.place_m({**seen, "cube_pos": seen["cube_pos"] + aside}) - goal.place_m(seen)
+    assert np.allclose(moved, aside)
+    with pytest.raises(ObservationError, match="the place of the next stage is not finite"):
+        goal.place_m({**seen, "cube_pos": np.full((2, 3), np.nan)})
+    once = {key: value[-1:] for key, value in seen.items()}
+    assert np.array_equal(goal.place_m(once), goal.place_m(seen)), "a policy may see one observation alone"
+
+
+def test_a_disc_is_led_by_its_plan_in_the_plane() -> None:
+    task = named.task("push_t")
+    seen = {key: np.stack([value, value]) for key, value in task.scene().observe().items()}
+    assert NextStage(task, 2).place_m(seen).shape == (2,)
+
+
+def test_the_reward_of_the_next_stage_leads_the_hand_and_of_no_weight_is_the_placebo() -> None:
+    policy, (seen, noise) = lift_flow(), lift_seen(3)
+    plain, goal = policy.plan(seen, copy.deepcopy(noise)).chunk, NextStage(LIFT, 3)
+    way = np.stack([goal.place_m({key: value[row] for key, value in seen.items()}) for row in range(3)])
+    way -= seen["eef_pos"][:, -1]
+    for scale in (0.0, 1.0):
+        strategy = RewardSteered(LIFT, reward="stage", scale=scale)
+        asked = strategy.act({}, Alarm(call_at(0, np.zeros((16, 7))), policy, 100))
+        chunk = cast(Any, asked.driver).plan(seen, copy.deepcopy(noise)).chunk
+        if scale:
+            missed, before = (
+                np.linalg.norm(0.05 * each[:, : policy.execute, :3].sum(axis=1) - way, axis=1)
+                for each in (chunk, plain)
+            )
+            assert (missed < before).all()
+        else:
+            assert np.array_equal(chunk, plain)
+
+
+def test_a_task_that_declares_no_stages_or_plan_and_two_rewards_at_once_are_refused() -> None:
+    class Bare(Lift):
+        stages = ()
+
+    with pytest.raises(ConfigError, match="strategy reward_steered with reward=stage needs stages, and task lift has"):
+        RewardSteered(Bare(), reward="stage")
+    with pytest.raises(ConfigError, match="reward=stage goes by the task's own plan: leave target and offset_m out"):
+        RewardSteered(LIFT, "cube_pos", reward="stage")
+    with pytest.raises(UnknownNameError, match=r"strategy\.reward_steered\.reward"):
+        RewardSteered(LIFT, reward=cast(Any, "stages"))
+    with pytest.raises(ConfigError, match="needs actions that translate the hand"):
+        RewardSteered(named.task("lift", controller="joint_position"), reward="stage")
 
 
 def test_a_reward_of_what_is_not_there_is_refused() -> None:

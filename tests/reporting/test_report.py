@@ -495,6 +495,11 @@ FULL: Record = METRICS | {
         **{"episodes": 10, "calls": 40, "candidates": 40, "verified": 10, "in_time": 4},
         **{"simulated_steps": 9000, "seconds": 25.0},
     },
+    "tuning": {
+        "rows": [{"name": name, "won": 5, "branches": 24} for name in ("placebo", "first", "tuned")],
+        "first": {"retract_m": 0.04, "tries": 2}, "tuned": {"retract_m": 0.0123, "tries": 3},
+        "monitor": "rnd+split_conformal", "points": 41, "states": 24, "simulated_steps": 90000,
+    },
     "attempts": {
         "rows": [
             {

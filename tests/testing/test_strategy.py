@@ -28,6 +28,7 @@ from workbench.policies.recovery.redraw import Redraw
 from workbench.policies.recovery.retreat import Retreat
 from workbench.policies.recovery.retrieve import Retrieve
 from workbench.policies.recovery.reward_steered import RewardSteered
+from workbench.policies.recovery.skill import Skill
 from workbench.testing import check_strategy
 from workbench.testing.strategy import LAWS
 from workbench.types import Intervention, Successes
@@ -37,7 +38,7 @@ POLICY, OTHER = Expert(TASK, privileged=False), Expert(TASK)
 STRATEGIES = [
     Continue(), Redraw(), MoreTime(), Placebo(), Ask(), relief.Expert(expert=OTHER), relief.Expert(OTHER, steps=20),
     Head(head=OTHER), Cascade(OTHER, steps=9), Retreat(TASK),
-    Home(TASK), Backtrack(TASK, steps=5),
+    Home(TASK), Backtrack(TASK, steps=5), Skill(TASK), Skill(TASK, "cube_pos", turns=0.0),
 ]  # fmt: skip
 
 
@@ -49,7 +50,7 @@ def test_every_strategy_keeps_the_contract(strategy):
 SUCCESSES = Successes(np.random.default_rng(0).normal(size=(9, 64)), np.zeros((9, 16, 7)), np.arange(9))
 SAMPLING = [
     BestOf(ChunkOverlap(), samples=3), RewardSteered(TASK, "cube_pos", (0.0, 0.0, 0.1)),
-    AdaptiveChunking(self_guidance=1.0), Retrieve(SUCCESSES, within=1.0),
+    AdaptiveChunking(self_guidance=1.0), Retrieve(SUCCESSES, within=1.0), RewardSteered(TASK, reward="stage"),
 ]  # fmt: skip
 
 

@@ -45,7 +45,7 @@ STRATEGIES: dict[str, Record] = {
     "placebo": {}, "expert": {}, "expert_for_20": {"steps": 20}, "redraw": {}, "more_time": {}, "home": {},
     "backtrack": {}, "best_of": {"score": "chunk_overlap", "samples": 4},
     "reward_steered": {"offset_m": [0.0, 0.0, 0.1]}, "adaptive_chunking": {"self_guidance": 1.0},
-    "retrieve": {"within": 1.0},
+    "retrieve": {"within": 1.0}, "skill": {}, "reward_steered_for_stage": {"reward": "stage", "target": None},
 }  # fmt: skip
 """Name of the arm -> settings of the strategy of its first word."""
 TARGETS = {"lift": "cube_pos", "stack": "cube_a_pos", "door": "handle_pos", "peg_insertion": "hole_pos"}
@@ -133,7 +133,7 @@ def node_of(arm: str, settings: Mapping[str, Any], task: str, store: Store) -> R
     """Configuration of a strategy on a task; what worked is looked up in the store's own fit split."""
     (node,) = nodes("strategy", [arm.partition("_for_")[0]]).values()
     there = {"target": TARGETS.get(task), "successes": str(store.path)}
-    return {**node, **settings, **{key: value for key, value in there.items() if key in node}}
+    return {**node, **{key: value for key, value in there.items() if key in node}, **settings}
 
 
 def restore(

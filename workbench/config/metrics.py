@@ -401,6 +401,14 @@ CORRECTIONS = fields(
         "seconds": number,
     }
 )
+TUNING = fields(
+    {
+        "rows": rows(both(fields({"name": text, "won": count, "branches": count}), counted("won", "branches"))),
+        **dict.fromkeys(("first", "tuned"), named(number)),
+        "monitor": text,
+        **dict.fromkeys(("points", "states", "simulated_steps"), count),
+    }
+)
 SHIELDED = ("episodes", "with_veto", "with_change", "steps", "vetoed_steps", "changed_steps")
 MARGINS = both(fields({"step": rows(whole), "margin": rows(number)}), _as_long_as("step", "margin"))
 SECTIONS: Mapping[str, Shape] = {
@@ -432,6 +440,7 @@ SECTIONS: Mapping[str, Shape] = {
     "detectors": DETECTORS,
     "attempts": ATTEMPTS,
     "corrections": CORRECTIONS,
+    "tuning": TUNING,
     "example": fields({"uid": text, "title": text, "events": named(whole), "monitors": named(MARGINS)}),
     "config": named(anything),
     "jobs": named(number),

@@ -32,7 +32,7 @@ from workbench.rollouts.arms import EXPERT
 from workbench.rollouts.setup import branching_setup
 from workbench.stats.multiple import holm
 from workbench.store import Store
-from workbench.types import Array, Policy, Record, Shield, Task
+from workbench.types import Array, Policy, Record, Shield, Split, Task
 from workbench.types.faults import faults_in
 from workbench.types.results import Tabular
 
@@ -255,10 +255,10 @@ def refuse_without_reference(strategies: Collection[str]) -> None:
         raise ConfigError(f"strategy must include {PLACEBO!r}: nothing can be judged without it")
 
 
-def first_alarms(store: Store, monitor: AnyMonitor) -> dict[int, tuple[int]]:
-    """Test episode -> the control step of its first alarm; none without one, and none whose physics diverged."""
+def first_alarms(store: Store, monitor: AnyMonitor, split: Split = "test") -> dict[int, tuple[int]]:
+    """Episode of a split -> control step of its first alarm; none without one, and none whose physics diverged."""
     found = {}
-    for number in sound(store, "test"):
+    for number in sound(store, split):
         calls = store.calls(number, needs_of([monitor]))
         (reading,) = offline([monitor], [calls])[monitor.name]
         if reading.alarm.any():

@@ -25,7 +25,7 @@ from workbench.execution.progress import progress
 from workbench.monitoring.episodes import sound
 from workbench.monitoring.monitor import AnyMonitor
 from workbench.recovery.benefit import Outcomes
-from workbench.rollouts.arms import EXPERT, built, corrector_beside, needs_corrector, needs_head, with_weights
+from workbench.rollouts.arms import EXPERT, beside, built, needs_head, with_weights
 from workbench.rollouts.gate import refuse_judges
 from workbench.rollouts.guard import steps_beyond
 from workbench.rollouts.launch import Launch, Outcome, Wheel
@@ -393,7 +393,8 @@ def tabulate(
         "strategies": {name: _node(each) for name, each in chosen.items()},
         "expert": dict(expert),
         "head": weights_digest(Path(head)) if head and needs_head(chosen) else "",
-        "corrector": weights_digest(corrector_beside(Path(head))) if head and needs_corrector(chosen) else "",
+        "corrector": "",
+        **beside(chosen, head),
     }
     return dataclasses.replace(table, made_of=plain(made_of), digest=store.digest_of(table.uids))
 

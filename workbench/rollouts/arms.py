@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from workbench.config import build, check_arguments, named, parameters_of, weights_digest
+from workbench.config import build, check_arguments, hash_file, named, parameters_of, weights_digest
 from workbench.config.parts import load_policy
 from workbench.errors import CheckpointError, ConfigError, UnknownNameError
 from workbench.monitoring.monitor import AnyMonitor, scores_of
@@ -63,6 +63,13 @@ def built(
                     "from, and workbench recover trains it"
                 )
             given["corrector"] = folder
+        if "tuned" in wanted:
+            path = None if head is None else skill_beside(head)
+            if path is None or not path.exists():
+                raise ConfigError(
+                    f"strategy {name} goes by tuned numbers, and there are none; workbench tune makes them"
+                )
+            given["tuned"] = path
         if "successes" in wanted:
             given["successes"] = _successes(name, node.get("successes"), task, policy)
         if "score" in wanted:
@@ -123,6 +130,21 @@ def with_weights(node: Any) -> Any:
 def corrector_beside(head: Path) -> Path:
     """Folder of the corrector of a run, beside that of its recovery head."""
     return head.with_name("corrector")
+
+
+def skill_beside(head: Path) -> Path:
+    """File of the tuned skill of a run, beside its recovery head."""
+    return Path(head).with_name("skill.json")
+
+
+def beside(strategies: Mapping[str, Any], head: Path | None) -> Record:
+    """Digests of what lies beside a recovery head, of which strategies need it: a corrector, a tuned skill."""
+    found = {}
+    if head is not None and _asks_for("corrector", strategies):
+        found["corrector"] = weights_digest(corrector_beside(Path(head)))
+    if head is not None and _asks_for("tuned", strategies):
+        found["skill"] = hash_file(skill_beside(Path(head)))
+    return found
 
 
 def needs_corrector(strategies: Mapping[str, Any]) -> bool:

@@ -16,15 +16,7 @@ from workbench.errors import ConfigError
 from workbench.monitoring.files import load
 from workbench.monitoring.monitor import AnyMonitor, needs_of, refuse_silent
 from workbench.monitoring.online import Followed, OnlineMonitor
-from workbench.rollouts.arms import (
-    EXPERT,
-    built,
-    corrector_beside,
-    described_strategies,
-    needs_corrector,
-    needs_head,
-    refuse_no_strategy,
-)
+from workbench.rollouts.arms import EXPERT, beside, built, described_strategies, needs_head, refuse_no_strategy
 from workbench.types import SIGNALS, Alarm, Intervention, Policy, PolicyCall, Record, Strategy, Task, follow
 
 LONGEST = 2**15 - 1
@@ -111,9 +103,7 @@ class GuardSettings:
         """What decides the episodes that it watches over: no paths, but digests of what lies there."""
         head = weights_digest(Path(self.head)) if needs_head(self.strategy) else ""
         said = dataclasses.asdict(self) | {"monitors": weights_digest(Path(self.monitors)), "head": head}
-        if needs_corrector(self.strategy):
-            said["corrector"] = weights_digest(corrector_beside(Path(self.head)))
-        return {**said, "strategy": described_strategies(self.strategy)}
+        return {**said, **beside(self.strategy, Path(self.head)), "strategy": described_strategies(self.strategy)}
 
 
 def guard_of(

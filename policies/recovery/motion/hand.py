@@ -33,6 +33,7 @@ class Hand:
     Attributes
     ----------
     needs : what is read of a policy call.
+    dimensions : numbers of a place.
 
     Raises
     ------
@@ -43,6 +44,7 @@ class Hand:
     def __init__(self, task: Task, who: str) -> None:
         self._channels = Channels(task, who)
         self.robot, self.size, self._columns = self._channels.robot, task.action_size, self._channels.position
+        self.dimensions = self._columns.stop - self._columns.start
         groups, seen = action_groups_of(task), task.observation_sizes
         self._turned = slice(*groups["rotation"]) if "rotation" in groups and QUATERNION in seen else None
         self.fingers = fingers_of(task) if "gripper" in groups and FINGERS in seen else None
@@ -62,7 +64,7 @@ class Hand:
         ObservationError
             if any of them is not finite.
         """
-        parts = [observation[self._channels.place][..., : self._columns.stop - self._columns.start]]
+        parts = [observation[self._channels.place][..., : self.dimensions]]
         if self._turned:
             parts.append(observation[QUATERNION])
         if self.fingers:
@@ -74,7 +76,7 @@ class Hand:
 
     def place_m(self, pose: Array) -> Array:
         """The place of a pose (D,)."""
-        place: Array = pose[: self._columns.stop - self._columns.start]
+        place: Array = pose[: self.dimensions]
         return place
 
     def width_m(self, pose: Array) -> float:
@@ -109,6 +111,5 @@ class Hand:
 
     def _rotation(self, pose: Array) -> Array:
         assert self._turned
-        first = self._columns.stop - self._columns.start
-        quaternion = pose[first : first + 4]
+        quaternion = pose[self.dimensions : self.dimensions + 4]
         return rotation_matrix(quaternion / np.linalg.norm(quaternion))
