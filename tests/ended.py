@@ -136,6 +136,9 @@ def _become(
     except BaseException:
         traceback.print_exc()
     finally:
+        signal.signal(
+            signal.SIGINT, signal.SIG_IGN
+        )  # it has ended: a late Ctrl-C must not bring it back into the caller
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
         if not most_bytes and not at_event:

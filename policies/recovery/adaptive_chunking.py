@@ -64,8 +64,8 @@ class AdaptiveChunking(SamplingStrategy):
 
     Parameters
     ----------
-    threshold : cosine between the planned action and the fresh one from which they agree; above 1 the policy plans
-        anew at every step, with -1 it never does within a chunk.
+    threshold : cosine between the planned action and the fresh one from which they agree, -1 .. 2; above 1 the policy
+        plans anew at every step, with -1 it never does within a chunk.
     self_guidance : w, (1 + w) prediction - w prediction of one observation earlier, for policies with a history; 0 for
         none.
     steps : control steps after which the policy drives again as before; None for the rest of the episode.
@@ -75,8 +75,8 @@ class AdaptiveChunking(SamplingStrategy):
     needs: Sequence[str] = ()
 
     def __init__(self, threshold: float = 0.97, self_guidance: float = 0.0, steps: int | None = None) -> None:
-        if not np.isfinite(threshold) or (steps is not None and steps < 1):
-            raise ConfigError(f"adaptive_chunking: threshold={threshold} must be finite, and steps={steps} at least 1")
+        if not -1 <= threshold <= 2 or (steps is not None and steps < 1):
+            raise ConfigError(f"adaptive_chunking: threshold={threshold} must be -1 .. 2, and steps={steps} at least 1")
         self._threshold, self._guidance, self._steps = threshold, self_guidance, steps
 
     def act(self, memory: Record, alarm: Alarm) -> Intervention:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +10,16 @@ import numpy as np
 import pytest
 
 import workbench as wb
-from workbench.config import Run, compose, hash_file
+from workbench.config import Run, compose, hash_file, job_of
 from workbench.config.checking import checked
 from workbench.errors import CheckpointError, ConfigError, OtherSettingsError, StoreError, UnknownNameError
 from workbench.jobs import fit, rollout, tune, view
 from workbench.monitoring.files import load_monitors, save
+from workbench.recovery.benefit import Terms
 from workbench.recovery.paired import first_alarms
+from workbench.recovery.ranking import rank_monitors
 from workbench.recovery.tables import NEVER, tabulate
+from workbench.reporting.report import report
 from workbench.rollouts.guard import guard_of
 from workbench.rollouts.shielding import Kept
 from workbench.store import Store
@@ -190,3 +194,30 @@ def test_what_cannot_be_is_refused_before_there_is_a_store(root: Path) -> None:
     with pytest.raises(CheckpointError, match="no monitors"):
         roll(run_of(root, "rollout", "name=none", "strategy=[placebo]"), episodes={"test": 1}, monitor=MONITOR)
     assert not (root / "datasets" / "none.zarr").exists()
+
+
+def test_detectors_are_ranked_from_the_command_line(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ["strategy=[placebo,expert]", f"job.monitor={MONITOR}", "job.rank=[all]", "job.arm=expert"]
+    for fault in ("action_noise", "action_gain"):  # it succeeds under one, and fails under the other
+        roll(run_of(root, "rollout", "name=mixed", f"perturbation=[{fault}]"), episodes={"test": 3})
+    shutil.copytree(root / "runs/g/monitors", root / "runs/mixed/monitors")
+    run = run_of(root, "recover", "name=mixed", *asked)
+    job_of(run.config["job"])(run)
+    found = run.metrics()["detectors"]
+    monitors = load_monitors(run)
+    assert {row["detector"] for row in found["rows"]} == {*monitors, "always"}
+    store, rows = Store.open(run.store), {row["detector"]: row for row in found["rows"]}
+    assert (found["episodes"], found["failed"]) == (6, int((~store.episodes["success"].astype(bool)).sum()))
+    terms = Terms("expert", 100, 200)
+    table = tabulate(store, ["placebo", "expert"], run.task, run.policy())
+    known = {
+        row.benefit.name: row for row in rank_monitors(store, list(monitors.values()), table.outcomes(), terms).rows
+    }
+    for name, row in rows.items():
+        assert row == known[name].record(), "cells at first alarms are all that is looked up"
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"Of {len(monitors)} detectors in 6 test episodes" in said
+    assert "Acting at step 0 of every episode, without a detector, is worth" in said
+    assert "detectors by what acting on them is worth" in said
+    page = report(into=run.folder / "page.html", metrics=run.metrics(), title="a run").read_text()
+    assert "<h3>Which detector is worth acting on?</h3>" in page

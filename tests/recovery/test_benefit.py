@@ -57,19 +57,19 @@ def by_loops(episodes, curves, threshold, terms):
         weight += episode.weight
         for call, score in enumerate(curve):
             if score > threshold:
-                arm = [0 < by <= terms.allowed for by in episode.succeeded_by[terms.arm][call] if by >= 0]
-                placebo = [by for by in episode.succeeded_by["placebo"][call] if by >= 0]
+                arms = (episode.succeeded_by[name][call] for name in (terms.arm, "placebo"))
+                arm, placebo = ([by for by in each if by >= 0] for each in arms)
                 for place, until in enumerate((terms.deadline, terms.allowed)):
-                    reference = np.mean([0 < by <= until for by in placebo])
-                    totals[place] += episode.weight * (np.mean(arm) - reference)
+                    shares = [np.mean([0 < by <= until for by in each]) for each in (arm, placebo)]
+                    totals[place] += episode.weight * (shares[0] - shares[1])
                 break
     return [100 * total / weight for total in totals]
 
 
 def test_by_hand():
-    """The alarm at step 4: head wins one of two by 60, placebo one of two, but only after the deadline."""
+    """The alarm at step 4: head wins one of two by the deadline and both by 60, placebo both, but only by 60."""
     lost = Outcomes("a", np.array([0, 4]), False, 40, {
-        "placebo": np.array([[0, 0], [50, 0]]), "head": np.array([[30, 40], [70, 41]])
+        "placebo": np.array([[0, 0], [50, 50]]), "head": np.array([[30, 40], [39, 41]])
     }, HORIZON)  # fmt: skip
     won = Outcomes("b", np.array([0]), True, 4, {"placebo": np.array([[4]]), "head": np.array([[0]])}, HORIZON)
     curve = net_benefit(
@@ -111,12 +111,14 @@ def test_the_clock_is_a_score_like_any_other():
 
 
 def test_time_is_total_time():
-    """The deadline moves the redraw alone, what is allowed moves the arm and the placebo."""
+    """Arm and reference have the same: the deadline beside the redraw, what is allowed beside the placebo."""
     (episode,) = [drawn(3)]
     short = dataclasses.replace(TERMS, deadline=20)
     assert np.array_equal(short.gains(episode)["placebo"], TERMS.gains(episode)["placebo"])
-    assert (short.gains(episode)["redraw"] >= TERMS.gains(episode)["redraw"]).all()
     assert not np.array_equal(short.gains(episode)["redraw"], TERMS.gains(episode)["redraw"])
+    longer = dataclasses.replace(TERMS, allowed=HORIZON)
+    assert np.array_equal(longer.gains(episode)["redraw"], TERMS.gains(episode)["redraw"])
+    assert not np.array_equal(longer.gains(episode)["placebo"], TERMS.gains(episode)["placebo"])
     equal = Terms("head", DEADLINE, DEADLINE).gains(episode)
     assert np.array_equal(equal["redraw"], equal["placebo"])
     assert not Terms("placebo", DEADLINE, ALLOWED).gains(episode)["placebo"].any()

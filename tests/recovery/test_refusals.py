@@ -12,11 +12,11 @@ import pytest
 
 import workbench as wb
 from tests.rollouts.test_guard import Noisy, Slow, launch, monitor
-from workbench.config import described
+from workbench.config import described, weights_digest
 from workbench.errors import CheckpointError, ConfigError, OtherSettingsError, StoreError, WorkbenchError
 from workbench.policies.recovery.placebo import Placebo
 from workbench.recovery.tables import CounterfactualTable
-from workbench.rollouts.arms import built
+from workbench.rollouts.arms import built, described_strategies
 from workbench.rollouts.loop import Lockstep
 from workbench.rollouts.setup import Setup, write_episodes
 from workbench.store import Store
@@ -25,6 +25,8 @@ ZOO = Path("policies/zoo")
 LIFT = wb.task("lift")
 EXPERT = {"_target_": "workbench.policies.recovery.expert.Expert"}
 PLACEBO = {"_target_": "workbench.policies.recovery.placebo.Placebo"}
+ADAPTIVE = {"_target_": "workbench.policies.recovery.adaptive_chunking.AdaptiveChunking"}
+CASCADE = {"_target_": "workbench.policies.recovery.cascade.Cascade"}
 
 
 def refused(error: type[WorkbenchError], said: str, call: Callable[[], Any]) -> None:
@@ -76,6 +78,14 @@ def table(store: Store) -> CounterfactualTable:
         ({"branches": 1.5}, r"branches=1\.5 must be a whole number"),
         ({"horizon": 0.5}, r"horizon=0\.5 must be a number of deadlines from 1 to"),
         ({"horizon": "2"}, "horizon='2' must be a number of deadlines from 1 to"),
+        ({"at": {}}, r"at=\{\} names no policy call: it takes uid -> control steps, or None"),
+        *(
+            (
+                {"strategies": {"adaptive_chunking": ADAPTIVE | {"threshold": threshold}}},
+                rf"threshold={threshold} must be -1 \.\. 2, and steps=None at least 1",
+            )
+            for threshold in (-1.01, 2.5, 1000.0)
+        ),
         ({"at": {"x": {0}}}, "unknown episode .*'x'"),
         ({"at": {"x": 0}}, r"at takes uid -> control steps, such as \{'x': \{0\}\}, not 0 alone"),
     ],
@@ -154,6 +164,35 @@ def test_a_table_says_what_it_was_made_of(store: Store, table: CounterfactualTab
         OtherSettingsError,
         r"table made of .* was made with another strategy\.placebo\._target_; tabulate them again",
         lambda: CounterfactualTable.load(store, "made", other),
+    )
+
+
+def test_a_checkpoint_that_is_called_in_is_known_by_its_weights(
+    store: Store, table: CounterfactualTable, tmp_path: Path
+) -> None:
+    """By the name of its folder alone, one that was trained anew would pass for the one before."""
+    shutil.copytree(ZOO / "lift_flow", tmp_path / "strong")
+    named = {"cascade": {**CASCADE, "strong": str(tmp_path / "strong"), "steps": None}}
+    digest = weights_digest(tmp_path / "strong")
+    said = described_strategies(named)
+    assert said["cascade"]["strong_weights"] == digest
+    assert "strong_weights" not in described_strategies({"cascade": {**CASCADE, "strong": "zoo/lift_flow"}})["cascade"]
+    made_of = {**table.made_of, "strategies": {"cascade": said["cascade"]}}
+    kept = dataclasses.replace(
+        table,
+        arms={"cascade": table.arms["placebo"]},
+        more_time={"cascade": table.more_time["placebo"]},
+        made_of=made_of,
+    )
+    kept.save(store, "cascaded")
+    assert CounterfactualTable.load(store, "cascaded", named).made_of == made_of
+    built(named, LIFT, wb.policy("zoo/lift_flow", LIFT), EXPERT, None)  # the digest is none of its arguments
+    file = next((tmp_path / "strong").glob("*.safetensors"))
+    file.write_bytes(file.read_bytes() + b"x")
+    refused(
+        OtherSettingsError,
+        r"made with another strategy\.cascade\.strong_weights; tabulate them again",
+        lambda: CounterfactualTable.load(store, "cascaded", named),
     )
 
 

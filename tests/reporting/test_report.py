@@ -391,6 +391,30 @@ def test_when_a_strategy_acts_and_that_it_abstains_are_said_in_words_first(tmp_p
     assert "acts" not in " ".join(shown(METRICS, only=("abstention",)).split())
 
 
+def test_which_detector_is_worth_acting_on_is_said_in_words_first(tmp_path: Path) -> None:
+    told = " ".join(shown(FULL, only=("detectors",)).split())
+    assert told.startswith(
+        "Of 2 detectors in 90 test episodes, 30 of them failed, rnd+fixed is worth most with head: 4.2 (3.2 to 5.2) "
+        "successes per 100 episodes over the placebo. By matched AUROC stac+fixed is first, worth 0.0 (-1.0 to 1.0)."
+    )
+    assert "without a detector, is worth 2.0 (1.0 to 3.0); shown to be ahead of that are rnd+fixed." in told
+    assert "A higher matched AUROC is not shown to be worth more: rank correlation" in told
+    assert "-0.0" not in told.replace("-0.01", "")
+    _, parsed = page(tmp_path, FULL)
+    assert parsed.text.index("rnd+fixed is worth most") < parsed.text.index("The strategy acts at a detector")
+    few = FULL["detectors"] | {"spearman": {"matched_auroc and placebo": dict.fromkeys(("value", "low", "high"))}}
+    assert "Too few detectors differ" in " ".join(shown(FULL | {"detectors": few}, only=("detectors",)).split())
+
+
+def test_the_label_lost_is_shown_where_it_was_measured(tmp_path: Path) -> None:
+    measured = FULL["labels"] | {"with_lost": 18, "not_lost": 7, "median_lost": 120.5}
+    assert "lost" in [row.cells[0].text for row in tables(FULL | {"labels": measured})["labels"].rows]
+    _, parsed = page(tmp_path, FULL | {"labels": measured})
+    assert "With twice the deadline the median is step 120.5" in parsed.text
+    assert "7/18 were not lost while they ran" in parsed.text
+    assert "lost" not in [row.cells[0].text for row in tables(FULL)["labels"].rows]
+
+
 def shown(metrics: Record, **only: tuple[str, ...]) -> str:
     console = Console(width=140, no_color=True)
     with console.capture() as capture:
@@ -410,6 +434,13 @@ def test_the_terminal_shows_the_numbers_of_the_page(tmp_path: Path) -> None:
 GAINED: Record = {
     "only_arm": 9, "only_control": 1, "pairs": 34, "gain": 0.235, "low": 0.05, "high": 0.41, "p_value": 0.02,
 }  # fmt: skip
+OVER = ("redraw", "placebo")
+
+
+def estimated(value: float) -> Record:
+    return {"value": value, "low": value - 1, "high": value + 1}
+
+
 FULL: Record = METRICS | {
     "policy": {
         "nominal": {"episodes": 100, "successes": 93},
@@ -473,6 +504,18 @@ FULL: Record = METRICS | {
         {"threshold": 0.125, "calibrated": True, "acted": 41, "alarmed": 160, "gain": GAINED | {"pairs": 41}},
     ],
     "silent": {"silent": 7, "failed": 70, "solvable": 5},
+    "detectors": {
+        "terms": {"arm": "head", "placebo": "placebo", "deadline": 100, "allowed": 200}, "episodes": 90, "failed": 30,
+        "rows": [
+            {
+                "detector": name, "alarmed_failures": 0.5, "alarmed_successes": 0.25,
+                "auroc": estimated(area), "matched_auroc": estimated(area - 0.01), "over_redraw": estimated(worth + 1),
+                "over_placebo": estimated(worth), "ahead_of_always": estimated(worth - 2),
+            }
+            for name, area, worth in (("rnd+fixed", 0.6, 4.25), ("always", 0.5, 2), ("stac+fixed", 0.9, -0.01))
+        ],
+        "spearman": {f"{kind} and {over}": estimated(-0.5) for kind in ("auroc", "matched_auroc") for over in OVER},
+    },
     "head": {"failed_episodes": 97, "verified_recoveries": 233},
     "corrections": {
         "rows": [

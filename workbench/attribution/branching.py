@@ -270,26 +270,33 @@ class PointOfNoReturn:
     high: int
 
 
-def find_point_of_no_return(episode: Episode, stride: int) -> Search[PointOfNoReturn]:
+def find_point_of_no_return(
+    episode: Episode, stride: int, *, deadline: int | None = None, known: int = 0
+) -> Search[PointOfNoReturn]:
     """The point of no return of an episode.
 
     A stride over the whole episode comes first, since recoverability need not be monotone, and the steps beside the
     injection, where it most often turns; the gap behind the last success is then halved.
+
+    Parameters
+    ----------
+    deadline : control step of the episode at which a try ends without success; None for the task's.
+    known : one past a step from which the expert succeeds; nothing is tried before it.
     """
     stream, records = stream_of(episode), perturbations_of(episode)
     length = len(episode.steps["action"])
 
     def ask(steps: Sequence[int]) -> Search[list[bool]]:
-        outcomes = yield [Launch(stream, records, bare_start(episode, step)) for step in steps]
+        outcomes = yield [Launch(stream, records, bare_start(episode, step), deadline=deadline) for step in steps]
         return [outcome.success for outcome in outcomes]
 
     injected = int(episode.record["t_inj"])
     beside = {step for step in (injected - 1, injected, injected + 1) if 0 <= step < length} if injected >= 0 else set()
-    coarse = sorted({*range(0, length, stride), *beside})
+    coarse = sorted(step for step in {*range(0, length, stride), *beside} if step >= known)
     found = yield from ask(coarse)
-    if not any(found):
+    last = max((step for step, success in zip(coarse, found, strict=True) if success), default=known - 1)
+    if last < 0:
         return PointOfNoReturn(0, 0, 0)
-    last = max(step for step, success in zip(coarse, found, strict=True) if success)
     lost = high = next((step for step in coarse if step > last), length)
     while lost - last > 1:
         middle = (last + lost) // 2

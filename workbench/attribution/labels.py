@@ -19,19 +19,18 @@ from workbench.attribution.branching import (
     measure_value,
 )
 from workbench.attribution.decisive import Decision, effect_step, find_decision
+from workbench.attribution.lost import LOST, lost_with, measure_lost, refuse_other_lost
 from workbench.attribution.replaying import Replayed, replay_episode
 from workbench.config import shown
 from workbench.errors import ConfigError, UnknownNameError
 from workbench.execution.executor import Executor, batches
 from workbench.execution.ledger import Ledger, plain, refuse_other
-from workbench.execution.processes import Processes
 from workbench.execution.progress import progress
 from workbench.rollouts.arms import EXPERT
 from workbench.rollouts.gate import calls_remembered
 from workbench.rollouts.launch import Launch
 from workbench.rollouts.loop import Lockstep
-from workbench.rollouts.setup import Setup, recording_of, refuse_other_source
-from workbench.rollouts.shielding import shields_for
+from workbench.rollouts.setup import Setup, branching_setup
 from workbench.rollouts.stored import stream_of
 from workbench.store import Store
 from workbench.types import COLUMNS, SPLITS, Array, Count, Episode, Policy, Positive, Record, Shield, Split, Task
@@ -164,6 +163,7 @@ def label(
     earlier: Record | None = None,
     overwrite: bool = False,
     shields: Iterable[Shield | str] | Mapping[str, Shield] = (),
+    lost: bool = False,
 ) -> Labelling:
     """Measure effect, onset, point of no return and decisive step of every failed episode of a store, by branching.
 
@@ -181,6 +181,7 @@ def label(
     earlier : settings of labels that an earlier version of the workbench wrote; None where there are none.
     shields : those behind which the store was rolled.  They stand before the actuators in every branch, the expert's
         too.  No decisive step is measured behind shields: what they remember of replaced actions is not known.
+    lost : whether ``t_lost`` is measured, too: the point of no return with twice the task's deadline.
 
     Raises
     ------
@@ -188,13 +189,14 @@ def label(
         if the store was rolled by another task or policy, behind other shields, or has labels of other settings.
     """
     settings, values = settings or Settings(), values or Values()
-    setup = Setup(task, policy, recording_of(store, until), runner or Processes(), shields=shields_for(task, shields))
-    refuse_other_source(store, setup)
+    setup = branching_setup(store, task, policy, runner, shields, until)
     if setup.shields and settings.pairs:
         raise ConfigError("no decisive step can be measured behind shields: set job.pairs=0 for the other labels")
     ledger = Ledger(store.path.with_suffix(".labels.json"))
     if not overwrite:
         refuse_other_labels(store, settings, values, ledger, earlier, dict(expert))
+        if lost:
+            refuse_other_lost(store, lost_with(dict(expert), settings.stride), ledger)
     (searched, before), (valued, valued_before) = settings_of(settings, values, ledger, earlier, dict(expert))
     anew, revalued = before != searched and _searched(store), valued_before != valued and _valued(store, values)
     if not (anew or revalued):
@@ -203,6 +205,8 @@ def label(
         ledger.put(VALUED, valued)
     store.annotate_many({})  # finishes the labels that an ended call was writing
     steps, error = _search(store, setup, dict(expert), settings, ledger, anew)
+    if lost:
+        steps[LOST] = measure_lost(store.path, setup, dict(expert), settings.stride, ledger)
     measure_values(store.path, setup, values, revalued)
     if revalued:
         ledger.put(VALUED, valued)
@@ -301,7 +305,9 @@ def _search(
                 store.annotate_many({label.uid: label.columns for label in found})
             advance(len(found))
     if anew:
-        store.annotate_many({uid: spent.episodes[uid].columns or {} for uid in uids})
+        stale = {"t_lost": -1} if (store.episodes["t_lost"] >= 0).any() else {}
+        store.annotate_many({uid: {**(spent.episodes[uid].columns or {}), **stale} for uid in uids})
+        ledger.forget(LOST)
         placed = {uid: dataclasses.replace(spent.episodes[uid], columns=None) for uid in uids}
         spent = dataclasses.replace(spent, episodes=placed)
         spent.put(ledger, SEARCHED, asked)
@@ -350,6 +356,7 @@ def forget_other_settings(
     if before != searched:
         store.annotate_many({store.uids[number]: UNKNOWN for number in failures(store.episodes)})
         ledger.forget(SEARCHED)
+        ledger.forget(LOST)
     if SEARCHED not in ledger:
         ledger.put(SEARCHED, searched)
     if values.calls or (VALUED not in ledger and valued_before.get("calls")):
@@ -579,4 +586,18 @@ def summary(episodes: Mapping[str, Array]) -> Record:
         "recoverable": sum(episodes["outcome"][number] == "recoverable failure" for number in labelled),
         "onsets": column("t_on", with_onset),
         "points_of_no_return": column("t_pnr"),
+        **_summary_of_lost(episodes, labelled),
+    }
+
+
+def _summary_of_lost(episodes: Mapping[str, Array], labelled: Sequence[int]) -> Record:
+    """The same of the label *lost*; nothing where it was not measured."""
+    known = [number for number in labelled if episodes["t_lost"][number] >= 0]
+    if not known:
+        return {}
+    steps = [int(episodes["t_lost"][number]) for number in known]
+    return {
+        "with_lost": len(known),
+        "median_lost": float(np.median(steps)),
+        "not_lost": sum(step >= int(episodes["length"][number]) for step, number in zip(steps, known, strict=True)),
     }

@@ -231,13 +231,13 @@ TRAINING = both(
 )
 MEDIANS = (
     "median_onset", "median_onset_interval_steps", "median_pnr", "median_pnr_interval_steps", "median_effect",
-    "median_decisive", "median_window_steps", "median_responsibility", "replay_max_abs_error",
+    "median_decisive", "median_window_steps", "median_responsibility", "replay_max_abs_error", "median_lost",
 )  # fmt: skip
 LABELS = fields(
     {"failed": count, "with_onset": count},
     {
         **dict.fromkeys(MEDIANS, maybe(number)),
-        **dict.fromkeys(("labelled", "with_effect"), count),
+        **dict.fromkeys(("labelled", "with_effect", "with_lost", "not_lost"), count),
         **dict.fromkeys(("decided", "recoverable"), maybe(count)),
         **dict.fromkeys(("onsets", "points_of_no_return"), rows(whole)),
         "simulated_steps": named(count),
@@ -363,14 +363,32 @@ BENEFIT = both(
             "learned": rows(count, 2),
             "alarmed": count,
             "least": _DIFFERENCE,
-            "candidates": rows(
-                fields({"threshold": number, "gain": GAIN, "p_value": maybe(share), "certified": truth})
-            ),
+            "candidates": rows(CANDIDATE),
         }
     ),
     _chosen,
 )
 ABSTENTION = both(fields({"threshold": number, "calibrated": truth, "gain": GAIN}), counted("acted", "alarmed"))
+ESTIMATE = fields(dict.fromkeys(("value", "low", "high"), maybe(number)))
+DETECTED = ("auroc", "matched_auroc", "over_redraw", "over_placebo", "ahead_of_always")
+DETECTORS = both(
+    counted("failed"),
+    fields(
+        {
+            "terms": fields({"arm": text, "placebo": text, "deadline": count, "allowed": count}),
+            "rows": rows(
+                fields(
+                    {
+                        "detector": text,
+                        **dict.fromkeys(("alarmed_failures", "alarmed_successes"), maybe(share)),
+                        **dict.fromkeys(DETECTED, ESTIMATE),
+                    }
+                )
+            ),
+            "spearman": named(ESTIMATE),
+        }
+    ),
+)
 SPAN = fields({"mean_s": maybe(number), "deviation_s": maybe(number), "attempts": maybe(number)})
 ATTEMPTS = fields(
     {
@@ -492,6 +510,7 @@ SECTIONS: Mapping[str, Shape] = {
     "benefit": BENEFIT,
     "abstention": rows(ABSTENTION),
     "silent": both(counted("silent", "failed"), fields({}, {"solvable": count})),
+    "detectors": DETECTORS,
     "attempts": ATTEMPTS,
     "corrections": CORRECTIONS,
     "corrector": JUDGED_CORRECTOR,

@@ -8,6 +8,7 @@ from workbench.config import Run
 from workbench.execution.progress import console
 from workbench.recovery.correcting import CorrectionSettings, keep_corrections
 from workbench.reporting.report import terminal_tables
+from workbench.rollouts.shielding import shields_of
 from workbench.store import Store
 from workbench.types import Count, Positive, Record, Split
 
@@ -37,6 +38,7 @@ def run(
         expert=expert,
         runner=run.runner,
         overwrite=run.overwrite,
+        shields=shields_of(run),
     )
     run.update_metrics(corrections=found.record(), store=run.shown(run.store))
     console.print(*terminal_tables(run.metrics(), only=("corrections",)))

@@ -21,6 +21,7 @@ def run(
     windows: Sequence[Positive],
     pairs: Count,
     values: ValuesAsked,
+    lost: bool,
 ) -> None:
     """Label the failed episodes of ``datasets/<store>.zarr``; those labelled already with these settings are kept."""
     run.refuse_other_store()
@@ -37,6 +38,7 @@ def run(
         earlier=run.metrics().get("labels", {}).get("settings"),
         overwrite=run.overwrite,
         shields=shields_of(run),
+        lost=lost,
     )
     run.update_metrics(labels=labelling.record(), store=run.shown(run.store))
     console.print(*terminal_tables(run.metrics(), only=("labels",)))

@@ -10,6 +10,7 @@ from workbench.monitoring.files import load_monitors
 from workbench.recovery.tuning import TuningSettings, tune_skill
 from workbench.reporting.report import terminal_tables
 from workbench.rollouts.arms import beside
+from workbench.rollouts.shielding import shields_of
 from workbench.store import Store
 from workbench.types import Positive, Record
 
@@ -38,6 +39,7 @@ def run(
         horizon=horizon,
         seed=run.seed,
         runner=run.runner,
+        shields=shields_of(run),
         overwrite=run.overwrite,
     )
     run.update_metrics(tuning=found.section(), store=run.shown(run.store))

@@ -1,11 +1,11 @@
 """What alarms are worth: net benefit by look-up, as a function of the threshold, and detectors ranked by it.
 
 An episode's outcomes hold, from every policy call, the control step by which each arm succeeds.  An alarm at a call is
-worth the arm's share of successes there less that of a reference from the same call with the same noise: *redraw*, the
-same policy with fresh noise until the task's deadline, which is what luck alone would have done; and the *placebo*,
-which has the arm's total time as well.  No alarm is worth nothing.  Total time counts from the beginning of the
-episode, for time that floats with the alarm rewards late alarms.  Only first alarms are judged: behind an intervention
-the states are not in the table.
+worth the arm's share of successes there less that of a reference from the same call with the same noise and the same
+total time: within the task's deadline the *redraw*, the same policy with fresh noise, which is what luck alone would
+have done; within all that is allowed the *placebo*, the same with more time.  No alarm is worth nothing.  Total time
+counts from the beginning of the episode, for time that floats with the alarm rewards late alarms.  Only first alarms
+are judged: behind an intervention the states are not in the table.
 """
 
 from __future__ import annotations
@@ -78,8 +78,8 @@ class Terms:
     Attributes
     ----------
     arm, placebo : names among the outcomes.
-    deadline : the task's, in control steps: redraw has until then.
-    allowed : control step until which arm and placebo have time; the deadline, or later.
+    deadline : the task's, in control steps, within which the arm is held against the redraw.
+    allowed : control step within which it is held against the placebo; the deadline, or later.
     """
 
     arm: str
@@ -92,10 +92,11 @@ class Terms:
             raise ConfigError(f"allowed={self.allowed} control steps in all must be at least deadline={self.deadline}")
 
     def gains(self, episode: Outcomes) -> dict[Over, Array]:
-        """Worth (C,) of an alarm at every call, over each reference."""
-        arm = episode.share(self.arm, self.allowed)
-        placebo = (episode.share(self.placebo, until) for until in (self.deadline, self.allowed))
-        return {over: arm - each for over, each in zip(OVER, placebo, strict=True)}
+        """Worth (C,) of an alarm at every call, over each reference, in the same total time."""
+        return {
+            over: episode.share(self.arm, until) - episode.share(self.placebo, until)
+            for over, until in zip(OVER, (self.deadline, self.allowed), strict=True)
+        }
 
 
 class Interval(NamedTuple):

@@ -16,19 +16,19 @@ from workbench.config import build, shown
 from workbench.errors import ConfigError, StoreError, UnknownNameError
 from workbench.execution.executor import Executor, batches
 from workbench.execution.ledger import plain, refuse_other
-from workbench.execution.processes import Processes
 from workbench.execution.progress import progress
 from workbench.monitoring.episodes import sound
 from workbench.recovery.corrections import KINDS, PLACEBO, Corrections
 from workbench.recovery.tables import FIRST_BRANCHES, NEVER, NOT_ROLLED, succeeded_at
 from workbench.rollouts.arms import EXPERT
+from workbench.rollouts.gate import refuse_judges
 from workbench.rollouts.guard import steps_beyond
 from workbench.rollouts.launch import Launch, Wheel, fresh_noise
 from workbench.rollouts.loop import Lockstep
-from workbench.rollouts.setup import Recording, Setup, refuse_other_source
+from workbench.rollouts.setup import Setup, branching_setup
 from workbench.rollouts.stored import bare_start, perturbations_of, stream_of
 from workbench.store import Store
-from workbench.types import Array, Episode, Intervention, Policy, Record, Split, Task
+from workbench.types import Array, Episode, Intervention, Policy, Record, Shield, Split, Task
 from workbench.types.pose import CORRECTION_SIZE, Pose
 
 EXPERT_STEPS = (16, 32)
@@ -119,6 +119,7 @@ def verify_corrections(
     horizon: float = 2.0,
     expert: Mapping[str, Any] = EXPERT,
     runner: Executor | None = None,
+    shields: Iterable[Shield | str] | Mapping[str, Shield] = (),
 ) -> Corrections:
     """Try corrections from calls of labelled failed episodes, and replay each from the exact state.
 
@@ -131,6 +132,7 @@ def verify_corrections(
     task, policy : those that it was rolled with.
     splits : of the episodes; a head that learns from corrections must not meet those it is judged on.
     horizon : deadlines that every branch lasts at most, such as 2.0.
+    shields : those behind which the store was rolled; they stand before the actuators in every branch, too.
 
     Raises
     ------
@@ -140,8 +142,8 @@ def verify_corrections(
         if the task's actions do not command a hand's pose.
     """
     chosen, splits = settings or CorrectionSettings(), tuple(splits)
-    setup = Setup(task, policy, Recording(), runner or Processes())
-    refuse_other_source(store, setup)
+    setup = branching_setup(store, task, policy, runner, shields)
+    refuse_judges(setup.shields)
     build(REACH, task=task)  # refused once, and not in every worker
     wanted = _wanted(store, splits, chosen)
     shared = setup, store.path, dict(expert), steps_beyond(task.deadline, horizon), chosen

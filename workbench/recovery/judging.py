@@ -11,7 +11,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,7 +21,6 @@ from workbench.config import build, shown
 from workbench.config.metrics import finite
 from workbench.errors import ConfigError, StoreError
 from workbench.execution.executor import Executor, batches
-from workbench.execution.processes import Processes
 from workbench.execution.progress import progress
 from workbench.monitoring.episodes import sound
 from workbench.recovery.benefit import RESAMPLES, Interval, interval
@@ -42,8 +41,9 @@ from workbench.recovery.corrector import SPLIT, TAUGHT
 from workbench.recovery.gains import Gain
 from workbench.recovery.tables import all_calls, one_call
 from workbench.rollouts.arms import EXPERT
+from workbench.rollouts.gate import refuse_judges
 from workbench.rollouts.guard import steps_beyond
-from workbench.rollouts.setup import Recording, Setup, refuse_other_source
+from workbench.rollouts.setup import Setup, branching_setup
 from workbench.stats.bootstrap import stratified_weights
 from workbench.stats.concordance import concordance, peaks_by_step, weighted_mean
 from workbench.stats.proportions import Proportion, of_effective, proportion
@@ -230,6 +230,7 @@ def judge_corrector(
     horizon: float = 2.0,
     expert: Mapping[str, Any] = EXPERT,
     runner: Executor | None = None,
+    shields: Iterable[Shield | str] | Mapping[str, Shield] = (),
     seed: int = 0,
 ) -> CorrectorJudgement:
     """Ask a corrector at one policy call of every episode of a split, and carry out what it says at some of them.
@@ -249,6 +250,7 @@ def judge_corrector(
         call between onset and point of no return, that call is judged, and the best of them stands beside the
         corrector's.  All are replayed under noises that nothing was chosen by.
     horizon : deadlines that every branch lasts at most.
+    shields : those behind which the store was rolled.
     seed : of the intervals, which are a bootstrap over episodes where they are not exact.
 
     Raises
@@ -260,11 +262,9 @@ def judge_corrector(
     """
     if split == SPLIT:
         raise ConfigError(f"a corrector learns from the {SPLIT} split and is judged on another, such as split='test'")
-    terms, setup = (
-        CorrectionSettings(episodes, randoms=1, branches=branches),
-        Setup(task, policy, Recording(), runner or Processes()),
-    )
-    refuse_other_source(store, setup)
+    terms = CorrectionSettings(episodes, randoms=1, branches=branches)
+    setup = branching_setup(store, task, policy, runner, shields)
+    refuse_judges(setup.shields)
     known = {} if corrections is None else _best_of(corrections)
     heard, unlabelled = _heard(store, split, _adviser(corrector, task), known)
     lost, won = [[each for each in heard if (each.place == SUCCEEDED) == success] for success in (False, True)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +14,17 @@ from workbench.config import build, described, digest, shown
 from workbench.errors import ConfigError, StoreError
 from workbench.execution.executor import Executor, batches
 from workbench.execution.ledger import deciding, plain
-from workbench.execution.processes import Processes
 from workbench.execution.progress import progress
 from workbench.recovery.tables import BRANCH_ARRAYS
 from workbench.rollouts.arms import EXPERT
 from workbench.rollouts.collecting import demonstration, read_demonstrations, seen_by
+from workbench.rollouts.gate import calls_remembered
 from workbench.rollouts.launch import Launch
-from workbench.rollouts.setup import Recording, Setup, refuse_other_source
+from workbench.rollouts.setup import Setup, branching_setup
 from workbench.rollouts.stored import bare_start, perturbations_of, stream_of
 from workbench.rollouts.training import TRAINER, Training, parameter, with_defaults
 from workbench.store import Store
-from workbench.types import Demonstration, Policy, Record, Task
+from workbench.types import Demonstration, Policy, Record, Shield, Task
 from workbench.types.abilities import action_groups_of
 
 EPISODES_PER_BATCH = 15
@@ -68,6 +68,7 @@ def train_head(
     runner: Executor | None = None,
     until: str = "success",
     overwrite: bool = False,
+    shields: Iterable[Shield | str] | Mapping[str, Shield] = (),
 ) -> Learnt | None:
     """Train the policy further on recoveries from failed episodes of the fit split, and on its demonstrations.
 
@@ -80,6 +81,7 @@ def train_head(
     policy : whose weights the head begins with; it is the head afterwards, unless that was there.
     moments : from how many moments of each failed episode the expert is begun.
     allowance_steps : control steps that it has from there on.
+    shields : those behind which the store was rolled; they stand before the actuators in the recoveries, too.
 
     Raises
     ------
@@ -88,18 +90,16 @@ def train_head(
     """
     if moments < 1 or allowance_steps < 1:
         raise ConfigError(f"job.moments={moments} and job.allowance_steps={allowance_steps} must be at least 1")
-    setup = Setup(task, policy, Recording(until=until), runner or Processes())
-    refuse_other_source(store, setup)
-    starts = recovery_starts(store, moments)
-    asked = {
+    setup = branching_setup(store, task, policy, runner, shields, until)
+    starts, header = recovery_starts(store, moments), setup.header(seed).config
+    asked: Record = {
         "trainer": deciding(with_defaults(trainer)),
         "expert": dict(expert),
         "moments": moments,
         "allowance_steps": allowance_steps,
         "seed": seed,
         "until": until,
-        "policy": setup.header(seed).config["policy"],
-        "weights": setup.header(seed).config["weights"],
+        **{key: header[key] for key in ("policy", "weights", "shields") if key in header},
         "task": described(task),
         "failures": digest([store.uids[number] for number, _ in starts]),
         "demonstrations": demonstrations.digest(labels=False),
@@ -161,9 +161,9 @@ def recovery_batch(numbered: tuple[int, Batch]) -> tuple[int, list[list[Demonstr
     """The expert's branches that succeed, as demonstrations, for each episode of a batch; with the batch's place."""
     place, batch = numbered
     setup, store = batch.setup, Store.open(batch.store)
-    launches, owner = [], []
+    launches, owner, remembered = [], [], calls_remembered(setup.shields)
     for row, (number, steps) in enumerate(batch.starts):
-        episode = store.episode(number, steps=BRANCH_ARRAYS, calls=())
+        episode = store.episode(number, steps=BRANCH_ARRAYS, calls=remembered)
         for step in steps:
             start, deadline = bare_start(episode, step), step + batch.allowance_steps
             launches.append(Launch(stream_of(episode), perturbations_of(episode), start, deadline=deadline))

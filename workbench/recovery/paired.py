@@ -9,7 +9,7 @@ episodes with the same noise and the same total time.  The row *always* is the a
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,21 +17,23 @@ import numpy as np
 
 from workbench.config import shown
 from workbench.config.named import nodes
-from workbench.errors import ConfigError, StoreError
+from workbench.errors import ConfigError, StoreError, UnknownNameError
 from workbench.execution.executor import Executor
 from workbench.monitoring.episodes import diverged, sound
-from workbench.monitoring.monitor import AnyMonitor, needs_of, refuse_silent
+from workbench.monitoring.monitor import AnyMonitor, needs_of, parts_of, refuse_silent
 from workbench.monitoring.reading import offline
 from workbench.recovery.abstaining import Abstention, abstention
+from workbench.recovery.benefit import Terms
 from workbench.recovery.bottleneck import Bottleneck, Crossed, bottlenecks, crossings, solvable
 from workbench.recovery.families import FamilyRow, by_family, families_of
 from workbench.recovery.gains import CONTROLS, PLACEBO, Gain, over_placebo, won_at
+from workbench.recovery.ranking import DetectorRanking, rank_monitors
 from workbench.recovery.tables import NEVER, CounterfactualTable, tabulate
 from workbench.rollouts.arms import EXPERT, built, composed, leaves_acting
-from workbench.rollouts.setup import Setup, refuse_other_source
+from workbench.rollouts.setup import branching_setup
 from workbench.stats.multiple import holm
 from workbench.store import Store
-from workbench.types import Array, Policy, Record, Split, Task
+from workbench.types import Array, Policy, Record, Shield, Split, Task
 from workbench.types.faults import faults_in
 from workbench.types.results import Tabular
 
@@ -86,6 +88,7 @@ class Recovery(Tabular):
     families : the strategies by kind of fault.
     counterfactuals : the table in which all was looked up.
     abstention : of a strategy that leaves the acting to another one, what it gains over the placebo where it acts.
+    detectors : monitors ranked by what one of the strategies wins behind their first alarms; None if none were asked.
     """
 
     monitor: str
@@ -101,6 +104,7 @@ class Recovery(Tabular):
     families: tuple[FamilyRow, ...]
     counterfactuals: CounterfactualTable = dataclasses.field(repr=False)
     abstention: tuple[Abstention, ...] = ()
+    detectors: DetectorRanking | None = None
 
     def rows_of_table(self) -> list[Record]:
         """One row a strategy, gains without their intervals."""
@@ -124,6 +128,7 @@ class Recovery(Tabular):
             "families": [row.record() for row in self.families],
             "abstention": [row.record() for row in self.abstention],
             "silent": {"silent": self.silent, "failed": self.failed, "solvable": self.silent_solvable},
+            **({"detectors": self.detectors.record()} if self.detectors else {}),
         }
 
 
@@ -138,6 +143,10 @@ def recover(
     expert: Mapping[str, Any] = EXPERT,
     head: Path | None = None,
     runner: Executor | None = None,
+    shields: Iterable[Shield | str] | Mapping[str, Shield] = (),
+    detectors: Sequence[AnyMonitor] = (),
+    arm: str = "head",
+    seed: int = 0,
 ) -> Recovery:
     """Judge strategies behind a monitor's first alarm in every test episode, and from step 0 of every test episode.
 
@@ -148,33 +157,62 @@ def recover(
     horizon : deadlines that every arm with more time lasts at most.
     expert : configuration of the reference that some strategies hand over to.
     head : folder of the recovery head's weights, for those that hand over to it.
+    shields : those behind which the store was rolled.
+    detectors : monitors that are ranked by net benefit, too; the strategies are rolled from their first alarms as well.
+    arm : the strategy by which they are ranked.
+    seed : of the ranking's resamples.
 
     Raises
     ------
     ConfigError
         if the placebo is missing, without which nothing can be judged, or the monitor can never alarm.
+    OtherSettingsError
+        if the store was rolled with another task or policy, or behind other shields.
     StoreError
         if there is no test episode.
     """
     chosen = composed(nodes("strategy", strategies))
     refuse_without_reference(chosen)
-    refuse_other_source(store, Setup(task, policy))
+    branching_setup(store, task, policy, runner, shields)
     refuse_silent(monitor)
-    alarms, onsets = first_alarms(store, monitor), calls_from_onset(store)
-    at = {store.uids[n]: {0, *alarms.get(n, ()), *onsets.get(n, ())} for n in sound(store, "test")}
-    options: Record = {"expert": expert, "head": head, "monitors": [monitor], "runner": runner}
-    if not at:
+    if not (numbers := sound(store, "test")):
         raise StoreError(
             f"{shown(store.path)} has no episode in the test split to judge strategies in; roll some: workbench "
             "rollout job.episodes.test=20"
         )
+    if detectors:
+        _refuse_unranked(store, numbers, detectors, chosen, arm)
+    alarms, onsets = first_alarms(store, monitor), calls_from_onset(store)
+    others = [first_alarms(store, each) for each in detectors if each.name != monitor.name]
+    cells = (alarms, onsets, *others)
+    at = {store.uids[n]: {0, *(step for each in cells for step in each.get(n, ()))} for n in numbers}
+    options: Record = {"expert": expert, "head": head, "monitors": [monitor], "runner": runner, "shields": shields}
     table = tabulate(store, chosen, task, policy, at=at, horizon=horizon, **options)
-    recovery = judged_table(store, table, monitor.name, alarms, onsets)
-    if not any(map(leaves_acting, chosen.values())):
-        return recovery
-    arms = built(chosen, task, policy, dict(expert), head, [monitor])
-    first = {store.uids[number]: step for number, (step,) in alarms.items()}
-    return dataclasses.replace(recovery, abstention=abstention(store, table, first, chosen, arms))
+    found = judged_table(store, table, monitor.name, alarms, onsets)
+    if any(map(leaves_acting, chosen.values())):
+        arms = built(chosen, task, policy, dict(expert), head, [monitor])
+        first = {store.uids[number]: step for number, (step,) in alarms.items()}
+        found = dataclasses.replace(found, abstention=abstention(store, table, first, chosen, arms))
+    if detectors:
+        calls = {uid: store.calls(store.number_of(uid), ()).step for uid in table.uids}
+        terms = Terms(arm, table.deadline, table.horizon, PLACEBO)
+        ranking = rank_monitors(store, detectors, table.outcomes(calls), terms, seed=seed)
+        found = dataclasses.replace(found, detectors=ranking)
+    return found
+
+
+def _refuse_unranked(
+    store: Store, numbers: Sequence[int], detectors: Sequence[AnyMonitor], strategies: Collection[str], arm: str
+) -> None:
+    """Refuse what cannot be ranked before anything is rolled."""
+    if arm not in strategies:
+        raise UnknownNameError("strategy to rank detectors by", arm, strategies)
+    parts_of(detectors)
+    if len({bool(store.episodes["success"][number]) for number in numbers}) < 2:
+        raise StoreError(
+            f"detectors are ranked on failures and successes, and the {len(numbers)} test episodes of "
+            f"{shown(store.path)} all ended alike; roll more: workbench rollout perturbation=[...] job.episodes.test=20"
+        )
 
 
 def judged_table(

@@ -11,7 +11,7 @@ import numpy as np
 
 from workbench.config.files import shown
 from workbench.errors import ConfigError, StoreError, UnknownNameError
-from workbench.monitoring.monitor import AnyMonitor, needs_of
+from workbench.monitoring.monitor import AnyMonitor, Reading, needs_of
 from workbench.monitoring.reading import offline
 from workbench.recovery.benefit import (
     ALWAYS,
@@ -47,16 +47,19 @@ class DetectorRow:
     ----------
     auroc : of the highest scores by half the deadline.
     matched_auroc : of failure against success, each pair at a time at which both were running.
+    ahead_of_always : net benefit over the placebo, less that of an alarm at the first call of every episode.
     """
 
     auroc: Interval
     matched_auroc: Interval
     benefit: Benefit
+    ahead_of_always: Interval
 
     def record(self) -> Record:
         """Plain data."""
-        separation = {"auroc": self.auroc._asdict(), "matched_auroc": self.matched_auroc._asdict()}
-        return {"detector": self.benefit.name, **separation, **self.benefit.record()}
+        intervals = {"auroc": self.auroc, "matched_auroc": self.matched_auroc, "ahead_of_always": self.ahead_of_always}
+        plain = {name: each._asdict() for name, each in intervals.items()}
+        return {"detector": self.benefit.name, **plain, **self.benefit.record()}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,11 +70,14 @@ class DetectorRanking(Tabular):
     ----------
     spearman : "<AUROC> and <reference>" -> rank correlation of the detectors' AUROC and net benefit, without
         ``always``; its interval is over episodes, the detectors being given.
+    episodes, failed : how many episodes they are ranked on, and how many of them failed.
     """
 
     terms: Terms
     rows: tuple[DetectorRow, ...]
     spearman: Mapping[str, Interval]
+    episodes: int
+    failed: int
 
     def rows_of_table(self) -> list[Record]:
         """One row a detector."""
@@ -80,7 +86,13 @@ class DetectorRanking(Tabular):
     def record(self) -> Record:
         """Plain data."""
         correlation = {name: each._asdict() for name, each in self.spearman.items()}
-        return {"terms": dataclasses.asdict(self.terms), "rows": self.rows_of_table(), "spearman": correlation}
+        return {
+            "terms": dataclasses.asdict(self.terms),
+            "rows": self.rows_of_table(),
+            "spearman": correlation,
+            "episodes": self.episodes,
+            "failed": self.failed,
+        }
 
 
 def margins(store: Store, monitors: Sequence[AnyMonitor], episodes: Sequence[Outcomes]) -> dict[str, list[Array]]:
@@ -91,11 +103,30 @@ def margins(store: Store, monitors: Sequence[AnyMonitor], episodes: Sequence[Out
     StoreError
         if an episode was called at other control steps in the store.
     """
+    return {name: [each.margin for each in said] for name, said in _readings(store, monitors, episodes).items()}
+
+
+def _readings(store: Store, monitors: Sequence[AnyMonitor], episodes: Sequence[Outcomes]) -> dict[str, list[Reading]]:
     calls = [store.calls(store.number_of(episode.uid), needs_of(monitors)) for episode in episodes]
     for episode, stored in zip(episodes, calls, strict=True):
         if not np.array_equal(episode.step, stored.step):
             raise StoreError(f"episode {episode.uid} has other policy calls in {shown(store.path)} than its outcomes")
-    return {name: [each.margin for each in readings] for name, readings in offline(monitors, calls).items()}
+    return offline(monitors, calls)
+
+
+def rank_monitors(
+    store: Store, monitors: Sequence[AnyMonitor], episodes: Sequence[Outcomes], terms: Terms, *, seed: int = 0
+) -> DetectorRanking:
+    """:func:`rank_detectors` of fitted monitors, by what they say of a store's episodes.
+
+    One that can never alarm stands where no alarm does: its benefit is 0, and its AUROC is that of its score.
+    """
+    silent = {monitor.name for monitor in monitors if monitor.reason}
+    curves = {
+        name: [np.nan_to_num(each.score, nan=-np.inf) if name in silent else each.margin for each in said]
+        for name, said in _readings(store, monitors, episodes).items()
+    }
+    return rank_detectors(episodes, curves, terms, thresholds=dict.fromkeys(silent, np.inf), seed=seed)
 
 
 def rank_detectors(
@@ -129,12 +160,20 @@ def rank_detectors(
     alarms = np.concatenate(list(spoken.values()))
     chance = np.full(1 + RESAMPLES, 0.5)  # what says the same of every episode
     separations[ALWAYS] = {"auroc": chance, "matched_auroc": chance}
+    worth = judge.samples(alarms, "placebo")
     rows = [
-        DetectorRow(**{kind: interval(each) for kind, each in separations[row.name].items()}, benefit=row)
-        for row in judge.benefits(list(spoken), np.array([limits[name] for name in spoken]), alarms)
+        DetectorRow(
+            **{kind: interval(each) for kind, each in separations[row.name].items()},
+            benefit=row,
+            ahead_of_always=interval(mine - worth[-1]),
+        )
+        for row, mine in zip(
+            judge.benefits(list(spoken), np.array([limits[name] for name in spoken]), alarms), worth, strict=True
+        )
     ]
     rows.sort(key=lambda row: -(row.benefit.over_placebo.value or 0.0))
-    return DetectorRanking(terms, tuple(rows), _correlations(judge, alarms[:-1], [separations[name] for name in known]))
+    spearman = _correlations(judge, alarms[:-1], [separations[name] for name in known])
+    return DetectorRanking(terms, tuple(rows), spearman, len(episodes), int(judge.failed.sum()))
 
 
 def _separations(judge: Judge, curves: Sequence[Array]) -> dict[str, Array]:

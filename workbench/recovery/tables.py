@@ -21,16 +21,16 @@ from workbench.config.named import nodes
 from workbench.errors import ConfigError, OtherSettingsError, StoreError, UnknownNameError
 from workbench.execution.executor import Executor, batches
 from workbench.execution.ledger import plain, refuse_other
-from workbench.execution.processes import Processes
 from workbench.execution.progress import progress
 from workbench.monitoring.episodes import sound
 from workbench.monitoring.monitor import AnyMonitor
 from workbench.recovery.benefit import Outcomes
-from workbench.rollouts.arms import EXPERT, built, composed, learned_parts
+from workbench.rollouts.arms import EXPERT, built, composed, learned_parts, with_weights
+from workbench.rollouts.gate import refuse_judges
 from workbench.rollouts.guard import steps_beyond
 from workbench.rollouts.launch import Launch, Outcome, Wheel
 from workbench.rollouts.loop import Lockstep
-from workbench.rollouts.setup import Recording, Setup, refuse_other_source
+from workbench.rollouts.setup import Setup, branching_setup
 from workbench.rollouts.stored import perturbations_of, start_at, stream_of
 from workbench.store import Store, check_columns, read_table, write_table
 from workbench.types import (
@@ -43,6 +43,7 @@ from workbench.types import (
     Policy,
     PolicyCall,
     Record,
+    Shield,
     Split,
     Strategy,
     Task,
@@ -154,14 +155,26 @@ class CounterfactualTable(Tabular):
             )
         return np.array(found, dtype=np.int64)
 
-    def outcomes(self) -> list[Outcomes]:
-        """Its episodes for :func:`workbench.net_benefit` and the like, with the branches that every cell has."""
+    def outcomes(self, calls: Mapping[str, Array] | None = None) -> list[Outcomes]:
+        """Its episodes for :func:`workbench.net_benefit` and the like, with the branches that every cell has.
+
+        Parameters
+        ----------
+        calls : uid -> control steps (C,) of all policy calls, of a table that holds some of them; those without a cell
+            count as not run.  None where it holds all.
+        """
         found = []
         for place, uid in enumerate(self.uids):
             rows = np.flatnonzero(self.episode == place)
-            won = int(self.factual[place])
-            branches = {name: steps[rows, :FIRST_BRANCHES].astype(int) for name, steps in self.arms.items()}
-            found.append(Outcomes(uid, self.step[rows], won > NEVER, won or self.deadline, branches, self.horizon))
+            step = self.step[rows] if calls is None else np.asarray(calls[uid])
+            if not np.isin(self.step[rows], step).all():
+                raise ConfigError(f"the table has cells of episode {uid} at other control steps than its policy calls")
+            won, branches = int(self.factual[place]), {}
+            for name, steps in self.arms.items():
+                kept = steps[rows, :FIRST_BRANCHES].astype(int)
+                branches[name] = np.full((len(step), kept.shape[1]), NOT_ROLLED)
+                branches[name][np.searchsorted(step, self.step[rows])] = kept
+            found.append(Outcomes(uid, step, won > NEVER, won or self.deadline, branches, self.horizon))
         return found
 
     def rows_of_table(self) -> Sequence[Record]:
@@ -311,7 +324,7 @@ def _refuse_other_strategies(said: _Said, asked: Mapping[str, Any], source: Sour
 
 
 def _node(strategy: Any) -> Record:
-    return dict(strategy) if isinstance(strategy, Mapping) else described(strategy)
+    return dict(with_weights(strategy)) if isinstance(strategy, Mapping) else described(strategy)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -356,6 +369,7 @@ def tabulate(
     head: Path | None = None,
     monitors: Sequence[AnyMonitor] = (),
     runner: Executor | None = None,
+    shields: Iterable[Shield | str] | Mapping[str, Shield] = (),
 ) -> CounterfactualTable:
     """Roll every arm from policy calls of a split's episodes to one absolute horizon.
 
@@ -368,11 +382,12 @@ def tabulate(
     horizon : deadlines that every arm lasts at most, such as 2.0.
     head : folder of the recovery head's weights, for those that hand over to it.
     monitors : whose scores strategies can go by, the first of them unless they name another; alarms play no part.
+    shields : those behind which the store was rolled; they stand before the actuators in every branch, whoever drives.
 
     Raises
     ------
     OtherSettingsError
-        if the store was rolled with another task or policy.
+        if the store was rolled with another task or policy, or behind other shields.
     StoreError
         if the split has no episode.
     """
@@ -381,8 +396,8 @@ def tabulate(
     chosen = composed(nodes("strategy", strategies))
     if not chosen:
         raise ConfigError("a table has at least one strategy, such as ['placebo', 'expert'], and none is named")
-    setup = Setup(task, policy, Recording(), runner or Processes())
-    refuse_other_source(store, setup)
+    setup = branching_setup(store, task, policy, runner, shields)
+    refuse_judges(setup.shields)
     wanted = _wanted(store, split, at)
     until = steps_beyond(task.deadline, horizon)
     shared = setup, store.path, chosen, dict(expert), head, tuple(monitors), until, branches
@@ -424,6 +439,10 @@ def _wanted(
                 f"job.episodes.{split}=20"
             )
         return [(number, None) for number in numbers]
+    if not at:
+        raise ConfigError(
+            "at={} names no policy call: it takes uid -> control steps, or None for every call of a split"
+        )
     if alone := [uid for uid, steps in at.items() if not isinstance(steps, Collection) or isinstance(steps, str)]:
         raise ConfigError(f"at takes uid -> control steps, such as {{{alone[0]!r}: {{0}}}}, not {at[alone[0]]!r} alone")
     return [(store.number_of(uid), tuple(sorted(steps))) for uid, steps in at.items()]

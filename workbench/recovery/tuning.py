@@ -13,7 +13,7 @@ import dataclasses
 import functools
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -29,10 +29,10 @@ from workbench.recovery.gains import PLACEBO
 from workbench.recovery.paired import first_alarms
 from workbench.recovery.tables import FIRST_BRANCHES, NEVER, CounterfactualTable, tabulate
 from workbench.rollouts.arms import EXPERT, built
-from workbench.rollouts.setup import Setup, refuse_other_source
+from workbench.rollouts.setup import branching_setup
 from workbench.rollouts.training import with_defaults
 from workbench.store import Store
-from workbench.types import Array, Policy, Record, Split, Task
+from workbench.types import Array, Policy, Record, Shield, Split, Task
 from workbench.types.reading import Between, sealed_record
 from workbench.types.tuning import MOST_POINTS, Tried, Tuning, read_tuning
 
@@ -101,6 +101,7 @@ def tune_skill(
     horizon: float = 2.0,
     seed: int = 0,
     runner: Executor | None = None,
+    shields: Iterable[Shield | str] | Mapping[str, Shield] = (),
     overwrite: bool = False,
 ) -> Tuning:
     """Choose the numbers of a skill by branches from alarms of the fit split, and write them into a file.
@@ -116,6 +117,7 @@ def tune_skill(
     numbers : names of those of its arguments that are chosen, within the bounds of their annotations.
     horizon : deadlines that every branch lasts at most.
     seed : of the search, and of the draw of alarms.
+    shields : those behind which the store was rolled.
 
     Raises
     ------
@@ -125,7 +127,7 @@ def tune_skill(
         if the file holds numbers that were chosen otherwise, unless ``overwrite`` replaces it.
     """
     settings = settings or TuningSettings()
-    refuse_other_source(store, Setup(task, policy))
+    branching_setup(store, task, policy, runner, shields)
     check_arguments(skill, "job.skill", ("task",))
     whole = with_defaults(skill)
     search = _Search(whole, numbers_of(whole, numbers))
@@ -148,7 +150,9 @@ def tune_skill(
         refuse_other(shown(into), kept.made_with, made_with, "overwrite=true tunes it anew")
         return kept
     options: Record = {"split": SPLIT, "at": {uid: {step} for uid, step in at.items()}, "branches": settings.branches}
-    roll = functools.partial(tabulate, store, task=task, policy=policy, horizon=horizon, runner=runner, **options)
+    roll = functools.partial(
+        tabulate, store, task=task, policy=policy, horizon=horizon, runner=runner, shields=shields, **options
+    )
     rounds = _Rounds(Ledger(into.with_suffix(".unfinished.json")), made_with, roll)
     placebo, points = search.run(rounds, settings.points, seed)
     best = min(range(len(points)), key=lambda place: points[place].cost)

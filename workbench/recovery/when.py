@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from workbench.rollouts.guard import steps_beyond
 from workbench.rollouts.setup import refuse_other_task
 from workbench.rollouts.training import Training, with_defaults
 from workbench.store import Store, table_names
-from workbench.types import Array, Compared, Policy, Record, Split, Task
+from workbench.types import Array, Compared, Policy, Record, Shield, Split, Task
 from workbench.types.inputs import elapsed, inputs_for, inputs_there
 
 TRAINER: Record = {"_target_": "workbench.policies.learning.benefit.train"}
@@ -187,6 +187,7 @@ def learn_benefit(
     trainer: Mapping[str, Any] = TRAINER,
     seed: int = 0,
     runner: Executor | None = None,
+    shields: Iterable[Shield | str] | Mapping[str, Shield] = (),
     overwrite: bool = False,
 ) -> Acting:
     """:func:`train_benefit` for the strategy that leaves the acting to another, from a table that is kept in the store.
@@ -198,6 +199,7 @@ def learn_benefit(
     ----------
     strategies : name -> configuration; one of them leaves the acting to another one.
     head : folder of the recovery head, beside which the benefit is written.
+    shields : those behind which the store was rolled.
 
     Raises
     ------
@@ -205,7 +207,7 @@ def learn_benefit(
         if the store holds a table of other settings, unless ``overwrite`` makes it anew.
     """
     if calls < 1:
-        raise ConfigError(f"job.calls={calls} must be at least 1")
+        raise ConfigError(f"job.benefit.calls={calls} must be at least 1")
     arm, node = _lent(strategies)
     arms = {**nodes("strategy", [PLACEBO]), arm: node}
     alarms = {split: _first_alarms(store, monitor, split) for split in (FIT, CALIBRATE)}
@@ -217,8 +219,8 @@ def learn_benefit(
     asked = _Asked(store, arms, at, steps_beyond(task.deadline, horizon), expert, head)
     table = None if overwrite else asked.kept(f"{TABLE}-{arm}")
     if table is None:
-        rolled: Record = {"horizon": horizon, "expert": expert, "head": head, "monitors": [monitor], "runner": runner}
-        table = tabulate(store, arms, task, policy, at=at, **rolled)
+        rolled: Record = {"horizon": horizon, "expert": expert, "head": head, "monitors": [monitor]}
+        table = tabulate(store, arms, task, policy, at=at, runner=runner, shields=shields, **rolled)
         table.save(store, f"{TABLE}-{arm}", overwrite=True)
     found = alarms[FIT] | alarms[CALIBRATE]
     options: Record = {"confidence": confidence, "trainer": trainer, "seed": seed, "overwrite": overwrite}

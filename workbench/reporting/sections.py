@@ -21,6 +21,7 @@ from workbench.reporting.words import (
     NONE,
     Rate,
     count,
+    estimate,
     interval,
     number,
     p_value,
@@ -202,6 +203,8 @@ def label_table(metrics: Record) -> Table:
         row("point of no return", labelled, "median_pnr", "median_pnr_interval_steps", "point of no return"),
         row("decisive step", labels.get("decided", 0), "median_decisive", search="decisive step"),
     ]
+    if labels.get("with_lost"):
+        rows.insert(3, row("lost", labels["with_lost"], "median_lost", search="lost"))
     return Table("labels", columns, rows)
 
 
@@ -384,6 +387,32 @@ def family_table(metrics: Record) -> Table:
         "broken are exact (Clopper and Pearson); gains are paired, and nothing is corrected for the number of rows."
     )
     return Table("strategies by kind of fault", columns, rows, note)
+
+
+def detector_table(metrics: Record) -> Table:
+    """One row a detector: how well it tells failures apart, and what acting on its first alarms is worth."""
+    found = metrics.get("detectors") or {"rows": []}
+    rows = []
+    for row in found["rows"]:
+        alarmed = (Cell(percent(row[key]), row[key]) for key in ("alarmed_failures", "alarmed_successes"))
+        areas = (Cell(estimate(row[key]), row[key]["value"]) for key in ("auroc", "matched_auroc"))
+        gains = (Cell(estimate(row[key], 1), row[key]["value"]) for key in (*ON_THE_TERMINAL, "ahead_of_always"))
+        rows.append(Row.of(row["detector"].replace("+", " + "), *alarmed, *areas, *gains))
+    columns = [
+        Column("detector"),
+        Column("failures\nalarmed", numeric=True, spare=1),
+        Column("successes\nalarmed", numeric=True, spare=1),
+        Column("AUROC 0.5", numeric=True, help="of the highest scores by half the deadline", terminal=False),
+        Column("AUROC 0.5,\nmatched", numeric=True, help="each pair at a time at which both were running"),
+        *(Column(GAINS[key][0], numeric=True, help=GAINS[key][1]) for key in ON_THE_TERMINAL),
+        Column("ahead of\nalways", numeric=True, help="over the placebo, less what always gains", spare=2),
+    ]
+    note = (
+        "The strategy acts at a detector's first alarm; an episode without one ends as it did, for a gain of 0. Gains "
+        "are in successes per 100 test episodes, alarmed or not. Always acts at step 0 of every episode, without a "
+        "detector. Intervals are over episodes (bootstrap)."
+    )
+    return Table("detectors by what acting on them is worth", columns, rows, note)
 
 
 def _gain(found: Record | None) -> Cell:
@@ -573,6 +602,7 @@ SECTIONS: Mapping[str, Callable[[Record], Table]] = {
     "crossed": crossed_table,
     "bottleneck": bottleneck_table,
     "families": family_table,
+    "detectors": detector_table,
     "attempts": attempt_table,
     "corrections": correction_table,
     "corrector": corrector_table,

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from workbench.monitoring.promises import FALSE_ALARMS
+from workbench.recovery.benefit import ALWAYS
 from workbench.reporting.page import Headline
 from workbench.reporting.promises import CONSTANT, audit, is_baseline, is_broken, name_of, promised
-from workbench.reporting.words import NONE, Rate, count, number, percent, points, seconds, significant, step
+from workbench.reporting.words import NONE, Rate, count, estimate, number, percent, points, seconds, significant, step
 from workbench.types import Record
 
 REFERENCES = ("continue", "redraw", "more_time", "placebo", "ask", "expert")
@@ -71,6 +73,8 @@ class Labels:
     winnable : median point of no return of the others.
     recoverable : failures that the expert could still have won at their onset; None if not measured.
     decided : failures with a decisive step, of those with an onset; "" for none.
+    late : median of the label *lost*; "" if not measured.
+    not_lost : failures that were not lost while they ran, of those in which it was measured.
     replay : how well recorded actions give recorded states again; "" if not measured.
     """
 
@@ -85,6 +89,8 @@ class Labels:
     decisive: str
     window: str
     responsibility: str
+    late: str
+    not_lost: str
     replay: str
 
 
@@ -150,6 +156,8 @@ def label_summary(metrics: Record) -> Labels | None:
         decisive=step(labels.get("median_decisive")),
         window=step(labels.get("median_window_steps")),
         responsibility=number(labels.get("median_responsibility")),
+        late=step(labels["median_lost"]) if labels.get("with_lost") else "",
+        not_lost=count(labels.get("not_lost", 0), labels.get("with_lost", 0)),
         replay="" if error is None else "bit for bit" if error == 0 else f"to within {error:.2g}",
     )
 
@@ -355,6 +363,48 @@ def _abstains(found: Record, sure: str) -> str:
         f"{found['arm']} abstains: from no predicted benefit on is it shown with a confidence of {sure} that it wins "
         f"more than the placebo. Of {found['alarmed']} alarmed calibrate episodes it alone wins {whole['only_arm']}, "
         f"the placebo alone {whole['only_control']}; more episodes of that split under faults would say more."
+    )
+
+
+def detector_words(metrics: Record) -> list[str]:
+    """Which detector is worth acting on, and whether AUROC says so, a sentence each."""
+    found = metrics.get("detectors")
+    if not found or not found["rows"]:
+        return []
+    arm, rows = found["terms"]["arm"], {row["detector"]: row for row in found["rows"]}
+    always, told = rows.get(ALWAYS), []
+    ranked = [row for row in found["rows"] if row["detector"] != ALWAYS]
+    if ranked:
+        best, surest = _first(ranked, "over_placebo"), _first(ranked, "matched_auroc")
+        told.append(
+            f"Of {len(ranked)} detectors in {found['episodes']} test episodes, {found['failed']} of them failed, "
+            f"{best['detector']} is worth most with {arm}: {estimate(best['over_placebo'], 1)} successes per 100 "
+            f"episodes over the placebo. By matched AUROC {surest['detector']} is first, worth "
+            f"{estimate(surest['over_placebo'], 1)}."
+        )
+    if always:
+        ahead = [row["detector"] for row in ranked if (row["ahead_of_always"]["low"] or 0.0) > 0]
+        told.append(
+            f"Acting at step 0 of every episode, without a detector, is worth {estimate(always['over_placebo'], 1)}; "
+            f"shown to be ahead of that {'are ' + ', '.join(ahead) if ahead else 'is none'}."
+        )
+    return [*told, _order(found["spearman"])]
+
+
+def _first(rows: Sequence[Record], key: str) -> Record:
+    """The row with the largest estimate under a key."""
+    return max(rows, key=lambda row: float(row[key]["value"] or 0.0))
+
+
+def _order(spearman: Mapping[str, Any]) -> str:
+    """Whether the order by AUROC is that by net benefit."""
+    order = spearman.get("matched_auroc and placebo") or {"value": None}
+    if order["value"] is None or order["low"] is None:
+        return "Too few detectors differ to say whether a higher AUROC is worth more."
+    shown = "is" if order["low"] > 0 else "is not shown to be"
+    return (
+        f"A higher matched AUROC {shown} worth more: rank correlation with the gain over the placebo "
+        f"{estimate(order)}, over luck {estimate(spearman['matched_auroc and redraw'])}."
     )
 
 

@@ -33,6 +33,13 @@ def points(gain: float, low: float, high: float) -> str:
     return f"{round(100 * gain):+d} ({round(100 * low)} to {round(100 * high)})"
 
 
+def estimate(found: Mapping[str, float | None], digits: int = 2) -> str:
+    """A number with its interval, or a dash where there is none."""
+    values = [found[key] for key in ("value", "low", "high")]
+    value, low, high = (number(None if each is None else round(each, digits) + 0.0, digits) for each in values)
+    return NONE if value == NONE else f"{value} ({low} to {high})"
+
+
 def number(value: float | None, digits: int = 2) -> str:
     """A number with fixed digits, or a dash where there is none."""
     return NONE if value is None or not math.isfinite(value) else f"{value:.{digits}f}"

@@ -176,11 +176,23 @@ def described_strategies(strategies: Mapping[str, Any]) -> Record:
 
 
 def _described(node: Any) -> Any:
+    node = with_weights(node)
     if leaves_acting(node):
         return {**node, ACTS: _described(node[ACTS])}
     if isinstance(node, Mapping) and "successes" in parameters_of(node["_target_"]):
         return {**node, "successes": Store.open(Path(node["successes"])).digest(labels=False)}
     return node
+
+
+def with_weights(node: Any) -> Any:
+    """A strategy's configuration, with the digest of the checkpoint that it hands over to, where it names a folder.
+
+    The folder's name stays the same when it is trained anew; what comes of it does not.
+    """
+    if not isinstance(node, Mapping) or not isinstance(node.get("strong"), str):
+        return node
+    folder = Path(node["strong"])
+    return {**node, "strong_weights": weights_digest(folder)} if (folder / "policy.json").is_file() else node
 
 
 def beside(head: Path, part: str) -> Path:

@@ -121,6 +121,18 @@ def plan_needs(shields: Shields) -> frozenset[str]:
     return frozenset(need for shield in shields.values() if isinstance(shield, JudgesPlans) for need in shield.needs)
 
 
+def refuse_judges(shields: Shields) -> None:
+    """ConfigError for shields that judge plans, where interventions drop plans.
+
+    What they said of a dropped plan holds live until the policy's next call, and a branch does not know it.
+    """
+    for name in filter(lambda name: judges_plans(shields[name]), shields):
+        raise ConfigError(
+            f"shield {name} judges plans, and interventions drop plans: none can be branched behind it; roll a store "
+            "without it for that"
+        )
+
+
 def calls_remembered(shields: Shields) -> tuple[str, ...]:
     """Arrays of stored policy calls that branches behind some shields read."""
     return ("step", "chunk", *sorted(plan_needs(shields) - {"chunk"}))

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import functools
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -28,9 +28,9 @@ from workbench.rollouts.gate import Shields, plan_needs
 from workbench.rollouts.guard import Guard, GuardSettings
 from workbench.rollouts.launch import Launch
 from workbench.rollouts.loop import Lockstep
-from workbench.rollouts.shielding import again, described_shields, shields_of, travelling_shields
+from workbench.rollouts.shielding import again, described_shields, shields_for, shields_of, travelling_shields
 from workbench.store import Store, StoreHeader, StoreWriter
-from workbench.types import Episode, Policy, Record, Task
+from workbench.types import Episode, Policy, Record, Shield, Task
 from workbench.types.abilities import HasImages, ability, image_sizes_of
 from workbench.types.reading import Between, Size, Source, checked
 
@@ -297,6 +297,26 @@ def refuse_other_source(store: Store, setup: Setup) -> None:
         return
     before, asked = (_source(each) for each in (kept, now))
     refuse_other(shown(store.path), *_shared(before, asked), OTHER_SOURCE)
+
+
+def branching_setup(
+    store: Store,
+    task: Task,
+    policy: Policy,
+    runner: Executor | None = None,
+    shields: Iterable[Shield | str] | Mapping[str, Shield] = (),
+    until: str = "success",
+) -> Setup:
+    """How branches of a store's episodes are rolled: as these were, behind the same shields.
+
+    Raises
+    ------
+    OtherSettingsError
+        if they were rolled with another task or policy, or behind other shields.
+    """
+    setup = Setup(task, policy, recording_of(store, until), runner or Processes(), shields=shields_for(task, shields))
+    refuse_other_source(store, setup)
+    return setup
 
 
 def _source(config: Record) -> Record:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import copy
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,8 @@ CHUNK_ROWS = {"steps": 8192, "calls": 8192, "memory": CHUNK_BYTES // 8, "episode
 ROW_NAMES = {"steps": "step", "calls": "call", "memory": "value", "episodes": "episode", "cells": "cell"}
 """Group -> what its rows are, in the arrays' dimension names."""
 MOST_ROWS = 2**40
+BESIDE = "column-to-be"
+"""Folder of a part in which a column is made that the part lacks."""
 
 
 class StoredArray:
@@ -173,10 +176,36 @@ def create_array(part: Path, name: str, dtype: str, trailing: tuple[int, ...], s
         if not (part / parent / "zarr.json").exists():
             write_group(part / parent, {})
     folder.mkdir(exist_ok=True)
-    chunk_rows = max(1, min(CHUNK_ROWS[name.partition("/")[0]], CHUNK_BYTES // row_bytes(dtype, trailing)))
+    chunk_rows = _chunk_rows(name.partition("/")[0], dtype, trailing)
     metadata = array_metadata(name, dtype, trailing, chunk_rows, sealed)
     write_file(folder / "zarr.json", json.dumps(metadata).encode())
     return Seal(dtype, trailing, chunk_rows, 0, ())
+
+
+def new_column(part: Path, column: str, values: Array, sealed: bool) -> StoredArray:
+    """Make the array of a column that a part lacks, beside its place, and put it there whole; no commit knows it yet.
+
+    What a killed writer left of it is replaced.
+    """
+    name, beside = f"episodes/{column}", part / BESIDE
+    for left in (beside, part / name):
+        shutil.rmtree(left, ignore_errors=True)
+    beside.mkdir()
+    create_array(beside, name, column_dtype(column), (), sealed)
+    array = StoredArray(beside, name, sealed)
+    array.append(values)
+    array.folder = array.folder.rename(part / name)
+    shutil.rmtree(beside)
+    return array
+
+
+def chunk_rows_of_column(column: str) -> int:
+    """Rows of a chunk of a new column."""
+    return _chunk_rows("episodes", column_dtype(column), ())
+
+
+def _chunk_rows(group: str, dtype: str, trailing: tuple[int, ...]) -> int:
+    return max(1, min(CHUNK_ROWS[group], CHUNK_BYTES // row_bytes(dtype, trailing)))
 
 
 def array_metadata(name: str, dtype: str, trailing: tuple[int, ...], chunk_rows: int, named: bool) -> Record:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from workbench.store.arrays import StoredArray
+from workbench.store.arrays import StoredArray, chunk_rows_of_column, column_array, new_column
 from workbench.store.chunks import checksums
 from workbench.store.layout import (
     ENDS,
@@ -48,6 +48,10 @@ class Part:
             return keys_of(self.folder / group)
         return sorted(name.partition("/")[2] for name in self.commit.arrays if name.startswith(f"{group}/"))
 
+    def lacks(self, column: str) -> bool:
+        """Whether an earlier version wrote it without a column, which holds its default then."""
+        return STORED_COLUMNS[column].later and column not in self.names("episodes")
+
     def array(self, name: str) -> StoredArray:
         """One array, its group in front of its name."""
         seal = None if self.commit.arrays is None else self.commit.arrays.get(name)
@@ -66,6 +70,8 @@ class Part:
 
     def column(self, name: str, checked: bool = True) -> Array:
         """Values of one column; unchecked where labels may be on their way into it."""
+        if self.lacks(name):
+            return column_array(name, [STORED_COLUMNS[name].default] * self.rows)
         array = self.array(f"episodes/{name}")
         return array.read(0, self.rows) if checked else array.read_unchecked(self.rows)
 
@@ -83,14 +89,21 @@ class Part:
 
     def checksums(self, columns: Mapping[str, Array]) -> dict[str, list[int]]:
         """Column -> checksums of its chunks, once it holds some values."""
-        return {name: checksums(values, self.array(f"episodes/{name}").chunk_rows) for name, values in columns.items()}
+        rows = {name: chunk_rows_of_column(name) for name in columns if self.lacks(name)}
+        return {
+            name: checksums(values, rows.get(name) or self.array(f"episodes/{name}").chunk_rows)
+            for name, values in columns.items()
+        }
 
     def rewrite(self, columns: Mapping[str, Array]) -> None:
         """Put new values into columns, and then into the commit that they are the right ones."""
         arrays = dict(self.commit.arrays or {})
         for column, values in columns.items():
-            array = self.array(f"episodes/{column}")
-            array.overwrite(values)
+            if self.lacks(column):
+                array = new_column(self.folder, column, values, self.sealed)
+            else:
+                array = self.array(f"episodes/{column}")
+                array.overwrite(values)
             arrays[f"episodes/{column}"] = dataclasses.replace(array.seal(), rows=self.rows)
         if self.sealed and columns:
             self.commit = dataclasses.replace(self.commit, arrays=arrays)
@@ -101,7 +114,8 @@ class Part:
         for name in self.commit.arrays or ():
             if not (self.folder / name / "zarr.json").exists():
                 raise damaged(self.folder / name / "zarr.json", "the array is missing")
-        if missing := [name for name in STORED_COLUMNS if self.sealed and name not in self.names("episodes")]:
+        there = self.names("episodes") if self.sealed else STORED_COLUMNS
+        if missing := [name for name, column in STORED_COLUMNS.items() if name not in there and not column.later]:
             raise damaged(self.folder / "episodes" / "zarr.json", f"it lacks the column {missing[0]}")
 
     def end(self, group: str) -> int:

@@ -218,11 +218,14 @@ class Store:
         """Digest of all episodes, their content and, unless they play no part, their labels, for caches.
 
         Neither parts nor chunks nor ``calls/seconds`` (wall-clock time) play a part: the same run by more workers has
-        the same digest.
+        the same digest.  Nor do later columns of which nothing is known, so that it is that of earlier versions.
         """
         header = [self.header.task, self.header.control_hz, self.header.deadline]
         columns = {name: self._columns[name].tolist() for name in (*EPISODE_COLUMNS, "content")}
         columns = {name: values for name, values in columns.items() if labels or name not in LABELS}
+        for column in COLUMNS:
+            if column.later and set(columns.get(column.name, ())) <= {column.default}:
+                columns.pop(column.name, None)
         return hashlib.sha256(json.dumps([header, columns], sort_keys=True).encode()).hexdigest()
 
     def digest_of(self, uids: Collection[str]) -> str:

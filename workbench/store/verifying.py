@@ -152,7 +152,7 @@ def _columns(found: Verified, part: Part, manifest: Manifest) -> dict[str, Array
     for name, column in STORED_COLUMNS.items():
         with found.noting():
             columns[name] = part.columns(manifest, [name])[name]
-            if name not in manifest.sealed.get(part.folder.name, {}):
+            if name not in manifest.sealed.get(part.folder.name, {}) and not part.lacks(name):
                 _compare_with_zarr(part.array(f"episodes/{name}"), part.rows)
         if name not in columns and column.label:
             columns[name] = column_array(name, [column.default or column.kind()] * part.rows)

@@ -20,7 +20,7 @@ import numpy as np
 
 from workbench.config.files import building
 from workbench.errors import StoreError
-from workbench.store.arrays import StoredArray, column_array, column_dtype, create_array
+from workbench.store.arrays import StoredArray, column_array, column_dtype, create_array, new_column
 from workbench.store.chunks import ROW_BYTES
 from workbench.store.labels import register
 from workbench.store.layout import (
@@ -219,6 +219,9 @@ class StoreWriter:
                 parts = [waiting.arrays[group][key] for waiting in self._waiting if key in waiting.arrays[group]]
                 self._append_rows(f"{group}/{key}", np.concatenate(parts))
         for name, values in columns.items():
+            if f"episodes/{name}" not in self._arrays:  # an earlier version did not write it
+                known = column_array(name, [STORED_COLUMNS[name].default] * self._rows)
+                self._arrays[f"episodes/{name}"] = new_column(self._folder, name, known, self._sealed)
             self._append_rows(f"episodes/{name}", column_array(name, values))
         return ends
 

@@ -152,6 +152,7 @@ class Column:
     least, most : bounds of a whole number.
     holds : type of its texts, as :mod:`workbench.types.reading` has them; None for any.
     reads : reads its texts, and raises a WorkbenchError for one that it cannot hold; None for texts that are words.
+    later : whether stores of earlier versions lack it; there it holds its default.
     """
 
     name: str
@@ -164,6 +165,7 @@ class Column:
     most: int = 2**63 - 1
     holds: Any = None
     reads: Callable[[str], object] | None = None
+    later: bool = False
 
     def refused(self, values: Collection[Any]) -> str:
         """Why some values of the column's kind cannot stand in it; "" if they can.
@@ -208,9 +210,9 @@ def values_in(text: str) -> list[list[int]]:
     return found
 
 
-def _step(name: str, words: str, *, label: bool = True) -> Column:
+def _step(name: str, words: str, *, label: bool = True, later: bool = False) -> Column:
     """A column that names a control step, or -1."""
-    return Column(name, int, words, default=-1, label=label, unit="control steps", least=-1, most=2**31)
+    return Column(name, int, words, -1, label, "control steps", least=-1, most=2**31, later=later)
 
 
 def _label(name: str, kind: type[str] | type[float], words: str, holds: Any = None) -> Column:
@@ -278,6 +280,12 @@ COLUMNS: tuple[Column, ...] = (
     _step("t_pnr", "point of no return: one past the last step from which the expert succeeds; -1: not measured"),
     _step("t_pnr_low", "earliest point of no return that the trials leave open; -1: not measured"),
     _step("t_pnr_high", "latest point of no return that the trials leave open; -1: not measured"),
+    _step(
+        "t_lost",
+        "lost: one past the last step from which the expert succeeds within two deadlines; the episode's length: not "
+        "while it ran; -1: not measured",
+        later=True,
+    ),
     _step("t_dec", "first of the replaced actions that turn failure into success; -1: not measured, or none"),
     _step("t_dec_end", "one past the last of them; -1: as t_dec"),
     _label("t_dec_by", str, "whose actions replaced them, 'twin' or 'expert'; '' where there are none", WORD),

@@ -45,6 +45,7 @@ def notes_of(record: Record) -> str:
         if record["t_on"] >= 0
         else "- onset: not measured",
         f"- point of no return: {moment(record['t_pnr'])}",
+        *([f"- lost, with twice the deadline: {moment(record['t_lost'])}"] if record["t_lost"] >= 0 else []),
         f"- decisive: steps {record['t_dec']} to {record['t_dec_end'] - 1}, replaced by the {by}'s, "
         f"gain {record['responsibility']:.2f} in success, 95 % interval {record['responsibility_low']:.2f} to "
         f"{record['responsibility_high']:.2f}"
