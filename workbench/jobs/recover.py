@@ -34,27 +34,19 @@ def run(
     run.refuse_other_store()
     refuse_without_reference(run.config["strategy"])
     store, head, strategies = Store.open(run.store), run.folder / "head", run.config["strategy"]
-    monitors, until = load_monitors(run), run.config["rollout"]["until"]
+    monitors, task, policy = load_monitors(run), run.task, run.policy()
     ranked = [monitors[name] for name in (monitors if list(rank) == [ALL] else rank)]
-    source = store, monitors[monitor], strategies, run.task, run.policy()
     rolled: Record = {"expert": expert, "runner": run.runner, "shields": shields_of(run)}
     learned: Record = {"corrector": corrector, "judged": judged, "benefit": benefit, "rolled": rolled}
-    learned["taught"] = {"moments": moments, "allowance_steps": allowance_steps, "trainer": trainer, "until": until}
-    learned["again"] = {"seed": run.seed, "overwrite": run.overwrite}
-    shared: Record = {"head": head, "horizon": horizon}
-    run.update_metrics(**learn_parts(run.demos, *source, **learned, **shared))
-    recovery = recover(*source, detectors=ranked, arm=arm, seed=run.seed, **shared, **rolled)
+    learned["taught"] = {"moments": moments, "allowance_steps": allowance_steps, "trainer": trainer}
+    learned["taught"]["until"] = run.config["rollout"]["until"]
+    learned |= {"again": {"seed": run.seed, "overwrite": run.overwrite}, "head": head, "horizon": horizon}
+    run.update_metrics(**learn_parts(store, run.demos, monitors[monitor], strategies, task, policy, **learned))
+    judging: Record = {"detectors": ranked, "arm": arm, "seed": run.seed, "head": head, "horizon": horizon, **rolled}
+    recovery = recover(store, monitors[monitor], strategies, task, policy, **judging)
     run.update_metrics(**recovery.sections(), store=run.shown(run.store))
-    asked = ["corrector", "corrector_curve"] if "correct" in strategies else []
-    shown = (
-        "strategies",
-        "abstention",
-        "crossed",
-        "bottleneck",
-        "families",
-        *asked,
-        *(["detectors"] if ranked else []),
-    )
+    asked = (*(["corrector", "corrector_curve"] if "correct" in strategies else []), *(["detectors"] if ranked else []))
+    shown = ("strategies", "abstention", "crossed", "bottleneck", "families", *asked)
     console.print(*terminal_tables(run.metrics(), only=shown))
     if recovery.diverged:
         console.print(f"left out: {recovery.diverged} episodes whose physics diverged")

@@ -48,7 +48,7 @@ from workbench.stats.bootstrap import stratified_weights
 from workbench.stats.concordance import concordance, peaks_by_step, weighted_mean
 from workbench.stats.proportions import Proportion, of_effective, proportion
 from workbench.store import Store
-from workbench.types import Alarm, Array, Policy, PolicyCall, Record, Split, Strategy, Task
+from workbench.types import Alarm, Array, Policy, PolicyCall, Record, Shield, Split, Strategy, Task
 from workbench.types.results import Tabular
 
 STRATEGY: Record = {"_target_": "workbench.policies.recovery.correct.Correct"}

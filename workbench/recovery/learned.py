@@ -19,8 +19,8 @@ from workbench.types import Policy, Record, Task
 
 
 def learn_parts(
-    demonstrations: Path,
     store: Store,
+    demonstrations: Path,
     monitor: AnyMonitor,
     strategies: Mapping[str, Any],
     task: Task,

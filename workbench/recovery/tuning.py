@@ -150,9 +150,8 @@ def tune_skill(
         refuse_other(shown(into), kept.made_with, made_with, "overwrite=true tunes it anew")
         return kept
     options: Record = {"split": SPLIT, "at": {uid: {step} for uid, step in at.items()}, "branches": settings.branches}
-    roll = functools.partial(
-        tabulate, store, task=task, policy=policy, horizon=horizon, runner=runner, shields=shields, **options
-    )
+    options |= {"task": task, "policy": policy, "horizon": horizon, "runner": runner, "shields": shields}
+    roll = functools.partial(tabulate, store, **options)
     rounds = _Rounds(Ledger(into.with_suffix(".unfinished.json")), made_with, roll)
     placebo, points = search.run(rounds, settings.points, seed)
     best = min(range(len(points)), key=lambda place: points[place].cost)
