@@ -15,10 +15,11 @@ over placebo    points of success in the alarmed episodes, with the paired 95 % 
 in time         the same within the deadline, where the placebo is luck alone
 always          points over the placebo from step 0 of all episodes under faults, without a monitor
 ahead           by how much a guard at the monitor's alarm is ahead of *always*, in all episodes under faults
-guard           success of all episodes under faults, to the horizon: without a guard, with it
+guard           success of all episodes under faults without a guard and with it: in the task's time, to the horizon
 nominal         nominal episodes that the guard breaks and those that it wins, against the same time without it
 
-``longer`` is a control of the head: as many further iterations, on the demonstrations alone.  The expert sees all.
+``longer`` is a control of the head: as many further iterations, on the demonstrations alone.  What the head gains over
+it is said, too.  The expert sees all.
 
 What is there already below ``--into`` is kept, so that the same call goes on.
 
@@ -295,12 +296,13 @@ def shown(strength: str, cells: Mapping[tuple[str, str, int], Cell], options: ar
     rows = pooled(of)
     many = f"{len(of)} policies, {sum(len(each.nominal) for each in of.values())} test episodes"
     behind = ("alarmed", "wins", "placebo", "over placebo", "p (Holm)", "of each seed", "needed", "in time, over luck")
-    overall = ("always", "ahead of always", "guard: under faults", "nominal: broken", "won")
+    overall = ("always", "ahead of always", "guard: in time", "to the horizon", "nominal: broken", "won")
     for title, columns, cells_of in (("alarms", behind, Row.behind), ("all", overall, Row.overall)):
         told = table(f"{strength}, {title}: {many}", "strategy", *columns)
         for row in rows:
             told.add_row(row.name, *cells_of(row))
         console.print(told)
+    console.print(*further(of))
     for name in options.tasks.split(","):
         mine = {key: each for key, each in of.items() if key[0] == name}
         faulty = np.concatenate([each.within[~each.nominal] for each in mine.values()])
@@ -319,6 +321,15 @@ def shown(strength: str, cells: Mapping[tuple[str, str, int], Cell], options: ar
     return strength != "weak" or max(learned, default=0.0) >= AIM
 
 
+def further(cells: Mapping[tuple[str, str, int], Cell]) -> list[str]:
+    """What the head gains over as much training on demonstrations alone, behind the same alarms; none without it."""
+    of = [each.at_alarm for each in cells.values() if {"head", "longer"} <= each.at_alarm.keys()]
+    if not of:
+        return []
+    gain = Gain.of(*(np.concatenate([each[arm] for each in of]) for arm in ("head", "longer")))
+    return [f"the head over as much further training: {points(gain)} points of {gain.pairs}, p {gain.p_value:.2g}"]
+
+
 @dataclasses.dataclass(frozen=True)
 class Row:
     """What one strategy comes to over some cells; gains are of successes to the horizon, in the same episodes.
@@ -331,7 +342,7 @@ class Row:
     needed : alarmed episodes that tell it from the placebo with a power of 0.8; None for more than 20,000.
     always : of the arm from step 0 over the placebo from step 0, in all episodes under faults.
     ahead : of a guard over the arm from step 0, in all episodes under faults.
-    without, guarded : successes of all episodes under faults to the horizon, and how many there are.
+    without, guarded : successes of all ``faulty`` episodes, within the deadline and to the horizon.
     broken, won : nominal episodes, of ``nominal``, that the guard turns round.
     """
 
@@ -344,8 +355,8 @@ class Row:
     in_time: Gain
     always: Gain
     ahead: Gain
-    without: int
-    guarded: int
+    without: tuple[int, int]
+    guarded: tuple[int, int]
     faulty: int
     broken: int
     won: int
@@ -362,9 +373,9 @@ class Row:
 
     def overall(self) -> list[str]:
         """In all episodes, as the table shows it."""
-        guard = f"{self.without} -> {self.guarded} of {self.faulty}"
+        guards = [f"{a} -> {b} of {self.faulty}" for a, b in zip(self.without, self.guarded, strict=True)]
         broken = f"{self.broken} of {self.nominal}"
-        return [points(self.always), points(self.ahead), guard, broken, str(self.won)]
+        return [points(self.always), points(self.ahead), *guards, broken, str(self.won)]
 
     def record(self) -> Record:
         """Plain data."""
@@ -389,9 +400,10 @@ def row_of(arm: str, cells: Mapping[tuple[str, str, int], Cell]) -> Row:
         return np.concatenate([what(each) for each in of])
 
     def guarded(each: Cell) -> Array:
-        ended = each.waited.copy()
-        ended[each.alarmed] = each.at_alarm[arm]
-        return ended
+        return behind_alarms(each, each.waited, each.at_alarm[arm])
+
+    def in_time(each: Cell) -> Array:
+        return behind_alarms(each, each.within, each.in_time[arm])
 
     mine, control = joined(lambda each: each.at_alarm[arm]), joined(lambda each: each.at_alarm[PLACEBO])
     faulty, behind, bare = (joined(what) for what in (lambda each: ~each.nominal, guarded, lambda each: each.waited))
@@ -411,13 +423,20 @@ def row_of(arm: str, cells: Mapping[tuple[str, str, int], Cell]) -> Row:
         in_time=Gain.of(*(joined(lambda each, name=name: each.in_time[name]) for name in (arm, PLACEBO))),
         always=Gain.of(start[faulty], from_placebo[faulty]),
         ahead=Gain.of(behind[faulty], start[faulty]),
-        without=int(bare[faulty].sum()),
-        guarded=int(behind[faulty].sum()),
+        without=(int(joined(lambda each: each.within)[faulty].sum()), int(bare[faulty].sum())),
+        guarded=(int(joined(in_time)[faulty].sum()), int(behind[faulty].sum())),
         faulty=int(faulty.sum()),
         broken=int((bare & ~behind)[~faulty].sum()),
         won=int((behind & ~bare)[~faulty].sum()),
         nominal=int((~faulty).sum()),
     )
+
+
+def behind_alarms(cell: Cell, without: Array, acted: Array) -> Array:
+    """Successes (N,) of all episodes where a guard acts at the alarms."""
+    ended = without.copy()
+    ended[cell.alarmed] = acted
+    return ended
 
 
 def points(gain: Gain) -> str:
