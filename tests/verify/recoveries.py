@@ -52,6 +52,8 @@ from workbench.recovery.economics import operating_rule
 from workbench.recovery.gains import PLACEBO, Gain
 from workbench.recovery.paired import first_alarms
 from workbench.recovery.tables import NEVER
+from workbench.recovery.when import learn_benefit
+from workbench.reporting.summaries import benefit_words
 from workbench.rollouts.training import TRAINER
 from workbench.stats.multiple import holm
 from workbench.store import table_names
@@ -75,7 +77,7 @@ FURTHER: Record = {**TRAINER, "iterations": 800, "learning_rate": 0.0005}
 CORRECTIONS = CorrectionSettings(episodes=6, before=2, beyond=1, targets=2, randoms=2)
 RECOVERIES = (
     "retreat", "home", "backtrack", "best_of", "adaptive_chunking", "retrieve", "reward_steered", "longer", "cascade",
-    "cascade_for_24", "head", "head_for_24", "correct", "expert",
+    "cascade_for_24", "head", "head_for_24", "when", "correct", "expert",
 )  # fmt: skip
 """Arms beside the controls; ``_for_24`` hands back after so many control steps."""
 
@@ -104,6 +106,8 @@ TASKS = {
     "door": Known(200, 3000, 250, "handle_pos"),
 }
 STRENGTHS = ("weak", "zoo")
+ARMS = "arms-"
+"""How the names of the tables of arms begin, beside those of corrections and of the predicted benefit."""
 LEARNED, AIM = ("correct", "head", "head_for_24", "cascade", "cascade_for_24"), 0.2
 """Arms of which one is to win so much over the placebo behind the weak policy's alarms."""
 
@@ -175,6 +179,11 @@ def cell(name: str, strength: str, seed: int, options: argparse.Namespace) -> Ce
         store = wb.open_store(store.path)
         corrections = keep_corrections(store, task, policy, settings=CORRECTIONS, runner=runner)
         wb.train_corrector(store, corrections, task, policy, into=folder / "corrector", seed=seed)
+    monitor = monitors[MONITOR]
+    if "when" in arms:
+        lent = {arm: node_of(arm, {}) for arm in ("head", "when")}
+        acting = learn_benefit(store, monitor, lent, task, policy, head=head, seed=seed, runner=runner)
+        console.print(*benefit_words({"benefit": acting.record()}))
     known = TASKS[name]
     told = {
         "longer": {"strong": str(longer)},
@@ -184,7 +193,7 @@ def cell(name: str, strength: str, seed: int, options: argparse.Namespace) -> Ce
         "reward_steered": {"target": known.target, "offset_m": list(known.offset_m)},
     }
     chosen = {arm: node_of(arm, told) for arm in [PLACEBO, *arms]}
-    alarms = {store.uids[number]: step for number, (step,) in first_alarms(store, monitors[MONITOR]).items()}
+    alarms = {store.uids[number]: step for number, (step,) in first_alarms(store, monitor).items()}
     won = tabulated(store, chosen, task, policy, alarms, head, list(monitors.values()), runner)
     console.print(f"{name} {strength} {seed}: {len(alarms)} alarms of {len(won.nominal)} test episodes")
     return dataclasses.replace(won, corrections=corrections)
@@ -212,11 +221,13 @@ def node_of(arm: str, told: Mapping[str, Record]) -> Record:
 def rolled(
     task: Task, policy: Policy, path: Path, seed: int, options: argparse.Namespace, runner: wb.Processes
 ) -> wb.Store:
-    """Nominal episodes to fit and calibrate on, and episodes of every fault to learn from and to judge on."""
+    """Nominal episodes to fit and calibrate on, and episodes of every fault to learn, to calibrate and to judge on."""
     told: dict[str, Any] = {"into": path, "seed": seed, "samples": 0, "images": False, "runner": runner}
     wb.rollout(task, policy, episodes={"fit": 60, "calibrate": 80, "test": 2 * options.each}, **told)
     faults = {name: wb.perturbation(name, **settings) for name, settings in FAULTS.items()}
-    return wb.rollout(task, policy, faults, episodes={"fit": 8, "test": options.each}, one_each=True, **told)
+    return wb.rollout(
+        task, policy, faults, episodes={"fit": 8, "calibrate": 8, "test": options.each}, one_each=True, **told
+    )
 
 
 def tabulated(
@@ -230,15 +241,16 @@ def tabulated(
     runner: wb.Processes,
 ) -> Cell:
     """Every arm from the alarm and from step 0 of every test episode; tables lie in the store."""
-    there = {name: wb.CounterfactualTable.load(store, name) for name in table_names(store.path)}
+    names = [name for name in table_names(store.path) if name.startswith(ARMS)]
+    there = {name: wb.CounterfactualTable.load(store, name) for name in names}
     missing = {arm: node for arm, node in arms.items() if not any(arm in each.arms for each in there.values())}
     if missing:
         at = {store.uids[n]: {0, alarms.get(store.uids[n], 0)} for n in sound(store, "test")}
         made = wb.tabulate(
             store, missing, task, policy, at=at, horizon=HORIZON, head=head, monitors=monitors, runner=runner
         )
-        made.save(store, f"arms-{len(there)}")
-        there[f"arms-{len(there)}"] = made
+        made.save(store, f"{ARMS}{len(there)}")
+        there[f"{ARMS}{len(there)}"] = made
     tables = list(there.values())
     uids, horizon = tables[0].uids, tables[0].horizon
     first, start = {uid: alarms[uid] for uid in uids if uid in alarms}, dict.fromkeys(uids, 0)
