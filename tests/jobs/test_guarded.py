@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import workbench as wb
-from workbench.config import Run, compose, hash_file, job_of
+from workbench.config import Run, compose, hash_file, job_of, journalled
 from workbench.config.checking import checked
 from workbench.errors import CheckpointError, ConfigError, OtherSettingsError, StoreError, UnknownNameError
 from workbench.jobs import fit, rollout, tune, view
@@ -108,6 +108,10 @@ def test_what_is_done_on_an_alarm_is_not_said_without_a_monitor(root: Path, word
         roll(run, episodes={"test": 1})
     run.taken = (word,)  # by another job of this run
     assert guard_of(run, None, None, 2.0, 1, 0, False) is None
+    run.taken = ()
+    with journalled(run):
+        pass
+    assert guard_of(run, None, None, 2.0, 1, 0, False) is None  # the command line reads it from the run's journal
     assert not (root / "datasets" / "none.zarr").exists()
 
 

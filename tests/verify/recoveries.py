@@ -77,7 +77,7 @@ FURTHER: Record = {**TRAINER, "iterations": 800, "learning_rate": 0.0005}
 CORRECTIONS = CorrectionSettings(episodes=6, before=2, beyond=1, targets=2, randoms=2)
 RECOVERIES = (
     "retreat", "home", "backtrack", "best_of", "adaptive_chunking", "retrieve", "reward_steered", "longer", "cascade",
-    "cascade_for_24", "head", "head_for_24", "when", "correct", "expert",
+    "cascade_for_24", "head", "head_for_24", "when", "expert",
 )  # fmt: skip
 """Arms beside the controls; ``_for_24`` hands back after so many control steps."""
 
@@ -108,7 +108,7 @@ TASKS = {
 STRENGTHS = ("weak", "zoo")
 ARMS = "arms-"
 """How the names of the tables of arms begin, beside those of corrections and of the predicted benefit."""
-LEARNED, AIM = ("correct", "head", "head_for_24", "cascade", "cascade_for_24"), 0.2
+LEARNED, AIM = ("head", "head_for_24", "cascade", "cascade_for_24"), 0.2
 """Arms of which one is to win so much over the placebo behind the weak policy's alarms."""
 
 
@@ -123,7 +123,7 @@ class Cell:
     waited : whether it succeeds to the horizon without a guard.
     at_alarm, at_start : arm -> whether it succeeds to the horizon from the alarm (of alarmed ones), and from step 0.
     in_time : as ``at_alarm``, within the deadline; of the placebo that is the redraw.
-    corrections : that the corrector learnt from; None where nobody asked for one.
+    corrections : tried from failures of the fit split; None where nobody asked for them.
     """
 
     nominal: Array
@@ -157,6 +157,7 @@ def arguments() -> argparse.Namespace:
     made.add_argument("--arms", default=",".join(RECOVERIES), help="strategies beside the controls")
     made.add_argument("--each", type=int, default=10, help="test episodes of every fault")
     made.add_argument("--workers", type=int, default=2)
+    made.add_argument("--corrections", action="store_true", help="try corrections from failures of the fit split, too")
     made.add_argument("--json", type=Path, help="files FILE.weak.json and FILE.zoo.json for the numbers")
     return made.parse_args()
 
@@ -173,12 +174,7 @@ def cell(name: str, strength: str, seed: int, options: argparse.Namespace) -> Ce
         store, demonstrations, task, copy.deepcopy(policy), into=head, trainer=FURTHER, seed=seed, runner=runner
     )
     arms = options.arms.split(",")
-    corrections = None
-    if "correct" in arms:
-        wb.label(store, task, policy, settings=Settings(branches=(), pairs=0), runner=runner)
-        store = wb.open_store(store.path)
-        corrections = keep_corrections(store, task, policy, settings=CORRECTIONS, runner=runner)
-        wb.train_corrector(store, corrections, task, policy, into=folder / "corrector", seed=seed)
+    corrections = tried(store, task, policy, runner) if options.corrections else None
     monitor = monitors[MONITOR]
     if "when" in arms:
         lent = {arm: node_of(arm, {}) for arm in ("head", "when")}
@@ -197,6 +193,12 @@ def cell(name: str, strength: str, seed: int, options: argparse.Namespace) -> Ce
     won = tabulated(store, chosen, task, policy, alarms, head, list(monitors.values()), runner)
     console.print(f"{name} {strength} {seed}: {len(alarms)} alarms of {len(won.nominal)} test episodes")
     return dataclasses.replace(won, corrections=corrections)
+
+
+def tried(store: wb.Store, task: Task, policy: Policy, runner: wb.Processes) -> wb.Corrections:
+    """Corrections from failures of the fit split, which need no onsets among their labels."""
+    wb.label(store, task, policy, settings=Settings(branches=(), pairs=0), runner=runner)
+    return keep_corrections(wb.open_store(store.path), task, policy, settings=CORRECTIONS, runner=runner)
 
 
 def trained(name: str, strength: str, seed: int, into: Path, runner: wb.Processes) -> tuple[Task, wb.Store, Policy]:

@@ -154,8 +154,12 @@ def guard_of(
 
 
 def refuse_unheard(run: Run) -> None:
-    """ConfigError if the words of a run say what is done on an alarm, and nothing is to alarm."""
-    said = [] if run.of else [key_of(word) for word in run.words if word not in run.taken]
+    """ConfigError if the words of a run say what is done on an alarm, and nothing is to alarm.
+
+    What an earlier job of the run was told is meant for that one, such as the strategies of ``recover``.
+    """
+    told = {*run.taken, *(word for entry in run.journal() if entry.done for word in entry.words)}
+    said = [] if run.of else [key_of(word) for word in run.words if word not in told]
     for key in said:
         if key.partition(".")[0] == "strategy" or key in OF_A_GUARD:
             raise ConfigError(
