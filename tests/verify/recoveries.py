@@ -47,7 +47,7 @@ from workbench.config.named import nodes
 from workbench.execution.progress import console
 from workbench.monitoring.episodes import sound
 from workbench.recovery.correcting import CorrectionSettings, keep_corrections
-from workbench.recovery.corrections import KINDS
+from workbench.recovery.corrections import CORRECTOR, KINDS
 from workbench.recovery.economics import operating_rule
 from workbench.recovery.gains import PLACEBO, Gain
 from workbench.recovery.paired import first_alarms
@@ -292,11 +292,12 @@ def corrected(cells: Mapping[tuple[str, str, int], Cell]) -> None:
             )
     if not counts:
         return
-    told = table("corrections: verified of tried", "task", "strength", "mode", *KINDS, "all", "succeeds once")
+    kinds = [kind for kind in KINDS if kind != CORRECTOR]  # whose motions are judged elsewhere
+    told = table("corrections: verified of tried", "task", "strength", "mode", *kinds, "all", "succeeds once")
     for key, here in sorted(counts.items()):
-        motions = [kind for kind in KINDS if kind != PLACEBO]
+        motions = [kind for kind in kinds if kind != PLACEBO]
         tried, passed = (sum(here[kind + what] for kind in motions) for what in ("", " verified"))
-        each = [f"{here[f'{kind} verified']} of {here[kind]}" for kind in KINDS]
+        each = [f"{here[f'{kind} verified']} of {here[kind]}" for kind in kinds]
         told.add_row(*key, *each, f"{passed} of {tried}", str(here["once"]))
     console.print(told)
     verified = sum(int(corrections.verified().sum()) for corrections in of.values())
