@@ -435,8 +435,8 @@ def test_a_policy_that_is_guided_by_itself() -> None:
     assert policy.self_guidance == 0
     with pytest.raises(ConfigError, match=r"and Noisy cannot: set strategy\.adaptive_chunking\.self_guidance=0"):
         AdaptiveChunking(self_guidance=1.0).act({}, Alarm(call_at(0, np.zeros((6, 1))), Noisy(), 40))
-    for wrong in ({"threshold": float("nan")}, {"steps": 0}):
-        with pytest.raises(ConfigError, match="must be finite"):
+    for wrong in ({"threshold": float("nan")}, {"threshold": 2.5}, {"threshold": -1.5}, {"steps": 0}):
+        with pytest.raises(ConfigError, match=r"threshold=\S+ must be -1 \.\. 2, and steps=\S+ at least 1"):
             AdaptiveChunking(**cast(Any, wrong))
 
 

@@ -97,7 +97,8 @@ def test_markdown_and_latex_are_text(odd):
 def test_notes_of_a_recording_hold_it_as_text(odd):
     record = {
         "task": odd, "perturbation": odd, "outcome": odd, "instruction": odd, "failure_mode": odd, "uid": odd,
-        "split": "test", "perturbations": "[]", "length": 9, "t_on": -1, "t_pnr": -1, "t_dec": -1, "t_dec_by": odd,
+        "split": "test", "perturbations": "[]", "length": 9, "t_on": -1, "t_pnr": -1, "t_lost": -1, "t_dec": -1,
+        "t_dec_by": odd,
     }  # fmt: skip
     notes = notes_of(record)
     assert not OBEYED.search(notes)
