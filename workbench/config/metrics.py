@@ -427,7 +427,6 @@ CORRECTIONS = fields(
     }
 )
 _PLACES = named(count)
-INTERVAL = fields(dict.fromkeys(("value", "low", "high"), maybe(number)))
 COUNTED = both(counted("alarms", ci95=_bounds(share)), fields({"rate": maybe(share)}))
 
 
@@ -442,7 +441,7 @@ JUDGED_CORRECTOR = fields(
     {
         **dict.fromkeys(("split", "majority_mode"), text),
         **dict.fromkeys(("failing", "false_failing", "mode", "majority"), COUNTED),
-        "auroc": INTERVAL,
+        "auroc": ESTIMATE,
         "mode_over_majority": GAIN,
         "rows": rows(
             fields(
@@ -451,7 +450,7 @@ JUDGED_CORRECTOR = fields(
                     "calls": count,
                     **dict.fromkeys(("won", "in_time"), share),
                     **dict.fromkeys(("won_ci95", "in_time_ci95"), _bounds(share)),
-                    **dict.fromkeys(("over_placebo", "over_redraw"), INTERVAL),
+                    **dict.fromkeys(("over_placebo", "over_redraw"), ESTIMATE),
                     "verified": COUNTED,
                 }
             )
@@ -462,7 +461,7 @@ JUDGED_CORRECTOR = fields(
                     {
                         **dict.fromkeys(("least", "won", "in_time"), share),
                         **dict.fromkeys(("acted", "calls"), _PLACES),
-                        "over_placebo": INTERVAL,
+                        "over_placebo": ESTIMATE,
                     }
                 ),
                 _acted,
