@@ -19,7 +19,10 @@ from workbench.attribution.branching import (
     measure_value,
 )
 from workbench.attribution.decisive import Decision, effect_step, find_decision
-from workbench.attribution.lost import LOST, lost_with, measure_lost, refuse_other_lost
+from workbench.attribution.lost import LABEL as LOST
+from workbench.attribution.lost import lost_with, measure_lost
+from workbench.attribution.luck import LABEL as LUCK
+from workbench.attribution.luck import looks_of, luck_with, measure_luck
 from workbench.attribution.replaying import Replayed, replay_episode
 from workbench.config import shown
 from workbench.errors import ConfigError, UnknownNameError
@@ -43,9 +46,11 @@ SEARCHES = ("onset", "point of no return", "decisive step")
 VALUES = "values"
 """Name of the stream that chooses at which policy calls the value is measured."""
 UNKNOWN: Record = {
-    column.name: column.default for column in COLUMNS if column.label and column.name not in ("failure_mode", "values")
+    column.name: column.default
+    for column in COLUMNS
+    if column.label and column.name not in ("failure_mode", "values", *LUCK.columns)
 } | {"outcome": "failure"}
-"""Labels of an episode that has none, but for its values."""
+"""What is searched for, of an episode of which nothing is known."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,6 +169,7 @@ def label(
     overwrite: bool = False,
     shields: Iterable[Shield | str] | Mapping[str, Shield] = (),
     lost: bool = False,
+    luck: int = 0,
 ) -> Labelling:
     """Measure effect, onset, point of no return and decisive step of every failed episode of a store, by branching.
 
@@ -182,6 +188,8 @@ def label(
     shields : those behind which the store was rolled.  They stand before the actuators in every branch, the expert's
         too.  No decisive step is measured behind shields: what they remember of replaced actions is not known.
     lost : whether ``t_lost`` is measured, too: the point of no return with twice the task's deadline.
+    luck : reruns under other policy noise, of every failure and of as many successes, that say whether it was luck;
+        0 for none.  See :mod:`workbench.attribution.luck`.
 
     Raises
     ------
@@ -189,6 +197,8 @@ def label(
         if the store was rolled by another task or policy, behind other shields, or has labels of other settings.
     """
     settings, values = settings or Settings(), values or Values()
+    if luck:
+        looks_of(luck)
     setup = branching_setup(store, task, policy, runner, shields, until)
     if setup.shields and settings.pairs:
         raise ConfigError("no decisive step can be measured behind shields: set job.pairs=0 for the other labels")
@@ -196,7 +206,9 @@ def label(
     if not overwrite:
         refuse_other_labels(store, settings, values, ledger, earlier, dict(expert))
         if lost:
-            refuse_other_lost(store, lost_with(dict(expert), settings.stride), ledger)
+            LOST.refuse_other(store, lost_with(dict(expert), settings.stride), ledger)
+        if luck:
+            LUCK.refuse_other(store, luck_with(luck), ledger)
     (searched, before), (valued, valued_before) = settings_of(settings, values, ledger, earlier, dict(expert))
     anew, revalued = before != searched and _searched(store), valued_before != valued and _valued(store, values)
     if not (anew or revalued):
@@ -206,7 +218,9 @@ def label(
     store.annotate_many({})  # finishes the labels that an ended call was writing
     steps, error = _search(store, setup, dict(expert), settings, ledger, anew)
     if lost:
-        steps[LOST] = measure_lost(store.path, setup, dict(expert), settings.stride, ledger)
+        steps[LOST.name] = measure_lost(Store.open(store.path), setup, dict(expert), settings.stride, ledger)
+    if luck:
+        steps[LUCK.name] = measure_luck(Store.open(store.path), setup, luck, ledger)
     measure_values(store.path, setup, values, revalued)
     if revalued:
         ledger.put(VALUED, valued)
@@ -307,7 +321,7 @@ def _search(
     if anew:
         stale = {"t_lost": -1} if (store.episodes["t_lost"] >= 0).any() else {}
         store.annotate_many({uid: {**(spent.episodes[uid].columns or {}), **stale} for uid in uids})
-        ledger.forget(LOST)
+        ledger.forget(LOST.name)
         placed = {uid: dataclasses.replace(spent.episodes[uid], columns=None) for uid in uids}
         spent = dataclasses.replace(spent, episodes=placed)
         spent.put(ledger, SEARCHED, asked)
@@ -356,7 +370,7 @@ def forget_other_settings(
     if before != searched:
         store.annotate_many({store.uids[number]: UNKNOWN for number in failures(store.episodes)})
         ledger.forget(SEARCHED)
-        ledger.forget(LOST)
+        ledger.forget(LOST.name)
     if SEARCHED not in ledger:
         ledger.put(SEARCHED, searched)
     if values.calls or (VALUED not in ledger and valued_before.get("calls")):

@@ -8,23 +8,18 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated
 
 from workbench.attribution.branching import drive, find_point_of_no_return
-from workbench.config import shown
-from workbench.execution.executor import batches
-from workbench.execution.ledger import Ledger, plain, refuse_other
-from workbench.execution.progress import progress
+from workbench.attribution.optional import AskedLabel, Found
+from workbench.execution.ledger import Ledger, plain
 from workbench.monitoring.episodes import DIVERGED
 from workbench.rollouts.gate import calls_remembered
 from workbench.rollouts.guard import steps_beyond
 from workbench.rollouts.setup import Setup
 from workbench.store import Store
 from workbench.types import Record
-from workbench.types.reading import Between, checked
 
-LOST = "lost"
-"""Item of the ledger beside a store, and name of the search."""
+LABEL = AskedLabel("lost", ["t_lost"])
 DEADLINES = 2.0
 """Deadlines that a try lasts at most, counted from the beginning of the episode."""
 EPISODES_PER_BATCH = 10
@@ -41,57 +36,25 @@ class Batch:
     numbers: list[int]
 
 
-@dataclasses.dataclass(frozen=True)
-class _Spent:
-    """What the ledger says: control steps that were simulated for each episode by its uid."""
-
-    steps: dict[str, Annotated[int, Between(0)]] = dataclasses.field(default_factory=dict)
-
-
 def lost_with(expert: Record, stride: int) -> Record:
     """What decides the label, as the ledger keeps it."""
     made: Record = plain({"expert": expert, "stride": stride, "deadlines": DEADLINES})
     return made
 
 
-def refuse_other_lost(store: Store, asked: Record, ledger: Ledger) -> None:
-    """Refuse to measure with other settings what is measured already."""
-    if _differs(store, asked, ledger):
-        entry = ledger.entry(LOST)
-        assert entry is not None
-        what, remedy = f"t_lost of {shown(store.path)}", "overwrite=true measures it anew"
-        refuse_other(what, entry.made_with, asked, remedy)
-
-
-def measure_lost(path: Path, setup: Setup, expert: Record, stride: int, ledger: Ledger) -> int:
+def measure_lost(store: Store, setup: Setup, expert: Record, stride: int, ledger: Ledger) -> int:
     """Measure t_lost of every labelled failure that has none; or all anew where they are of other settings.
 
     Returns
     -------
     Control steps that were simulated for it, also by earlier calls.
     """
-    store, asked = Store.open(path), lost_with(expert, stride)
-    anew, entry = _differs(store, asked, ledger), ledger.entry(LOST)
-    kept = entry.record if entry is not None and not anew else None
-    spent: _Spent = checked(_Spent, kept, ledger.source, LOST) if kept else _Spent()
-    labelled = labelled_failures(store)
-    wanted = [number for number in labelled if anew or store.episodes["t_lost"][number] < 0]
-    measured: dict[str, Record] = {}
-    with progress("lost", len(labelled)) as advance:
-        advance(len(labelled) - len(wanted))
-        items = [Batch(setup, path, expert, stride, part) for part in batches(wanted, EPISODES_PER_BATCH)]
-        for found in setup.map_unordered(lost_batch, items):
-            new = {uid: {"t_lost": step} for uid, (step, _) in found.items()}
-            measured |= new
-            spent = _Spent({**spent.steps, **{uid: steps for uid, (_, steps) in found.items()}})
-            if not anew:
-                ledger.put(LOST, asked, dataclasses.asdict(spent))
-                store.annotate_many(new)
-            advance(len(found))
-    if anew:
-        store.annotate_many(measured)
-        ledger.put(LOST, asked, dataclasses.asdict(spent))
-    return sum(spent.steps.values())
+
+    def batch(numbers: list[int]) -> Batch:
+        return Batch(setup, store.path, expert, stride, numbers)
+
+    asked, numbers = lost_with(expert, stride), labelled_failures(store)
+    return LABEL.measure(store, setup, asked, ledger, numbers, batch, lost_batch, EPISODES_PER_BATCH)
 
 
 def labelled_failures(store: Store) -> list[int]:
@@ -104,7 +67,7 @@ def labelled_failures(store: Store) -> list[int]:
     ]
 
 
-def lost_batch(batch: Batch) -> dict[str, tuple[int, int]]:
+def lost_batch(batch: Batch) -> dict[str, Found]:
     """Of one batch in this process: uid -> t_lost, and control steps that were simulated for it."""
     setup, store = batch.setup, Store.open(batch.store)
     calls = calls_remembered(setup.shields) if setup.shields else ()
@@ -116,12 +79,6 @@ def lost_batch(batch: Batch) -> dict[str, tuple[int, int]]:
     ]
     found = drive(searches, setup.lockstep("expert", setup.expert(batch.expert)))
     return {
-        str(episode.record["uid"]): (point.step, steps) for episode, (point, steps) in zip(episodes, found, strict=True)
+        str(episode.record["uid"]): ({"t_lost": point.step}, steps)
+        for episode, (point, steps) in zip(episodes, found, strict=True)
     }
-
-
-def _differs(store: Store, asked: Record, ledger: Ledger) -> bool:
-    """Whether there are labels that were measured with other settings."""
-    entry = ledger.entry(LOST)
-    known = any(step >= 0 for step in store.episodes["t_lost"])
-    return known and entry is not None and entry.made_with != asked

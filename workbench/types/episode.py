@@ -220,6 +220,11 @@ def _label(name: str, kind: type[str] | type[float], words: str, holds: Any = No
     return Column(name, kind, words, default=kind(), label=True, holds=holds)
 
 
+def _luck(name: str, words: str) -> Column:
+    """A column that holds a rate of success under other noise, or -1."""
+    return Column(name, float, f"{words}; -1: not measured", -1.0, label=True, later=True)
+
+
 COLUMNS: tuple[Column, ...] = (
     Column("uid", str, "<seed>:<index>:<digest of the drawn perturbations>", holds=UID),
     Column(
@@ -301,6 +306,10 @@ COLUMNS: tuple[Column, ...] = (
         reads=values_in,
     ),
     _label("twin", str, "uid of the nominal twin; '' if there is none", UID | NO_UID),
+    _luck("luck", "luck: success rate of the same start and faults, rolled again from step 0 under other policy noise"),
+    _luck("luck_low", "lower end of its 95 % interval"),
+    _luck("luck_high", "upper end of its 95 % interval"),
+    Column("luck_runs", int, "reruns behind it; 0: not measured", 0, label=True, least=0, most=2**31, later=True),
 )
 """The columns of ``episodes/``, listed here and nowhere else: writers, readers, tables and exports follow."""
 EPISODE_COLUMNS: Mapping[str, type] = {column.name: column.kind for column in COLUMNS}
