@@ -13,6 +13,8 @@ import pytest
 from rich.console import Console
 
 from workbench.config import Entry
+from workbench.config.metrics import check
+from workbench.errors import StoreError
 from workbench.monitoring.example import Example
 from workbench.monitoring.promises import FALSE_ALARMS, MISSED, Promise
 from workbench.reporting import charts
@@ -23,6 +25,7 @@ from workbench.reporting.summaries import headlines
 from workbench.reporting.table import Table
 from workbench.reporting.words import interval, p_value, percent
 from workbench.types import RateLaw, Record
+from workbench.types.reading import Source
 
 VOID = {"meta", "br", "line", "rect", "polyline"}
 
@@ -415,6 +418,29 @@ def test_the_label_lost_is_shown_where_it_was_measured(tmp_path: Path) -> None:
     assert "lost" not in [row.cells[0].text for row in tables(FULL)["labels"].rows]
 
 
+def test_flaky_failures_stand_apart_wherever_failures_are_counted(tmp_path: Path) -> None:
+    made = tables(FULL)
+    told = [[cell.text for cell in row.cells] for row in made["luck"].rows]
+    assert told[0] == ["all", "all failures", "10", "6", "3", "1", "7–65 %", "25 % (5–60 %)", "12 %"]
+    assert told[1][:2] == ["fault", "no fault"]
+    for name in ("modes", "perturbed"):
+        table = made[name]
+        heads = [column.name.split("\n")[-1] for column in table.columns]
+        place = heads.index("law")
+        rows = {row.cells[0].text: [cell.text for cell in row.cells] for row in table.rows}
+        assert rows["push"][place : place + 3] == ["6", "3", "1"]
+        assert rows["slip<b>"][place : place + 3] == ["–"] * 3
+    without = FULL | {"labels": METRICS["labels"]}
+    assert "luck" not in tables(without)
+    assert "law" not in [column.name for column in tables(without)["modes"].columns]
+    _, parsed = page(tmp_path, FULL)
+    assert "Of 10 failures 6/10 (26–88 %) are law, 3/10 (7–65 %) luck and 1 open" in parsed.text
+    assert "AUROC above 0.91 (0.87 to 0.95)" in parsed.text
+    with pytest.raises(StoreError, match="as many as law, luck and open"):
+        wrong = LUCK | {"rows": [LUCK["rows"][0] | {"law": 7}]}
+        check({"labels": FULL["labels"] | {"luck": wrong}}, Source("it", StoreError))
+
+
 def shown(metrics: Record, **only: tuple[str, ...]) -> str:
     console = Console(width=140, no_color=True)
     with console.capture() as capture:
@@ -441,6 +467,17 @@ def estimated(value: float) -> Record:
     return {"value": value, "low": value - 1, "high": value + 1}
 
 
+LUCK: Record = {
+    "rows": [
+        {
+            "by": by, "name": name, "failures": 10, "law": 6, "luck": 3, "open": 1, "luck_share": [0.3, 0.07, 0.65],
+            "reruns_won": 0.125, "mistaken": mistaken,
+        }
+        for by, name, mistaken in (("all", "", [0.25, 0.05, 0.6]), ("fault", "", None), ("fault", "push", None))
+    ],
+    "failures": 20, "successes": 80, "measured": [10, 8], "lucky_successes": [2, 5], "ceiling": [0.91, 0.87, 0.95],
+    "runs_each": 40.5,
+}  # fmt: skip
 FULL: Record = METRICS | {
     "policy": {
         "nominal": {"episodes": 100, "successes": 93},
@@ -453,6 +490,7 @@ FULL: Record = METRICS | {
         },
     },
     "labels": METRICS["labels"] | {
+        "luck": LUCK, "luck_of_test": LUCK,
         "points_of_no_return": [0, 80, -1], "recoverable": 2, "decided": 15, "median_decisive": 61.0,
         "median_window_steps": 8.0, "median_responsibility": 0.875,
     },

@@ -140,9 +140,8 @@ def report(
     """Print the tables; non-zero unless every claim holds."""
     found = judge_luck(*stores)
     for by in ("fault", "task", "stage", "failure mode", "all"):
-        shown = table(
-            f"failures by {by}", by, "failures", "law", "luck", "open", "luck, %", "reruns won, %", "mistaken, %"
-        )
+        columns = ("failures", "law", "luck", "open", "luck, %", "reruns won, %", "mistaken, %")
+        shown = table(f"failures by {by}", by, *columns)
         for row in found.of(by):
             shown.add_row(row.name or ("no fault" if by == "fault" else "all"), *cells(row))
         console.print(shown)

@@ -19,6 +19,7 @@ from workbench.attribution.branching import (
     measure_value,
 )
 from workbench.attribution.decisive import Decision, effect_step, find_decision
+from workbench.attribution.laws import judge_luck
 from workbench.attribution.lost import LABEL as LOST
 from workbench.attribution.lost import lost_with, measure_lost
 from workbench.attribution.luck import LABEL as LUCK
@@ -37,6 +38,7 @@ from workbench.rollouts.setup import Setup, branching_setup
 from workbench.rollouts.stored import stream_of
 from workbench.store import Store
 from workbench.types import COLUMNS, SPLITS, Array, Count, Episode, Policy, Positive, Record, Shield, Split, Task
+from workbench.types.abilities import stages_of
 from workbench.types.reading import Among, Between, Size, checked
 
 EPISODES_PER_BATCH = 10
@@ -224,7 +226,7 @@ def label(
     measure_values(store.path, setup, values, revalued)
     if revalued:
         ledger.put(VALUED, valued)
-    return Labelling(Store.open(store.path), settings, values, steps, error)
+    return Labelling(Store.open(store.path), settings, values, steps, error, stages_of(task))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -237,6 +239,7 @@ class Labelling:
     settings, values : with which they were measured.
     simulated_steps : search -> control steps that were simulated for it.
     replay_max_abs_error : largest difference between a stored state and its replay; 0.0 is bit for bit.
+    stages : names of the task's stages.
     """
 
     store: Store
@@ -244,6 +247,7 @@ class Labelling:
     values: Values
     simulated_steps: Mapping[str, int]
     replay_max_abs_error: float
+    stages: tuple[str, ...] = ()
 
     def record(self) -> Record:
         """The section ``labels`` of ``metrics.json``."""
@@ -253,7 +257,19 @@ class Labelling:
             "replay_max_abs_error": self.replay_max_abs_error,
             "simulated_steps": dict(self.simulated_steps),
             **summary(self.store.episodes),
+            **self._luck(),
         }
+
+    def _luck(self) -> Record:
+        """What was measured of luck, over all splits and of test episodes; nothing where nobody asked for it."""
+        rows = self.store.episodes
+        known = (rows["luck_runs"] > 0) & ~rows["success"].astype(bool)
+        if not known.any():
+            return {}
+        found = {"luck": judge_luck(self.store, stages=self.stages).record()}
+        if (known & (rows["split"] == "test")).any():
+            found["luck_of_test"] = judge_luck(self.store, stages=self.stages, split="test").record()
+        return found
 
 
 SEARCHED, VALUED = "searches", "values"

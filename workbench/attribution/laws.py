@@ -16,6 +16,7 @@ import numpy as np
 
 from workbench.attribution.luck import LABEL, LAW
 from workbench.errors import StoreError
+from workbench.execution.ledger import plain
 from workbench.stats.ceiling import estimated_ceiling
 from workbench.stats.proportions import clopper_pearson, of_effective
 from workbench.store import Store
@@ -91,8 +92,8 @@ class LuckJudgement(Tabular):
 
     def record(self) -> Record:
         """As ``metrics.json`` holds it."""
-        plain = dataclasses.asdict(self)
-        return {**plain, "rows": [{**row, "luck_share": list(row["luck_share"])} for row in plain["rows"]]}
+        made: Record = plain(dataclasses.asdict(self))
+        return made
 
     def of(self, by: str) -> tuple[LuckRow, ...]:
         """The rows of one grouping."""
@@ -157,11 +158,8 @@ def _rows(store: Store, stages: Sequence[str], split: str | None) -> list[Record
 def _counted(by: str, name: str, failed: Sequence[Record]) -> LuckRow:
     kinds = [kind_of_luck(row) for row in failed]
     law, luck, undecided = (kinds.count(kind) for kind in KINDS)
-    wrong = sum(
-        row["luck"] if kind == "law" else 1 - row["luck"]
-        for row, kind in zip(failed, kinds, strict=True)
-        if kind != "open"
-    )
+    won = {"law": 1.0, "luck": -1.0, "open": 0.0}
+    wrong = luck + sum(won[kind] * row["luck"] for row, kind in zip(failed, kinds, strict=True))
     settled = law + luck
     share = wrong / settled if settled else 0.0
     return LuckRow(

@@ -1,4 +1,4 @@
-"""Luck or law: would the same episode end the same way again?
+"""Luck or law: whether the same episode would end the same way again.
 
 An episode is rolled again from step 0: the same start, the same faults as they were drawn, other noise of the policy.
 The share of these reruns that succeed is its *luck*.  It differs from V(0) in the faults: V leaves out what has not
@@ -53,7 +53,7 @@ def looks_of(reruns: int) -> tuple[int, ...]:
     """Rising numbers of reruns at which they are looked at; ConfigError for a number that cannot be meant."""
     if not LEAST <= reruns <= MOST:
         raise ConfigError(
-            f"job.luck={reruns} must be 0, or reruns of an episode from {LEAST} to {MOST}; from 42 on they can show a law"
+            f"job.luck={reruns} must be 0, or {LEAST} to {MOST} reruns of an episode; from 42 on they can show a law"
         )
     return (reruns // 4, reruns)
 
@@ -74,7 +74,7 @@ def measure_luck(store: Store, setup: Setup, reruns: int, ledger: Ledger) -> int
 
 
 def episodes_of_interest(rows: Mapping[str, Any]) -> list[int]:
-    """Numbers of all failures and of as many successes, which are drawn by seed and index alone, in the store's order."""
+    """Numbers of all failures and of as many successes, drawn by seed and index alone, in the order of the store."""
     failed = [number for number, success in enumerate(rows["success"]) if not success]
     succeeded = [number for number, success in enumerate(rows["success"]) if success]
 

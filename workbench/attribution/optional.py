@@ -57,7 +57,7 @@ class AskedLabel:
         if self._differs(store, asked, ledger):
             entry = ledger.entry(self.name)
             assert entry is not None
-            what, remedy = f"{self.columns[0]} of {shown(store.path)}", "overwrite=true measures it anew"
+            what, remedy = f"the label {self.name} of {shown(store.path)}", "overwrite=true measures it anew"
             refuse_other(what, entry.made_with, asked, remedy)
 
     def measure(

@@ -202,6 +202,12 @@ def _promise(value: Any, source: Source, key: str) -> None:
     _require(told, source, key, "an object with 'level' beside 'threshold_episodes'")
 
 
+def _of_three(value: Any, source: Source, key: str) -> None:
+    """Every failure is law, luck or open."""
+    fits = value["law"] + value["luck"] + value["open"] == value["failures"]
+    _require(fits, source, f"{key}.failures", "as many as law, luck and open")
+
+
 def _settings(magnitude: Shape) -> Shape:
     return named(fields({"magnitude": magnitude, "severity": number}))
 
@@ -233,9 +239,33 @@ MEDIANS = (
     "median_onset", "median_onset_interval_steps", "median_pnr", "median_pnr_interval_steps", "median_effect",
     "median_decisive", "median_window_steps", "median_responsibility", "replay_max_abs_error", "median_lost",
 )  # fmt: skip
+_ESTIMATED = rows(share, 3)
+LUCK = fields(
+    {
+        "rows": rows(
+            both(
+                fields(
+                    {
+                        **dict.fromkeys(("by", "name"), text),
+                        **dict.fromkeys(("failures", "law", "luck", "open"), count),
+                        "luck_share": _ESTIMATED,
+                        "reruns_won": share,
+                        "mistaken": maybe(_ESTIMATED),
+                    }
+                ),
+                _of_three,
+            )
+        ),
+        **dict.fromkeys(("failures", "successes"), count),
+        **dict.fromkeys(("measured", "lucky_successes"), rows(count, 2)),
+        "ceiling": maybe(_ESTIMATED),
+        "runs_each": number,
+    }
+)
 LABELS = fields(
     {"failed": count, "with_onset": count},
     {
+        **dict.fromkeys(("luck", "luck_of_test"), LUCK),
         **dict.fromkeys(MEDIANS, maybe(number)),
         **dict.fromkeys(("labelled", "with_effect", "with_lost", "not_lost"), count),
         **dict.fromkeys(("decided", "recoverable"), maybe(count)),

@@ -22,6 +22,7 @@ def run(
     pairs: Count,
     values: ValuesAsked,
     lost: bool,
+    luck: Count,
 ) -> None:
     """Label the failed episodes of ``datasets/<store>.zarr``; those labelled already with these settings are kept."""
     run.refuse_other_store()
@@ -39,6 +40,7 @@ def run(
         overwrite=run.overwrite,
         shields=shields_of(run),
         lost=lost,
+        luck=luck,
     )
     run.update_metrics(labels=labelling.record(), store=run.shown(run.store))
-    console.print(*terminal_tables(run.metrics(), only=("labels",)))
+    console.print(*terminal_tables(run.metrics(), only=("labels", "luck")))

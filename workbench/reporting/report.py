@@ -76,6 +76,7 @@ def report(
         head=metrics.get("head", {}),
         bottleneck=summaries.bottleneck_words(metrics),
         corrector=summaries.corrector_words(metrics),
+        luck=summaries.luck_words(metrics),
         benefit=summaries.benefit_words(metrics),
         detectors=summaries.detector_words(metrics),
         restart_s=number(metrics.get("attempts", {}).get("restart_s"), 1),
@@ -131,6 +132,7 @@ def terminal_tables(metrics: Record, only: Sequence[str] = SECTIONS) -> list[Ren
         *_lines(summaries.bottleneck_words(metrics) if "crossed" in only else []),
         *_lines(summaries.corrector_words(metrics) if "corrector" in only else []),
         *_lines(summaries.detector_words(metrics) if "detectors" in only else []),
+        *_lines(summaries.luck_words(metrics) if "luck" in only else []),
     ]
     return shown + [made[section] for section in SECTIONS if section in only and section in made]
 

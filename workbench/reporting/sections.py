@@ -74,25 +74,58 @@ def misled_table(metrics: Record) -> Table:
     return Table("which instruction was followed", columns, rows, note)
 
 
+APART = ("law", "luck", "open")
+"""Failures whose luck was measured, apart: systematic, flaky, and those that their reruns leave open."""
+
+
+def luck_of_test(metrics: Record, by: str) -> dict[str, Record]:
+    """Name -> counts of the test failures that are law, luck and open; empty where luck was not measured."""
+    found = (metrics.get("labels") or {}).get("luck_of_test") or {}
+    return {row["name"]: row for row in found.get("rows", []) if row["by"] == by}
+
+
+def luck_table(metrics: Record) -> Table:
+    """One row a group of failures: how many of them are law, luck and open, and what one rerun would call wrong."""
+    found = (metrics.get("labels") or {}).get("luck") or {}
+    nameless = {"all": "all failures", "fault": "no fault"}
+    rows = []
+    for row in found.get("rows", []):
+        luck, mistaken = Rate(row["luck"], row["failures"]), row["mistaken"]
+        wrong = NONE if mistaken is None else f"{percent(mistaken[0])} ({interval(mistaken[1:])})"
+        cells = [Cell(wrong, mistaken[0] if mistaken else None), Cell(percent(row["reruns_won"]), row["reruns_won"])]
+        name = row["name"] or nameless.get(row["by"], NONE)
+        rows.append(Row.of(row["by"], name, row["failures"], *(row[key] for key in APART), luck.interval, *cells))
+    heads = ("failures", *APART, "luck,\n95 % interval", "mistaken by\none rerun", "reruns\nthat succeed")
+    note = (
+        "Each failure rolled again from step 0: the same start and faults, other noise of the policy. Law: the reruns "
+        "succeed in less than a tenth, surely. Luck: in more, surely; the failure is flaky. Open: the reruns leave "
+        "both. One rerun calls flaky whatever succeeds then, and the rest systematic; that is wrong of so many."
+    )
+    return Table("luck or law", [Column("by"), Column(""), *numbers(*heads)], rows, note)
+
+
 def fault_table(metrics: Record) -> Table:
     """One row a fault, the most harmful first."""
     words = metrics.get("fault_words", {})
     found = fault_rates(metrics)
     described = any(words.get(row["perturbation"]) for _, row in found)
     grouped = any(row.get("channel") for _, row in found)
+    apart = luck_of_test(metrics, "fault")
     rows = []
     for rate, row in found:
         name = row["perturbation"]
         about = [*([words.get(name, "")] if described else []), *([row.get("channel", "")] if grouped else [])]
         label = f"{name}: success {rate.percent}, 95 % interval {rate.interval}"
         bar = Cell(drawn=charts.interval_bar(rate.share or 0.0, rate.bounds, label))
-        rows.append(Row.of(name, *about, *_success(rate), bar))
+        kinds = [apart.get(name, {}).get(key, NONE) for key in APART] if apart else []
+        rows.append(Row.of(name, *about, *_success(rate), *kinds, bar))
     columns = [
         Column("fault"),
         *([Column("what happens", spare=2, terminal=False)] if described else []),
         *([Column("channel", spare=3, terminal=False)] if grouped else []),
         *numbers("success", "episodes"),
         Column("95 % interval", numeric=True, spare=1),
+        *(numbers(*(f"failures:\n{name}" for name in APART)) if apart else []),
         Column("", drawing=SHARE_AXIS),
     ]
     note = (
@@ -114,11 +147,15 @@ def mode_table(metrics: Record) -> Table:
     modes = sorted((mode for mode in totals if mode), key=lambda mode: (-totals[mode], mode))
     seen = {(row["perturbation"], row["failure_mode"]): row["episodes"] for row in found}
     names = sorted({row["perturbation"] for row in found}, key=lambda name: (not name, name)) if modes else []
+    apart = luck_of_test(metrics, "fault") if modes else {}
     rows = []
     for name in names:
         episodes = [seen.get((name, mode), 0) for mode in (*modes, "")]
-        rows.append(Row.of(name or "no fault", *(Cell(str(each or ""), each) for each in episodes), sum(episodes)))
-    columns = [Column("injected"), *numbers(*(mode.replace(" ", "\n") for mode in modes), "success", "episodes")]
+        kinds = [apart.get(name, {}).get(key, NONE) for key in APART] if apart else []
+        counted = (Cell(str(each or ""), each) for each in episodes)
+        rows.append(Row.of(name or "no fault", *counted, sum(episodes), *kinds))
+    heads = [*(mode.replace(" ", "\n") for mode in modes), "success", "episodes", *(APART if apart else ())]
+    columns = [Column("injected"), *numbers(*heads)]
     note = (
         "Each failed test episode is called by one failure mode, read from the simulator's predicates without knowing "
         "which fault was injected: of the modes that stand when anything is seen last, the one that has stood longest. "
@@ -596,6 +633,7 @@ SECTIONS: Mapping[str, Callable[[Record], Table]] = {
     "tolerance": tolerance_table,
     "joint": joint_table,
     "labels": label_table,
+    "luck": luck_table,
     "monitors": monitor_table,
     "strategies": strategy_table,
     "abstention": abstention_table,

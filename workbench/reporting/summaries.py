@@ -137,6 +137,27 @@ def training_summary(metrics: Record) -> Training | None:
     )
 
 
+def luck_words(metrics: Record) -> list[str]:
+    """How many failures would happen again, and how well any score could rank them, a sentence each."""
+    found = (metrics.get("labels") or {}).get("luck")
+    if not found:
+        return []
+    (row,) = (row for row in found["rows"] if row["by"] == "all")
+    law, luck = (Rate(row[key], row["failures"]) for key in ("law", "luck"))
+    said = [
+        f"Of {row['failures']} failures {law.count} ({law.interval}) are law, {luck.count} ({luck.interval}) luck and "
+        f"{row['open']} open, by {found['runs_each']:.0f} reruns each; of {found['measured'][1]} successes "
+        f"{found['lucky_successes'][0]} are luck."
+    ]
+    if found["ceiling"]:
+        value, low, high = (number(each) for each in found["ceiling"])
+        said.append(
+            f"No score that knows the start and the fault but not the policy's noise ranks failures above successes "
+            f"with an AUROC above {value} ({low} to {high}); what a monitor has beyond that it read off the noise."
+        )
+    return said
+
+
 def label_summary(metrics: Record) -> Labels | None:
     """How many failures could be dated, and the medians; None if nothing was labelled."""
     labels = metrics.get("labels")
