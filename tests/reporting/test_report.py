@@ -436,8 +436,8 @@ def test_flaky_failures_stand_apart_wherever_failures_are_counted(tmp_path: Path
     _, parsed = page(tmp_path, FULL)
     assert "Of 10 failures 6/10 (26–88 %) are law, 3/10 (7–65 %) luck and 1 open" in parsed.text
     assert "AUROC above 0.91 (0.87 to 0.95)" in parsed.text
+    wrong = LUCK | {"rows": [LUCK["rows"][0] | {"law": 7}]}
     with pytest.raises(StoreError, match="as many as law, luck and open"):
-        wrong = LUCK | {"rows": [LUCK["rows"][0] | {"law": 7}]}
         check({"labels": FULL["labels"] | {"luck": wrong}}, Source("it", StoreError))
 
 
