@@ -1,8 +1,14 @@
 """What type checkers and editors see of the lazy names of ``workbench``; a test holds the two together."""
 
 from workbench import testing as testing
+from workbench.attribution.claims import check_explanation as check_explanation
+from workbench.attribution.explaining import explain_many as explain_many
+from workbench.attribution.explanation import Explanation as Explanation
+from workbench.attribution.explanation import explain as explain
 from workbench.attribution.labels import label as label
+from workbench.attribution.laws import judge_luck as judge_luck
 from workbench.attribution.replaying import replay as replay
+from workbench.attribution.wording import words_of as words_of
 from workbench.benchmarking.comparison import leaderboard as leaderboard
 from workbench.benchmarking.own import benchmark as benchmark
 from workbench.checking.check import check as check

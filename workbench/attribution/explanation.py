@@ -9,25 +9,22 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from workbench.attribution.labels import SEARCHED
 from workbench.attribution.laws import kind_of_luck
-from workbench.config import named, replacing, write_text
+from workbench.config import named
 from workbench.errors import StoreError, WorkbenchError
 from workbench.execution.ledger import Ledger, plain
-from workbench.execution.progress import progress
 from workbench.store import Store
 from workbench.types import Array, Record, Task
 from workbench.types.abilities import stages_of
 from workbench.types.episode import Mode, modes_in
 from workbench.types.faults import faults_in
-from workbench.types.reading import Between, Size, Source, checked
+from workbench.types.reading import Source, checked
 
 MAGNITUDES: Mapping[str, str] = {
     "_fraction": "", "_scale": "", "_m": "m", "_rad": "rad", "_n": "N", "_nm": "N m", "_s": "s", "_steps": "steps",
@@ -245,13 +242,6 @@ def known_stages(name: str) -> tuple[str, ...]:
         return stages_of(named.task(name))
     except WorkbenchError:
         return ()
-
-
-@dataclasses.dataclass(frozen=True)
-class _Sought:
-    """What the ledger of the labels says of how decisive steps were sought."""
-
-    pairs: int = 0
 
 
 def _sought(store: Store, row: Mapping[str, Any]) -> bool | None:

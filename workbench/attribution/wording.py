@@ -6,15 +6,12 @@ against each other.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 
 from workbench.attribution.explanation import Dated, Explanation, Injected, Magnitude
 from workbench.errors import UnknownNameError
 
 FORMS = ("line", "short", "long")
-MOST_EVENTS = 12
-"""Events of a long form that are told one by one."""
 
 
 def words_of(told: Explanation, form: str = "short") -> str:
@@ -119,7 +116,11 @@ def decided_lines(told: Explanation) -> list[str]:
     if found is None:
         if told.decided_sought:
             return ["No decisive actions were found."]
-        return ["The decisive actions were not measured." if told.decided_sought is False else "No decisive actions are known."]
+        return [
+            "The decisive actions were not measured."
+            if told.decided_sought is False
+            else "No decisive actions are known."
+        ]
     which = f"step {found.first}" if found.first == found.last else f"steps {found.first} to {found.last}"
     return [
         f"The decisive actions were those of {which}: the {found.by}'s in their place raise success by "
@@ -166,10 +167,7 @@ def event_lines(told: Explanation) -> list[str]:
         (change.step, f"the predicate {change.predicate} {'began' if change.holds else 'ended'}")
         for change in told.changes
     ]
-    ordered = sorted(events, key=lambda event: event[0])
-    lines = [f"{what[:1].upper()}{what[1:]} at step {step}." for step, what in ordered[:MOST_EVENTS]]
-    more = len(ordered) - len(lines)
-    return [*lines, f"There were {more} more events."] if more else lines
+    return [f"{what[:1].upper()}{what[1:]} at step {step}." for step, what in sorted(events)]
 
 
 def markdown_of(told: Explanation) -> str:

@@ -24,7 +24,7 @@ MAKES: Mapping[str, Sequence[str]] = {
     "zoo": ("demos", "checkpoint", "store"),
 }
 """Job -> which of a run's stores and weights it writes; the others it only reads."""
-APART = ("compare", "export", "new", "replay", "report", "serve", "view")
+APART = ("compare", "explain", "export", "new", "replay", "report", "serve", "view")
 """Jobs whose points do not mix in one run: their files are named after what they show."""
 LONGEST = 80
 """Letters that are added to a name."""
