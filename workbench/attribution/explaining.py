@@ -38,7 +38,8 @@ def explain_many(
 
     Parameters
     ----------
-    into : folder for ``explanations.jsonl``, a record a line, and ``explanations.md``, the same in words; None for none.
+    into : folder for ``explanations.jsonl``, a record a line, and ``explanations.md``, the same in words; None for
+        no files.
     task : as :func:`workbench.explain` takes it.
 
     Raises

@@ -218,7 +218,7 @@ class Facts:
             yield self.equal("stages", False, any(reached.values()))
             return
         missed = bool(found["not"] or found["late"])
-        for name in re.split(r", and |, | and ", found["list"].lower()):
+        for name in re.split(r", and |, | and ", (found["list"] or found["one"]).lower()):
             if name not in reached:
                 yield f"stage {name}", "false", "the task has no such stage"
             elif found["at"]:
@@ -296,10 +296,8 @@ def _alike(said: Sequence[str], held: Sequence[float]) -> bool:
     """Whether numbers as written are those that were drawn, to three digits or to the digits that are written."""
     if len(said) != len(held):
         return False
-    return all(
-        compared(one, value) or math.isclose(float(one), value, rel_tol=0.005)
-        for one, value in zip(said, held, strict=True)
-    )
+    pairs = zip(said, held, strict=True)
+    return all(compared(one, value) or math.isclose(float(one), value, rel_tol=0.005) for one, value in pairs)
 
 
 def _reached(reached: bool) -> str:

@@ -104,7 +104,7 @@ def no_return_lines(told: Explanation) -> list[str]:
     if found is None:
         return ["The point of no return was not measured."]
     if found.step == 0:
-        return ["The point of no return was at step 0: not even the expert succeeds from the start."]
+        return ["The point of no return was at step 0: the expert succeeds from no step."]
     if found.step >= told.length:
         return ["There was no point of no return: the expert still succeeds from the last step."]
     return [f"The point of no return was at step {found.step}: from there on not even the expert succeeds in time."]
@@ -114,13 +114,8 @@ def decided_lines(told: Explanation) -> list[str]:
     """Which actions decided it, and what in their place would have saved it."""
     found = told.decided
     if found is None:
-        if told.decided_sought:
-            return ["No decisive actions were found."]
-        return [
-            "The decisive actions were not measured."
-            if told.decided_sought is False
-            else "No decisive actions are known."
-        ]
+        why = {True: "No decisive actions were found.", False: "The decisive actions were not measured."}
+        return [why[told.decided_sought] if told.decided_sought is not None else "No decisive actions are known."]
     which = f"step {found.first}" if found.first == found.last else f"steps {found.first} to {found.last}"
     return [
         f"The decisive actions were those of {which}: the {found.by}'s in their place raise success by "
