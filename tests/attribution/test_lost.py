@@ -9,6 +9,7 @@ import pytest
 from tests.toy import ToyExpert, ToyPolicy, ToyTask, broken
 from workbench.attribution import labels, lost
 from workbench.attribution.branching import drive, find_point_of_no_return
+from workbench.attribution.explanation import explain
 from workbench.attribution.labels import Settings
 from workbench.errors import OtherSettingsError
 from workbench.rollouts.launch import Launch
@@ -82,8 +83,7 @@ def test_it_is_not_measured_unless_it_is_asked_for(path: Path) -> None:
     assert set(column(path, "t_lost").values()) == {-1}
     assert not {"with_lost", "not_lost", "median_lost"} & found.keys()
     assert "lost" not in found["simulated_steps"]
-    record = Store.open(path).episode(0).record
-    assert "lost" not in notes_of({**record, "success": False})
+    assert "twice the deadline" not in notes_of(explain(Store.open(path), 0))
 
 
 def test_labels_that_are_there_gain_it_and_stay(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,8 +100,7 @@ def test_labels_that_are_there_gain_it_and_stay(path: Path, monkeypatch: pytest.
     with monkeypatch.context() as patch:
         patch.setattr(lost, "lost_batch", None)
         assert relabel(path, lost=True) == second, "and is kept"
-    episode = Store.open(path).episode(3)
-    assert f"- lost, with twice the deadline: step {episode.record['t_lost']}" in notes_of(episode.record)
+    assert "- Within twice the deadline it was lost at step 30." in notes_of(explain(Store.open(path), ROTS.index(30)))
 
 
 def test_of_other_settings_it_is_refused_or_measured_anew(path: Path) -> None:

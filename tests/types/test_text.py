@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import re
 import subprocess
@@ -11,7 +12,9 @@ import pytest
 from markupsafe import escape
 from rich.console import Console
 
+from tests.attribution.test_explanation import TOLD
 from tests.limits import HANG_S
+from workbench.attribution.explanation import Injected
 from workbench.execution import progress
 from workbench.reporting.page import environment, macro
 from workbench.reporting.table import Column, Row, Table
@@ -95,15 +98,13 @@ def test_markdown_and_latex_are_text(odd):
 
 
 def test_notes_of_a_recording_hold_it_as_text(odd):
-    record = {
-        "task": odd, "perturbation": odd, "outcome": odd, "instruction": odd, "failure_mode": odd, "uid": odd,
-        "split": "test", "perturbations": "[]", "length": 9, "t_on": -1, "t_pnr": -1, "t_lost": -1, "t_dec": -1,
-        "t_dec_by": odd,
-    }  # fmt: skip
-    notes = notes_of(record)
+    fault = Injected(odd, odd, ())
+    notes = notes_of(
+        dataclasses.replace(TOLD, task=odd, instruction=odd, failure_mode=odd, uid=odd, faults=(fault,), luck=None)
+    )
     assert not OBEYED.search(notes)
-    assert len(notes.split("\n")) == 6
-    assert f"asked: {as_markdown(odd)}; seen: {as_markdown(odd)}" in notes
+    assert len(notes.split("\n")) == 13
+    assert f"- The policy was asked to {as_markdown(odd)}." in notes.split("\n")
 
 
 @pytest.mark.parametrize(

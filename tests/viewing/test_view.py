@@ -12,7 +12,6 @@ from workbench.types import Array, Shape
 from workbench.viewing.choice import interest
 from workbench.viewing.episode import MonitorTrace, ShownEpisode, record_episode
 from workbench.viewing.meshes import thin_mesh
-from workbench.viewing.notes import fault_of
 from workbench.viewing.session import entities_of
 
 T = 40
@@ -166,13 +165,6 @@ def test_the_most_telling_episode() -> None:
     ]
     assert [best, *worse] == sorted([best, *worse], reverse=True)
     assert interest(10, 80, [10]) < interest(10, 80, [-1]), "an alarm at the very step cannot be the fault's"
-
-
-def test_a_fault_in_words_has_its_magnitudes_alone() -> None:
-    drawn = {"name": "push", "channel": "physics", "target": "a.b", "start_step": 6, "stage": None, "predicate": None}
-    drawn |= {"duration_steps": 5, "force_n": [0.41395, -0.68539], "observation_sizes": {"a": 1}}
-    assert fault_of(drawn, 100) == "push (physics), duration_steps 5, force_n [ 0.414, -0.685]"
-    assert fault_of(drawn | {"duration_steps": 1_000_000}, 100) == "push (physics), force_n [ 0.414, -0.685]"
 
 
 def test_time_is_in_seconds(recording: Path) -> None:

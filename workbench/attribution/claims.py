@@ -22,6 +22,8 @@ from workbench.types.results import Tabular
 
 LONGEST = 100_000
 """Letters of a text."""
+LONGEST_SENTENCE = 1_000
+"""Letters of a sentence that is read; a longer one is unsupported as a whole."""
 FILLERS = frozenset(
     " ".join(
         (
@@ -161,6 +163,8 @@ def sentences_of(text: str) -> list[str]:
 
 
 def _of_sentence(sentence: str, facts: Facts) -> list[Claim]:
+    if len(sentence) > LONGEST_SENTENCE:
+        return [Claim(f"{sentence[:60]} ...", "", "unsupported", f"sentences of {LONGEST_SENTENCE} letters are read")]
     left, read_any = sentence, False
     claims: list[Claim] = []
     for pattern, read in rules_for(facts):

@@ -180,11 +180,16 @@ def explain(store: Store, episode: int | str, *, task: Task | None = None) -> Ex
     names = [name for name in store.step_names(number) if name.startswith(PREDICATES)]
     steps = store.episode(number, steps=("stage", *names), calls=()).steps
     stages = stages_of(task) if task is not None else known_stages(store.header.task)
-    return explanation_of(row, steps, stages, store, _sought(store, row))
+    return explanation_of(row, steps, stages, store.header.control_hz, store.header.deadline, _sought(store, row))
 
 
 def explanation_of(
-    row: Mapping[str, Any], steps: Mapping[str, Array], stages: tuple[str, ...], store: Store, sought: bool | None
+    row: Mapping[str, Any],
+    steps: Mapping[str, Array],
+    stages: tuple[str, ...],
+    control_hz: float,
+    deadline: int,
+    sought: bool | None = None,
 ) -> Explanation:
     """Put together what a row of ``episodes/`` and the arrays of its steps say."""
     where = f"perturbations of {row['uid']}"
@@ -194,8 +199,8 @@ def explanation_of(
         instruction=str(row["instruction"]),
         policy=str(row["policy"]),
         split=str(row["split"]),
-        control_hz=float(store.header.control_hz),
-        deadline=int(store.header.deadline),
+        control_hz=float(control_hz),
+        deadline=int(deadline),
         length=int(row["length"]),
         success=bool(row["success"]),
         outcome=str(row["outcome"]),

@@ -102,7 +102,7 @@ def _whole() -> list[tuple[str, Read]]:
             lambda m, f: [f.always_winnable()],
         ),
         (
-            r"(?P<what>[\w ]+?) (?:was|were|is|are|has been) not (?:measured|known)\b",
+            r"(?P<what>[\w ]{1,60}?) (?:was|were|is|are|has been) not (?:measured|known)\b",
             lambda m, f: [f.unmeasured(m["what"])],
         ),
         (r": (?:success became unlikely|from there on not even the expert succeeds in time)$", lambda m, f: []),

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from workbench.errors import StoreError
+from workbench.attribution.explanation import Explanation
+from workbench.attribution.wording import (
+    detail_lines,
+    fault_lines,
+    line_of,
+    measured_lines,
+    outcome_lines,
+    seen_lines,
+)
 from workbench.types import Record
-from workbench.types.faults import faults_in
-from workbench.types.reading import Source, checked
 from workbench.types.text import as_markdown
-
-UNITS = ("_fraction", "_scale", "_m", "_rad", "_n", "_s", "_steps")
-"""How the names of a fault's magnitudes end."""
 
 
 def events_of(record: Record) -> dict[str, int]:
@@ -30,48 +31,13 @@ def title_of(record: Record) -> str:
     return f"{record['task']}: {record['perturbation'] or 'nominal'}, {record['outcome']}"
 
 
-def _faults_of(record: Record) -> tuple[Record, ...]:
-    return faults_in(record["perturbations"], f"perturbations of {record['uid']}")
-
-
-def notes_of(record: Record) -> str:
-    """What was drawn and what was seen, as Markdown."""
-    faults, by = _faults_of(record), as_markdown(record["t_dec_by"])
-    lines = [
-        f"### {as_markdown(title_of(record))}",
-        f"- asked: {as_markdown(record['instruction'])}; seen: {as_markdown(record['failure_mode'] or 'success')}",
-        *(f"- injected: {as_markdown(fault_of(fault, record['length']))}" for fault in faults),
-        f"- onset: {moment(record['t_on'])}, 95 % interval {record['t_on_low']} to {record['t_on_high']}"
-        if record["t_on"] >= 0
-        else "- onset: not measured",
-        f"- point of no return: {moment(record['t_pnr'])}",
-        *([f"- lost, with twice the deadline: {moment(record['t_lost'])}"] if record["t_lost"] >= 0 else []),
-        f"- decisive: steps {record['t_dec']} to {record['t_dec_end'] - 1}, replaced by the {by}'s, "
-        f"gain {record['responsibility']:.2f} in success, 95 % interval {record['responsibility_low']:.2f} to "
-        f"{record['responsibility_high']:.2f}"
-        if record["t_dec"] >= 0
-        else "- decisive: no step found",
-        f"- episode: {as_markdown(record['uid'], code=True)}, {record['split']} split",
-    ]
-    return "\n".join(lines)
-
-
-def moment(step: int) -> str:
-    """A control step in words."""
-    return f"step {step}" if step >= 0 else "not measured"
-
-
-def fault_of(record: Record, length: int) -> str:
-    """Name, channel and magnitudes of a drawn fault; when it struck is among the events.
-
-    A duration beyond the episode's length is left out: the fault stayed.
-    """
-    source = Source(f"the record of perturbation {record['name']}", StoreError)
-    kind = float | list[float]
-    drawn = {key: np.asarray(checked(kind, record[key], source, key)) for key in record if key.endswith(UNITS)}
-    magnitudes = [
-        f"{key} {np.array2string(value, precision=3, separator=', ')}"
-        for key, value in drawn.items()
-        if key != "duration_steps" or value <= length
-    ]
-    return ", ".join([f"{record['name']} ({record['channel']})", *magnitudes])
+def notes_of(told: Explanation) -> str:
+    """What was drawn, seen and measured, as Markdown; the words are those of its explanation."""
+    lines = [*outcome_lines(told), *fault_lines(told), *seen_lines(told), *measured_lines(told), *detail_lines(told)]
+    return "\n".join(
+        [
+            f"### {as_markdown(line_of(told).rstrip('.'))}",
+            *(f"- {as_markdown(line)}" for line in lines),
+            f"- episode: {as_markdown(told.uid, code=True)}, {told.split} split",
+        ]
+    )

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from workbench.attribution.explanation import explanation_of
 from workbench.config import replacing
 from workbench.execution.progress import progress
 from workbench.monitoring.example import Example, Margins
@@ -104,7 +105,7 @@ def shown_episode(
         events=events_of(stored.record),
         monitors={name: trace(calls, reading) for name, reading in readings.items()},
         images={key.removeprefix(IMAGES): pixels for key, pixels in steps.items() if key.startswith(IMAGES)},
-        notes=notes_of(stored.record),
+        notes=notes_of(explanation_of(stored.record, steps, stages_of(task), control_hz, task.deadline)),
     )
 
 
