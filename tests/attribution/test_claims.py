@@ -160,7 +160,8 @@ def test_sentences_end_at_stops_and_not_in_numbers() -> None:
 
 
 @pytest.mark.parametrize(("said", "held", "same"), [
-    ("0.81", 0.8125, True), ("0.82", 0.8125, False), ("1", 0.8125, True), ("0.8125", 0.8125, True), ("3e-2", 0.03, True),
+    ("0.81", 0.8125, True), ("0.82", 0.8125, False), ("1", 0.8125, True), ("0.8125", 0.8125, True),
+    ("3e-2", 0.03, True),
     ("0.0300", 0.03004, True), ("0.0300", 0.0302, False), ("-1.5", -1.46, True),
 ])  # fmt: skip
 def test_numbers_are_compared_to_the_digits_that_are_said(said: str, held: float, same: bool) -> None:

@@ -103,7 +103,7 @@ def test_notes_of_a_recording_hold_it_as_text(odd):
         dataclasses.replace(TOLD, task=odd, instruction=odd, failure_mode=odd, uid=odd, faults=(fault,), luck=None)
     )
     assert not OBEYED.search(notes)
-    assert len(notes.split("\n")) == 13
+    assert len(notes.split("\n")) == 14
     assert f"- The policy was asked to {as_markdown(odd)}." in notes.split("\n")
 
 

@@ -281,8 +281,8 @@ def _decided(row: Mapping[str, Any]) -> Decided | None:
 def _luck(row: Mapping[str, Any]) -> Lucky | None:
     if not row["luck_runs"]:
         return None
-    rate = (float(row[name]) for name in ("luck", "luck_low", "luck_high"))
-    return Lucky(*rate, int(row["luck_runs"]), kind_of_luck(row))
+    rate, low, high = (float(row[name]) for name in ("luck", "luck_low", "luck_high"))
+    return Lucky(rate, low, high, int(row["luck_runs"]), kind_of_luck(row))
 
 
 def _changes(steps: Mapping[str, Array]) -> tuple[Change, ...]:

@@ -247,10 +247,10 @@ class Facts:
         """A magnitude by its unit alone: a component of one that was drawn, or its length."""
         text = found["unit"].lower().removesuffix("s") if len(found["unit"]) > 1 else found["unit"].lower()
         unit, scale = UNITS[text]
-        held = [(m.name, *m.values) for fault in self.told.faults for m in fault.magnitudes if m.unit == unit]
-        numbers = [number for _, *values in held for number in (*map(abs, values), math.hypot(*values))]
+        held = [each for fault in self.told.faults for each in fault.magnitudes if each.unit == unit]
+        numbers = [number for each in held for number in (*map(abs, each.values), math.hypot(*each.values))]
         right = any(compared(found["number"].lstrip("+-"), number, scale) for number in numbers)
-        return f"magnitude in {unit}", _verdict(right, bool(numbers)), str(held)
+        return f"magnitude in {unit}", _verdict(right, bool(numbers)), ", ".join(map(str, held))
 
     def times(self, found: re.Match[str]) -> Found:
         text = found["times"].lower()
