@@ -93,6 +93,7 @@ def test_failures_are_counted_apart(path: Path) -> None:
     assert wrong[1] <= 1 - CHANCE <= wrong[2], "a rerun fails again, and the failure is called systematic"
     assert whole["failures"] == failed == whole["law"] + whole["luck"]
     assert rows["stage", "half"]["failures"] + rows["stage", "done"]["failures"] == failed
+    assert (record["law"], record["luck"], record["open"]) == (whole["law"], whole["luck"], whole["open"])
     assert record["measured"] == [failed, min(failed, len(store) - failed)]
 
 

@@ -476,7 +476,7 @@ LUCK: Record = {
         for by, name, mistaken in (("all", "", [0.25, 0.05, 0.6]), ("fault", "", None), ("fault", "push", None))
     ],
     "failures": 20, "successes": 80, "measured": [10, 8], "lucky_successes": [2, 5], "ceiling": [0.91, 0.87, 0.95],
-    "runs_each": 40.5,
+    "runs_each": 40.5, "law": 6, "luck": 3, "open": 1,
 }  # fmt: skip
 FULL: Record = METRICS | {
     "policy": {

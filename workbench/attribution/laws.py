@@ -92,7 +92,8 @@ class LuckJudgement(Tabular):
 
     def record(self) -> Record:
         """As ``metrics.json`` holds it."""
-        made: Record = plain(dataclasses.asdict(self))
+        (whole,) = self.of("all")
+        made: Record = plain({**dataclasses.asdict(self), **{kind: getattr(whole, kind) for kind in KINDS}})
         return made
 
     def of(self, by: str) -> tuple[LuckRow, ...]:

@@ -256,7 +256,7 @@ LUCK = fields(
                 _of_three,
             )
         ),
-        **dict.fromkeys(("failures", "successes"), count),
+        **dict.fromkeys(("failures", "successes", "law", "luck", "open"), count),
         **dict.fromkeys(("measured", "lucky_successes"), rows(count, 2)),
         "ceiling": maybe(_ESTIMATED),
         "runs_each": number,
