@@ -240,13 +240,16 @@ class Row:
             nominal=int(ends.nominal.sum()),
         )
 
-    def cells(self) -> list[str]:
-        """As the table shows it."""
+    def ended(self) -> list[str]:
+        """How often it acts and what it comes to, as the table shows it."""
+        ends = [f"{count} of {self.faulty}" for count in (self.in_time, self.to_horizon)]
+        return [str(self.acted), str(self.nominal_acted), *ends, f"{self.broken} of {self.nominal}", str(self.won)]
+
+    def gained(self) -> list[str]:
+        """Its gains, as the table shows them."""
         gains = ["" if gain is None else points(gain) for gain in (self.over_monitor, self.sooner, self.over_placebo)]
         p = "" if self.p_value is None else f"{self.p_value:.2g}"
-        acted = f"{self.acted} ({self.nominal_acted})"
-        ended = [f"{count} of {self.faulty}" for count in (self.in_time, self.to_horizon)]
-        return [self.arm, acted, *ended, gains[0], p, *gains[1:], f"{self.broken} of {self.nominal}", str(self.won)]
+        return [gains[0], p, *gains[1:]]
 
 
 def rows_of(ends: Ends) -> list[Row]:
@@ -261,12 +264,14 @@ def shown(strength: str, found: Mapping[tuple[str, str, int], Ends], options: ar
     """Print the table of one strength; whether some strategy is shown to win more behind the monitor's alarms."""
     of = {key: each for key, each in found.items() if key[1] == strength}
     rows = rows_of(Ends.joined(list(of.values())))
-    columns = ("arm", "acts in (nominal)", "in time", "horizon", "over monitor", "p (Holm)", "sooner", "over placebo")
-    title = f"{strength}: {len(of)} policies, {rows[0].faulty} test episodes under faults, {rows[0].nominal} nominal"
-    told = table(title, "trigger", *columns, "nominal: broken", "won")
-    for row in rows:
-        told.add_row(row.trigger, *row.cells())
-    console.print(told)
+    many = f"{len(of)} policies, {rows[0].faulty} test episodes under faults, {rows[0].nominal} nominal"
+    ended = ("acts in", "of them nominal", "in time", "horizon", "nominal: broken", "won")
+    gained = ("over monitor", "p (Holm)", "sooner", "over placebo")
+    for title, columns, cells in (("who acts when", ended, Row.ended), ("gains", gained, Row.gained)):
+        told = table(f"{strength}, {title}: {many}", "trigger", "arm", *columns)
+        for row in rows:
+            told.add_row(row.trigger, row.arm, *cells(row))
+        console.print(told)
     for name in options.tasks.split(","):
         by_task = Ends.joined([each for key, each in of.items() if key[0] == name])
         console.print(*by_arm(f"{name}, {strength}", by_task), sep="\n")

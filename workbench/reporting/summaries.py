@@ -10,6 +10,8 @@ import numpy as np
 
 from workbench.monitoring.promises import FALSE_ALARMS
 from workbench.recovery.benefit import ALWAYS
+from workbench.recovery.bottleneck import ALPHA
+from workbench.recovery.dose import WINDOW
 from workbench.reporting.page import Headline
 from workbench.reporting.promises import CONSTANT, audit, is_baseline, is_broken, name_of, promised
 from workbench.reporting.words import NONE, Rate, count, estimate, number, percent, points, seconds, significant, step
@@ -363,6 +365,46 @@ def _abstains(found: Record, sure: str) -> str:
         f"{found['arm']} abstains: from no predicted benefit on is it shown with a confidence of {sure} that it wins "
         f"more than the placebo. Of {found['alarmed']} alarmed calibrate episodes it alone wins {whole['only_arm']}, "
         f"the placebo alone {whole['only_control']}; more episodes of that split under faults would say more."
+    )
+
+
+def dose_words(metrics: Record) -> list[str]:
+    """Up to which remaining window an arm is shown to win over the placebo, and what was left out, a sentence each."""
+    found = metrics.get("dose_response")
+    if not found:
+        return []
+    windows = dose_windows(metrics)
+    arms = dict.fromkeys(row["name"] for row in windows)
+    told = [_stops_winning(arm, [row for row in windows if row["name"] == arm]) for arm in arms]
+    kept = found["acted"] - found["succeeded"] - found["unlabelled"]
+    return [
+        *told,
+        f"Of {found['acted']} alarmed test episodes {kept} failed and have a point of no return; left out are "
+        f"{found['succeeded']} that succeeded and {found['unlabelled']} failures without that label. In "
+        f"{found['silent']} more labelled failures there is no alarm.",
+    ]
+
+
+def dose_windows(metrics: Record) -> list[Record]:
+    """What arms win in each remaining window in which there are episodes."""
+    rows = (metrics.get("dose_response") or {"rows": []})["rows"]
+    return [row for row in rows if row["by"] == WINDOW and row["over_placebo"]["gain"] is not None]
+
+
+def _stops_winning(arm: str, rows: Sequence[Record]) -> str:
+    """Of one arm, from the longest window to the shortest."""
+    wins = [row["over_placebo"]["gain"] > 0 and row["p_vs_placebo"] < ALPHA for row in rows]
+    if not any(wins):
+        return f"{arm} is not shown to win over the placebo, however many steps are left to the point of no return."
+    names = ", ".join(row["group"] for row, win in zip(rows, wins, strict=True) if win)
+    told = f"{arm} is shown to win over the placebo with {names} control steps left to the point of no return"
+    behind = rows[len(wins) - wins[::-1].index(True) :]
+    if not behind:
+        return f"{told}: in the latest of these windows, too."
+    gain = behind[0]["over_placebo"]
+    return (
+        f"{told}; with {behind[0]['group']} it no longer is: {points(gain['gain'], gain['low'], gain['high'])} points "
+        f"in {gain['pairs']} failures."
     )
 
 
