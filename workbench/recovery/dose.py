@@ -23,7 +23,7 @@ from workbench.types import Record
 from workbench.types.results import Tabular
 
 WINDOWS = (50, 20, 0)
-"""Control steps left that part the windows: more than 50, 21 to 50, 1 to 20, and none from the point of no return on."""
+"""Control steps left that part the windows: more than 50, 21 to 50, 1 to 20, and none, for the expert fails then."""
 MOMENT, WINDOW, LOST = KINDS = ("moment", "window", "lost")
 """What calls are grouped by: the labels they lie between, the steps left, and whether more time would help."""
 BEFORE_ONSET, AFTER_ONSET, NO_ONSET, BEHIND = MOMENTS = (
