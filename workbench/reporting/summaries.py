@@ -396,8 +396,9 @@ def _stops_winning(arm: str, rows: Sequence[Record]) -> str:
     wins = [row["over_placebo"]["gain"] > 0 and row["p_vs_placebo"] < ALPHA for row in rows]
     if not any(wins):
         return f"{arm} is not shown to win over the placebo, however many steps are left to the point of no return."
-    names = ", ".join(row["group"] for row, win in zip(rows, wins, strict=True) if win)
-    told = f"{arm} is shown to win over the placebo with {names} control steps left to the point of no return"
+    names = [row["group"] for row, win in zip(rows, wins, strict=True) if win]
+    listed = " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+    told = f"{arm} is shown to win over the placebo with {listed} control steps left to the point of no return"
     behind = rows[len(wins) - wins[::-1].index(True) :]
     if not behind:
         return f"{told}: in the latest of these windows, too."
