@@ -188,8 +188,8 @@ def doses(
                 last[group][uid] = step
     arms = [arm for arm in table.arms if arm not in (*CONTROLS, ASK)]
     rows = [_row(table, labels, arm, group, at) for group, at in last.items() if at for arm in arms]
-    corrected = holm([row.over_placebo.p_value for row in rows], [row.by for row in rows])
-    return tuple(dataclasses.replace(row, p_vs_placebo=p) for row, p in zip(rows, corrected, strict=True))
+    corrected = np.array(holm([row.over_placebo.p_value for row in rows], [row.by for row in rows]), float)
+    return tuple(dataclasses.replace(row, p_vs_placebo=float(p)) for row, p in zip(rows, corrected, strict=True))
 
 
 def window_names(windows: Sequence[int]) -> list[str]:
