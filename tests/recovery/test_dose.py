@@ -61,9 +61,9 @@ def at(step: int) -> dict[str, tuple[int]]:
         (79, "onset to point of no return", "21 to 50", None),
         (80, "onset to point of no return", "1 to 20", None),
         (99, "onset to point of no return", "1 to 20", None),
-        (100, "from the point of no return on", "0 or less", "from the point of no return on, not lost"),
-        (129, "from the point of no return on", "0 or less", "from the point of no return on, not lost"),
-        (130, "from the point of no return on", "0 or less", "lost"),
+        (100, "past the point of no return", "0 or less", "past it, not lost"),
+        (129, "past the point of no return", "0 or less", "past it, not lost"),
+        (130, "past the point of no return", "0 or less", "lost"),
     ],
 )
 def test_every_call_is_dated_to_the_step(step: int, moment: str, window: str, lost: str | None) -> None:
@@ -83,10 +83,10 @@ def test_an_arm_that_wins_until_the_point_of_no_return_wins_in_every_window_befo
     assert gains == {
         **{group: (20, 0, 1.0, 20) for group in ("before the onset", "onset to point of no return")},
         **{group: (20, 0, 1.0, 20) for group in ("more than 50", "21 to 50", "1 to 20")},
-        **{group: (0, 0, 0.0, 20) for group in ("from the point of no return on", "0 or less")},
-        **{group: (0, 0, 0.0, 20) for group in ("from the point of no return on, not lost", "lost")},
+        **{group: (0, 0, 0.0, 20) for group in ("past the point of no return", "0 or less")},
+        **{group: (0, 0, 0.0, 20) for group in ("past it, not lost", "lost")},
     }
-    assert list(rows)[:3] == ["before the onset", "onset to point of no return", "from the point of no return on"]
+    assert list(rows)[:3] == ["before the onset", "onset to point of no return", "past the point of no return"]
     assert list(rows)[-4:] == ["more than 50", "21 to 50", "1 to 20", "0 or less"]
 
 
@@ -105,7 +105,7 @@ def test_steps_are_counted_for_each_episode_by_its_own_labels() -> None:
     rows = doses(table(), labels, {"e0": (79,), "e1": (79,), "e2": (79,), "e3": (79,)})
     assert {(row.group, row.median_left) for row in rows if row.name == "head"} == {
         ("before the point of no return, no onset", 71.0), ("more than 50", 71.0),
-        ("from the point of no return on", -9.0), ("0 or less", -9.0),
+        ("past the point of no return", -9.0), ("0 or less", -9.0),
         ("onset to point of no return", 11.0), ("1 to 20", 1.0), ("21 to 50", 21.0),
     }  # fmt: skip
 

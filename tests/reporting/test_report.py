@@ -422,6 +422,9 @@ def test_an_arm_stops_winning_behind_the_last_window_in_which_it_is_shown_to() -
     assert stops(none=(0.3, 0.01)).endswith("to the point of no return: in the latest of these windows, too.")
     nothing = dict.fromkeys(("long", "short", "none"), (0.2, 0.2))
     assert stops(**nothing).startswith("head is not shown to win over the placebo, however many steps are left")
+    rows = [dosed("window", "short", 0, 0.2, 0.2) | {"name": name} for name in ("head", "home", "expert")]
+    (told, _) = dose_words({"dose_response": FULL["dose_response"] | {"rows": rows}})
+    assert told.startswith("head, home and expert are not shown to win over the placebo")
 
 
 def test_which_detector_is_worth_acting_on_is_said_in_words_first(tmp_path: Path) -> None:

@@ -30,9 +30,9 @@ BEFORE_ONSET, AFTER_ONSET, NO_ONSET, BEHIND = MOMENTS = (
     "before the onset",
     "onset to point of no return",
     "before the point of no return, no onset",
-    "from the point of no return on",
+    "past the point of no return",
 )
-NOT_LOST, IS_LOST = "from the point of no return on, not lost", "lost"
+NOT_LOST, IS_LOST = "past it, not lost", "lost"
 Group = tuple[str, str]
 """What is grouped by, and which group."""
 

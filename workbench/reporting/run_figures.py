@@ -175,7 +175,7 @@ def _dose_figure(rows: Sequence[Record]) -> Markup:
     words = f"Points over the placebo with {groups} control steps left to the point of no return: {'; '.join(told)}"
     return charts.line_chart(
         lines, label=words, x_label="control steps after the point of no return", y_label="points over placebo",
-        level=(0.0, "placebo"), events={"point of no return": 0.0},
+        level=(0.0, ""), events={"point of no return": 0.0},
     )  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -374,8 +375,15 @@ def dose_words(metrics: Record) -> list[str]:
     if not found:
         return []
     windows = dose_windows(metrics)
-    arms = dict.fromkeys(row["name"] for row in windows)
-    told = [_stops_winning(arm, [row for row in windows if row["name"] == arm]) for arm in arms]
+    arms = {row["name"]: [each for each in windows if each["name"] == row["name"]] for row in windows}
+    winning = {arm: rows for arm, rows in arms.items() if any(map(_wins, rows))}
+    told = [_stops_winning(arm, rows) for arm, rows in winning.items()]
+    if others := [arm for arm in arms if arm not in winning]:
+        are = "are" if len(others) > 1 else "is"
+        told.append(
+            f"{_listed(others)} {are} not shown to win over the placebo, however many steps are left to the point of "
+            "no return."
+        )
     kept = found["acted"] - found["succeeded"] - found["unlabelled"]
     return [
         *told,
@@ -386,27 +394,33 @@ def dose_words(metrics: Record) -> list[str]:
 
 
 def dose_windows(metrics: Record) -> list[Record]:
-    """What arms win in each remaining window in which there are episodes."""
+    """What arms win in each remaining window in which there are episodes, the longest window first."""
     rows = (metrics.get("dose_response") or {"rows": []})["rows"]
     return [row for row in rows if row["by"] == WINDOW and row["over_placebo"]["gain"] is not None]
 
 
+def _wins(row: Record) -> bool:
+    """Whether an arm is shown to win more than the placebo."""
+    return bool(row["over_placebo"]["gain"] > 0 and row["p_vs_placebo"] < ALPHA)
+
+
 def _stops_winning(arm: str, rows: Sequence[Record]) -> str:
-    """Of one arm, from the longest window to the shortest."""
-    wins = [row["over_placebo"]["gain"] > 0 and row["p_vs_placebo"] < ALPHA for row in rows]
-    if not any(wins):
-        return f"{arm} is not shown to win over the placebo, however many steps are left to the point of no return."
-    names = [row["group"] for row, win in zip(rows, wins, strict=True) if win]
-    listed = " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
-    told = f"{arm} is shown to win over the placebo with {listed} control steps left to the point of no return"
-    behind = rows[len(wins) - wins[::-1].index(True) :]
+    """In which windows an arm wins, and what it gains in the first one behind them."""
+    names = [row["group"] for row in rows if _wins(row)]
+    told = f"{arm} is shown to win over the placebo with {_listed(names)} control steps left to the point of no return"
+    behind = list(itertools.takewhile(lambda row: not _wins(row), reversed(rows)))
     if not behind:
         return f"{told}: in the latest of these windows, too."
-    gain = behind[0]["over_placebo"]
+    gain = behind[-1]["over_placebo"]
     return (
-        f"{told}; with {behind[0]['group']} it no longer is: {points(gain['gain'], gain['low'], gain['high'])} points "
+        f"{told}; with {behind[-1]['group']} it no longer is: {points(gain['gain'], gain['low'], gain['high'])} points "
         f"in {gain['pairs']} failures."
     )
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Names as they stand in a sentence."""
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def detector_words(metrics: Record) -> list[str]:
