@@ -79,7 +79,10 @@ RECOVERIES = (
     "retreat", "home", "backtrack", "best_of", "adaptive_chunking", "retrieve", "reward_steered", "longer", "cascade",
     "cascade_for_24", "head", "head_for_24", "when", "expert",
 )  # fmt: skip
-"""Arms beside the controls; ``_for_24`` hands back after so many control steps."""
+"""Arms beside the controls; ``_for_24`` hands back after so many control steps.  ``reward_steered_stage``, which is asked
+for by ``--arms``, goes by the task's own plan instead of a target that is written by hand."""
+VARIANTS: Mapping[str, str] = {"longer": "cascade", "reward_steered_stage": "reward_steered"}
+"""Arm -> the strategy that it is, with other settings."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -210,6 +213,7 @@ class Subject:
             "best_of": {"score": "chunk_overlap"},
             "retrieve": {"successes": str(self.store.path)},
             "reward_steered": {"target": known.target, "offset_m": list(known.offset_m)},
+            "reward_steered_stage": {"reward": "stage"},
         }
         return {arm: node_of(arm, told) for arm in arms}
 
@@ -287,7 +291,7 @@ def trained(name: str, strength: str, seed: int, into: Path, runner: wb.Processe
 def node_of(arm: str, told: Mapping[str, Record]) -> Record:
     """Configuration of an arm; what is named ``_for_24`` hands back after so many steps."""
     base, _, steps = arm.partition("_for_")
-    (node,) = nodes("strategy", ["cascade" if base == "longer" else base]).values()
+    (node,) = nodes("strategy", [VARIANTS.get(base, base)]).values()
     return {**node, **told.get(base, {}), **({"steps": int(steps)} if steps else {})}
 
 
