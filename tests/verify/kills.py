@@ -74,7 +74,7 @@ CORRECT = (
     "job.branches=2 job.horizon=1.0"
 )
 TUNE = (
-    f"tune {JUDGED} policy=zoo/lift_flow job.monitor=mahalanobis+split_conformal job.numbers=[retract_m] job.points=2 "
+    f"tune {JUDGED} policy=zoo/lift_flow job.monitor=mahalanobis+split_conformal job.numbers=[retract_m] job.points=9 "
     "job.alarms=2 job.horizon=1.2"
 )
 VIEW = f"view {JUDGED} job.monitors=[stac+split_conformal]"
@@ -91,7 +91,7 @@ JOBS: dict[str, tuple[Sequence[str], str]] = {
     "recover": (FITTED, RECOVER),
     "recover again": ((*FITTED, f"{RECOVER} job.trainer.learning_rate=0.001"), f"{RECOVER} overwrite=true"),
     "tune": (FITTED, TUNE),
-    "tune again": ((*FITTED, f"{TUNE} job.points=3"), f"{TUNE} overwrite=true"),
+    "tune again": ((*FITTED, f"{TUNE} job.points=10"), f"{TUNE} overwrite=true"),
     "correct": ((*ROLLED, LABEL), CORRECT),
     "correct again": ((*ROLLED, LABEL, f"{CORRECT} job.targets=2"), f"{CORRECT} overwrite=true"),
     "export": (ROLLED, "export name=k"),

@@ -79,8 +79,8 @@ RECOVERIES = (
     "retreat", "home", "backtrack", "best_of", "adaptive_chunking", "retrieve", "reward_steered", "longer", "cascade",
     "cascade_for_24", "head", "head_for_24", "when", "expert",
 )  # fmt: skip
-"""Arms beside the controls; ``_for_24`` hands back after so many control steps.  ``reward_steered_stage``, which is asked
-for by ``--arms``, goes by the task's own plan instead of a target that is written by hand."""
+"""Arms beside the controls; ``_for_24`` hands back after so many control steps.  ``reward_steered_stage``, asked for
+by ``--arms``, goes by the task's own plan instead of a target that is written by hand."""
 VARIANTS: Mapping[str, str] = {"longer": "cascade", "reward_steered_stage": "reward_steered"}
 """Arm -> the strategy that it is, with other settings."""
 
