@@ -37,13 +37,17 @@ class Vetoes(Tiring):
     needs = frozenset({"chunk"})
 
     def begin(self) -> Record:
-        return {"calls": np.zeros(1)}
+        return {"calls": np.zeros(1), "held": False}
 
     def plan(self, memory: Record, call: PolicyCall) -> None:
         memory["calls"] += 1
+        memory["held"] = memory["calls"][0] % 3 == 0
+
+    def dropped(self, memory: Record) -> None:
+        memory["held"] = False
 
     def act(self, memory: Record, moment: Moment) -> Passed:
-        share = float(memory["calls"][0] % 3 > 0)
+        share = float(not memory["held"])
         return Passed(moment.action * share, note=Note("tired", not share, share, 1.0))
 
 
