@@ -46,6 +46,7 @@ from workbench.attribution.labels import Settings
 from workbench.config.named import nodes
 from workbench.execution.progress import console
 from workbench.monitoring.episodes import sound
+from workbench.monitoring.monitor import AnyMonitor
 from workbench.recovery.correcting import CorrectionSettings, keep_corrections
 from workbench.recovery.corrections import CORRECTOR, KINDS
 from workbench.recovery.economics import operating_rule
@@ -189,7 +190,7 @@ def cell(name: str, strength: str, seed: int, options: argparse.Namespace) -> Ce
         "reward_steered": {"target": known.target, "offset_m": list(known.offset_m)},
     }
     chosen = {arm: node_of(arm, told) for arm in [PLACEBO, *arms]}
-    alarms = {store.uids[number]: step for number, (step,) in first_alarms(store, monitor).items()}
+    alarms = alarms_of(store, monitor)
     won = tabulated(store, chosen, task, policy, alarms, head, list(monitors.values()), runner)
     console.print(f"{name} {strength} {seed}: {len(alarms)} alarms of {len(won.nominal)} test episodes")
     return dataclasses.replace(won, corrections=corrections)
@@ -224,12 +225,32 @@ def rolled(
     task: Task, policy: Policy, path: Path, seed: int, options: argparse.Namespace, runner: wb.Processes
 ) -> wb.Store:
     """Nominal episodes to fit and calibrate on, and episodes of every fault to learn, to calibrate and to judge on."""
-    told: dict[str, Any] = {"into": path, "seed": seed, "samples": 0, "images": False, "runner": runner}
-    wb.rollout(task, policy, episodes={"fit": 60, "calibrate": 80, "test": 2 * options.each}, **told)
     faults = {name: wb.perturbation(name, **settings) for name, settings in FAULTS.items()}
-    return wb.rollout(
-        task, policy, faults, episodes={"fit": 8, "calibrate": 8, "test": options.each}, one_each=True, **told
+    nominal = {"fit": 60, "calibrate": 80, "test": 2 * options.each}
+    return rolled_under(
+        faults, task, policy, path, seed, nominal, {"fit": 8, "calibrate": 8, "test": options.each}, runner
     )
+
+
+def rolled_under(
+    faults: Mapping[str, Any],
+    task: Task,
+    policy: Policy,
+    path: Path,
+    seed: int,
+    nominal: Mapping[str, int],
+    each: Mapping[str, int],
+    runner: wb.Processes,
+) -> wb.Store:
+    """So many nominal episodes of every split, and of every fault."""
+    told: dict[str, Any] = {"into": path, "seed": seed, "samples": 0, "images": False, "runner": runner}
+    wb.rollout(task, policy, episodes=nominal, **told)
+    return wb.rollout(task, policy, faults, episodes=each, one_each=True, **told)
+
+
+def alarms_of(store: wb.Store, monitor: AnyMonitor) -> dict[str, int]:
+    """Uid -> control step of the first alarm, of the test episodes that have one."""
+    return {store.uids[number]: step for number, (step,) in first_alarms(store, monitor).items()}
 
 
 def tabulated(

@@ -128,7 +128,8 @@ def verify_corrections(
 
     Parameters
     ----------
-    store : with labels of ``workbench label``: effect, point of no return, nominal twin.
+    store : with labels of ``workbench label``: effect, point of no return, nominal twin; failures without a fault are
+        corrected from their onset on, if that is known.
     task, policy : those that it was rolled with.
     splits : of the episodes; a head that learns from corrections must not meet those it is judged on.
     horizon : deadlines that every branch lasts at most, such as 2.0.
@@ -200,11 +201,11 @@ def _wanted(
     rows, taken, found = store.episodes, dict[str, int](), []
     for number in sound(store, *splits):
         mode = str(rows["failure_mode"][number])
-        labelled = rows["t_eff"][number] >= 0 and rows["t_pnr"][number] >= 0
+        begun, no_return = begun_by(store, number), int(rows["t_pnr"][number])
+        labelled = begun >= 0 and no_return >= 0
         if rows["success"][number] or not labelled or taken.get(mode, 0) >= settings.episodes:
             continue
-        calls = store.calls(number, ()).step
-        steps = calls_between(calls, int(rows["t_eff"][number]), int(rows["t_pnr"][number]), settings)
+        steps = calls_between(store.calls(number, ()).step, begun, no_return, settings)
         if steps:
             taken[mode] = taken.get(mode, 0) + 1
             found.append((number, steps, _twin(store, number)))
@@ -214,6 +215,12 @@ def _wanted(
             "workbench label makes them, of episodes that workbench rollout perturbation=[...] makes fail"
         )
     return found
+
+
+def begun_by(store: Store, number: int) -> int:
+    """Effect of a fault; without a fault the onset, by which the policy itself has erred; -1 where that is unknown."""
+    effect, onset = (int(store.episodes[key][number]) for key in ("t_eff", "t_on"))
+    return effect if effect >= 0 else onset
 
 
 def calls_between(calls: Array, effect: int, no_return: int, settings: CorrectionSettings) -> tuple[int, ...]:

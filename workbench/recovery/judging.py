@@ -138,7 +138,7 @@ class CorrectorJudgement(Tabular):
     rows : the replays.
     abstention : from acting at every replayed call on.
     unlabelled : failures that are left out because they have neither onset nor effect.
-    chance : (N,) of failing at the replayed call of each of ``replays.uids``.
+    chance, places : (N,) of failing at the replayed call of each of ``replays.uids``, and where that lies.
     replays : every motion that was carried out, with what came of it.
     """
 
@@ -154,6 +154,7 @@ class CorrectorJudgement(Tabular):
     abstention: tuple[AbstentionRow, ...]
     unlabelled: int
     chance: Array = dataclasses.field(repr=False)
+    places: Array = dataclasses.field(repr=False)
     replays: Corrections = dataclasses.field(repr=False)
 
     def rows_of_table(self) -> list[Record]:
@@ -294,6 +295,7 @@ def judge_corrector(
         abstention=tuple(abstention(replays, places, chance, seed)),
         unlabelled=unlabelled,
         chance=chance,
+        places=places,
         replays=replays,
     )
 
