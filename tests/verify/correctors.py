@@ -1,7 +1,9 @@
 """What is a corrector worth that learned from many failures, of weak policies and of one that looks through cameras?
 
-Of every task a policy is rolled under faults, its failures are labelled with their onsets, corrections are tried from
-those of the fit split, and a corrector learns from the verified ones.  ``lift``, ``stack`` and ``door`` have the weak
+Of every task a policy is rolled under faults, its failures are labelled, corrections are tried from those of the fit
+split, and a corrector learns from the verified ones.  It takes an episode for failing from the effect of the fault on,
+which the nominal twin says: an onset costs tens of branches a failure.  Failures without a fault have no effect, and
+are learned from with ``--onsets`` alone.  ``lift``, ``stack`` and ``door`` have the weak
 policies of :mod:`tests.verify.recoveries`; ``lift_pixels`` is the zoo's, which looks through two cameras, so that its
 corrector reads the policy's embedding of their images and the hand, and no object.
 
@@ -13,7 +15,7 @@ replays         its motion, no motion and a random one from the same call, and t
 alarms          strategy *correct* behind the monitor's alarms beside the placebo, and success with and without it
 
 Then the replays of all tasks and seeds together.  What is there already below ``--into`` is kept, so that the same call
-goes on; it is a folder of its own, for the labels have onsets, and those of ``recoveries`` have none.
+goes on; it may be the folder of ``recoveries --corrections``.  With ``--onsets`` it is one of its own.
 
 Run: make verify WHAT=correctors ARGS="--into FOLDER"
 """
@@ -36,7 +38,6 @@ from tests.verify.recoveries import PLACEBO, Row, pooled
 from workbench.attribution.labels import Settings
 from workbench.execution.progress import console
 from workbench.recovery.benefit import Interval
-from workbench.recovery.correcting import CorrectionSettings, keep_corrections
 from workbench.recovery.corrections import CORRECTOR, KINDS, RANDOM, Corrections
 from workbench.recovery.judging import PLACES, CorrectorJudgement, mean_over
 from workbench.reporting.report import terminal_tables
@@ -47,9 +48,8 @@ CAMERAS: Record = {"names": ["agentview", "wrist"], "width_px": 84, "height_px":
 """Those of the zoo's policy."""
 FAULTS = ("translation", "rotation", "no_op", "hand_push", "action_noise")
 """FailSafe's three (arXiv 2510.01642) and two more, as conf/perturbation has them: the policy is a good one."""
-LABELS = Settings(branches=(4,), pairs=0)
+ONSETS = Settings(branches=(4,), pairs=0)
 """The least that finds onsets; a decisive step teaches a corrector nothing."""
-CORRECTIONS = CorrectionSettings(episodes=20, before=2, beyond=0, targets=2, randoms=1)
 STRATEGY = "correct"
 
 
@@ -93,6 +93,7 @@ def arguments() -> argparse.Namespace:
     made.add_argument("--seeds", type=int, default=1, help="training seeds; the zoo's policy has one")
     made.add_argument("--each", type=int, default=10, help="test episodes of every fault")
     made.add_argument("--judged", type=int, default=10, help="failures of each mode that are replayed, at most")
+    made.add_argument("--onsets", action="store_true", help="search the onsets of all failures, too")
     made.add_argument("--workers", type=int, default=1)
     made.add_argument("--json", type=Path, help="file for the numbers")
     return made.parse_args()
@@ -109,8 +110,8 @@ def learned(name: str, seed: int, options: argparse.Namespace) -> Learned:
         folder = options.into / name / f"weak-{seed}"
         task, _, policy = recoveries.trained(name, "weak", seed, options.into, runner)
         store = recoveries.rolled(task, policy, folder / "episodes.zarr", seed, options, runner)
-    store = wb.label(store, task, policy, settings=LABELS, runner=runner).store
-    corrections = keep_corrections(store, task, policy, settings=CORRECTIONS, runner=runner)
+    corrections = recoveries.tried(store, task, policy, runner, ONSETS if options.onsets else recoveries.LABELS)
+    store = wb.open_store(store.path)
     taught = wb.train_corrector(store, corrections, task, policy, into=folder / "corrector", seed=seed)
     judged = wb.judge_corrector(
         store, folder / "corrector", task, policy, episodes=options.judged, runner=runner, seed=seed

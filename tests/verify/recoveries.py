@@ -75,6 +75,7 @@ magnitudes the zoo's own policies fail more than half the time, and nothing coul
 MONITOR, HORIZON = "rnd+split_conformal", 2.0
 FURTHER: Record = {**TRAINER, "iterations": 800, "learning_rate": 0.0005}
 """Training of the head, as workbench recover does it, and of its control."""
+LABELS = Settings(branches=(), pairs=0)
 CORRECTIONS = CorrectionSettings(episodes=6, before=2, beyond=1, targets=2, randoms=2)
 RECOVERIES = (
     "retreat", "home", "backtrack", "best_of", "adaptive_chunking", "retrieve", "reward_steered", "longer", "cascade",
@@ -196,9 +197,11 @@ def cell(name: str, strength: str, seed: int, options: argparse.Namespace) -> Ce
     return dataclasses.replace(won, corrections=corrections)
 
 
-def tried(store: wb.Store, task: Task, policy: Policy, runner: wb.Processes) -> wb.Corrections:
+def tried(
+    store: wb.Store, task: Task, policy: Policy, runner: wb.Processes, labels: Settings = LABELS
+) -> wb.Corrections:
     """Corrections from failures of the fit split, which need no onsets among their labels."""
-    wb.label(store, task, policy, settings=Settings(branches=(), pairs=0), runner=runner)
+    wb.label(store, task, policy, settings=labels, runner=runner)
     return keep_corrections(wb.open_store(store.path), task, policy, settings=CORRECTIONS, runner=runner)
 
 

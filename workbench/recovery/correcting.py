@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import inspect
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -155,7 +156,7 @@ def verify_corrections(
             found |= {tried.number: tried for tried in ended}
             advance(len(ended))
     made = joined(store, [found[number] for number, *_ in wanted], setup, shared[3])
-    return dataclasses.replace(made, made_with=decided_by(store, splits, chosen, horizon, expert))
+    return dataclasses.replace(made, made_with=decided_by(store, splits, settings, horizon, expert))
 
 
 def keep_corrections(store: Store, task: Task, policy: Policy, *, overwrite: bool = False, **asked: Any) -> Corrections:
@@ -173,9 +174,9 @@ def keep_corrections(store: Store, task: Task, policy: Policy, *, overwrite: boo
     if not overwrite:
         with contextlib.suppress(UnknownNameError):
             kept = Corrections.load(store)
-            settings = asked.get("settings") or CorrectionSettings()
-            splits, horizon = asked.get("splits", ("fit",)), asked.get("horizon", 2.0)
-            now = decided_by(store, splits, settings, horizon, asked.get("expert", EXPERT))
+            called = inspect.signature(verify_corrections).bind(store, task, policy, **asked)
+            called.apply_defaults()
+            now = decided_by(store, *(called.arguments[key] for key in ("splits", "settings", "horizon", "expert")))
             refuse_other(
                 f"the corrections in {shown(store.path)}", kept.made_with, now, "overwrite=true makes them anew"
             )
@@ -186,10 +187,15 @@ def keep_corrections(store: Store, task: Task, policy: Policy, *, overwrite: boo
 
 
 def decided_by(
-    store: Store, splits: Iterable[Split], settings: CorrectionSettings, horizon: float, expert: Mapping[str, Any]
+    store: Store,
+    splits: Iterable[Split],
+    settings: CorrectionSettings | None,
+    horizon: float,
+    expert: Mapping[str, Any],
 ) -> Record:
-    """What decides corrections: plain data."""
-    asked = {**dataclasses.asdict(settings), "splits": list(splits), "horizon": horizon, "expert": dict(expert)}
+    """What decides corrections: plain data, of the arguments of :func:`verify_corrections`."""
+    chosen = settings or CorrectionSettings()
+    asked = {**dataclasses.asdict(chosen), "splits": list(splits), "horizon": horizon, "expert": dict(expert)}
     decided: Record = plain({**asked, "episodes and labels": store.digest()})
     return decided
 
