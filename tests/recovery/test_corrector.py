@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import workbench as wb
 from workbench.detectors.scores.always import Always
@@ -14,6 +17,9 @@ from workbench.errors import CheckpointError, ConfigError, StoreError
 from workbench.monitoring.monitor import Monitor
 from workbench.monitoring.scoring import FittedScore
 from workbench.monitoring.window import Window
+from workbench.policies.learning import checkpoint
+from workbench.policies.learning.benefit import Benefit
+from workbench.policies.learning.benefit import train as learn
 from workbench.policies.learning.checkpoint import read_record
 from workbench.policies.learning.corrector import Corrector, held_apart, train
 from workbench.policies.recovery.correct import Correct
@@ -26,14 +32,14 @@ from workbench.rollouts.guard import Guard
 from workbench.rollouts.launch import Launch
 from workbench.rollouts.loop import Lockstep
 from workbench.store import Store
-from workbench.types import Alarm, Array, Lessons, Policy, PolicyCall, Task, Threshold
+from workbench.types import Alarm, Array, Compared, Lessons, Policy, PolicyCall, Task, Threshold
 from workbench.types.inputs import inputs_for
 
-from .test_corrections import ALONE
+from .lift import ALONE
+from .lift import policy as policy
+from .lift import task as task
 from .test_corrections import found as found
-from .test_corrections import policy as policy
 from .test_corrections import store as store
-from .test_corrections import task as task
 
 LEFT, RIGHT = np.array([0.1, 0, 0, 0, 0, 0, 1.0]), np.array([-0.1, 0, 0, 0, 0, 0, -1.0])
 
@@ -141,6 +147,69 @@ def test_a_damaged_corrector_and_a_policy_in_its_place_are_refused(tmp_path: Pat
         Corrector.load(Path("workbench/policies/zoo/lift_flow"))
 
 
+def altered(folder: Path, **changes: Any) -> None:
+    """Change what a checkpoint says, and seal it again as anyone can: ``hidden`` of its configuration, and so on."""
+    weights, made = checkpoint.read(folder)
+    record = {key: value for key, value in dataclasses.asdict(made).items() if key not in ("weights", "versions")}
+    for key in ("sha256", "record_sha256"):
+        del record[key]
+    kind = changes.pop("dtype", torch.float32)
+    for key, value in changes.items():
+        record["config" if key in record["config"] else "statistics"][key] = value
+    checkpoint.write(folder, {name: tensor.to(kind) for name, tensor in weights.items()}, record)
+
+
+def a_corrector(folder: Path) -> Callable[[Path], Any]:
+    train(made_up(), task="lift", folder=folder, seed=0, iterations=1, hidden=8, blocks=1)
+    return Corrector.load
+
+
+def a_benefit(folder: Path) -> Callable[[Path], Any]:
+    compared = Compared({"embedding": np.eye(4)}, np.ones(4), np.zeros(4), np.arange(4))
+    made, _ = learn(compared, task="lift", arm={}, weights={}, seed=0, iterations=1, hidden=8, folds=2)
+    made.save(folder, 0.1)
+    return Benefit.load
+
+
+BOTH = {
+    "hidden": (10_001, -8, 0, "8", 8.5, None, True),
+    "blocks": (101, -1, "1", None),
+    "mean": ([0.0] * 3, [0.0] * 20_000, 0.0, [[0.0]] * 4, [float("nan")] * 4),
+    "deviation": ([1.0] * 5, [0.0] * 4, [-1.0] * 4, ["1"] * 4),
+}
+OWN = {"modes": ([], "slip", [1, 2], ["slip"], ["slip"] * 1001), "scale": ([1.0] * 5, [-1.0] * 6, [1e300] * 6, 1.0)}
+TAMPERED = [
+    (kind, key, value)
+    for kind, of in ((a_corrector, {**BOTH, **OWN}), (a_benefit, BOTH))
+    for key, values in of.items()
+    for value in values
+]
+
+
+@pytest.mark.parametrize(("kind", "key", "value"), TAMPERED, ids=lambda value: str(value)[:20])
+def test_a_tampered_checkpoint_is_refused_in_one_line(tmp_path: Path, kind: Any, key: str, value: Any) -> None:
+    load = kind(tmp_path / "a")
+    load(tmp_path / "a")
+    altered(tmp_path / "a", **{key: value})
+    with pytest.raises(CheckpointError) as caught:
+        load(tmp_path / "a")
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize("kind", [a_corrector, a_benefit])
+def test_a_checkpoint_takes_no_memory_for_what_it_says_of_its_size(tmp_path: Path, kind: Any) -> None:
+    """Its network would have 2e10 numbers, 80 GB; and numbers of another kind, or none, are no weights either."""
+    load = kind(tmp_path / "a")
+    altered(tmp_path / "a", hidden=10_000, blocks=100)
+    with pytest.raises(CheckpointError, match="its weights are not those of its network; train it again"):
+        load(tmp_path / "a")
+    kind(tmp_path / "a")
+    altered(tmp_path / "a", dtype=torch.float64)
+    with pytest.raises(CheckpointError, match="its weights are not finite numbers of 32 bits"):
+        load(tmp_path / "a")
+
+
 def with_column(store: Store, monkeypatch: pytest.MonkeyPatch, name: str, values: Array) -> None:
     changed = {**store.episodes, name: values}
     monkeypatch.setattr(Store, "episodes", property(lambda _: changed))
@@ -222,6 +291,28 @@ def call_of(task: Task, trained: Corrector) -> PolicyCall:
     return PolicyCall(
         np.array([8]), np.zeros((1, 16, 7)), None, np.ones((1, trained.layout["embedding"])), 8, [""], {}, seen
     )
+
+
+@pytest.mark.parametrize(
+    ("onset", "effect", "begun"), [(20, 30, 20), (-1, 30, 30), (20, -1, 20), (-1, -1, None)], ids=str
+)
+def test_failing_is_from_the_effect_on_where_no_onset_is_known(
+    store: Store, task: Task, policy: Policy, found: Corrections, monkeypatch: pytest.MonkeyPatch, onset: int,
+    effect: int, begun: int | None,
+) -> None:  # fmt: skip
+    """Calls of a failure of which neither is known are none that did not fail."""
+    failed = ~store.episodes["success"].astype(bool)
+    changed = {key: np.where(failed, value, -1) for key, value in (("t_on", onset), ("t_eff", effect))}
+    there = {**store.episodes, **changed}
+    monkeypatch.setattr(Store, "episodes", property(lambda _: there))
+    taught = lessons_of(store, found, task, policy)
+    lost = [number for number in range(len(store)) if failed[number]]
+    assert lost
+    assert set(taught.episode[taught.failing]) == (set(lost) if begun is not None else set())
+    for number in lost:
+        failing = taught.failing[taught.episode == number]
+        steps = store.calls(number, ()).step
+        assert failing.tolist() == ([] if begun is None else (steps >= begun).tolist())
 
 
 def test_it_goes_where_the_corrector_says_and_abstains_where_nothing_fails(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import inspect
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -39,6 +38,11 @@ SAME_PLACE_M = 0.002
 REACH: Record = {"_target_": "workbench.policies.recovery.motion.reach.Reach"}
 """Who carries a correction out."""
 EPISODES_PER_BATCH = 4
+SPLITS: tuple[Split, ...] = ("fit",)
+HORIZON = 2.0
+"""Deadlines that every branch lasts at most."""
+DECIDING = ("splits", "settings", "horizon", "expert")
+"""Arguments of :func:`verify_corrections` that decide what it finds; the others say how it is done."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,9 +119,9 @@ def verify_corrections(
     task: Task,
     policy: Policy,
     *,
-    splits: Iterable[Split] = ("fit",),
+    splits: Iterable[Split] = SPLITS,
     settings: CorrectionSettings | None = None,
-    horizon: float = 2.0,
+    horizon: float = HORIZON,
     expert: Mapping[str, Any] = EXPERT,
     runner: Executor | None = None,
     shields: Iterable[Shield | str] | Mapping[str, Shield] = (),
@@ -174,9 +178,7 @@ def keep_corrections(store: Store, task: Task, policy: Policy, *, overwrite: boo
     if not overwrite:
         with contextlib.suppress(UnknownNameError):
             kept = Corrections.load(store)
-            called = inspect.signature(verify_corrections).bind(store, task, policy, **asked)
-            called.apply_defaults()
-            now = decided_by(store, *(called.arguments[key] for key in ("splits", "settings", "horizon", "expert")))
+            now = decided_by(store, **{key: asked[key] for key in DECIDING if key in asked})
             refuse_other(
                 f"the corrections in {shown(store.path)}", kept.made_with, now, "overwrite=true makes them anew"
             )
@@ -188,10 +190,10 @@ def keep_corrections(store: Store, task: Task, policy: Policy, *, overwrite: boo
 
 def decided_by(
     store: Store,
-    splits: Iterable[Split],
-    settings: CorrectionSettings | None,
-    horizon: float,
-    expert: Mapping[str, Any],
+    splits: Iterable[Split] = SPLITS,
+    settings: CorrectionSettings | None = None,
+    horizon: float = HORIZON,
+    expert: Mapping[str, Any] = EXPERT,
 ) -> Record:
     """What decides corrections: plain data, of the arguments of :func:`verify_corrections`."""
     chosen = settings or CorrectionSettings()
