@@ -16,6 +16,7 @@ import workbench as wb
 from workbench.attribution.branching import intervene
 from workbench.attribution.labels import Settings
 from workbench.errors import ConfigError, OtherSettingsError, StoreError, UnknownNameError
+from workbench.execution.processes import Processes
 from workbench.policies.recovery.motion.reach import Reach
 from workbench.recovery import correcting
 from workbench.recovery.correcting import (
