@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -34,6 +36,7 @@ from workbench.rollouts.loop import Lockstep
 from workbench.store import Store
 from workbench.types import Alarm, Array, Compared, Lessons, Policy, PolicyCall, Task, Threshold
 from workbench.types.inputs import inputs_for
+from workbench.types.reading import sealed_record
 
 from .lift import ALONE
 from .lift import policy as policy
@@ -147,28 +150,26 @@ def test_a_damaged_corrector_and_a_policy_in_its_place_are_refused(tmp_path: Pat
         Corrector.load(Path("workbench/policies/zoo/lift_flow"))
 
 
-def altered(folder: Path, **changes: Any) -> None:
-    """Change what a checkpoint says, and seal it again as anyone can: ``hidden`` of its configuration, and so on."""
-    weights, made = checkpoint.read(folder)
-    record = {key: value for key, value in dataclasses.asdict(made).items() if key not in ("weights", "versions")}
-    for key in ("sha256", "record_sha256"):
-        del record[key]
-    kind = changes.pop("dtype", torch.float32)
+def altered(folder: Path, into: Path, **changes: Any) -> Path:
+    """A copy of a checkpoint that says something else, such as ``hidden=9``, and is sealed again as anyone can."""
+    shutil.copytree(folder, into)
+    record = json.loads((folder / checkpoint.RECORD).read_text())
     for key, value in changes.items():
         record["config" if key in record["config"] else "statistics"][key] = value
-    checkpoint.write(folder, {name: tensor.to(kind) for name, tensor in weights.items()}, record)
+    del record["record_sha256"]
+    (into / checkpoint.RECORD).write_text(json.dumps(sealed_record(record)))
+    return into
 
 
-def a_corrector(folder: Path) -> Callable[[Path], Any]:
-    train(made_up(), task="lift", folder=folder, seed=0, iterations=1, hidden=8, blocks=1)
-    return Corrector.load
-
-
-def a_benefit(folder: Path) -> Callable[[Path], Any]:
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, Callable[[Path], Any]]]:
+    """One of each small network, with what loads it."""
+    folder: Path = tmp_path_factory.mktemp("checkpoints")
+    train(made_up(), task="lift", folder=folder / "corrector", seed=0, iterations=1, hidden=8, blocks=1)
     compared = Compared({"embedding": np.eye(4)}, np.ones(4), np.zeros(4), np.arange(4))
     made, _ = learn(compared, task="lift", arm={}, weights={}, seed=0, iterations=1, hidden=8, folds=2)
-    made.save(folder, 0.1)
-    return Benefit.load
+    made.save(folder / "benefit", 0.1)
+    return {"corrector": (folder / "corrector", Corrector.load), "benefit": (folder / "benefit", Benefit.load)}
 
 
 BOTH = {
@@ -180,32 +181,43 @@ BOTH = {
 OWN = {"modes": ([], "slip", [1, 2], ["slip"], ["slip"] * 1001), "scale": ([1.0] * 5, [-1.0] * 6, [1e300] * 6, 1.0)}
 TAMPERED = [
     (kind, key, value)
-    for kind, of in ((a_corrector, {**BOTH, **OWN}), (a_benefit, BOTH))
+    for kind, of in (("corrector", {**BOTH, **OWN}), ("benefit", BOTH))
     for key, values in of.items()
     for value in values
 ]
 
 
 @pytest.mark.parametrize(("kind", "key", "value"), TAMPERED, ids=lambda value: str(value)[:20])
-def test_a_tampered_checkpoint_is_refused_in_one_line(tmp_path: Path, kind: Any, key: str, value: Any) -> None:
-    load = kind(tmp_path / "a")
-    load(tmp_path / "a")
-    altered(tmp_path / "a", **{key: value})
+def test_a_tampered_checkpoint_is_refused_in_one_line(
+    checkpoints: dict[str, Any], tmp_path: Path, kind: str, key: str, value: Any
+) -> None:
+    folder, load = checkpoints[kind]
+    load(altered(folder, tmp_path / "same"))
     with pytest.raises(CheckpointError) as caught:
-        load(tmp_path / "a")
+        load(altered(folder, tmp_path / "other", **{key: value}))
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 400
 
 
-@pytest.mark.parametrize("kind", [a_corrector, a_benefit])
-def test_a_checkpoint_takes_no_memory_for_what_it_says_of_its_size(tmp_path: Path, kind: Any) -> None:
-    """Its network would have 2e10 numbers, 80 GB; and numbers of another kind, or none, are no weights either."""
-    load = kind(tmp_path / "a")
-    altered(tmp_path / "a", hidden=10_000, blocks=100)
+@pytest.mark.parametrize("kind", ["corrector", "benefit"])
+def test_a_checkpoint_takes_no_memory_for_what_it_says_of_its_size(
+    checkpoints: dict[str, Any], tmp_path: Path, kind: str
+) -> None:
+    """Its network would have 2e10 numbers, 80 GB."""
+    folder, load = checkpoints[kind]
     with pytest.raises(CheckpointError, match="its weights are not those of its network; train it again"):
-        load(tmp_path / "a")
-    kind(tmp_path / "a")
-    altered(tmp_path / "a", dtype=torch.float64)
+        load(altered(folder, tmp_path / "large", hidden=10_000, blocks=100))
+
+
+@pytest.mark.parametrize("kind", ["corrector", "benefit"])
+@pytest.mark.parametrize("spoilt", [torch.Tensor.double, lambda tensor: tensor * float("nan")], ids=["double", "nan"])
+def test_numbers_of_another_kind_and_none_are_no_weights(
+    checkpoints: dict[str, Any], tmp_path: Path, kind: str, spoilt: Callable[[torch.Tensor], torch.Tensor]
+) -> None:
+    folder, load = checkpoints[kind]
+    weights, made = checkpoint.read(folder)
+    record = {key: value for key, value in dataclasses.asdict(made).items() if key != "record_sha256"}
+    checkpoint.write(tmp_path / "a", {name: spoilt(tensor) for name, tensor in weights.items()}, record)
     with pytest.raises(CheckpointError, match="its weights are not finite numbers of 32 bits"):
         load(tmp_path / "a")
 
