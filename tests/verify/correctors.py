@@ -38,6 +38,7 @@ from tests.verify.recoveries import PLACEBO, Row, pooled
 from workbench.attribution.labels import Settings
 from workbench.execution.progress import console
 from workbench.recovery.benefit import Interval
+from workbench.recovery.correcting import CorrectionSettings
 from workbench.recovery.corrections import CORRECTOR, KINDS, RANDOM, Corrections
 from workbench.recovery.judging import PLACES, CorrectorJudgement, mean_over
 from workbench.reporting.report import terminal_tables
@@ -50,6 +51,8 @@ FAULTS = ("translation", "rotation", "no_op", "hand_push", "action_noise")
 """FailSafe's three (arXiv 2510.01642) and two more, as conf/perturbation has them: the policy is a good one."""
 ONSETS = Settings(branches=(4,), pairs=0)
 """The least that finds onsets; a decisive step teaches a corrector nothing."""
+SEEN = CorrectionSettings(episodes=4, before=1, beyond=0, targets=1, randoms=0)
+"""Fewer corrections where every branch has to render images."""
 STRATEGY = "correct"
 
 
@@ -78,8 +81,6 @@ def main() -> int:
     found = {
         (name, seed): learned(name, seed, options) for seed in range(options.seeds) for name in options.tasks.split(",")
     }
-    for (name, seed), each in found.items():
-        show(name, seed, each)
     over = together([each.judged for each in found.values()])
     if options.json:
         options.json.write_text(json.dumps({f"{name}-{seed}": record(each) for (name, seed), each in found.items()}))
@@ -110,19 +111,24 @@ def learned(name: str, seed: int, options: argparse.Namespace) -> Learned:
         folder = options.into / name / f"weak-{seed}"
         task, _, policy = recoveries.trained(name, "weak", seed, options.into, runner)
         store = recoveries.rolled(task, policy, folder / "episodes.zarr", seed, options, runner)
-    corrections = recoveries.tried(store, task, policy, runner, ONSETS if options.onsets else recoveries.LABELS)
+    labels = ONSETS if options.onsets else recoveries.LABELS
+    settings = SEEN if name == PIXELS else recoveries.CORRECTIONS
+    corrections = recoveries.tried(store, task, policy, runner, labels, settings)
     store = wb.open_store(store.path)
     taught = wb.train_corrector(store, corrections, task, policy, into=folder / "corrector", seed=seed)
     judged = wb.judge_corrector(
         store, folder / "corrector", task, policy, episodes=options.judged, runner=runner, seed=seed
     )
+    of_fit = store.episodes["split"] == "fit"
+    failures = int((of_fit & ~store.episodes["success"]).sum()), int(of_fit.sum())
+    console.rule(f"{name}, seed {seed}")
+    show_judged(failures, corrections, taught, judged)
     monitors = wb.fit(store, ["rnd", "chunk_overlap"], seed=seed)
     alarms = recoveries.alarms_of(store, monitors[recoveries.MONITOR])
     arms = {arm: recoveries.node_of(arm, {}) for arm in (PLACEBO, STRATEGY)}
     cell = recoveries.tabulated(store, arms, task, policy, alarms, folder / "head", list(monitors.values()), runner)
     (guarded,) = pooled({(name, "", seed): cell})
-    of_fit = store.episodes["split"] == "fit"
-    failures = int((of_fit & ~store.episodes["success"]).sum()), int(of_fit.sum())
+    show_guarded(guarded)
     return Learned(failures, corrections, taught, judged, guarded)
 
 
@@ -141,22 +147,27 @@ def seen(
     return recoveries.rolled_under(faults, task, policy, path, seed, nominal, faulty, runner)
 
 
-def show(name: str, seed: int, each: Learned) -> None:
-    """Print one task and seed."""
-    failures, episodes = each.failures
-    taught, row, over = each.taught, each.guarded, each.guarded.over_placebo
-    console.rule(f"{name}, seed {seed}")
+def show_judged(
+    failures: tuple[int, int], corrections: Corrections, taught: Record, judged: CorrectorJudgement
+) -> None:
+    """Print what a corrector learned from, and what it says."""
+    failed, episodes = failures
     console.print(
-        f"{failures} of {episodes} fit episodes fail; {len(each.corrections.uids)} of them corrected: "
-        f"{each.corrections.verified().sum()} of {(~each.corrections.placebo).sum()} candidates verified. The "
-        f"corrector learned {taught['corrections']} corrections at {taught['corrected']} of {taught['failing']} "
-        f"failing calls, beside {taught['calls'] - taught['failing']} others, and {len(taught['modes'])} modes."
+        f"{failed} of {episodes} fit episodes fail; {len(corrections.uids)} of them corrected: "
+        f"{corrections.verified().sum()} of {(~corrections.placebo).sum()} candidates verified. The corrector learned "
+        f"{taught['corrections']} corrections at {taught['corrected']} of {taught['failing']} failing calls, beside "
+        f"{taught['calls'] - taught['failing']} others, and {len(taught['modes'])} modes."
     )
-    console.print(*terminal_tables({CORRECTOR: each.judged.record()}, only=(CORRECTOR, "corrector_curve")))
+    console.print(*terminal_tables({CORRECTOR: judged.record()}, only=(CORRECTOR, "corrector_curve")))
+
+
+def show_guarded(row: Row) -> None:
+    """Print what comes of it behind alarms, and in all episodes."""
     alarmed, wins, placebo, gain, *_, in_time = row.behind()
+    p_value = row.over_placebo.p_value
     console.print(
         f"Behind {alarmed} alarms: correct wins {wins}, the placebo {placebo}: {gain} points, p "
-        f"{over.p_value:.2g}; in the task's time {in_time}."
+        f"{'-' if p_value is None else f'{p_value:.2g}'}; in the task's time {in_time}."
     )
     always, ahead, in_time, to_horizon, broken, won = row.overall()
     console.print(

@@ -198,11 +198,16 @@ def cell(name: str, strength: str, seed: int, options: argparse.Namespace) -> Ce
 
 
 def tried(
-    store: wb.Store, task: Task, policy: Policy, runner: wb.Processes, labels: Settings = LABELS
+    store: wb.Store,
+    task: Task,
+    policy: Policy,
+    runner: wb.Processes,
+    labels: Settings = LABELS,
+    settings: CorrectionSettings = CORRECTIONS,
 ) -> wb.Corrections:
     """Corrections from failures of the fit split, which need no onsets among their labels."""
     wb.label(store, task, policy, settings=labels, runner=runner)
-    return keep_corrections(wb.open_store(store.path), task, policy, settings=CORRECTIONS, runner=runner)
+    return keep_corrections(wb.open_store(store.path), task, policy, settings=settings, runner=runner)
 
 
 def trained(name: str, strength: str, seed: int, into: Path, runner: wb.Processes) -> tuple[Task, wb.Store, Policy]:
