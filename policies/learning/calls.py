@@ -6,7 +6,7 @@ import copy
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, TypedDict, TypeVar
 
 import numpy as np
 import torch
@@ -39,9 +39,19 @@ class Scale:
     deviation: Annotated[list[float], Size(1, 10_000)]
 
 
+Made = TypeVar("Made", bound=nn.Module)
+Config = TypeVar("Config", bound=Network)
+Scales = TypeVar("Scales", bound=Scale)
+
+
 def read(
-    folder: Path, kind: str, words: str, config: type, scale: type, network: Callable[[int, Any], nn.Module]
-) -> tuple[nn.Module, checkpoint.Made, Any, Any]:
+    folder: Path,
+    kind: str,
+    words: str,
+    config: type[Config],
+    scale: type[Scales],
+    network: Callable[[int, Config], Made],
+) -> tuple[Made, checkpoint.Made, Config, Scales]:
     """A network in evaluation, and what its checkpoint says beside it.
 
     Parameters
@@ -59,7 +69,8 @@ def read(
     if made.policy != kind:
         raise CheckpointError(f"{folder} holds a {made.policy}, and no {words}")
     source = Source(f"the {words} in {folder}", CheckpointError, "train it again")
-    said, scales = checked(config, made.config, source), checked(scale, made.statistics, source)
+    said: Config = checked(config, made.config, source)
+    scales: Scales = checked(scale, made.statistics, source)
     inputs = sum(made.layout.values())
     if not len(scales.mean) == len(scales.deviation) == inputs or min(scales.deviation) <= 0:
         raise source.wrong(f"does not hold the scale of {inputs} inputs")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -86,7 +86,7 @@ class Corrector:
             lambda inputs, said: CorrectorNetwork(inputs, len(said.modes), said.hidden, said.blocks),
         )  # fmt: skip
         numbers = [np.array(each) for each in (scale.mean, scale.deviation, scale.scale)]
-        return cls(cast(CorrectorNetwork, network), made.layout, said.modes, made.task, *numbers)
+        return cls(network, made.layout, said.modes, made.task, *numbers)
 
 
 def train(
