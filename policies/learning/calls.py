@@ -39,7 +39,7 @@ class Scale:
     deviation: Annotated[list[float], Size(1, 10_000)]
 
 
-Made = TypeVar("Made", bound=nn.Module)
+Net = TypeVar("Net", bound=nn.Module)
 Config = TypeVar("Config", bound=Network)
 Scales = TypeVar("Scales", bound=Scale)
 
@@ -50,8 +50,8 @@ def read(
     words: str,
     config: type[Config],
     scale: type[Scales],
-    network: Callable[[int, Config], Made],
-) -> tuple[Made, checkpoint.Made, Config, Scales]:
+    network: Callable[[int, Config], Net],
+) -> tuple[Net, checkpoint.Made, Config, Scales]:
     """A network in evaluation, and what its checkpoint says beside it.
 
     Parameters
