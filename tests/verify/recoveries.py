@@ -74,6 +74,7 @@ magnitudes the zoo's own policies fail more than half the time, and nothing coul
 MONITOR, HORIZON = "rnd+split_conformal", 2.0
 FURTHER: Record = {**TRAINER, "iterations": 800, "learning_rate": 0.0005}
 """Training of the head, as workbench recover does it, and of its control."""
+LABELS = Settings(branches=(), pairs=0)
 CORRECTIONS = CorrectionSettings(episodes=6, before=2, beyond=1, targets=2, randoms=2)
 RECOVERIES = (
     "retreat", "home", "backtrack", "best_of", "adaptive_chunking", "retrieve", "reward_steered", "longer", "cascade",
@@ -270,10 +271,17 @@ def cell(name: str, strength: str, seed: int, options: argparse.Namespace) -> Ce
     return dataclasses.replace(won, corrections=corrections)
 
 
-def tried(store: wb.Store, task: Task, policy: Policy, runner: wb.Processes) -> wb.Corrections:
+def tried(
+    store: wb.Store,
+    task: Task,
+    policy: Policy,
+    runner: wb.Processes,
+    labels: Settings = LABELS,
+    settings: CorrectionSettings = CORRECTIONS,
+) -> wb.Corrections:
     """Corrections from failures of the fit split, which need no onsets among their labels."""
-    wb.label(store, task, policy, settings=Settings(branches=(), pairs=0), runner=runner)
-    return keep_corrections(wb.open_store(store.path), task, policy, settings=CORRECTIONS, runner=runner)
+    wb.label(store, task, policy, settings=labels, runner=runner)
+    return keep_corrections(wb.open_store(store.path), task, policy, settings=settings, runner=runner)
 
 
 def trained(name: str, strength: str, seed: int, into: Path, runner: wb.Processes) -> tuple[Task, wb.Store, Policy]:
@@ -299,12 +307,27 @@ def rolled(
     task: Task, policy: Policy, path: Path, seed: int, options: argparse.Namespace, runner: wb.Processes
 ) -> wb.Store:
     """Nominal episodes to fit and calibrate on, and episodes of every fault to learn, to calibrate and to judge on."""
-    told: dict[str, Any] = {"into": path, "seed": seed, "samples": 0, "images": False, "runner": runner}
-    wb.rollout(task, policy, episodes={"fit": 60, "calibrate": 80, "test": 2 * options.each}, **told)
     faults = {name: wb.perturbation(name, **settings) for name, settings in FAULTS.items()}
-    return wb.rollout(
-        task, policy, faults, episodes={"fit": 8, "calibrate": 8, "test": options.each}, one_each=True, **told
+    nominal = {"fit": 60, "calibrate": 80, "test": 2 * options.each}
+    return rolled_under(
+        faults, task, policy, path, seed, nominal, {"fit": 8, "calibrate": 8, "test": options.each}, runner
     )
+
+
+def rolled_under(
+    faults: Mapping[str, Any],
+    task: Task,
+    policy: Policy,
+    path: Path,
+    seed: int,
+    nominal: Mapping[str, int],
+    each: Mapping[str, int],
+    runner: wb.Processes,
+) -> wb.Store:
+    """So many nominal episodes of every split, and of every fault."""
+    told: dict[str, Any] = {"into": path, "seed": seed, "samples": 0, "images": False, "runner": runner}
+    wb.rollout(task, policy, episodes=nominal, **told)
+    return wb.rollout(task, policy, faults, episodes=each, one_each=True, **told)
 
 
 def tabulated(of: Subject, arms: Mapping[str, Record], alarms: Mapping[str, int], runner: wb.Processes) -> Cell:
