@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -24,6 +25,7 @@ from workbench.attribution.explanation import (
 )
 from workbench.attribution.wording import FORMS, fault_words, words_of
 from workbench.errors import StoreError, UnknownNameError
+from workbench.jobs import explain as job
 from workbench.rollouts.launch import Launch
 from workbench.rollouts.loop import Lockstep
 from workbench.store import Store, StoreHeader, StoreWriter
@@ -193,3 +195,15 @@ def test_where_nothing_failed_there_is_nothing_to_explain(tmp_path: Path) -> Non
             writer.append(episode)
     with pytest.raises(StoreError, match=r"won\.zarr has no failure to explain"):
         wb.explain_many(Store.open(tmp_path / "won.zarr"))
+
+
+def test_the_job_prints_one_or_writes_many(store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = SimpleNamespace(
+        store=store.path, folder=tmp_path / "run", task=ToyTask(), shown=str, refuse_other_store=lambda: None
+    )
+    job.run(run, store.uids[1], "line")  # type: ignore[arg-type]
+    assert words_of(wb.explain(store, 1, task=ToyTask()), "line") in " ".join(capsys.readouterr().out.split())
+    assert not (tmp_path / "run").exists()
+    job.run(run, "failures", "short")  # type: ignore[arg-type]
+    assert "2 explanations: " in capsys.readouterr().out
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {"explanations.jsonl", "explanations.md"}

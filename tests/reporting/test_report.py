@@ -23,7 +23,7 @@ from workbench.reporting.report import fault_words, report, terminal_tables
 from workbench.reporting.sections import SECTIONS, fault_table, mode_table, monitor_table, tables
 from workbench.reporting.summaries import dose_words, headlines
 from workbench.reporting.table import Table
-from workbench.reporting.words import interval, p_value, percent
+from workbench.reporting.words import NONE, interval, p_value, percent
 from workbench.types import RateLaw, Record
 from workbench.types.reading import Source
 
@@ -465,7 +465,7 @@ def test_flaky_failures_stand_apart_wherever_failures_are_counted(tmp_path: Path
         place = heads.index("law")
         rows = {row.cells[0].text: [cell.text for cell in row.cells] for row in table.rows}
         assert rows["push"][place : place + 3] == ["6", "3", "1"]
-        assert rows["slip<b>"][place : place + 3] == ["–"] * 3
+        assert rows["slip<b>"][place : place + 3] == [NONE] * 3
     without = FULL | {"labels": METRICS["labels"]}
     assert "luck" not in tables(without)
     assert "law" not in [column.name for column in tables(without)["modes"].columns]
