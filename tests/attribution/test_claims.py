@@ -10,7 +10,7 @@ import workbench as wb
 from tests.attribution.test_explanation import TOLD, store  # noqa: F401
 from tests.toy import ToyTask
 from workbench.attribution.claims import claims_of, sentences_of
-from workbench.attribution.explanation import Explanation, Lucky
+from workbench.attribution.explanation import Dated, Explanation, Lucky, Reached
 from workbench.attribution.facts import Facts, compared
 from workbench.attribution.wording import FORMS, words_of
 from workbench.errors import ConfigError
@@ -28,6 +28,8 @@ def verdicts(text: str, told: Explanation = TOLD) -> list[str]:
     {}, {"luck": None}, {"onset": None, "no_return": None}, {"decided": None},
     {"decided": None, "decided_sought": False},
     {"decided": None, "decided_sought": None}, {"faults": (), "injected": None}, {"injected": None}, {"lost": 60},
+    {"no_return": Dated(0, 0, 0)}, {"no_return": Dated(22, 22, 22)}, {"no_return": Dated(100, 100, 100)},
+    {"stages": (Reached("reach", None), Reached("grasp", None))},
     {"luck": Lucky(0.0, 0.0, 0.07, 64, "law")}, {"modes": (), "failure_mode": ""},
     {"success": True, "failure_mode": "", "outcome": "success"},
 ])  # fmt: skip
@@ -85,6 +87,8 @@ FALSE = [
     "It succeeded.",
     "The onset was not measured.",
     "No fault was injected.",
+    "The point of no return was at step 48: from there on not even the expert succeeds in time, though the policy did "
+    "until the onset.",
     "No failure mode was seen.",
     "The onset was at step 27 (95 % interval 20 to 31).",
     "The drop was seen.",

@@ -105,6 +105,9 @@ class Lucky:
 class Explanation:
     """Measured facts of one episode.
 
+    Predicates, stages and modes stand at the control step behind whose action they hold; faults and labels at the
+    moment before the action of that number.
+
     Attributes
     ----------
     uid, task, instruction, policy, split : whose.

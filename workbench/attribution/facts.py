@@ -87,6 +87,11 @@ class Facts:
         held = self.steps["no_return"]
         return self._measured("no_return", None if held is None else held == 0)
 
+    def policy_outlives_expert(self) -> Found:
+        """Whether the policy's success became unlikely only behind the expert's last success."""
+        onset, last = self.steps["onset"], self.steps["no_return"]
+        return self._measured("no_return", None if onset is None or last is None else onset > last)
+
     def unmeasured(self, what: str) -> Found:
         name = next((key for words, key in MEASURED.items() if words in what.lower()), None)
         if name is None:

@@ -105,8 +105,12 @@ def _whole() -> list[tuple[str, Read]]:
             r"(?P<what>[\w ]{1,60}?) (?:was|were|is|are|has been) not (?:measured|known)\b",
             lambda m, f: [f.unmeasured(m["what"])],
         ),
-        (r": (?:success became unlikely|from there on not even the expert succeeds in time)$", lambda m, f: []),
-        (r": the expert succeeds from no step$", lambda m, f: [f.lost_from_the_start()]),
+        (
+            r": (?:success became unlikely|from there on not even the expert succeeds in time)(?=, though|$)",
+            lambda m, f: [],
+        ),
+        (r": the expert succeeds from no step(?=, though|$)", lambda m, f: [f.lost_from_the_start()]),
+        (r", though the policy did until the onset$", lambda m, f: [f.policy_outlives_expert()]),
     ]
 
 

@@ -50,7 +50,7 @@ def outcome_lines(told: Explanation) -> list[str]:
     reached = [stage.stage for stage in told.stages if stage.step is not None]
     if told.stages:
         so_far = f"It reached the {_stages(reached)}" if reached else "It reached no stage"
-        missed = f", and not the stage {told.failed_stage}" if told.failed_stage else ""
+        missed = f", and not the stage {told.failed_stage}" if reached and told.failed_stage else ""
         lines.append(f"{so_far}{missed}.")
     return [line for line in lines if line]
 
@@ -103,11 +103,13 @@ def no_return_lines(told: Explanation) -> list[str]:
     found = told.no_return
     if found is None:
         return ["The point of no return was not measured."]
-    if found.step == 0:
-        return ["The point of no return was at step 0: the expert succeeds from no step."]
     if found.step >= told.length:
         return ["There was no point of no return: the expert still succeeds from the last step."]
-    return [f"The point of no return was at step {found.step}: from there on not even the expert succeeds in time."]
+    what = (
+        "the expert succeeds from no step" if found.step == 0 else "from there on not even the expert succeeds in time"
+    )
+    though = ", though the policy did until the onset" if told.onset and told.onset.step > found.step else ""
+    return [f"The point of no return was at step {found.step}: {what}{though}."]
 
 
 def decided_lines(told: Explanation) -> list[str]:
