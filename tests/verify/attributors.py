@@ -118,7 +118,14 @@ def prepare(root: Path, name: str, options: argparse.Namespace) -> None:
         work(root, "train", *shared, "job.trainer.iterations=1500")
     nominal = [f"job.episodes.{split}={NOMINAL}" for split in ("fit", "calibrate")]
     work(root, "rollout", *shared, *nominal, f"job.episodes.test={options.test}")
-    work(root, "rollout", *shared, *faults(source), f"job.episodes.fit={options.fit}", f"job.episodes.test={options.test}")
+    work(
+        root,
+        "rollout",
+        *shared,
+        *faults(source),
+        f"job.episodes.fit={options.fit}",
+        f"job.episodes.test={options.test}",
+    )
     work(root, "fit", *shared)
     work(root, "label", *shared, *LABELS)
 
