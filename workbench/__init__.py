@@ -28,6 +28,7 @@ _NAMES = {
     "rollout": "rollouts.rolling",
     "open_store": "store.reader",
     "label": "attribution.labels",
+    "attribute": "attribution.attributing",
     "fit": "monitoring.fitting",
     "benchmark": "benchmarking.own",
     "leaderboard": "benchmarking.comparison",
@@ -60,6 +61,8 @@ _NAMES = {
     "new_part": "testing.new",
     # what they are made of
     "Alarm": "types",
+    "Attribution": "types.attribution",
+    "Attributions": "attribution.attributing",
     "Corrections": "recovery.corrections",
     "CorrectionSettings": "recovery.correcting",
     "CorrectorJudgement": "recovery.judging",

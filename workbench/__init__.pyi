@@ -1,6 +1,8 @@
 """What type checkers and editors see of the lazy names of ``workbench``; a test holds the two together."""
 
 from workbench import testing as testing
+from workbench.attribution.attributing import Attributions as Attributions
+from workbench.attribution.attributing import attribute as attribute
 from workbench.attribution.labels import label as label
 from workbench.attribution.replaying import replay as replay
 from workbench.benchmarking.comparison import leaderboard as leaderboard
@@ -62,6 +64,7 @@ from workbench.testing.new import new_part as new_part
 from workbench.types import Alarm as Alarm
 from workbench.types import Intervention as Intervention
 from workbench.types import Stream as Stream
+from workbench.types.attribution import Attribution as Attribution
 from workbench.types.tuning import Tuning as Tuning
 from workbench.viewing.beside import view_beside as view_beside
 from workbench.viewing.recording import view as view
