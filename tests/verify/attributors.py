@@ -23,7 +23,17 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tests.verify.claims import command, parser
+import workbench as wb
+from tests.verify.claims import command, parser, table, verdict
+from workbench.attribution.attributing import GROUPS, Attributions, AttributorFigures
+from workbench.config import Run, compose
+from workbench.execution.processes import Processes
+from workbench.execution.progress import console
+from workbench.monitoring.files import load_monitors
+from workbench.stats.proportions import clopper_pearson
+
+SERVED = ("language_model",)
+"""Attributors that need a server."""
 
 NOMINAL = 40
 """Nominal episodes for fitting and as many for calibrating: enough for monitors."""
@@ -73,13 +83,25 @@ SOURCES: Mapping[str, Source] = {
 }
 
 
+PUBLISHED = (
+    ("Who&When, all at once to best method", "17 -> 47 %", "Zhang et al., ICML 2025, and its followers; LLM agents"),
+    ("A2P", "47.46 / 29.31 %", "arXiv 2509.10401; algorithmic / hand-crafted logs of Who&When"),
+    ("FALAT", "46.0 / 29.1 %", "the same logs"),
+    ("CDC-MAS", "36.2 %", "the same logs"),
+    ("FAMAS", "29.35 % (54/184)", "arXiv 2509.13782; the same logs, 20 repeated runs"),
+)
+"""Step accuracy that papers state, against what people judged to be the decisive step: nothing of it was executed."""
+LEAST_FAILURES, LEAST_ATTRIBUTORS, LEAST_TASKS = 300, 10, 4
+
+
 def main() -> int:
     options = arguments()
     root = options.into.resolve()
     root.mkdir(parents=True, exist_ok=True)
-    for name in options.sources:
+    for name in options.sources if not options.judge_only else ():
         prepare(root, name, options)
-    return 0
+    judged = [judge(root, name, options) for name in options.sources]
+    return report([found for found in judged if found is not None], options)
 
 
 def arguments() -> argparse.Namespace:
@@ -88,6 +110,11 @@ def arguments() -> argparse.Namespace:
     options.add_argument("--sources", nargs="+", default=list(SOURCES), choices=list(SOURCES))
     options.add_argument("--test", type=int, default=16, help="test episodes of every task and fault")
     options.add_argument("--fit", type=int, default=6, help="episodes to learn from of every task and fault")
+    options.add_argument("--reruns", type=int, default=20, help="of every failure, for spectra")
+    options.add_argument(
+        "--attributors", nargs="+", default=[name for name in wb.names("attributor") if name not in SERVED]
+    )
+    options.add_argument("--judge-only", action="store_true", help="roll and label nothing more; judge what is there")
     options.add_argument("--workers", type=int, default=2)
     return options.parse_args()
 
@@ -133,6 +160,81 @@ def prepare(root: Path, name: str, options: argparse.Namespace) -> None:
 def work(root: Path, *said: str) -> None:
     """Run one command in a folder of its own root."""
     subprocess.run(command(*said), cwd=root, check=True, env={**os.environ, "WORKBENCH_ROOT": str(root)})
+
+
+def judge(root: Path, name: str, options: argparse.Namespace) -> Attributions | None:
+    """What the attributors say of the failures of one store; None where no decisive step is known yet."""
+    run = Run(compose(words(name, options)), root)
+    if not run.store.exists() or not run.folder.joinpath("monitors").exists():
+        return None
+    store = wb.open_store(run.store)
+    if not any((store.episodes["t_dec"] >= 0) & (store.episodes["split"] == "test")):
+        return None
+    return wb.attribute(
+        store, options.attributors, run.task, run.policy(), monitors=load_monitors(run), reruns=options.reruns,
+        seed=options.seed, runner=Processes(options.workers),
+    )  # fmt: skip
+
+
+def report(judged: Sequence[Attributions], options: argparse.Namespace) -> int:
+    """Print the tables; non-zero unless enough was judged."""
+    found = Attributions(tuple(row for each in judged for row in each.rows), sum(each.failures for each in judged))
+    show("all failures", found.figures())
+    for by in GROUPS:
+        matrix(found, by)
+    stated = table("step accuracy that papers state", "method", "step accuracy", "of what")
+    for row in PUBLISHED:
+        stated.add_row(*row)
+    console.print(stated)
+    failures, tasks = {row.uid + row.task for row in found.rows}, {row.task for row in found.rows}
+    names = {row.attributor for row in found.rows}
+    enough = len(failures) >= LEAST_FAILURES and len(tasks) >= LEAST_TASKS and len(names) >= LEAST_ATTRIBUTORS
+    claim = (
+        f"{len(names)} attributors are judged on {len(failures)} failures of {len(tasks)} tasks with an executed decisive "
+        f"step (of {found.failures} failed test episodes); at least {LEAST_ATTRIBUTORS}, {LEAST_FAILURES} and "
+        f"{LEAST_TASKS} are asked for"
+    )
+    return verdict(enough, claim)
+
+
+def show(title: str, figures: Sequence[AttributorFigures]) -> None:
+    """One row an attributor."""
+    shown = table(
+        title,
+        "attributor",
+        "decisive +-0",
+        "+-5",
+        "+-10",
+        "onset +-0",
+        "+-5",
+        "+-10",
+        "named",
+        "mean error",
+        "simulated",
+    )
+    for each in figures:
+        counts = [*each.decisive.values(), *each.onset.values()]
+        cells = [share(count, each.episodes) for count in counts]
+        error = "-" if each.mean_error_steps is None else f"{each.mean_error_steps:.1f}"
+        shown.add_row(each.attributor, *cells, str(each.named), error, f"{each.simulated_steps:.0f}")
+    console.print(shown)
+
+
+def matrix(found: Attributions, by: str) -> None:
+    """Decisive steps that were found within five steps, one row an attributor and one column a fault or task."""
+    figures = found.figures(by)
+    groups = {each.group: each.episodes for each in figures}
+    shown = table(f"decisive step +-5, by {by}", "attributor", *(f"{group} ({n})" for group, n in groups.items()))
+    for name in [each.attributor for each in found.figures()]:
+        mine = {each.group: each for each in figures if each.attributor == name}
+        shown.add_row(name, *(f"{100 * mine[group].decisive[5] / mine[group].episodes:.0f} %" for group in groups))
+    console.print(shown)
+
+
+def share(count: int, total: int) -> str:
+    """A share in percent with its exact 95 % interval."""
+    low, high = clopper_pearson(count, total)
+    return f"{100 * count / total:.0f} ({100 * low:.0f}-{100 * high:.0f})"
 
 
 if __name__ == "__main__":
