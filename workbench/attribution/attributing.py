@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 
 from workbench.attribution.cases import BRANCHED, LOGGED, log_of, offers, surroundings
-from workbench.config import described, digest, shown
+from workbench.config import described, digest, origin_of, shown
 from workbench.config.named import parts
 from workbench.errors import ConfigError, ContractError, UnknownNameError
 from workbench.execution.executor import Executor, batches
@@ -36,7 +36,7 @@ from workbench.types.attribution import (
     Watched,
     learns,
 )
-from workbench.types.reading import Between, Size, checked
+from workbench.types.reading import Between, Size, brief, checked
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -227,8 +227,9 @@ def attribute(
     """Let attributors name the decisive step of failures, and judge them against the one that was executed.
 
     Judged are the failed test episodes with a decisive step (of :func:`workbench.label`).  Attributors that learn do so
-    from the fit split.  What was said of an episode is kept beside the store and not asked again; with other settings
-    it is asked anew, and both are kept.
+    from the fit split.  What one that has a configuration said of an episode is kept beside the store and not asked
+    again; with other settings it is asked anew, and both are kept.  An object of your own is asked at every call, for
+    nothing tells what it would say.
 
     Parameters
     ----------
@@ -259,7 +260,8 @@ def attribute(
     fitted = {name: _fitted(name, part, lessons, task, seed) for name, part in chosen.items()}
     keys = {name: _made_with(part, name, reruns, expert, seed, said, taught) for name, part in chosen.items()}
     ledger = Ledger(store.path.with_suffix(".attribution.json"))
-    known = {name: _known(ledger, name, made) for name, made in keys.items()}
+    kept = {name for name, part in chosen.items() if origin_of(part) is not None}
+    known = {name: _known(ledger, name, made) if name in kept else {} for name, made in keys.items()}
     uids = {number: str(store.uids[number]) for number in judged}
     wanted = [(number, [name for name in chosen if uid not in known[name]]) for number, uid in uids.items()]
     wanted = [(number, names) for number, names in wanted if names]
@@ -274,6 +276,7 @@ def attribute(
                 new = {uid: answers[name] for uid, answers in found.items() if name in answers}
                 if new:
                     known[name] |= new
+                if new and name in kept:
                     _keep(ledger, name, made, known[name])
             advance(len(found))
     return Attributions(tuple(_rows(store, uids, known)), failed)
@@ -306,7 +309,7 @@ def refuse_impossible(name: str, answer: Attribution, length: int) -> Attributio
     steps = getattr(answer, "steps", None)
     if not isinstance(steps, tuple) or any(int(step) != step or not 0 <= step < length for step in steps):
         raise ContractError(
-            f"attributor {name} answers {shown(steps if steps is not None else answer)} of an episode of {length} "
+            f"attributor {name} answers {brief(repr(answer))} of an episode of {length} "
             "steps: Attribution(steps) takes a tuple of whole numbers from 0 on, below that"
         )
     return Attribution(tuple(int(step) for step in steps), answer.confidence)
