@@ -136,7 +136,7 @@ def test_only_failed_test_episodes_with_a_decisive_step_are_judged(path):
     assert found.failures == 4
     store.annotate_many({uid: {"t_dec": -1, "t_dec_end": -1} for uid in tested})
     with pytest.raises(
-        ConfigError, match="no failed test episode with an executed decisive step .of 4.*workbench label"
+        ConfigError, match=r"no failed test episode with an executed decisive step .of 4.*workbench label"
     ):
         judged(path, Naming())
 
@@ -377,7 +377,7 @@ def test_an_impossible_answer_is_named(path, steps):
         def attribute(self, case):
             return Attribution(steps)
 
-    with pytest.raises(ContractError, match="attributor part0 answers .* of an episode of 40 steps"):
+    with pytest.raises(ContractError, match=r"attributor part0 answers .* of an episode of 40 steps"):
         judged(path, Wrong())
 
 

@@ -441,6 +441,21 @@ def estimated(value: float) -> Record:
     return {"value": value, "low": value - 1, "high": value + 1}
 
 
+def attributed(name: str, group: str = "", **said: Any) -> Record:
+    """The row of an attributor."""
+    found = {f"{truth}_{tolerance}": tolerance for truth in ("decisive", "onset") for tolerance in (0, 5)}
+    row: Record = {
+        "attributor": name,
+        "group": group,
+        "episodes": 68,
+        "named": 5,
+        **found,
+        "decisive_10": 6,
+        "onset_10": 6,
+    }
+    return {**row, "decisive_5": 5, "onset_5": 5, "mean_error_steps": 9.25, "simulated_steps": 366.0, **said}
+
+
 FULL: Record = METRICS | {
     "policy": {
         "nominal": {"episodes": 100, "successes": 93},
@@ -517,6 +532,14 @@ FULL: Record = METRICS | {
         "spearman": {f"{kind} and {over}": estimated(-0.5) for kind in ("auroc", "matched_auroc") for over in OVER},
     },
     "head": {"failed_episodes": 97, "verified_recoveries": 233},
+    "attribution": {
+        "failures": 76, "judged": 68,
+        "rows": [attributed("famas", named=68, decisive_5=45), attributed("first_alarm", named=63, mean_error_steps=None)],
+        "by_fault": [
+            attributed("famas", "push", episodes=6, decisive_5=3), attributed("famas", "slip", episodes=14, decisive_5=4),
+            attributed("first_alarm", "push", episodes=6, decisive_5=6),
+        ],
+    },
     "corrections": {
         "rows": [
             {"failure_mode": "slip", "kind": kind, "candidates": 40, "once": 20, "verified": 10, "in_time": 4}
@@ -775,3 +798,14 @@ def test_no_failure_no_table_of_modes(tmp_path: Path) -> None:
         assert terminal_tables(metrics, only=("modes",)) == []
         page = write(tmp_path / "page.html", metrics).read_text(encoding="utf-8")
         assert "what was seen" not in page
+
+
+def test_attributors_stand_beside_one_another_by_what_they_found(tmp_path: Path) -> None:
+    told = " ".join(shown(FULL, only=("attribution", "attribution_faults")).split())
+    assert "famas 0 % · 0–5 % 66 % · 54–77 %" in told
+    assert "68/68 9.2 366" in told or "68/68 9.3 366" in told
+    assert "push 6 50 % 100 %" in told
+    assert "slip 14 29 % —" in told, "the second was never asked there"
+    parsed = page(FULL, tmp_path)
+    assert "68/76 failed test episodes have one that was executed" in " ".join(parsed.text.split())
+    assert "Who finds the decisive step?" not in page(METRICS, tmp_path).text

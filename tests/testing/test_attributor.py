@@ -36,7 +36,7 @@ class Largest:
 
 
 class Undeclared(Largest):
-    needs = ["twin"]
+    needs = "twin"
 
 
 class Unknown(Largest):

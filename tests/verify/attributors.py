@@ -190,8 +190,8 @@ def report(judged: Sequence[Attributions], options: argparse.Namespace) -> int:
     failures = len(found.rows) // max(len(names), 1)
     enough = failures >= LEAST_FAILURES and len(tasks) >= LEAST_TASKS and len(names) >= LEAST_ATTRIBUTORS
     claim = (
-        f"{len(names)} attributors are judged on {failures} failures of {len(tasks)} tasks with an executed decisive step "
-        f"(of {found.failures} failed test episodes); at least {LEAST_ATTRIBUTORS}, {LEAST_FAILURES} and "
+        f"{len(names)} attributors are judged on {failures} failures of {len(tasks)} tasks with an executed decisive "
+        f"step (of {found.failures} failed test episodes); at least {LEAST_ATTRIBUTORS}, {LEAST_FAILURES} and "
         f"{LEAST_TASKS} are asked for"
     )
     return verdict(enough, claim)

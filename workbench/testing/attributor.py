@@ -150,7 +150,7 @@ def names_steps_of_the_episode(case: AttributorCase) -> None:
         whole = isinstance(steps, tuple) and all(type(step) is int for step in steps)
         require(whole, case.who, f"its steps are {steps!r}; they must be a tuple of whole numbers (int, not numpy's)")
         outside = [step for step in steps if not 0 <= step < one.log.length]
-        require(not outside, case.who, f"it names step {outside[:1]} of an episode of {one.log.length} steps")
+        require(not outside, case.who, f"it names step {max(outside, default=0)} of an episode of {one.log.length}")
         require(len(set(steps)) == len(steps), case.who, "it names a step twice; a ranking holds each once")
         sure = found.confidence
         require(
