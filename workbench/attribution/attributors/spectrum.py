@@ -127,9 +127,15 @@ def spectra_of(runs: Sequence[tuple[Sequence[Token], bool]]) -> dict[Token, Spec
         having = [(counts[token], success) for counts, success in counted if counts[token]]
         came = sum(token[0] in there for there in stages)
         lost, won = ([count for count, success in having if success is end] for end in (False, True))
-        decayed = [sum(LAMBDA ** (count - 1) for count in counts) for counts in (lost, won)]
         found[token] = Spectrum(
-            failed, len(runs) - failed, len(lost), len(won), *decayed, times, times / of_stage[token[0]],
-            len(having) / came,
-        )  # fmt: skip
+            failed=failed,
+            passed=len(runs) - failed,
+            in_failed=len(lost),
+            in_passed=len(won),
+            decayed_failed=sum(LAMBDA ** (count - 1) for count in lost),
+            decayed_passed=sum(LAMBDA ** (count - 1) for count in won),
+            in_judged=times,
+            share_of_stage=times / of_stage[token[0]],
+            runs_share=len(having) / came,
+        )
     return found
