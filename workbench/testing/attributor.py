@@ -215,7 +215,7 @@ def made_up(seed: int, astray: int | None, monitor: str, noise: int = 0) -> Epis
     predicates |= {
         "held": held.astype(float),
         "height": np.where(held, 0.002 * (at - 35), 0.0),
-        "success": held & (at > 55),
+        "success": (held & (at > 55)).astype(float),
     }
     modes = np.zeros(STEPS, np.uint16)
     if astray is not None:
