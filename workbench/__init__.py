@@ -33,6 +33,7 @@ _NAMES = {
     "explain_many": "attribution.explaining",
     "words_of": "attribution.wording",
     "check_explanation": "attribution.claims",
+    "attribute": "attribution.attributing",
     "fit": "monitoring.fitting",
     "benchmark": "benchmarking.own",
     "leaderboard": "benchmarking.comparison",
@@ -66,6 +67,8 @@ _NAMES = {
     "new_part": "testing.new",
     # what they are made of
     "Alarm": "types",
+    "Attribution": "types.attribution",
+    "Attributions": "attribution.attributing",
     "Corrections": "recovery.corrections",
     "CorrectionSettings": "recovery.correcting",
     "CorrectorJudgement": "recovery.judging",

@@ -5,6 +5,8 @@ from workbench.attribution.claims import check_explanation as check_explanation
 from workbench.attribution.explaining import explain_many as explain_many
 from workbench.attribution.explanation import Explanation as Explanation
 from workbench.attribution.explanation import explain as explain
+from workbench.attribution.attributing import Attributions as Attributions
+from workbench.attribution.attributing import attribute as attribute
 from workbench.attribution.labels import label as label
 from workbench.attribution.laws import judge_luck as judge_luck
 from workbench.attribution.replaying import replay as replay
@@ -69,6 +71,7 @@ from workbench.testing.new import new_part as new_part
 from workbench.types import Alarm as Alarm
 from workbench.types import Intervention as Intervention
 from workbench.types import Stream as Stream
+from workbench.types.attribution import Attribution as Attribution
 from workbench.types.tuning import Tuning as Tuning
 from workbench.viewing.beside import view_beside as view_beside
 from workbench.viewing.recording import view as view

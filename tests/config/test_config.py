@@ -18,7 +18,7 @@ from workbench.config.moved import MOVED
 from workbench.errors import CheckpointError, ConfigError
 
 ROOT = Path(__file__).parents[2]
-PARTS = ["perturbation", "score", "calibrator", "strategy", "shield"]
+PARTS = ["perturbation", "score", "calibrator", "strategy", "shield", "attributor"]
 FILES = sorted(path for path in (ROOT / "conf").glob("*/*.yaml") if path.parent.name not in ("hydra", "experiment"))
 
 

@@ -107,6 +107,9 @@ def judged(**change):
         (json.dumps({"corrections": {**FULL["corrections"], "rows": [
             {**FULL["corrections"]["rows"][0], "verified": 41}]}}).encode(), "candidates=40"),
         (judged(mode={"alarms": 41, "episodes": 40, "ci95": [0, 1]}), "at most episodes=40"),
+        (json.dumps({"attribution": {**FULL["attribution"], "judged": 77}}).encode(), "at most failures=76"),
+        (json.dumps({"attribution": {**FULL["attribution"], "rows": [
+            {**FULL["attribution"]["rows"][0], "decisive_5": 69}]}}).encode(), "at most episodes=68"),
         (judged(rows=[{**FULL["corrector"]["rows"][0], "won": 1.5}]), "won=1.5, which must be a number of 0 .. 1"),
         (judged(abstention=[{**FULL["corrector"]["abstention"][0], "acted": {"succeeding": 17}}]), "at most 16 of"),
     ],

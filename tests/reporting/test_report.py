@@ -516,6 +516,15 @@ LUCK: Record = {
 }  # fmt: skip
 
 
+def attributed(name: str, group: str = "", **said: float | None) -> Record:
+    """The row of an attributor."""
+    return {
+        "attributor": name, "group": group, "episodes": 68, "named": 5, "decisive_0": 0, "decisive_5": 5,
+        "decisive_10": 6, "onset_0": 0, "onset_5": 5, "onset_10": 6, "mean_error_steps": 9.25, "simulated_steps": 366.0,
+        **said,
+    }  # fmt: skip
+
+
 def dosed(by: str, group: str, left: float, gain: float, p_value: float) -> Record:
     return {
         "by": by, "group": group, "name": "head", "episodes": 34, "median_left": left, "won": 30, "placebo": 21,
@@ -610,6 +619,17 @@ FULL: Record = METRICS | {
         "spearman": {f"{kind} and {over}": estimated(-0.5) for kind in ("auroc", "matched_auroc") for over in OVER},
     },
     "head": {"failed_episodes": 97, "verified_recoveries": 233},
+    "attribution": {
+        "failures": 76, "judged": 68,
+        "rows": [
+            attributed("famas", named=68, decisive_5=45), attributed("first_alarm", named=63, mean_error_steps=None),
+        ],
+        "by_fault": [
+            attributed("famas", "push", episodes=6, decisive_5=3),
+            attributed("famas", "slip", episodes=14, decisive_5=4),
+            attributed("first_alarm", "push", episodes=6, decisive_5=6),
+        ],
+    },
     "corrections": {
         "rows": [
             {"failure_mode": "slip", "kind": kind, "candidates": 40, "once": 20, "verified": 10, "in_time": 4}
@@ -868,3 +888,14 @@ def test_no_failure_no_table_of_modes(tmp_path: Path) -> None:
         assert terminal_tables(metrics, only=("modes",)) == []
         page = write(tmp_path / "page.html", metrics).read_text(encoding="utf-8")
         assert "what was seen" not in page
+
+
+def test_attributors_stand_beside_one_another_by_what_they_found(tmp_path: Path) -> None:
+    told = " ".join(shown(FULL, only=("attribution", "attribution_faults")).split())
+    assert "famas 0 % · 0–5 % 66 % · 54–77 %" in told
+    assert "68/68 9.2 366" in told or "68/68 9.3 366" in told
+    assert "push 6 50 % 100 %" in told
+    assert told.endswith("slip 14 29 % –"), "the second was never asked there"
+    _, parsed = page(tmp_path, FULL)
+    assert "68/76 failed test episodes have one that was executed" in " ".join(parsed.text.split())
+    assert "Who finds the decisive step?" not in page(tmp_path, METRICS)[1].text

@@ -130,11 +130,10 @@ def _store_items(found: Verified) -> Iterator[Item]:
 
 
 def _beside(store: Path) -> Iterator[Item]:
-    """What lies beside a store and is made of it: kept curves, and which labels were made."""
+    """What lies beside a store and is made of it: kept curves, which labels were made, and what attributors said."""
     for file in sorted(store.with_suffix(".curves").glob("*.safetensors")):
         yield _item("curves", file, functools.partial(read_curves, file))
-    ledger = store.with_suffix(".labels.json")
-    if ledger.exists():
+    for ledger in filter(Path.exists, map(store.with_suffix, (".labels.json", ".attribution.json"))):
         yield _item("ledger", ledger, functools.partial(Ledger, ledger, shown(ledger)))
 
 

@@ -19,7 +19,10 @@ from workbench.errors import ConfigError, UnknownNameError, WorkbenchError
 from workbench.types.reading import bounded, brief, shown
 from workbench.types.trust import OURS, named
 
-PARTS = ("benchmarking.folds", "detectors", "envs", "execution", "formats", "jobs", "monitoring", "policies")
+PARTS = (
+    "attribution.attributors", "benchmarking.folds", "detectors", "envs", "execution", "formats", "jobs", "monitoring",
+    "policies",
+)  # fmt: skip
 """Rooms and modules of ours that hold what a configuration names: nothing elsewhere is built by one."""
 
 

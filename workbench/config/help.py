@@ -24,6 +24,7 @@ _FIRST = (
     "calibrator",
     "strategy",
     "shield",
+    "attributor",
     "protocol",
     "runner",
 )

@@ -44,7 +44,9 @@ PACKAGES = ("failure-workbench", "mujoco", "robosuite", "torch", "numpy", "mapie
 CONFIG: Mapping[str, Any] = {
     **dict.fromkeys(("name", "store", "demos"), str | None),
     **dict.fromkeys(("task", "policy", "monitor", "rollout", "runner", "job"), dict[str, Any] | None),
-    **dict.fromkeys(("perturbation", "score", "calibrator", "strategy", "shield"), dict[str, dict[str, Any]] | None),
+    **dict.fromkeys(
+        ("perturbation", "score", "calibrator", "strategy", "shield", "attributor"), dict[str, dict[str, Any]] | None
+    ),
 }
 """Key of a composed configuration -> type of what stands there, of those that are read again."""
 DONE = ("ended", "interrupted")

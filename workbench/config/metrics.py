@@ -529,6 +529,12 @@ TUNING = fields(
         **dict.fromkeys(("points", "states", "simulated_steps"), count),
     }
 )
+FOUND = tuple(f"{truth}_{tolerance}" for truth in ("decisive", "onset") for tolerance in (0, 5, 10))
+ATTRIBUTED = both(
+    fields({"attributor": text, "group": text, "mean_error_steps": maybe(number), "simulated_steps": number}),
+    *(counted(part) for part in ("named", *FOUND)),
+)
+ATTRIBUTION = both(counted("judged", "failures"), fields({"rows": rows(ATTRIBUTED), "by_fault": rows(ATTRIBUTED)}))
 SHIELDED = ("episodes", "with_veto", "with_change", "steps", "vetoed_steps", "changed_steps")
 MARGINS = both(fields({"step": rows(whole), "margin": rows(number)}), _as_long_as("step", "margin"))
 SECTIONS: Mapping[str, Shape] = {
@@ -565,6 +571,7 @@ SECTIONS: Mapping[str, Shape] = {
     "corrections": CORRECTIONS,
     "corrector": JUDGED_CORRECTOR,
     "tuning": TUNING,
+    "attribution": ATTRIBUTION,
     "example": fields({"uid": text, "title": text, "events": named(whole), "monitors": named(MARGINS)}),
     "config": named(anything),
     "jobs": named(number),

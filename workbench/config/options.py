@@ -8,7 +8,7 @@ from pathlib import Path
 from workbench.conf import OURS
 from workbench.config.plugins import conf_folders
 
-LISTED = ("perturbation", "score", "calibrator", "strategy", "shield")
+LISTED = ("perturbation", "score", "calibrator", "strategy", "shield", "attributor")
 """Groups of which several options are chosen, in a list."""
 
 

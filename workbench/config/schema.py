@@ -98,6 +98,7 @@ class Schema:
     calibrator: dict[str, Any] = dataclasses.field(default_factory=dict)
     strategy: dict[str, Any] = dataclasses.field(default_factory=dict)
     shield: dict[str, Any] = dataclasses.field(default_factory=dict)
+    attributor: dict[str, Any] = dataclasses.field(default_factory=dict)
     protocol: Any = None
     monitor: MonitorSchema = dataclasses.field(default_factory=MonitorSchema)
     rollout: RolloutSchema = dataclasses.field(default_factory=RolloutSchema)

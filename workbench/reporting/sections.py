@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from markupsafe import Markup
 
+from workbench.attribution.attributing import TOLERANCES
 from workbench.benchmarking.metrics import AIM
 from workbench.monitoring.promises import FALSE_ALARMS, MISSED
 from workbench.recovery.attempts import CLOCK, TO_THE_END
@@ -43,6 +44,7 @@ GAINS: Mapping[str, tuple[str, str]] = {
 }
 """Key of a strategy's row -> title of its column, and what it says."""
 SOLVABLE = "the expert wins from step 0 or from the onset, or the point of no return lies behind step 0"
+WITHIN = "the named step lies among the replaced ones that turned failure into success, give or take so many steps"
 ON_THE_TERMINAL = ("over_redraw", "over_placebo")
 
 
@@ -656,6 +658,52 @@ def shield_table(metrics: Record) -> Table:
     return Table("shields", columns, rows, note)
 
 
+def attribution_table(metrics: Record) -> Table:
+    """One row an attributor, the best first."""
+    found = metrics.get("attribution") or {"rows": []}
+    rows = []
+    for row in found["rows"]:
+        cells = [_found(row, f"decisive_{tolerance}") for tolerance in TOLERANCES]
+        error = Cell(number(row["mean_error_steps"], 1), row["mean_error_steps"])
+        cost = Cell(number(row["simulated_steps"], 0), row["simulated_steps"])
+        named = Cell(count(row["named"], row["episodes"]))
+        rows.append(Row.of(row["attributor"], *cells, _found(row, "onset_5"), named, error, cost))
+    columns = [
+        Column("attributor"),
+        *(Column(f"decisive\n+-{tolerance}", numeric=True, help=WITHIN) for tolerance in TOLERANCES),
+        Column("onset\n+-5", numeric=True, help="within so many steps of the interval of the measured onset", spare=1),
+        Column("named", numeric=True, help="failures of which it named a step; the others count as misses", spare=2),
+        Column("mean error,\nsteps", numeric=True, help="distance to t_dec where it named a step", short="error"),
+        Column("simulated\nsteps each", numeric=True, help="control steps, a failure", short="simulated"),
+    ]
+    note = (
+        f"Which step of a failure was decisive? {count(found.get('judged', 0), found.get('failures', 0))} failed test "
+        "episodes have one that was executed. Attributors see the log, and what they ask to be simulated, never a "
+        "label. Intervals are exact (Clopper and Pearson), 95 %."
+    )
+    return Table("attribution", columns, rows, note)
+
+
+def attribution_fault_table(metrics: Record) -> Table:
+    """One row a fault, one column an attributor: decisive steps that were found within five steps."""
+    found = metrics.get("attribution") or {"rows": [], "by_fault": []}
+    names = [row["attributor"] for row in found["rows"]]
+    faults: dict[str, dict[str, Cell]] = {}
+    totals: dict[str, int] = {}
+    for row in found["by_fault"]:
+        rate = Rate(row["decisive_5"], row["episodes"])
+        faults.setdefault(row["group"], {})[row["attributor"]] = Cell(rate.percent, rate.share, rate.bounds)
+        totals[row["group"]] = row["episodes"]
+    rows = [
+        Row.of(fault, Cell(str(totals[fault]), totals[fault]), *(cells.get(name, Cell(DASH)) for name in names))
+        for fault, cells in faults.items()
+    ]
+    columns = [Column("fault"), Column("failures", numeric=True)]
+    columns += [Column(name.replace("_", "\n"), numeric=True, spare=place) for place, name in enumerate(names)]
+    note = "Decisive steps that were found within five steps, by fault. Few failures a fault: mind the counts."
+    return Table("attribution by fault", columns, rows, note)
+
+
 SECTIONS: Mapping[str, Callable[[Record], Table]] = {
     "instructions": instruction_table,
     "misled": misled_table,
@@ -679,8 +727,16 @@ SECTIONS: Mapping[str, Callable[[Record], Table]] = {
     "corrector": corrector_table,
     "corrector_curve": corrector_curve_table,
     "tuning": tuning_table,
+    "attribution": attribution_table,
+    "attribution_faults": attribution_fault_table,
 }
 """Section -> what makes its table, in the order of the terminal."""
+
+
+def _found(row: Record, key: str) -> Cell:
+    """Share of the failures whose truth an attributor found."""
+    rate = Rate(row[key], row["episodes"])
+    return Cell(rate.percent, rate.share, rate.bounds, rate.interval)
 
 
 def _success(rate: Rate) -> list[Cell]:

@@ -1,5 +1,6 @@
 """Checks of contracts, for our parts and for those of others: each says which law is broken, and probably why."""
 
+from workbench.testing.attributor import check_attributor
 from workbench.testing.calibrator import check_calibrator
 from workbench.testing.format import check_format
 from workbench.testing.new import new_part
@@ -11,6 +12,7 @@ from workbench.testing.strategy import check_strategy
 from workbench.testing.task import check_task
 
 __all__ = [
+    "check_attributor",
     "check_calibrator",
     "check_format",
     "check_perturbation",

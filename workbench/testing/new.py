@@ -21,6 +21,7 @@ KINDS = {
     "task": "workbench rollout name=mine task={} policy=expert",
     "strategy": "workbench recover name=quickstart 'strategy=[continue,placebo,{}]'",
     "shield": "workbench rollout name=mine policy=expert 'shield=[{}]'",
+    "attributor": "workbench attribute name=quickstart 'attributor=[random_step,{}]'",
 }
 """Kind of part -> how one is tried."""
 
@@ -32,7 +33,7 @@ def new_part(kind: str, name: str, folder: Path | str | None = None) -> list[Pat
 
     Parameters
     ----------
-    kind : score, perturbation, policy, task, strategy or shield.
+    kind : score, perturbation, policy, task, strategy, shield or attributor.
     name : of the part and its file, in lower case.
     folder : of the package, which is called like it; by default called like the part, in the current folder.
 
