@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 
 from workbench.errors import StoreError
@@ -20,9 +22,69 @@ def events_of(record: Record) -> dict[str, int]:
     return {
         "injected": int(record["t_inj"]),
         "onset": int(record["t_on"]),
+        "decisive": int(record["t_dec"]),
         "point of no return": int(record["t_pnr"]),
         "success" if record["success"] else "failure": end,
     }
+
+
+@dataclasses.dataclass(frozen=True)
+class Moment:
+    """A control step of an episode that is worth a look.
+
+    Attributes
+    ----------
+    step : the moment before the action of that number.
+    seconds : since the episode began.
+    events : what happens there, in the order in which such things happen.
+    words : what that means, a phrase each.
+    """
+
+    step: int
+    seconds: float
+    events: tuple[str, ...]
+    words: tuple[str, ...]
+
+    @property
+    def title(self) -> str:
+        """Its events, as a heading."""
+        return ", ".join(self.events)
+
+    @property
+    def time(self) -> str:
+        """Control step and seconds in words."""
+        return f"step {self.step}, {self.seconds:.2f} s"
+
+
+def moments_of(record: Record, control_hz: float) -> list[Moment]:
+    """Start, events and end of an episode in their order, as far as they were measured; those of one step are one.
+
+    The last control step stands for what comes behind it: a point of no return that is the episode's length.
+    """
+    last = int(record["length"]) - 1
+    found: dict[int, list[tuple[str, str]]] = {0: [("start", f"asked: {record['instruction']}")]}
+    for event, step in events_of(record).items():
+        if step >= 0:
+            found.setdefault(min(step, last), []).append((event, _meaning(record, event)))
+    return [
+        Moment(step, step / control_hz, tuple(event for event, _ in at), tuple(words for _, words in at))
+        for step, at in sorted(found.items())
+    ]
+
+
+def _meaning(record: Record, event: str) -> str:
+    """What an event says, in a phrase."""
+    if event == "injected":
+        return "; ".join(fault_of(fault, record["length"]) for fault in _faults_of(record))
+    if event == "decisive":
+        end, by = record["t_dec_end"] - 1, record["t_dec_by"]
+        return f"the {by}'s actions up to step {end} instead raise success by {record['responsibility']:.2f}"
+    return {
+        "onset": "from here on the policy succeeds in less than half of its tries",
+        "point of no return": "from here on not even the expert succeeds in time",
+        "success": "the task is done",
+        "failure": f"seen: {record['failure_mode'] or record['outcome']}",
+    }[event]
 
 
 def title_of(record: Record) -> str:
