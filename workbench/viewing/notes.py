@@ -72,6 +72,50 @@ def moments_of(record: Record, control_hz: float) -> list[Moment]:
     ]
 
 
+def sentences_of(record: Record, control_hz: float) -> list[str]:
+    """A failure in four sentences: what was seen, what was injected, when it was lost, and what decided it."""
+    end = moments_of(record, control_hz)[-1]
+    how = "succeeded" if record["success"] else "failed"
+    return [
+        f"Asked to “{record['instruction']}”, the policy {how}; {', '.join(end.words)} (the end: {end.time}).",
+        _injected(record),
+        _lost(record),
+        _decided(record),
+    ]
+
+
+def _injected(record: Record) -> str:
+    faults = [fault_of(fault, record["length"]) for fault in _faults_of(record)]
+    if not faults:
+        return "Nothing was injected: the policy failed by itself."
+    when = f"struck at step {record['t_inj']}" if record["t_inj"] >= 0 else "was drawn but never struck"
+    return f"Injected: {'; and '.join(faults)}; it {when}."
+
+
+def _lost(record: Record) -> str:
+    if record["t_on"] < 0:
+        return "When it began was not measured; workbench label does that."
+    onset = (
+        f"From step {record['t_on']} on (95 % interval {record['t_on_low']} to {record['t_on_high']}) the policy "
+        "succeeds in less than half of its tries"
+    )
+    if record["t_pnr"] < 0:
+        return f"{onset}."
+    if record["t_pnr"] == 0:
+        return f"{onset}; not even the expert could have won, from the start."
+    return f"{onset}, and from step {record['t_pnr']} on not even the expert wins in time."
+
+
+def _decided(record: Record) -> str:
+    if record["t_dec"] < 0:
+        return "No step is known whose actions, replaced, turn it into a success."
+    return (
+        f"Decisive are the actions of steps {record['t_dec']} to {record['t_dec_end'] - 1}: the {record['t_dec_by']}'s "
+        f"in their place raise success by {record['responsibility']:.2f} (95 % interval "
+        f"{record['responsibility_low']:.2f} to {record['responsibility_high']:.2f})."
+    )
+
+
 def _meaning(record: Record, event: str) -> str:
     """What an event says, in a phrase."""
     if event == "injected":

@@ -14,11 +14,10 @@ from workbench.config import write_bytes
 from workbench.store import Store
 from workbench.types import Array, Task
 from workbench.types.text import visible
-from workbench.viewing.choice import most_telling
+from workbench.viewing.choice import chosen
 from workbench.viewing.colours import event_colour
 from workbench.viewing.notes import Moment, moments_of, title_of
 from workbench.viewing.pictures import LEGEND, Pictures
-from workbench.viewing.recording import AUTO
 
 CAMERA, WIDTH_PX = "agentview", 360
 ACROSS = 4
@@ -110,7 +109,7 @@ def film_strip(
     RenderError
         If this machine has no GL library to draw with.
     """
-    number = most_telling(store, []) if episode == AUTO else store.number_of(episode)
+    number = chosen(store, episode)
     pictures = Pictures(store, number, task, camera, width_px)
     record = pictures.episode.record
     moments = moments_of(record, store.header.control_hz)
