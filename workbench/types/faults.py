@@ -7,12 +7,16 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
+import numpy as np
+
 from workbench.errors import StoreError
-from workbench.types.data import Record
+from workbench.types.data import Array, Record
 from workbench.types.reading import NAME, Size, Source, checked, parsed
 
 MOST = 100
 """Faults of one episode."""
+UNITS = ("_fraction", "_scale", "_m", "_rad", "_n", "_s", "_steps")
+"""How the names of a fault's magnitudes end."""
 _Faults = Annotated[list[dict[str, Any]], Size(0, MOST)]
 
 
@@ -35,6 +39,13 @@ def faults_in(text: str, where: str) -> tuple[Record, ...]:
             checked(NAME, record.get(key), source, f"[{number}].{key}")
         checked(str, record.get("target", ""), source, f"[{number}].target")
     return tuple(records)
+
+
+def magnitudes_in(record: Record) -> dict[str, Array]:
+    """Name -> number or numbers of how large a drawn fault is, with its unit at the end; StoreError for others."""
+    source = Source(f"the record of perturbation {record['name']}", StoreError)
+    kind = float | list[float]
+    return {key: np.asarray(checked(kind, record[key], source, key)) for key in record if key.endswith(UNITS)}
 
 
 def channels_in(text: str, where: str) -> str:

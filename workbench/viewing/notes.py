@@ -6,14 +6,9 @@ import dataclasses
 
 import numpy as np
 
-from workbench.errors import StoreError
 from workbench.types import Record
-from workbench.types.faults import faults_in
-from workbench.types.reading import Source, checked
+from workbench.types.faults import faults_in, magnitudes_in
 from workbench.types.text import as_markdown
-
-UNITS = ("_fraction", "_scale", "_m", "_rad", "_n", "_s", "_steps")
-"""How the names of a fault's magnitudes end."""
 
 
 def events_of(record: Record) -> dict[str, int]:
@@ -172,12 +167,9 @@ def fault_of(record: Record, length: int) -> str:
 
     A duration beyond the episode's length is left out: the fault stayed.
     """
-    source = Source(f"the record of perturbation {record['name']}", StoreError)
-    kind = float | list[float]
-    drawn = {key: np.asarray(checked(kind, record[key], source, key)) for key in record if key.endswith(UNITS)}
     magnitudes = [
         f"{key} {np.array2string(value, precision=3, separator=', ')}"
-        for key, value in drawn.items()
+        for key, value in magnitudes_in(record).items()
         if key != "duration_steps" or value <= length
     ]
     return ", ".join([f"{record['name']} ({record['channel']})", *magnitudes])
