@@ -49,6 +49,8 @@ STYLE: Mapping[str, Any] = {
     "lines.linewidth": 1.4, "lines.markersize": 4, "savefig.dpi": 200, "figure.facecolor": "white",
 }  # fmt: skip
 UNDATED: Mapping[str, Mapping[str, None]] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
+UNITS = {"m": "m", "n": "N", "steps": "control steps", "rad": "rad", "s": "s", "scale": "factor", "fraction": "share"}
+"""End of a parameter's name -> its unit as people write it."""
 MOST_ALARMS = 6
 """Monitors that are drawn beside one another."""
 
@@ -203,6 +205,12 @@ def _look(number: int) -> dict[str, Any]:
     return {"color": COLOURS[number % len(COLOURS)], "linestyle": DASHES[number % len(DASHES)]}
 
 
+def axis_name(parameter: str) -> str:
+    """A fault's parameter with its unit, which stands at the end of its name, in brackets."""
+    name, _, unit = parameter.rpartition("_")
+    return f"{name.replace('_', ' ')} ({UNITS.get(unit, unit)})"
+
+
 def _magnitude(rows: Sequence[plotted.MagnitudeRow]) -> Figure:
     """One panel a fault; bars are exact intervals."""
     names = list(dict.fromkeys((row.perturbation, row.parameter) for row in rows))
@@ -212,11 +220,10 @@ def _magnitude(rows: Sequence[plotted.MagnitudeRow]) -> Figure:
         shares = np.array([row.rate.part / row.rate.whole for row in mine])
         bounds = np.array([row.rate.bounds for row in mine])
         errors = np.abs(bounds.T - shares)
-        panel.errorbar(
-            [row.mean for row in mine], shares, errors, fmt="o-", color=COLOURS[0], capsize=2, elinewidth=0.8
-        )
+        sizes, style = [row.mean for row in mine], {"color": COLOURS[0], "capsize": 2, "elinewidth": 0.8}
+        panel.errorbar(sizes, shares, errors, fmt="o-", **style)
         panel.set_title(name.replace("_", " "))
-        panel.set_xlabel(parameter.replace("_", " "))
+        panel.set_xlabel(axis_name(parameter))
         panel.set_ylim(-0.05, 1.05)
         _share_axis(panel.yaxis)
     figure.supylabel("success", fontsize=8)
@@ -236,8 +243,8 @@ def _roc(rows: Sequence[plotted.RocRow]) -> Figure:
         panel.set_aspect("equal")
         _share_axis(panel.xaxis)
         _share_axis(panel.yaxis)
+        panel.set_xlabel("successes with an alarm")
     panels[0].set_ylabel("failures detected")
-    figure.supxlabel("successes with an alarm", fontsize=8)
     _legend(figure, panels[0])
     return figure
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -18,7 +19,7 @@ from workbench.types import Array
 from workbench.types.faults import faults_in, magnitudes_in
 
 BINS, LEAST_IN_BIN = 5, 4
-"""Of equally many episodes, at most and at least."""
+"""At most, and the least number of episodes in one."""
 SCHEDULE = ("duration_steps",)
 """Numbers of a fault that say when it acts, not how large it is."""
 
@@ -93,11 +94,19 @@ def magnitude_rows(store: Store, split: str = "test") -> list[MagnitudeRow]:
 
 
 def _binned(perturbation: str, parameter: str, episodes: Sequence[tuple[float, bool]]) -> list[MagnitudeRow]:
-    ordered = sorted(episodes)
+    """Bins of about equally many; equal magnitudes lie in the same one."""
+    ordered, wanted = sorted(episodes), max(LEAST_IN_BIN, -(-len(episodes) // BINS))
+    bins: list[list[tuple[float, bool]]] = [[]]
+    for _, same in itertools.groupby(ordered, key=lambda episode: episode[0]):
+        if len(bins[-1]) >= wanted:
+            bins.append([])
+        bins[-1] += same
+    if len(bins) > 1 and len(bins[-1]) < LEAST_IN_BIN:
+        bins[-2:] = [bins[-2] + bins[-1]]
     rows = []
-    for part in np.array_split(np.arange(len(ordered)), max(1, min(BINS, len(ordered) // LEAST_IN_BIN))):
-        sizes, won = [ordered[place][0] for place in part], sum(ordered[place][1] for place in part)
-        rate = Rate(won, len(part))
+    for members in bins:
+        sizes = [size for size, _ in members]
+        rate = Rate(sum(won for _, won in members), len(members))
         rows.append(MagnitudeRow(perturbation, parameter, sizes[0], sizes[-1], float(np.mean(sizes)), rate))
     return rows
 
@@ -160,8 +169,8 @@ def magnitude_table(rows: Sequence[MagnitudeRow]) -> Table:
         made.append(Row.of(row.perturbation, row.parameter, sizes, *_rate(row.rate)))
     columns = [Column("fault"), Column("parameter"), *numbers("magnitude", "success", "episodes", "95 % interval")]
     note = (
-        "Test episodes with one fault, by how large it was drawn, in bins of equally many. Of several numbers the length "
-        "of their vector. Intervals are exact (Clopper and Pearson)."
+        "Test episodes with one fault, by how large it was drawn, in bins of about equally many. Of several numbers "
+        "the length of their vector. Intervals are exact (Clopper and Pearson)."
     )
     return Table("success against magnitude", columns, made, note)
 
@@ -177,8 +186,8 @@ def roc_table(rows: Sequence[RocRow]) -> Table:
         made.append(Row.of(name, *shown, some.failures, some.successes))
     columns = [Column("score"), *numbers(*(f"AUROC {f:g}" for f in FRACTIONS), "failures", "successes")]
     note = (
-        "Highest margins until a share of the deadline. An episode that ended earlier keeps its last, so that the clock "
-        "alone tells failures apart in the end. Of several monitors with one score the first."
+        "Highest margins until a share of the deadline. An episode that ended earlier keeps its last, so that the "
+        "clock alone tells failures apart in the end. Of several monitors with one score the first."
     )
     return Table("ROC at common times", columns, made, note)
 
@@ -207,8 +216,8 @@ def lead_table(rows: Sequence[AlarmRow], control_hz: float) -> Table:
         made.append(Row.of(name, *_rate(timely), Cell(number(median), median)))
     columns = [Column("monitor"), *numbers("in time", "failures", "95 % interval", "median lead, s")]
     note = (
-        "Failed test episodes with a measured onset and point of no return. The lead is the time from the first alarm to "
-        "the point of no return, negative where it comes too late; the median is of failures with an alarm."
+        "Failed test episodes with a measured onset and point of no return. The lead is the time from the first alarm "
+        "to the point of no return, negative where it comes too late; the median is of failures with an alarm."
     )
     return Table("lead time", columns, made, note)
 
@@ -227,8 +236,8 @@ def luck_table(rows: Sequence[LuckRow]) -> Table:
         made.append(Row.of(row.perturbation or "no fault", Cell(percent(mean), mean), *_rate(row.systematic)))
     columns = [Column("fault"), *numbers("mean luck", "systematic", "episodes", "95 % interval")]
     note = (
-        "Luck is the success rate under other policy noise from step 0. An episode is systematic where its 95 % interval "
-        "lies below 0.1 or above 0.9."
+        "Luck is the success rate under other policy noise from step 0. An episode is systematic where its 95 % "
+        "interval lies below 0.1 or above 0.9."
     )
     return Table("luck by fault", columns, made, note)
 
