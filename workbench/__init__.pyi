@@ -43,6 +43,7 @@ from workbench.recovery.tuning import tune_skill as tune_skill
 from workbench.recovery.when import learn_benefit as learn_benefit
 from workbench.recovery.when import train_benefit as train_benefit
 from workbench.reporting.comparing import compare as compare
+from workbench.reporting.plots import figures as figures
 from workbench.reporting.table import Table as Table
 from workbench.rollouts.collecting import collect as collect
 from workbench.rollouts.guard import Guard as Guard
@@ -64,7 +65,11 @@ from workbench.types import Intervention as Intervention
 from workbench.types import Stream as Stream
 from workbench.types.tuning import Tuning as Tuning
 from workbench.viewing.beside import view_beside as view_beside
+from workbench.viewing.fan import view_fan as view_fan
+from workbench.viewing.film import film as film
 from workbench.viewing.recording import view as view
+from workbench.viewing.strip import film_strip as film_strip
+from workbench.viewing.twin import view_twin as view_twin
 
 __version__: str
 _NAMES: dict[str, str]

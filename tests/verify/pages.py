@@ -25,7 +25,7 @@ LEAST_CONTRAST = 4.5
 """Of text against its ground: WCAG 2.2, level AA."""
 
 SCRIPT = Path(__file__).with_suffix(".js").read_text(encoding="utf-8")
-PUNCTUATION = " _-,;:!?.'\"()[]{}@*/\\&#%`^+<=>|~$"
+PUNCTUATION = " _-–—,;:!?.'\"()[]{}@*/\\&#%`^+<=>|~$·▲"  # noqa: RUF001
 """In the order of the Unicode collation, before digits and letters."""
 
 

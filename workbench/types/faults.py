@@ -15,7 +15,7 @@ from workbench.types.reading import NAME, Size, Source, checked, parsed
 
 MOST = 100
 """Faults of one episode."""
-UNITS = ("_fraction", "_scale", "_m", "_rad", "_n", "_s", "_steps")
+UNITS = ("_fraction", "_scale", "_m", "_rad", "_n", "_s", "_steps", "_probability")
 """How the names of a fault's magnitudes end."""
 _Faults = Annotated[list[dict[str, Any]], Size(0, MOST)]
 

@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 
+from workbench.config import resolve
 from workbench.types import Record
 from workbench.types.faults import faults_in, magnitudes_in
 from workbench.types.text import as_markdown
@@ -72,7 +73,7 @@ def sentences_of(record: Record, control_hz: float) -> list[str]:
     end = moments_of(record, control_hz)[-1]
     how = "succeeded" if record["success"] else "failed"
     return [
-        f"Asked to “{record['instruction']}”, the policy {how}; {', '.join(end.words)} (the end: {end.time}).",
+        f"Asked to “{record['instruction']}”, the policy {how} at {end.time}; {end.words[-1]}.",
         _injected(record),
         _lost(record),
         _decided(record),
@@ -80,7 +81,7 @@ def sentences_of(record: Record, control_hz: float) -> list[str]:
 
 
 def _injected(record: Record) -> str:
-    faults = [fault_of(fault, record["length"]) for fault in _faults_of(record)]
+    faults = [phrase_of(fault, record["length"]) for fault in _faults_of(record)]
     if not faults:
         return "Nothing was injected: the policy failed by itself."
     when = f"struck at step {record['t_inj']}" if record["t_inj"] >= 0 else "was drawn but never struck"
@@ -114,7 +115,7 @@ def _decided(record: Record) -> str:
 def _meaning(record: Record, event: str) -> str:
     """What an event says, in a phrase."""
     if event == "injected":
-        return "; ".join(fault_of(fault, record["length"]) for fault in _faults_of(record))
+        return "; ".join(phrase_of(fault, record["length"]) for fault in _faults_of(record))
     if event == "decisive":
         end, by = record["t_dec_end"] - 1, record["t_dec_by"]
         return f"the {by}'s actions up to step {end} instead raise success by {record['responsibility']:.2f}"
@@ -160,6 +161,16 @@ def notes_of(record: Record) -> str:
 def moment(step: int) -> str:
     """A control step in words."""
     return f"step {step}" if step >= 0 else "not measured"
+
+
+def phrase_of(record: Record, length: int) -> str:
+    """A drawn fault in the words of its own file; of one that has none, name and magnitudes."""
+    target = record.get("target")
+    try:
+        said: str = getattr(resolve(target), "phrase", lambda _: "")(record) if target else ""
+    except (KeyError, TypeError, ValueError):  # a record that its file would not have written
+        said = ""
+    return f"{record['name']} ({said})" if said else fault_of(record, length)
 
 
 def fault_of(record: Record, length: int) -> str:
