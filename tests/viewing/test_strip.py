@@ -13,15 +13,18 @@ import pytest
 from PIL import Image, ImageSequence
 
 from tests.toy import ToyPolicy, ToyScene, broken
-from tests.viewing.test_recording import SeenScene, SeenTask, monitor
+from tests.viewing.test_recording import SeenScene, SeenTask, monitor, rows
 from workbench.errors import ConfigError, StoreError, UnknownNameError
 from workbench.rollouts.loop import Launch, Lockstep
 from workbench.store import Store, StoreHeader, StoreWriter
 from workbench.types import Array, Picture, Stream, episode_index
+from workbench.viewing.choice import failure_to_tell
 from workbench.viewing.colours import PATH_COLOUR, PLAN_COLOUR
 from workbench.viewing.film import END_MS, EVERY, film
 from workbench.viewing.notes import moments_of, phrase_of, sentences_of
 from workbench.viewing.pictures import DRAWN_PX, Pictures, part_around, projected
+from workbench.viewing.recording import view
+from workbench.viewing.session import entities_of
 from workbench.viewing.strip import film_strip, font, wrapped
 
 BREAKS, LOST, HZ = 6, 30, 10.0
@@ -224,3 +227,20 @@ def test_an_mp4_has_the_same_pictures(labelled: Store, tmp_path: Path) -> None:
         assert float(stream.average_rate) == HZ / EVERY
     assert len(frames) == 21
     assert frames[0].shape[1] == 240
+
+
+def test_a_recording_holds_the_strip_beside_its_notes(labelled: Store, tmp_path: Path) -> None:
+    drawn = view(labelled, failed(labelled), DrawnTask(), into=tmp_path / "drawn")
+    ((blob,),) = rows(drawn.path, "/strip", "blob")
+    strip = film_strip(labelled, failed(labelled), DrawnTask())
+    assert bytes(blob) == strip.png()
+    plain = view(labelled, failed(labelled), SeenTask(), into=tmp_path / "plain")
+    assert "/strip" not in entities_of(plain.path), "a scene that cannot be drawn is recorded all the same"
+    log = [text for (text,) in rows(drawn.path, "/log", "text")]
+    assert log == ["injected", "onset", "decisive", "point of no return", "failure"]
+
+
+def test_a_report_opens_with_a_failure_and_with_none_where_nothing_failed(labelled: Store) -> None:
+    assert failure_to_tell(labelled, "") == failed(labelled)
+    assert failure_to_tell(labelled, labelled.uids[failed(labelled)]) == failed(labelled)
+    assert failure_to_tell(labelled, labelled.uids[1 - failed(labelled)]) == failed(labelled), "a success is no failure"

@@ -88,9 +88,7 @@ def view_twin(store: Store, episode: int | str, task: Task, policy: Policy, *, i
     stored = store.episode(chosen(store, episode), calls=())
     uid = str(stored.record["uid"])
     if not stored.record["perturbation"]:
-        raise ConfigError(
-            f"nothing was injected into episode {uid}, so it is its own twin: choose another (job.episode)"
-        )
+        raise ConfigError(f"nothing was injected into episode {uid}, so it is its own twin: choose another one")
     (twin,) = Setup(task, policy).lockstep("policy", policy, images=False).record([Launch(stream_of(stored))])
     until = int(stored.record["t_inj"]) if stored.record["t_inj"] >= 0 else len(stored.steps["action"])
     if not np.array_equal(stored.steps["state"][:until], twin.steps["state"][:until]):
