@@ -46,6 +46,7 @@ _NAMES = {
     "net_benefit": "recovery.benefit",
     "recommended_threshold": "recovery.benefit",
     "rank_detectors": "recovery.ranking",
+    "dose_response": "recovery.dose",
     "replay": "attribution.replaying",
     "veto_log": "rollouts.shielding",
     "tolerance": "synthesis.searching",

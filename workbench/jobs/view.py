@@ -8,6 +8,7 @@ from workbench.config import Run
 from workbench.errors import ConfigError
 from workbench.execution.progress import console
 from workbench.monitoring.files import folder_of, load_monitors
+from workbench.rollouts.shielding import shields_of
 from workbench.store import Store
 from workbench.viewing.beside import Beside, view_beside
 from workbench.viewing.fan import Fan, view_fan
@@ -29,9 +30,10 @@ def run(
     if strategy is not None:
         found = _beside(run, store, episode, monitors, strategy, horizon)
     elif twin:
-        found = view_twin(store, episode, run.task, run.policy(), into=folder)
+        found = view_twin(store, episode, run.task, run.policy(), into=folder, shields=shields_of(run))
     elif fan:
-        found = view_fan(store, episode, run.task, run.policy(), into=folder, at=at, branches=fan)
+        behind = shields_of(run)
+        found = view_fan(store, episode, run.task, run.policy(), into=folder, at=at, branches=fan, shields=behind)
     else:
         known = load_monitors(run) if folder_of(run).exists() else None
         found = view(store, episode, run.task, [known[name] for name in monitors] if known else [], into=folder)
@@ -50,5 +52,7 @@ def _beside(
     if not monitors:
         raise ConfigError("a strategy acts on a monitor's first alarm; name one: job.monitors=[rnd+split_conformal]")
     judge, arm = load_monitors(run)[monitors[0]], {strategy: run.config["strategy"].get(strategy, strategy)}
-    into, head = run.folder / "recordings", run.folder / "head"
-    return view_beside(store, episode, run.task, run.policy(), judge, arm, into=into, horizon=horizon, head=head)
+    where = {"into": run.folder / "recordings", "head": run.folder / "head"}
+    return view_beside(
+        store, episode, run.task, run.policy(), judge, arm, horizon=horizon, shields=shields_of(run), **where
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +12,11 @@ from workbench.attribution.branching import NOISE, branches_from
 from workbench.config import replacing
 from workbench.errors import ConfigError
 from workbench.rollouts.launch import Outcome
-from workbench.rollouts.setup import Setup, refuse_other_source
+from workbench.rollouts.setup import branching_setup
 from workbench.rollouts.stored import snapshot_at, start_at, stream_of
 from workbench.stats.proportions import clopper_pearson
 from workbench.store import Store
-from workbench.types import Array, Episode, Policy, Scene, Task
+from workbench.types import Array, Episode, Policy, Scene, Shield, Task
 from workbench.types.abilities import HasShapes, ability, stages_of, trails_of
 from workbench.types.text import as_markdown
 from workbench.viewing.blueprint import layout
@@ -71,6 +71,7 @@ def view_fan(
     into: str | Path,
     at: int | str = "onset",
     branches: int = 8,
+    shields: Iterable[Shield | str] | Mapping[str, Shield] = (),
 ) -> Fan:
     """Draw a stored episode with branches of its policy from one of its moments, each with noise of its own.
 
@@ -84,13 +85,14 @@ def view_fan(
     into : folder of the recording, which is called after the uid and the moment.
     at : a control step, or an event of the episode that was measured, such as ``injected`` or ``onset``.
     branches : how many, 1 to 64.
+    shields : those behind which the store was rolled.
 
     Raises
     ------
     ConfigError
         If the episode has no such moment, or the number of branches is none.
     """
-    refuse_other_source(store, Setup(task, policy))
+    setup = branching_setup(store, task, policy, shields=shields)
     if not 1 <= branches <= MOST_BRANCHES:
         raise ConfigError(f"a fan has 1 to {MOST_BRANCHES} branches, not {branches}")
     stored = store.episode(chosen(store, episode))
@@ -99,7 +101,7 @@ def view_fan(
     start = start_at(stored, step, policy)
     start = dataclasses.replace(start, snapshot=scene.without_pending(start.snapshot))
     launches = branches_from(start, stream_of(stored).child(NOISE), range(branches))
-    lockstep = Setup(task, policy).lockstep("policy", policy, images=False)
+    lockstep = setup.lockstep("policy", policy, images=False)
     found = dict(lockstep.record_numbered(launches))
     drawn = [_branch(scene, found[number], step, trails_of(task)) for number in range(branches)]
     words = _words(stored, step, drawn)

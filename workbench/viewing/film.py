@@ -192,7 +192,7 @@ def _write_gif(path: Path, sheets: Iterator[Image.Image], fps: float) -> None:
     """All pictures in the colours of three of them, so that no colour flickers and what stands still costs nothing."""
     shown, images = max(LEAST_GIF_MS, 10 * round(100 / fps)), list(sheets)
     samples = np.concatenate([np.asarray(images[place]) for place in (0, len(images) // 2, -1)])
-    palette = Image.fromarray(samples).quantize(256)
+    palette = Image.fromarray(samples).quantize(256, method=Image.Quantize.MAXCOVERAGE)
     first, *rest = (image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images)
     stands = [shown] * len(rest) + [END_MS]
     first.save(path, "GIF", save_all=True, append_images=rest, duration=stands, loop=0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +11,10 @@ import numpy as np
 from workbench.config import replacing, shown
 from workbench.errors import ConfigError, StoreError
 from workbench.rollouts.launch import Launch, Outcome
-from workbench.rollouts.setup import Setup, refuse_other_source
+from workbench.rollouts.setup import branching_setup
 from workbench.rollouts.stored import stream_of
 from workbench.store import Store
-from workbench.types import Array, Episode, Policy, Shape, Task
+from workbench.types import Array, Episode, Policy, Shape, Shield, Task
 from workbench.types.abilities import HasShapes, ability, stages_of, trails_of
 from workbench.types.text import as_markdown
 from workbench.viewing.blueprint import beside_layout
@@ -66,7 +66,15 @@ class _Side:
         return sorted(happened, key=lambda event: event[1])
 
 
-def view_twin(store: Store, episode: int | str, task: Task, policy: Policy, *, into: str | Path) -> BesideTwin:
+def view_twin(
+    store: Store,
+    episode: int | str,
+    task: Task,
+    policy: Policy,
+    *,
+    into: str | Path,
+    shields: Iterable[Shield | str] | Mapping[str, Shield] = (),
+) -> BesideTwin:
     """Draw a stored episode beside its nominal twin, which is rolled again: same seed, same noise, no fault.
 
     Until the fault strikes the two are one; from then on all that differs is its effect.
@@ -76,6 +84,7 @@ def view_twin(store: Store, episode: int | str, task: Task, policy: Policy, *, i
     store, task, policy : where the episode lies, and what it was rolled with.
     episode : its number, its uid, or ``auto`` as of :func:`workbench.view`.
     into : folder of the recording, which is called after the uid.
+    shields : those behind which the store was rolled.
 
     Raises
     ------
@@ -84,12 +93,12 @@ def view_twin(store: Store, episode: int | str, task: Task, policy: Policy, *, i
     StoreError
         If the twin is not the episode until the fault; or what was written cannot be read.
     """
-    refuse_other_source(store, Setup(task, policy))
+    setup = branching_setup(store, task, policy, shields=shields)
     stored = store.episode(chosen(store, episode), calls=())
     uid = str(stored.record["uid"])
     if not stored.record["perturbation"]:
         raise ConfigError(f"nothing was injected into episode {uid}, so it is its own twin: choose another one")
-    (twin,) = Setup(task, policy).lockstep("policy", policy, images=False).record([Launch(stream_of(stored))])
+    (twin,) = setup.lockstep("policy", policy, images=False).record([Launch(stream_of(stored))])
     until = int(stored.record["t_inj"]) if stored.record["t_inj"] >= 0 else len(stored.steps["action"])
     if not np.array_equal(stored.steps["state"][:until], twin.steps["state"][:until]):
         raise StoreError(
