@@ -52,7 +52,7 @@ def _beside(
     if not monitors:
         raise ConfigError("a strategy acts on a monitor's first alarm; name one: job.monitors=[rnd+split_conformal]")
     judge, arm = load_monitors(run)[monitors[0]], {strategy: run.config["strategy"].get(strategy, strategy)}
-    where = {"into": run.folder / "recordings", "head": run.folder / "head"}
+    into, head, behind = run.folder / "recordings", run.folder / "head", shields_of(run)
     return view_beside(
-        store, episode, run.task, run.policy(), judge, arm, horizon=horizon, shields=shields_of(run), **where
+        store, episode, run.task, run.policy(), judge, arm, into=into, horizon=horizon, head=head, shields=behind
     )

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from workbench.benchmarking.columns import FRACTIONS, Columns
-from workbench.benchmarking.judged import JudgedEpisode
-from workbench.benchmarking.own import CLOCK, elapsed
+from workbench.benchmarking.judged import JudgedEpisode, elapsed
+from workbench.benchmarking.own import CLOCK
 from workbench.reporting.table import Cell, Column, Row, Table, numbers
 from workbench.reporting.words import NONE, Rate, number, percent, significant
 from workbench.stats.separation import areas

@@ -26,6 +26,8 @@ GAP, BAR, TITLE, TEXT, SMALL = 12, 8, 22, 16, 14
 """Pixels: between pictures, of the coloured bar above one, and of three sizes of letters."""
 INK, SOFT, PAPER = (20, 22, 26), (90, 95, 102), (255, 255, 255)
 JPEG_QUALITY = 82
+Line = tuple[str, int, tuple[int, int, int]]
+"""Text, size and colour."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,20 +169,18 @@ def _sheet(strip: FilmStrip) -> Image.Image:
     return sheet
 
 
-def _caption(moment: Moment, width_px: int) -> list[tuple[str, int, tuple[int, ...]]]:
-    """Lines of a caption: text, size and colour."""
-    lines = [(line, TEXT, INK) for line in wrapped(moment.title, width_px, TEXT)]
+def _caption(moment: Moment, width_px: int) -> list[Line]:
+    """Lines of a caption."""
+    lines: list[Line] = [(line, TEXT, INK) for line in wrapped(moment.title, width_px, TEXT)]
     lines += [(moment.time, SMALL, SOFT)]
     return lines + [(line, SMALL, INK) for words in moment.words for line in wrapped(words, width_px, SMALL)]
 
 
-def _height(lines: Sequence[tuple[str, int, tuple[int, ...]]]) -> int:
+def _height(lines: Sequence[Line]) -> int:
     return sum(size + 6 for _, size, _ in lines)
 
 
-def _write(
-    draw: ImageDraw.ImageDraw, corner: tuple[int, int], lines: Sequence[tuple[str, int, tuple[int, ...]]]
-) -> None:
+def _write(draw: ImageDraw.ImageDraw, corner: tuple[int, int], lines: Sequence[Line]) -> None:
     x, y = corner
     for text, size, colour in lines:
         draw.text((x, y), text, fill=colour, font=font(size))

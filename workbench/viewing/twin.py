@@ -156,4 +156,5 @@ def _record(path: Path, title: str, name: str, task: Task, sides: Mapping[str, _
 def distances(one_m: Array, other_m: Array) -> Array:
     """(T,) metres between two paths (T1, 3) and (T2, 3) at the steps that both have."""
     shared = min(len(one_m), len(other_m))
-    return np.linalg.norm(np.asarray(one_m)[:shared] - np.asarray(other_m)[:shared], axis=1)
+    apart_m: Array = np.linalg.norm(np.asarray(one_m)[:shared] - np.asarray(other_m)[:shared], axis=1)
+    return apart_m
