@@ -220,7 +220,8 @@ def _magnitude(rows: Sequence[plotted.MagnitudeRow]) -> Figure:
         shares = np.array([row.rate.part / row.rate.whole for row in mine])
         bounds = np.array([row.rate.bounds for row in mine])
         errors = np.abs(bounds.T - shares)
-        sizes, style = [row.mean for row in mine], {"color": COLOURS[0], "capsize": 2, "elinewidth": 0.8}
+        sizes = [row.mean for row in mine]
+        style: dict[str, Any] = {"color": COLOURS[0], "capsize": 2, "elinewidth": 0.8}
         panel.errorbar(sizes, shares, errors, fmt="o-", **style)
         panel.set_title(name.replace("_", " "))
         panel.set_xlabel(axis_name(parameter))
