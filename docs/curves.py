@@ -2,7 +2,7 @@
 
 Run: .venv/bin/python docs/curves.py --episodes 24 [--faults mass slip ...] [--tasks lift stack ...]
 Every curve is kept in runs/curves/ as soon as it is measured, so an interrupted call goes on where it stopped, and a
-second one only draws.  Needs matplotlib, of the extra "dev".
+second one only draws.  Needs matplotlib, of the extra "figures".
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import numpy as np  # noqa: E402
 from workbench.config import Run, compose, digest, write_text  # noqa: E402
 from workbench.errors import ConfigError  # noqa: E402
 from workbench.execution.progress import progress  # noqa: E402
+from workbench.reporting.plots import axis_name  # noqa: E402
 from workbench.rollouts.setup import Setup, setup_of, versions  # noqa: E402
 from workbench.stats.proportions import clopper_pearson  # noqa: E402
 from workbench.synthesis.axis import FaultAxis, fault_axes  # noqa: E402
@@ -41,7 +42,6 @@ ACROSS = 4
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9")
 """Of Okabe and Ito (Color Universal Design, 2008), which colour-blind people can tell apart."""
 MARKERS = "osD^v"
-UNITS = {"m": "m", "n": "N", "steps": "control steps", "rad": "rad", "s": "s", "scale": "factor", "fraction": "share"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,8 +168,7 @@ def _panel(panel, axis: FaultAxis, lines: list[Curve], tasks: list[str]) -> None
         [axis.scale.severity(magnitude) for magnitude in shown],
         [f"{one:.2g}" if one < 100 else f"{one:.0f}" for one in shown],
     )
-    name, _, unit = axis.parameter.rpartition("_")
-    panel.set_xlabel(f"{name.replace('_', ' ')} ({UNITS.get(unit, unit)})")
+    panel.set_xlabel(axis_name(axis.parameter))
     panel.set_ylim(-0.04, 1.04)
     panel.set_yticks([0, 0.5, 1], ["0 %", "50 %", "100 %"])
 

@@ -37,6 +37,7 @@ from workbench.types import (
     HasRobot,
     HasStages,
     Observation,
+    Picture,
     Record,
     Shape,
     Snapshot,
@@ -301,6 +302,27 @@ class MujocoScene(gymnasium.Env[dict[str, Any], Array]):
         first = self.cameras.names[0]
         only = dataclasses.replace(self.cameras, names=(first,), depth=False, segmentation=False)
         return self._look(self.cameras if self._active() else only)[f"images/{first}"]  # faults may mix cameras
+
+    def picture(self, camera: str, width_px: int, height_px: int) -> Picture:
+        """What somebody beside the scene would see through one of its cameras, in the profile ``full``.
+
+        What faults do to light and cameras is seen, what they do to pixels is not.
+
+        Raises
+        ------
+        RenderError, UnknownNameError
+            If there is no GL library to draw with, or the task has no such camera.
+        """
+        from workbench.envs.sensors.cameras import Cameras, renderer_of
+
+        settings = Cameras((camera,), "full", width_px, height_px)
+        renderer = renderer_of(self.task.cell, settings.profile)
+        model = renderer.pose(self.task, self._stream, self.model, self.data)
+        with contextlib.ExitStack() as looks:
+            for effect in self._active():
+                looks.enter_context(effect.looked(self, model))
+            pixels = renderer.images(settings)[f"images/{camera}"]
+            return Picture(pixels, renderer.projection(camera, width_px, height_px))
 
     def truth(self) -> Truth:
         """Ground truth now."""

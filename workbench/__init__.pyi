@@ -1,12 +1,12 @@
 """What type checkers and editors see of the lazy names of ``workbench``; a test holds the two together."""
 
 from workbench import testing as testing
+from workbench.attribution.attributing import Attributions as Attributions
+from workbench.attribution.attributing import attribute as attribute
 from workbench.attribution.claims import check_explanation as check_explanation
 from workbench.attribution.explaining import explain_many as explain_many
 from workbench.attribution.explanation import Explanation as Explanation
 from workbench.attribution.explanation import explain as explain
-from workbench.attribution.attributing import Attributions as Attributions
-from workbench.attribution.attributing import attribute as attribute
 from workbench.attribution.labels import label as label
 from workbench.attribution.laws import judge_luck as judge_luck
 from workbench.attribution.replaying import replay as replay
@@ -52,6 +52,7 @@ from workbench.recovery.tuning import tune_skill as tune_skill
 from workbench.recovery.when import learn_benefit as learn_benefit
 from workbench.recovery.when import train_benefit as train_benefit
 from workbench.reporting.comparing import compare as compare
+from workbench.reporting.plots import figures as figures
 from workbench.reporting.table import Table as Table
 from workbench.rollouts.collecting import collect as collect
 from workbench.rollouts.guard import Guard as Guard
@@ -74,7 +75,11 @@ from workbench.types import Stream as Stream
 from workbench.types.attribution import Attribution as Attribution
 from workbench.types.tuning import Tuning as Tuning
 from workbench.viewing.beside import view_beside as view_beside
+from workbench.viewing.fan import view_fan as view_fan
+from workbench.viewing.film import film as film
 from workbench.viewing.recording import view as view
+from workbench.viewing.strip import film_strip as film_strip
+from workbench.viewing.twin import view_twin as view_twin
 
 __version__: str
 _NAMES: dict[str, str]

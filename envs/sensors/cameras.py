@@ -204,6 +204,15 @@ class Renderer:
                     seen[f"segmentation/{name}"] = bodies
         return seen
 
+    def projection(self, name: str, width_px: int, height_px: int) -> Array:
+        """(3, 4) of a camera in the scene that was drawn last; see :class:`workbench.types.Picture`."""
+        camera = self._camera(name)
+        centre_m, axes = self._data.cam_xpos[camera], self._data.cam_xmat[camera].reshape(3, 3)
+        focal_px = 0.5 * height_px / np.tan(0.5 * np.deg2rad(self._model.cam_fovy[camera]))
+        lens = np.array([[focal_px, 0.0, 0.5 * width_px], [0.0, focal_px, 0.5 * height_px], [0.0, 0.0, 1.0]])
+        to_camera = np.diag([1.0, -1.0, -1.0]) @ axes.T  # MuJoCo's cameras look along -z, with y upwards
+        return np.asarray(lens @ np.column_stack([to_camera, -to_camera @ centre_m]))
+
     def _edit(self, task: MujocoTask, stream: Stream) -> None:
         for name, values in self._as_compiled.items():
             getattr(self._model, name)[:] = values

@@ -106,7 +106,7 @@ def test_a_wrong_word_is_refused_in_one_line(tmp_path, words, said):
 def test_what_is_missing_is_named_with_the_way_to_make_it(tmp_path):
     assert "workbench train name=n" in refused(tmp_path, "rollout", "name=n")
     assert "n-demos.zarr" in refused(tmp_path, "train", "name=n")
-    for job in ("label", "fit", "benchmark", "recover", "view", "export", "replay"):
+    for job in ("label", "fit", "benchmark", "recover", "view", "film", "figures", "export", "replay"):
         assert "n.zarr" in refused(tmp_path, job, "name=n"), job
     assert "quickstart" in refused(tmp_path, "report", "name=n")
 

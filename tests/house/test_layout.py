@@ -88,7 +88,8 @@ def test_a_job_is_words(path):
 
 def test_every_library_that_is_imported_is_declared():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    libraries = [*project["dependencies"], *project["optional-dependencies"]["video"]]
+    extras = project["optional-dependencies"]
+    libraries = [*project["dependencies"], *extras["video"], *extras["figures"]]
     declared = {re.split(r"[<>=!~;\[ ]", each)[0].lower() for each in libraries}
     named = {"hydra": "hydra-core", "PIL": "pillow", "rerun": "rerun-sdk", "sklearn": "scikit-learn", "yaml": "pyyaml"}
     used = {module.split(".")[0] for path in shipped() for module in imported(path)}

@@ -118,7 +118,7 @@ def _made_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(paired, "first_alarms", work)
     monkeypatch.setattr("workbench.jobs.recover.load_monitors", lambda run: {run.config["job"]["monitor"]: None})
     monkeypatch.setattr("workbench.jobs.recover.learn_parts", lambda *parts, **settings: {})
-    monkeypatch.setattr("workbench.viewing.recording.most_telling", work)
+    monkeypatch.setattr("workbench.viewing.recording.chosen", work)
     monkeypatch.setattr("workbench.attribution.replaying.replay_episode", work)
     monkeypatch.setattr("workbench.rollouts.training.read_demonstrations", work)
 

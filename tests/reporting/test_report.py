@@ -21,6 +21,7 @@ from workbench.reporting import charts
 from workbench.reporting.promises import audit, is_broken, marks, promised
 from workbench.reporting.report import fault_words, report, terminal_tables
 from workbench.reporting.sections import SECTIONS, fault_table, mode_table, monitor_table, tables
+from workbench.reporting.story import Shot, Story
 from workbench.reporting.summaries import dose_words, headlines
 from workbench.reporting.table import Table
 from workbench.reporting.words import NONE, interval, p_value, percent
@@ -899,3 +900,31 @@ def test_attributors_stand_beside_one_another_by_what_they_found(tmp_path: Path)
     _, parsed = page(tmp_path, FULL)
     assert "68/76 failed test episodes have one that was executed" in " ".join(parsed.text.split())
     assert "Who finds the decisive step?" not in page(tmp_path, METRICS)[1].text
+
+
+STORY = Story(
+    "0:7:abc", "lift: <push>, failure", ["It was pushed & fell.", "Two.", "Three.", "Four."],
+    [Shot(b"\xff\xd8one", "start", "step 0, 0.00 s", ["asked: <lift>"])], "line: the path",
+)  # fmt: skip
+
+
+def test_the_page_opens_with_one_failure_in_pictures_and_sentences(tmp_path: Path) -> None:
+    report(tmp_path / "r.html", METRICS, title="t", story=STORY)
+    text = (tmp_path / "r.html").read_text(encoding="utf-8")
+    sentence, picture = text.index("It was pushed &amp; fell."), text.index("data:image/jpeg;base64,/9hvbmU=")
+    assert text.index("<main>") < sentence < picture < text.index('headlines"')
+    assert 'alt="start, step 0, 0.00 s: asked: &lt;lift&gt;"' in text
+    assert "lift: &lt;push&gt;, failure, episode <code>0:7:abc</code>. Line: the path." in text
+    assert not re.findall(r'(?:src|href)="(?!data:|#)', text), "nothing is loaded from elsewhere"
+    undrawn = dataclasses.replace(STORY, shots=(), missing="no GL library <here>")
+    report(tmp_path / "u.html", METRICS, title="t", story=undrawn)
+    text = (tmp_path / "u.html").read_text(encoding="utf-8")
+    assert "No pictures: no GL library &lt;here&gt;" in text
+    assert "<img" not in text
+    report(tmp_path / "n.html", METRICS, title="t")
+    assert 'class="story"' not in (tmp_path / "n.html").read_text(encoding="utf-8")
+
+
+def test_a_picture_that_would_blow_up_the_page_is_refused() -> None:
+    with pytest.raises(ValueError, match="at most 200000 bytes, not 200001"):
+        Shot(bytes(200_001), "start", "step 0", [])

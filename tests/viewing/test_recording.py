@@ -134,7 +134,8 @@ def test_the_example_is_what_the_monitors_said(store: Store, tmp_path: Path) -> 
     recording = view(store, number, SeenTask(), monitors, into=tmp_path)
     example, calls = recording.example, store.calls(number)
     assert (example.uid, example.title) == (recording.uid, "toy: break, failure")
-    assert example.events == {"injected": BREAKS, "onset": BREAKS, "point of no return": LOST, "failure": 39}
+    expected = {"injected": BREAKS, "onset": BREAKS, "decisive": -1, "point of no return": LOST, "failure": 39}
+    assert example.events == expected
     assert list(example.monitors) == ["timely", "late"]
     for name, after in (("timely", 10.0), ("late", 36.0)):
         assert example.monitors[name].step == calls.step.tolist()

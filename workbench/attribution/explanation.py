@@ -17,20 +17,14 @@ import numpy as np
 from workbench.attribution.labels import SEARCHED
 from workbench.attribution.laws import kind_of_luck
 from workbench.config import named
-from workbench.errors import StoreError, WorkbenchError
+from workbench.errors import WorkbenchError
 from workbench.execution.ledger import Ledger, plain
 from workbench.store import Store
 from workbench.types import Array, Record, Task
 from workbench.types.abilities import stages_of
 from workbench.types.episode import Mode, modes_in
-from workbench.types.faults import faults_in
-from workbench.types.reading import Source, checked
+from workbench.types.faults import faults_in, magnitudes_in, unit_of
 
-MAGNITUDES: Mapping[str, str] = {
-    "_fraction": "", "_scale": "", "_m": "m", "_rad": "rad", "_n": "N", "_nm": "N m", "_s": "s", "_steps": "steps",
-    "_probability": "",
-}  # fmt: skip
-"""How the names of a fault's magnitudes end, and their units."""
 PREDICATES = "predicates/"
 
 
@@ -226,16 +220,11 @@ def explanation_of(
 
 def injected_of(fault: Record) -> Injected:
     """Name, channel and magnitudes of a drawn fault; a duration that outlasts any episode is none."""
-    source = Source(f"the record of perturbation {fault['name']}", StoreError)
-    found = []
-    for key, value in fault.items():
-        ending = next((end for end in sorted(MAGNITUDES, key=len, reverse=True) if key.endswith(end)), None)
-        if ending is None or value is None or key == "start_step":
-            continue
-        kind = float | list[float] | list[list[float]]
-        numbers = np.atleast_1d(np.asarray(checked(kind, value, source, key), float)).ravel()
-        if key != "duration_steps" or numbers[0] < FOR_EVER:
-            found.append(Magnitude(key, tuple(float(each) for each in numbers), MAGNITUDES[ending]))
+    found = [
+        Magnitude(key, tuple(float(each) for each in np.ravel(numbers)), unit_of(key))
+        for key, numbers in magnitudes_in(fault).items()
+        if key != "duration_steps" or np.ravel(numbers)[0] < FOR_EVER
+    ]
     return Injected(str(fault["name"]), str(fault["channel"]), tuple(found))
 
 

@@ -114,12 +114,19 @@ def benchmark(store: Store, monitors: Mapping[str, AnyMonitor]) -> Benchmark:
     StoreError
         if the test split is empty.
     """
+    numbers, judged = sound(store, "test"), judged_by(store, monitors)
+    seen = same_faults(_failed(store, sound(store, "calibrate")), _failed(store, numbers))
+    rows = tuple(benchmark_row(monitor, judged[monitor.name], seen) for monitor in monitors.values())
+    return Benchmark(rows, len(numbers), diverged(store, "test"))
+
+
+def judged_by(store: Store, monitors: Mapping[str, AnyMonitor]) -> dict[str, list[JudgedEpisode]]:
+    """Name of a monitor -> the episodes of the test split as it saw them; StoreError if there are none."""
     numbers, judges = sound(store, "test"), list(monitors.values())
     if not numbers:
         raise StoreError(f"{store.path} has no episode in the test split; roll some with job.episodes.test=20")
     steps, raw = _scored(store, numbers, judges)
     readings = read(judges, raw, [bool(store.episodes["success"][number]) for number in numbers])
-    seen = same_faults(_failed(store, sound(store, "calibrate")), _failed(store, numbers))
 
     def judged(monitor: AnyMonitor) -> list[JudgedEpisode]:
         told = next((raw[leaf.groups.name] for leaf in monitor.leaves() if leaf.groups), None)
@@ -127,8 +134,7 @@ def benchmark(store: Store, monitors: Mapping[str, AnyMonitor]) -> Benchmark:
         said = zip(numbers, steps, readings[monitor.name], groups, strict=True)
         return [judged_episode(store, number, reading.margin, step, group) for number, step, reading, group in said]
 
-    rows = tuple(benchmark_row(monitor, judged(monitor), seen) for monitor in judges)
-    return Benchmark(rows, len(numbers), diverged(store, "test"))
+    return {monitor.name: judged(monitor) for monitor in judges}
 
 
 def _failed(store: Store, numbers: Sequence[int]) -> set[str]:

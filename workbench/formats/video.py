@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import fractions
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from workbench.errors import ConfigError, StoreError
 from workbench.types import Array, Record
@@ -83,8 +86,7 @@ class Video:
         path = self.folder / VIDEO_PATH.format(video_key=self.key, chunk_index=chunk, file_index=file)
         path.parent.mkdir(parents=True, exist_ok=True)
         self._path, self._container = path, av.open(str(path), "w")
-        self._stream = self._container.add_stream(ENCODER, rate=self.fps, options=OPTIONS)
-        self._stream.height, self._stream.width, self._stream.pix_fmt = *images.shape[1:3], PIXELS
+        self._stream = _stream(self._container, self.fps, images.shape[1:3])
 
     def close(self) -> None:
         """Finish the open file."""
@@ -94,13 +96,32 @@ class Video:
             self._container = None
 
 
-def pyav() -> Any:
-    """PyAV; a ConfigError with the way to get it where it is not installed."""
+def write_video(path: Path, images: Iterable[Array], fps: float) -> None:
+    """Write images (H, W, 3) uint8, both sides even, as one MP4 file."""
+    av, rate = pyav("take job.kind=gif"), fractions.Fraction(fps).limit_denominator(1000)
+    with av.open(str(path), "w", format="mp4") as container:
+        stream = None
+        for number, image in enumerate(images):
+            stream = stream or _stream(container, rate, image.shape[:2])
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+            frame.pts, frame.time_base = number, 1 / rate
+            container.mux(stream.encode(frame))
+        if stream is not None:
+            container.mux(stream.encode())
+
+
+def _stream(container: Any, fps: fractions.Fraction, size: Sequence[int]) -> Any:
+    stream = container.add_stream(ENCODER, rate=fps, options=OPTIONS)
+    stream.height, stream.width, stream.pix_fmt = *size, PIXELS
+    return stream
+
+
+def pyav(otherwise: str = "export with format=lerobot, which keeps images") -> Any:
+    """PyAV; a ConfigError with the way to get it, or what to do ``otherwise``, where it is not installed."""
     try:
         import av
     except ImportError:
         raise ConfigError(
-            "video needs PyAV, which is not installed: pip install 'failure-workbench[video]', or export with "
-            "format=lerobot, which keeps images"
+            f"video needs PyAV, which is not installed: pip install 'failure-workbench[video]', or {otherwise}"
         ) from None
     return av

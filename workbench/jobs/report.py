@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+
+from workbench.attribution.explanation import explain
 from workbench.config import Run, command, versions
-from workbench.errors import StoreError
+from workbench.errors import StoreError, WorkbenchError
 from workbench.execution.progress import console
 from workbench.monitoring.example import Example
 from workbench.reporting.report import fault_words, report
+from workbench.reporting.story import Shot, Story
 from workbench.store import Store
+from workbench.viewing.choice import failure_to_tell
+from workbench.viewing.notes import sentences_of, title_of
+from workbench.viewing.strip import film_strip
 
 
 def run(run: Run) -> None:
@@ -28,5 +35,22 @@ def run(run: Run) -> None:
         example=example,
         journal=run.journal(),
         command=command(asked) if asked else "",
+        story=_story(run, example.uid if example else ""),
     )
     console.print(f"report: {run.shown(path)}")
+
+
+def _story(run: Run, uid: str) -> Story | None:
+    """A failure of the store, drawn where that can be done."""
+    store = Store.open(run.store) if run.store.exists() else None
+    number = failure_to_tell(store, uid) if store is not None else None
+    if store is None or number is None:
+        return None
+    record = store.episode(number, steps=(), calls=()).record
+    told = Story(record["uid"], title_of(record), sentences_of(explain(store, number, task=run.task)))
+    try:
+        strip = film_strip(store, number, run.task)
+    except WorkbenchError as error:
+        return dataclasses.replace(told, missing=str(error))
+    shots = [Shot(each.jpeg(), each.moment.title, each.moment.time, each.moment.words) for each in strip.frames]
+    return dataclasses.replace(told, shots=shots, legend=strip.legend)

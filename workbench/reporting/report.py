@@ -18,6 +18,7 @@ from workbench.monitoring.example import Example
 from workbench.reporting import promises, sections, summaries
 from workbench.reporting.page import render
 from workbench.reporting.run_figures import elapsed, figures
+from workbench.reporting.story import Story
 from workbench.reporting.words import number, seconds
 from workbench.store import Store
 from workbench.types import Record
@@ -38,6 +39,7 @@ def report(
     example: Example | None = None,
     journal: Sequence[Entry] = (),
     command: str = "",
+    story: Story | None = None,
 ) -> Path:
     """Write the page of a run and return its path.
 
@@ -55,10 +57,13 @@ def report(
         What was done in the run.
     command
         The command line that writes the page; "" for none.
+    story
+        One failure, told first.
     """
     text = render(
         "report.html.j2",
         title=title,
+        story=story,
         headlines=summaries.headlines(metrics),
         policy=summaries.policy_rate(metrics),
         training=summaries.training_summary(metrics),

@@ -18,6 +18,7 @@ from workbench.types.abilities import (
     HasDemonstrationNoise,
     HasGoals,
     HasImages,
+    HasPictures,
     HasPlan,
     HasRobot,
     HasShapes,
@@ -75,7 +76,7 @@ from workbench.types.recovery import (
     follow,
 )
 from workbench.types.robot import Arm, Fingers, Robot
-from workbench.types.scene import ROLES, Keyframe, Perturbation, Scene, Shape, Snapshot, Task, Truth
+from workbench.types.scene import ROLES, Keyframe, Perturbation, Picture, Scene, Shape, Snapshot, Task, Truth
 from workbench.types.shield import JudgesPlans, Moment, Note, Passed, PlanJudge, Shield
 
 __all__ = [
@@ -114,6 +115,7 @@ __all__ = [
     "HasDemonstrationNoise",
     "HasGoals",
     "HasImages",
+    "HasPictures",
     "HasPlan",
     "HasRobot",
     "HasShapes",
@@ -130,6 +132,7 @@ __all__ = [
     "Observation",
     "Passed",
     "Perturbation",
+    "Picture",
     "PlanJudge",
     "Policy",
     "PolicyCall",

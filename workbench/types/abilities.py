@@ -14,7 +14,7 @@ from workbench.errors import ConfigError
 from workbench.types.data import Array, Observation
 from workbench.types.random import Stream
 from workbench.types.robot import Fingers, Robot
-from workbench.types.scene import Keyframe, Scene, Shape, Task
+from workbench.types.scene import Keyframe, Picture, Scene, Shape, Task
 
 Kind = TypeVar("Kind")
 
@@ -133,6 +133,15 @@ class HasImages(Protocol):
 
 
 @runtime_checkable
+class HasPictures(Protocol):
+    """A scene that can be photographed, whatever cameras its task has."""
+
+    def picture(self, camera: str, width_px: int, height_px: int) -> Picture:
+        """The scene now, through a camera by its name; UnknownNameError for one that it does not have."""
+        ...
+
+
+@runtime_checkable
 class HasShapes(Protocol):
     """A scene that viewers can draw."""
 
@@ -181,6 +190,7 @@ ABILITIES: Mapping[Any, Offer] = {
     HasCameras: Offer("images", "image_sizes (task.cameras)", filled="image_sizes"),
     HasRobot: Offer("a robot whose numbers are known", "robot and commands_pose"),
     HasImages: Offer("a scene that draws images", "images()"),
+    HasPictures: Offer("a scene that can be photographed", "picture(camera, width_px, height_px)"),
     HasShapes: Offer("a scene with shapes to draw", "shapes() and body_poses()"),
     HasStiffness: Offer("a controller that can be made softer", "stiffness"),
 }

@@ -5,14 +5,22 @@ What is in a record beyond that is checked where the fault is made of it, for th
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
+import numpy as np
+
 from workbench.errors import StoreError
-from workbench.types.data import Record
+from workbench.types.data import Array, Record
 from workbench.types.reading import NAME, Size, Source, checked, parsed
 
 MOST = 100
 """Faults of one episode."""
+UNITS: Mapping[str, str] = {
+    "_fraction": "", "_scale": "", "_m": "m", "_rad": "rad", "_n": "N", "_nm": "N m", "_s": "s", "_steps": "steps",
+    "_probability": "",
+}  # fmt: skip
+"""How the names of a fault's magnitudes end, and their units; "" for a ratio."""
 _Faults = Annotated[list[dict[str, Any]], Size(0, MOST)]
 
 
@@ -35,6 +43,19 @@ def faults_in(text: str, where: str) -> tuple[Record, ...]:
             checked(NAME, record.get(key), source, f"[{number}].{key}")
         checked(str, record.get("target", ""), source, f"[{number}].target")
     return tuple(records)
+
+
+def magnitudes_in(record: Record) -> dict[str, Array]:
+    """Name -> number or numbers of how large a drawn fault is, with its unit at the end; StoreError for others."""
+    source = Source(f"the record of perturbation {record['name']}", StoreError)
+    kind, endings = float | list[float] | list[list[float]], tuple(UNITS)
+    drawn = {key: value for key, value in record.items() if key.endswith(endings) and value is not None}
+    return {key: np.asarray(checked(kind, value, source, key), float) for key, value in drawn.items()}
+
+
+def unit_of(magnitude: str) -> str:
+    """Unit of a magnitude, by the end of its name; the longest that fits counts."""
+    return UNITS[max((ending for ending in UNITS if magnitude.endswith(ending)), key=len)]
 
 
 def channels_in(text: str, where: str) -> str:

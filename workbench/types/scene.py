@@ -102,6 +102,21 @@ class Shape:
     faces: Array
 
 
+@dataclasses.dataclass(frozen=True)
+class Picture:
+    """What a camera sees of a scene, and where in it a point of the world lies.
+
+    Attributes
+    ----------
+    pixels : (H, W, 3) uint8 RGB, the origin at the top left.
+    projection : (3, 4); times a world point (x, y, z, 1) in metres it gives (u d, v d, d): column u and row v in
+        pixels, and the distance d along the camera's axis in metres.
+    """
+
+    pixels: Array
+    projection: Array
+
+
 ROLES: Mapping[str, str] = {
     "success": "whether the task is done",
     "hand_x": "position of the grip site (or of what moves the object) in the world, in metres",

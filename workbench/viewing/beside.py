@@ -25,11 +25,11 @@ from workbench.types import Array, Episode, Policy, Record, Shape, Shield, Strat
 from workbench.types.abilities import HasShapes, ability, stages_of, trails_of
 from workbench.types.text import as_markdown
 from workbench.viewing.blueprint import beside_layout
-from workbench.viewing.choice import first_alarm, most_telling
+from workbench.viewing.choice import chosen, first_alarm
 from workbench.viewing.colours import ALARM_COLOUR, NOMINAL_COLOUR, THRESHOLD_COLOUR, event_colour, series_colour
 from workbench.viewing.episode import Poses, write_alarm_marks, write_scene, write_stages, write_trails
 from workbench.viewing.notes import title_of
-from workbench.viewing.recording import AUTO, body_poses
+from workbench.viewing.recording import body_poses
 from workbench.viewing.session import Session, entities_of, entity_path
 
 LEVELS: Mapping[bool, str] = {True: "INFO", False: "ERROR"}
@@ -120,7 +120,7 @@ def view_beside(
     setup = branching_setup(store, task, policy, shields=shields)
     refuse_silent(monitor)
     name, arms = _arms(strategy, task, policy, expert, head, monitor)
-    number = most_telling(store, [monitor]) if episode == AUTO else store.number_of(episode)
+    number = chosen(store, episode, [monitor])
     stored, alarm = store.episode(number, calls=()), _alarm(store, number, monitor)
     limit = steps_beyond(task.deadline, horizon)
     sides = {

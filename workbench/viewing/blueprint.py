@@ -24,8 +24,12 @@ def layout(
     monitors: Sequence[str],
     control_hz: float,
     cameras: Sequence[str],
+    strip: bool = False,
 ) -> rrb.Blueprint:
-    """The scene, what cameras saw and the lanes to the left, the plots and the log to the right."""
+    """The scene, what cameras saw and the lanes to the left, the plots and the log to the right.
+
+    With ``strip`` a film strip stands behind the notes.
+    """
     import rerun.blueprint as rrb
 
     seen = [rrb.Spatial2DView(name=camera, origin=entity_path("images", camera)) for camera in cameras]
@@ -36,7 +40,7 @@ def layout(
         row_shares=[5, 2, 2] if seen else [5, 2],
     )
     return rrb.Blueprint(
-        rrb.Horizontal(left, _plots(monitors), column_shares=[5, 4]),
+        rrb.Horizontal(left, _plots(monitors, strip), column_shares=[5, 4]),
         rrb.TimePanel(state="collapsed", timeline="step", fps=control_hz, play_state="playing", loop_mode="all"),
         rrb.BlueprintPanel(state="hidden"),
         rrb.SelectionPanel(state="hidden"),
@@ -44,22 +48,24 @@ def layout(
 
 
 def beside_layout(
-    sides: Mapping[str, Mapping[str, tuple[Array, Array]]], trails: Sequence[str], control_hz: float
+    sides: Mapping[str, Mapping[str, tuple[Array, Array]]],
+    trails: Sequence[str],
+    control_hz: float,
+    plot: str = "Monitor: margin to the threshold",
 ) -> rrb.Blueprint:
-    """The scenes of several rollouts side by side on one timeline, lanes and margins below, log and notes at the foot.
+    """The scenes of several rollouts side by side on one timeline, lanes and a plot below, log and notes at the foot.
 
     Parameters
     ----------
     sides : name -> body -> poses.
+    plot : heading of the plot, which shows what lies below ``margins``.
     """
     import rerun.blueprint as rrb
 
     everything = {f"{name}/{body}": pose for name, poses in sides.items() for body, pose in poses.items()}
     drawn = [f"{name}/{body}" for name in sides for body in trails]
     scenes = [_scene_view(everything, drawn, name.capitalize(), (name,)) for name in sides]
-    margins = rrb.TimeSeriesView(
-        name="Monitor: margin to the threshold", origin="/margins", plot_legend=rrb.PlotLegend(corner="lefttop")
-    )
+    margins = rrb.TimeSeriesView(name=plot, origin="/margins", plot_legend=rrb.PlotLegend(corner="lefttop"))
     return rrb.Blueprint(
         rrb.Vertical(
             rrb.Horizontal(*scenes),
@@ -79,7 +85,7 @@ def _log_view() -> rrb.TextLogView:
     return rrb.TextLogView(name="Events", origin="/log", columns=rrb.TextLogColumns(text_log_columns=["body"]))
 
 
-def _plots(monitors: Sequence[str]) -> rrb.Vertical:
+def _plots(monitors: Sequence[str], strip: bool) -> rrb.Vertical:
     """Margins and scores, actions, and the log beside the notes."""
     import rerun.blueprint as rrb
 
@@ -100,7 +106,9 @@ def _plots(monitors: Sequence[str]) -> rrb.Vertical:
         contents=["/actions/**", "/marks/actions/**"],
         plot_legend=rrb.PlotLegend(visible=False),
     )
-    notes = rrb.TextDocumentView(name="Notes", origin="/notes")
+    notes: rrb.View | rrb.Tabs = rrb.TextDocumentView(name="Notes", origin="/notes")
+    if strip:
+        notes = rrb.Tabs(notes, rrb.Spatial2DView(name="Film strip", origin="/strip"), active_tab=0)
     tabs = rrb.Tabs(margins, *scores, active_tab=0)
     return rrb.Vertical(tabs, actions, rrb.Horizontal(_log_view(), notes), row_shares=[3, 2, 2])
 

@@ -12,6 +12,14 @@ from workbench.monitoring.reading import offline
 from workbench.store import Store
 from workbench.types import EpisodeCalls
 
+AUTO = "auto"
+"""Asks for the most telling episode; see :func:`most_telling`."""
+
+
+def chosen(store: Store, episode: int | str, monitors: Sequence[AnyMonitor] = ()) -> int:
+    """Number of the episode that is asked for by number, by uid or by ``auto``."""
+    return most_telling(store, monitors) if episode == AUTO else store.number_of(episode)
+
 
 def most_telling(store: Store, monitors: Sequence[AnyMonitor]) -> int:
     """Number of the failed, perturbed test episode that shows most of what a monitor is for.
@@ -34,6 +42,15 @@ def most_telling(store: Store, monitors: Sequence[AnyMonitor]) -> int:
         return interest(int(rows["t_inj"][failed[place]]), int(rows["t_pnr"][failed[place]]), said)
 
     return failed[max(range(len(failed)), key=worth)] if failed else 0  # max() keeps the first of equals
+
+
+def failure_to_tell(store: Store, uid: str) -> int | None:
+    """Number of the failed episode that a report opens with: that of a uid, else the most telling; None without any."""
+    failed = np.flatnonzero(~store.episodes["success"])
+    if not len(failed):
+        return None
+    wanted = store.uids.index(uid) if uid in store.uids else most_telling(store, [])
+    return wanted if wanted in failed else int(failed[0])
 
 
 def interest(t_inj: int, t_pnr: int, alarms: Sequence[int]) -> tuple[bool, bool, bool, int, int]:

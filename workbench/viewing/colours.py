@@ -19,8 +19,10 @@ SERIES_COLOURS = (
     (120, 120, 120),
 )
 EVENT_COLOURS: Mapping[str, Colour] = {
+    "start": (130, 136, 142),
     "injected": (204, 121, 167),
     "onset": (230, 159, 0),
+    "decisive": (120, 70, 150),
     "point of no return": (213, 94, 0),
     "success": (0, 140, 90),
     "failure": (150, 75, 62),
@@ -30,6 +32,8 @@ OTHER_EVENT_COLOUR = (110, 90, 70)
 NOMINAL_COLOUR = (205, 210, 215)
 STAGE_COLOURS = ((166, 189, 219), (103, 169, 207), (54, 144, 192), (2, 129, 138), (1, 100, 80), (1, 70, 54))
 THRESHOLD_COLOUR = (110, 110, 110)
+PATH_COLOUR = (0, 90, 200)
+PLAN_COLOUR = (255, 225, 60)
 BACKGROUND_COLOUR = (171, 181, 191)
 GROUND_COLOUR = (140, 150, 161)
 

@@ -79,6 +79,7 @@ class ShownEpisode:
     monitors : name -> what it said.
     images : camera -> (T, H, W, 3) uint8 RGB.
     notes : Markdown shown beside the log.
+    strip : a film strip as a PNG file, shown beside the notes; empty for none.
     name : by which the viewer tells recordings apart; "" for that of the file.
     """
 
@@ -94,6 +95,7 @@ class ShownEpisode:
     monitors: Mapping[str, MonitorTrace]
     images: Mapping[str, Array] = dataclasses.field(default_factory=dict)
     notes: str = ""
+    strip: bytes = b""
     name: str = ""
 
     @property
@@ -107,7 +109,9 @@ def record_episode(path: Path, shown: ShownEpisode) -> Path:
     """Write an episode as a Rerun recording with its layout and return its path; an existing one is replaced."""
     import rerun as rr
 
-    arranged = layout(shown.poses, shown.trails, list(shown.monitors), shown.control_hz, list(shown.images))
+    arranged = layout(
+        shown.poses, shown.trails, list(shown.monitors), shown.control_hz, list(shown.images), bool(shown.strip)
+    )
     happened = shown.happened
     with Session(path, shown.title, shown.control_hz, arranged, shown.name) as session:
         write_scene(session, shown.shapes, shown.poses, len(shown.actions))
@@ -116,11 +120,13 @@ def record_episode(path: Path, shown: ShownEpisode) -> Path:
         _write_monitors(session, shown.monitors)
         _write_actions(session, shown.actions)
         write_stages(session, shown.stages, shown.stage)
-        _write_condition(session, happened)
+        write_condition(session, happened)
         _write_alarms(session, shown.monitors)
         _write_log(session, happened, shown.monitors)
         _write_marks(session, happened, shown.actions)
         session.static("notes", rr.TextDocument(shown.notes or as_markdown(shown.title), media_type="text/markdown"))
+        if shown.strip:
+            session.static("strip", rr.EncodedImage(contents=shown.strip, media_type="image/png"))
     return path
 
 
@@ -161,22 +167,24 @@ def write_trails(
     trails: Sequence[str],
     happened: Sequence[tuple[str, int]],
     root: Sequence[str] = ("trails",),
+    labels: bool = False,
 ) -> None:
-    """Paths as thin lines, with the events as points on the first of them."""
+    """Paths as thin lines, with the events as points on the first of them; with ``labels`` all bear their names."""
     import rerun as rr
 
     for number, body in enumerate(trails):
         path_m = np.asarray(poses[body][0], np.float32)
-        path = rr.LineStrips3D([path_m], colors=[series_colour(number)], radii=[0.002])
+        named = [body] if labels else None
+        path = rr.LineStrips3D([path_m], colors=[series_colour(number)], radii=[0.002], labels=named)
         session.static(entity_path(*root, body), path)
     if trails and happened:
         path_m = np.asarray(poses[trails[0]][0], np.float32)
         points_m = path_m[[min(step, len(path_m) - 1) for _, step in happened]]
         colours = [event_colour(name) for name, _ in happened]
-        labels = [name for name, _ in happened]
+        names = [name for name, _ in happened]
         session.static(
             entity_path(*root, "events"),
-            rr.Points3D(points_m, colors=colours, radii=0.006, labels=labels, show_labels=False),
+            rr.Points3D(points_m, colors=colours, radii=0.006, labels=names, show_labels=labels),
         )
 
 
@@ -237,7 +245,7 @@ def write_stages(session: Session, stages: Sequence[str], stage: Array, lane: st
     session.lane(lane, changes, states)
 
 
-def _write_condition(session: Session, happened: Sequence[tuple[str, int]]) -> None:
+def write_condition(session: Session, happened: Sequence[tuple[str, int]], lane: str = "states/condition") -> None:
     """One lane that shows the last event: nominal, then injected, onset, point of no return, ...
 
     Events of the same step share their entry, or the last would hide the others.
@@ -250,7 +258,7 @@ def _write_condition(session: Session, happened: Sequence[tuple[str, int]]) -> N
     states = list(zip(texts, colours, strict=True))
     if 0 not in names:
         states.insert(0, ("nominal", NOMINAL_COLOUR))
-    session.lane("states/condition", np.array(sorted({0, *names})), states)
+    session.lane(lane, np.array(sorted({0, *names})), states)
 
 
 def _write_alarms(session: Session, monitors: Mapping[str, MonitorTrace]) -> None:

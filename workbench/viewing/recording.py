@@ -10,6 +10,7 @@ import numpy as np
 
 from workbench.attribution.explanation import explanation_of
 from workbench.config import replacing
+from workbench.errors import ConfigError, RenderError, UnknownNameError
 from workbench.execution.progress import progress
 from workbench.monitoring.example import Example, Margins
 from workbench.monitoring.monitor import AnyMonitor, Reading, needs_of
@@ -19,13 +20,12 @@ from workbench.rollouts.stored import snapshot_at
 from workbench.store import Store
 from workbench.types import Array, Episode, EpisodeCalls, Scene, Task
 from workbench.types.abilities import HasShapes, ability, stages_of, trails_of
-from workbench.viewing.choice import first_alarm, most_telling
+from workbench.viewing.choice import chosen, first_alarm
 from workbench.viewing.episode import MonitorTrace, Poses, ShownEpisode, record_episode
 from workbench.viewing.notes import events_of, notes_of, title_of
 from workbench.viewing.session import entities_of
+from workbench.viewing.strip import film_strip
 
-AUTO = "auto"
-"""Asks for the most telling episode; see :func:`workbench.viewing.choice.most_telling`."""
 IMAGES = "images/"
 
 
@@ -74,16 +74,28 @@ def view(
     """
     refuse_other_task(store, task)
     judges = list(monitors.values() if isinstance(monitors, Mapping) else monitors)
-    number = most_telling(store, judges) if episode == AUTO else store.number_of(episode)
+    number = chosen(store, episode, judges)
     stored, calls = store.episode(number, calls=()), store.calls(number, needs_of(judges))
     readings = {name: each[0] for name, each in offline(judges, [calls]).items()} if judges else {}
     uid = str(stored.record["uid"])
     path = Path(into) / f"{uid.replace(':', '-')}.rrd"
-    shown = dataclasses.replace(shown_episode(stored, task, store.header.control_hz, calls, readings), name=path.stem)
+    shown = dataclasses.replace(
+        shown_episode(stored, task, store.header.control_hz, calls, readings),
+        name=path.stem,
+        strip=_strip(store, number, task),
+    )
     with replacing(path) as new:
         record_episode(new, shown)
         entities_of(new)
     return Recording(path, uid, example_of(stored, calls, readings))
+
+
+def _strip(store: Store, number: int, task: Task) -> bytes:
+    """A film strip as a PNG file; empty where the scene or this machine cannot draw."""
+    try:
+        return film_strip(store, number, task).png()
+    except (ConfigError, RenderError, UnknownNameError):
+        return b""
 
 
 def shown_episode(
