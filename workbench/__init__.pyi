@@ -1,7 +1,10 @@
 """What type checkers and editors see of the lazy names of ``workbench``; a test holds the two together."""
 
 from workbench import testing as testing
+from workbench.attribution.grading import score_answers as score_answers
 from workbench.attribution.labels import label as label
+from workbench.attribution.questions import QuestionSettings as QuestionSettings
+from workbench.attribution.questions import ask_questions as ask_questions
 from workbench.attribution.replaying import replay as replay
 from workbench.benchmarking.comparison import leaderboard as leaderboard
 from workbench.benchmarking.own import benchmark as benchmark

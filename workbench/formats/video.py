@@ -61,9 +61,7 @@ class Video:
             if a side of the images is odd, which the codec does not take.
         """
         av = pyav()
-        if images.shape[1] % 2 or images.shape[2] % 2:
-            size = f"{images.shape[1]} x {images.shape[2]}"
-            raise StoreError(f"{self.key} has {size} pixels, and video needs even numbers: export with format=lerobot")
+        _refuse_odd(self.key, images)
         if self._container is None or self._path.stat().st_size >= VIDEO_BYTES:
             self._open(av, images)
         first = self._frames
@@ -94,6 +92,28 @@ class Video:
             self._container = None
 
 
+def write_clip(path: Path, images: Array, fps: float) -> None:
+    """Images (T, H, W, 3) uint8 as a file of its own; see :meth:`Video.add`."""
+    av = pyav()
+    _refuse_odd(path.stem, images)
+    rate = fractions.Fraction(fps).limit_denominator(1000)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(ENCODER, rate=rate, options=OPTIONS)
+        stream.height, stream.width, stream.pix_fmt = *images.shape[1:3], PIXELS
+        for number, image in enumerate(images):
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            frame.pts, frame.time_base = number, 1 / rate
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+
+
+def _refuse_odd(name: str, images: Array) -> None:
+    """StoreError for images (T, H, W, 3) that the codec does not take."""
+    if images.shape[1] % 2 or images.shape[2] % 2:
+        size = f"{images.shape[1]} x {images.shape[2]}"
+        raise StoreError(f"{name} has {size} pixels, and video needs even numbers: export with images instead")
+
+
 def pyav() -> Any:
     """PyAV; a ConfigError with the way to get it where it is not installed."""
     try:
@@ -101,6 +121,6 @@ def pyav() -> Any:
     except ImportError:
         raise ConfigError(
             "video needs PyAV, which is not installed: pip install 'failure-workbench[video]', or export with "
-            "format=lerobot, which keeps images"
+            "format=lerobot or robofac, which keep images"
         ) from None
     return av
