@@ -227,7 +227,11 @@ class _Asker:
                 evidence[uid] = f"{reached} of {len(stages)} stages were reached"
         others = {uid: set(stages) - {answer} for uid, answer in answers.items()}
         self._choose(
-            "stage", "The robot failed. Which stage of its task did it not come past?", answers, others, evidence
+            "stage",
+            "The robot failed. Which was the first stage of its task that it did not come past?",
+            answers,
+            others,
+            evidence,
         )
 
     def ask_mode(self) -> None:

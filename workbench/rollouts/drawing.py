@@ -58,10 +58,14 @@ class Drawn:
         """Of the store: what is drawn follows from it, and from the cameras."""
         return self._store.digest()
 
+    def kept(self, number: int) -> bool:
+        """Whether the store has images of an episode."""
+        return any(name.startswith(IMAGES) for name in self._store.step_names(number))
+
     def episode(self, number: int, steps: Sequence[str] | None = None, calls: Sequence[str] | None = None) -> Episode:
         """The ``number``-th episode, with its images."""
         episode = self._store.episode(number, steps, calls)
-        if any(name.startswith(IMAGES) for name in self._store.step_names(number)):
+        if self.kept(number):
             return episode
         ability(self._task, HasCameras, "what shows images of a store that keeps none")
         scene = self._scene
