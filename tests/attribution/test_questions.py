@@ -215,7 +215,7 @@ def test_questions_are_saved_and_read_back(asked: QuestionSet, tmp_path: Path) -
     assert QuestionSet.load(path).questions == asked.questions
     assert asked.table()["kind"].nunique() == len(KINDS) - 1
     with pytest.raises(StoreError, match="twice"):
-        asked + asked  # noqa: B018
+        asked + asked
     assert len(QuestionSet(asked.questions[::2]) + QuestionSet(asked.questions[1::2])) == len(asked)
 
 
@@ -228,7 +228,8 @@ def test_a_damaged_file_of_questions_is_refused_in_a_line(asked: QuestionSet, tm
     time = dataclasses.asdict(of(asked, "when_seen")[0])
     without = {key: value for key, value in choice.items() if key != "answer"}
     for wrong in (
-        spoilt(choice, answer="sing"), spoilt(choice, choices=["slip"]), spoilt(choice, kind="who"), json.dumps(without),
+        spoilt(choice, answer="sing"), spoilt(choice, choices=["slip"]), spoilt(choice, kind="who"),
+        json.dumps(without),
         spoilt(choice, id="../../etc/pw"), spoilt(choice, more=1), spoilt(time, low=39), spoilt(time, answer="1.5"),
         spoilt(time, answer="²"), spoilt(time, high=10**12), spoilt(choice, text="two\nlines"), "{", "[]", "NaN", "",
         spoilt(choice, motions=[[1.0] * 7]), spoilt(choice, choices=["slip", "slip", choice["answer"]]),

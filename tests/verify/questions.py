@@ -6,8 +6,8 @@ episodes are asked about.  Shown:
 counts          questions of every task and kind, how many are yes, how many of the answers were executed
 executed again  a share of the answers of every kind, found once more in the simulator: replays from the seed, both
                 twins rolled again, onsets searched for again, the expert taking over again, every motion of a question
-                about corrections carried out again from its seven numbers; and the correction of every question as it is
-                written in words, which rounds it
+                about corrections carried out again from its seven numbers; and its correction as it is written in
+                words, which rounds it
 without looking answerers that see the question alone (half of the questions was shown to those that learn; all are
                 scored on the other half), against chance: the better of an answer at random and the best constant one.
                 None may be above it, by the exact interval at 5 % shared by all of them and all kinds
@@ -15,7 +15,7 @@ layouts         AHA's, RoboFAC's and LeRobot's, written and counted; images that
 
 What is there already below ``--into`` is kept, so that the same call goes on.
 
-Run: make verify WHAT=questions ARGS="--into FOLDER"
+Run: make verify WHAT=questions ARGS="--into FOLDER" (with --onsets the set has questions about the onset, too)
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ from workbench.types.questions import KINDS, Question, QuestionSet
 RECIPE = "failures-small"
 CAMERAS = {"names": ["agentview", "wrist"], "width_px": 84, "height_px": 84}
 CORRECTIONS = CorrectionSettings(episodes=3, before=2, beyond=0, targets=3, randoms=1, branches=4)
-LABELS = Settings(pairs=0)
-"""The decisive step is not asked about."""
+LABELS = {False: Settings(branches=(), pairs=0), True: Settings(pairs=0)}
+"""Without onsets and with them, which take nine tenths of the time; the decisive step is not asked about."""
 READ = ("obs/*", "predicates/*", "state", "action", "applied", "modes", "stage")
 """Steps that are read to execute something again: no images."""
 
@@ -91,6 +91,7 @@ def arguments() -> argparse.Namespace:
     made.add_argument("--into", type=Path, required=True, help="folder of everything that is made")
     made.add_argument("--tasks", default="lift,stack,pick_place_can")
     made.add_argument("--share", type=float, default=0.2, help="of the answers of every kind, executed again")
+    made.add_argument("--onsets", action="store_true", help="measure onsets, too, which takes nine tenths of the time")
     made.add_argument("--workers", type=int, default=1)
     made.add_argument("--seed", type=int, default=0)
     return made.parse_args()
@@ -105,7 +106,7 @@ def asked(name: str, options: argparse.Namespace) -> Made:
     into, ledger = options.into / "small", options.into / "magnitudes.json"
     shared = {"into": into, "seed": options.seed, "runner": runner, "ledger": ledger}
     store = wb.synthesize(RECIPE, {name: task}, {name: policy}, **shared).stores[name]
-    store = wb.label(store, task, policy, settings=LABELS, runner=runner).store
+    store = wb.label(store, task, policy, settings=LABELS[options.onsets], runner=runner).store
     asks = {"splits": ("fit", "test"), "settings": CORRECTIONS, "runner": runner}
     corrections = keep_corrections(store, task, policy, **asks)
     questions = wb.ask_questions(store, task, corrections=corrections, seed=options.seed)
@@ -174,7 +175,7 @@ def executed(question: Question, episode: Episode, made: Made, setup: Setup) -> 
             return question.answer if twin.success and not perturbed.success else "no difference"
         case "when_onset":
             scene, lockstep = made.task.scene(), setup.lockstep("branches", setup.policy, images=False)
-            ((onset, _),) = drive([find_onset(episode, setup.policy, scene, LABELS.branches)], lockstep)
+            ((onset, _),) = drive([find_onset(episode, setup.policy, scene, LABELS[True].branches)], lockstep)
             return str(onset.step)
         case "correction":
             return carried_out(question, episode, made, setup)
@@ -183,7 +184,7 @@ def executed(question: Question, episode: Episode, made: Made, setup: Setup) -> 
 
 
 def replayed(question: Question, episode: Episode, task: Task) -> str:
-    """By running the stored actions from the seed on, and reading what is true at the end; and modes from all states."""
+    """By running the stored actions from the seed on, and reading what is true at the end; modes from all states."""
     scene = task.scene()
     error = replay_episode(scene, episode, whole=True).max_abs_error
     truth, stages = scene.truth(), list(getattr(task, "stages", ()))

@@ -296,7 +296,8 @@ class _Asker:
         (placebo,) = (row for row in rows if row["kind"] == "placebo")
         text = (
             "the robot is failing. Which motion of the hand from there, after which the policy goes on, does the task "
-            f"within {horizon} control steps? Translation in cm and rotation in degrees, in the world frame."
+            f"within {horizon / self.store.header.control_hz:g} s of its beginning? "
+            "Translation in cm and rotation in degrees, in the world frame."
         )
         self._add(
             "correction", uid, text, choices[0], choices=[choices[at] for at in order], moment=step, known="executed",

@@ -12,9 +12,8 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from workbench.errors import StoreError
 from workbench.formats.format import Header
-from workbench.formats.frames import columns, grid, images_of, refuse_frames, write_questions
+from workbench.formats.frames import asked_of, columns, grid, refuse_frames, write_questions
 from workbench.types import Array, Episode, Record
 from workbench.types.questions import Question, QuestionSet
 
@@ -23,7 +22,6 @@ INTRODUCTION = (
     "In the image, each row is a camera and each column a frame, in the order of time from left to right; what is "
     "still to come is white."
 )
-NONE = QuestionSet(())
 
 
 class AHA:
@@ -43,7 +41,7 @@ class AHA:
     def __init__(self, frames: int = 8) -> None:
         refuse_frames(frames, self.name)
         self.frames = frames
-        self._questions = NONE
+        self._questions = QuestionSet(())
 
     def asking(self, questions: QuestionSet) -> AHA:
         """The same with these questions."""
@@ -55,16 +53,10 @@ class AHA:
         """Write ``aha.json``, ``images/<id>.png``, and the questions with and without their answers."""
         (folder / "images").mkdir(parents=True)
         asked: list[Question] = []
-        cameras: list[str] = []
-        for episode in episodes:
-            images = images_of(episode, cameras)
-            cameras = [f"images/{name}" for name in images]
-            for question in self._questions.about(str(episode.record["uid"])):
-                steps = columns(question, self.frames, header.deadline)
-                _save(grid(images, steps, self.frames), folder / _picture(question))
-                asked.append(question.seen_in(steps))
-        if not asked:
-            raise StoreError("there is no episode with a question to export; roll some out first")
+        for question, images in asked_of(episodes, self._questions):
+            steps = columns(question, self.frames, header.deadline)
+            _save(grid(images, steps, self.frames), folder / _picture(question))
+            asked.append(question.seen_in(steps))
         asked.sort(key=lambda each: each.id)
         entries = [_entry(each) for each in asked]
         (folder / FILE).write_text(json.dumps(entries, indent=1), encoding="utf-8")

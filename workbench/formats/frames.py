@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +61,31 @@ def images_of(episode: Episode, known: Sequence[str]) -> dict[str, Array]:
     if known and list(found) != list(known):
         raise StoreError(f"{who} has other cameras than the first one: {', '.join(found)}, not {', '.join(known)}")
     return {name.removeprefix("images/"): images for name, images in found.items()}
+
+
+def asked_of(episodes: Iterable[Episode], questions: QuestionSet) -> Iterator[tuple[Question, Mapping[str, Array]]]:
+    """Every question with the images of its episode, episode by episode.
+
+    Raises
+    ------
+    StoreError
+        as :func:`images_of`; if an episode comes twice; if there is no question at all.
+    """
+    cameras: list[str] = []
+    seen: set[str] = set()
+    any_question = False
+    for episode in episodes:
+        uid = str(episode.record["uid"])
+        if uid in seen:
+            raise StoreError(f"episode {uid} comes twice, and so would its questions")
+        seen.add(uid)
+        images = images_of(episode, cameras)
+        cameras = cameras or [f"images/{name}" for name in images]
+        for question in questions.about(uid):
+            any_question = True
+            yield question, images
+    if not any_question:
+        raise StoreError("there is no episode with a question to export; roll some out first")
 
 
 def grid(images: Mapping[str, Array], steps: Sequence[int], frames: int) -> Array:

@@ -16,9 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from workbench.errors import StoreError
 from workbench.formats.format import Header
-from workbench.formats.frames import images_of, refuse_frames, spread, write_questions
+from workbench.formats.frames import asked_of, refuse_frames, spread, write_questions
 from workbench.formats.video import write_clip
 from workbench.types import Array, Episode, Record
 from workbench.types.questions import Question, QuestionSet
@@ -72,17 +71,11 @@ class RoboFAC:
         """Write ``robofac.json``, ``videos/<id>``, and the questions with and without their answers."""
         (folder / "videos").mkdir(parents=True)
         asked: list[Question] = []
-        cameras: list[str] = []
-        for episode in episodes:
-            images = images_of(episode, cameras)
-            cameras = [f"images/{name}" for name in images]
-            for question in self._questions.about(str(episode.record["uid"])):
-                steps = spread(question, self.frames)
-                # The cameras beside one another, since a video shows one picture at a time.
-                self._save(np.concatenate([images[name][steps] for name in images], axis=2), folder, question)
-                asked.append(question.seen_in(steps))
-        if not asked:
-            raise StoreError("there is no episode with a question to export; roll some out first")
+        for question, images in asked_of(episodes, self._questions):
+            steps = spread(question, self.frames)
+            # The cameras beside one another, since a video shows one picture at a time.
+            self._save(np.concatenate([images[name][steps] for name in images], axis=2), folder, question)
+            asked.append(question.seen_in(steps))
         asked.sort(key=lambda each: each.id)
         entries = {each.id: self._entry(each) for each in asked}
         (folder / FILE).write_text(json.dumps(entries, indent=1), encoding="utf-8")
