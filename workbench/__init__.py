@@ -48,6 +48,7 @@ _NAMES = {
     "rank_detectors": "recovery.ranking",
     "ask_questions": "attribution.questions",
     "score_answers": "attribution.grading",
+    "dose_response": "recovery.dose",
     "replay": "attribution.replaying",
     "veto_log": "rollouts.shielding",
     "tolerance": "synthesis.searching",

@@ -53,7 +53,7 @@ from workbench.types.questions import KINDS, Question, QuestionSet
 
 RECIPE = "failures-small"
 CAMERAS = {"names": ["agentview", "wrist"], "width_px": 84, "height_px": 84}
-CORRECTIONS = CorrectionSettings(episodes=3, before=2, beyond=0, targets=3, randoms=1, branches=4)
+CORRECTIONS = CorrectionSettings(episodes=2, before=1, beyond=0, targets=2, randoms=1, branches=4)
 LABELS = {False: Settings(branches=(), pairs=0), True: Settings(pairs=0)}
 """Without onsets and with them, which take nine tenths of the time; the decisive step is not asked about."""
 READ = ("obs/*", "predicates/*", "state", "action", "applied", "modes", "stage")
