@@ -57,8 +57,8 @@ class RoboFAC:
         self.name = "robofac_video" if video else "robofac"
         refuse_frames(frames, self.name)
         self.frames, self.video = frames, video
-        self.loses = ("all of an episode but the frames that are shown",)
-        self.loses += ("pixels as they were drawn",) if video else ()
+        lost = ("all of an episode but the frames that are shown", "pixels as they were drawn")
+        self.loses: tuple[str, ...] = lost if video else lost[:1]
         self._questions = QuestionSet(())
 
     def asking(self, questions: QuestionSet) -> RoboFAC:

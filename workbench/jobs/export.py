@@ -22,9 +22,8 @@ def run(run: Run, format: str) -> None:
     wanted = format_named(format)
     run.refuse_other_store()
     store = Store.open(run.store)
-    questions, source = None, store
-    if asks(wanted):
-        questions, source = asked(run, store), Drawn(store, run.task)
+    questions = asked(run, store) if asks(wanted) else None
+    source = Drawn(store, run.task) if questions else store
     folder = run.root / "datasets" / "exports" / f"{run.config['store']}-{format}"
     with progress("episodes", len(store)) as advance:
         export(source, wanted, folder, overwrite=run.overwrite, questions=questions, advance=advance)
