@@ -8,7 +8,7 @@ from workbench.attribution.questions import ask_questions
 from workbench.config import Run
 from workbench.errors import UnknownNameError
 from workbench.execution.progress import console, progress
-from workbench.formats.exporting import export
+from workbench.formats.exporting import Source, export
 from workbench.formats.format import asks, format_named
 from workbench.recovery.corrections import Corrections
 from workbench.reporting.table import Column, Row, Table, numbers
@@ -23,7 +23,7 @@ def run(run: Run, format: str) -> None:
     run.refuse_other_store()
     store = Store.open(run.store)
     questions = asked(run, store) if asks(wanted) else None
-    source = Drawn(store, run.task) if questions else store
+    source: Source = Drawn(store, run.task) if questions else store
     folder = run.root / "datasets" / "exports" / f"{run.config['store']}-{format}"
     with progress("episodes", len(store)) as advance:
         export(source, wanted, folder, overwrite=run.overwrite, questions=questions, advance=advance)
