@@ -66,6 +66,8 @@ from workbench.testing.new import new_part as new_part
 from workbench.types import Alarm as Alarm
 from workbench.types import Intervention as Intervention
 from workbench.types import Stream as Stream
+from workbench.types.questions import Question as Question
+from workbench.types.questions import QuestionSet as QuestionSet
 from workbench.types.tuning import Tuning as Tuning
 from workbench.viewing.beside import view_beside as view_beside
 from workbench.viewing.recording import view as view
