@@ -68,8 +68,6 @@ def ask(store: Store, monkeypatch: pytest.MonkeyPatch, **asked: Any) -> Question
 class Tried:
     """Corrections by hand: of every call one motion that wins, two that never do, and one that sometimes does."""
 
-    horizon = 80
-
     def __init__(self, calls: Sequence[tuple[str, int]], luck: Sequence[int] = (0, 0)) -> None:
         self.calls, self.luck = calls, luck
 
@@ -80,7 +78,7 @@ class Tried:
             for kind, x, ended in (
                 ("twin", 0.02, [30, 31, 30, 0]),
                 ("twin", -0.03, [0, 0, -1, -1]),
-                ("random", 0.111, [0, 0, -1, -1]),
+                ("random", 0.111, [0, 41, 0, 0]),
                 ("object", 0.05, [0, 22, 0, 0]),
                 ("segment", 0.09, [9, 9, 9, 9]),
                 ("placebo", 0.0, [*self.luck, -1, -1]),

@@ -37,11 +37,10 @@ from tests.restored import differences
 from tests.verify.claims import table, verdict
 from workbench.attribution.branching import drive, find_onset
 from workbench.attribution.labels import Settings
-from workbench.attribution.questions import motion_words, take_over
+from workbench.attribution.questions import in_time, motion_words, take_over
 from workbench.attribution.replaying import replay_episode
 from workbench.execution.progress import console
 from workbench.recovery.correcting import Batch, CorrectionSettings, Trial, keep_corrections, nothing
-from workbench.recovery.tables import NEVER
 from workbench.rollouts.arms import EXPERT
 from workbench.rollouts.drawing import Drawn
 from workbench.rollouts.launch import Launch
@@ -223,14 +222,15 @@ def carried_out(question: Question, episode: Episode, made: Made, setup: Setup) 
     candidates = [trial.moved("twin", step, np.array(each)) for each in (correction, *others)]
     rows, _ = trial.replayed([(step, each) for each in (*candidates, nothing())], rounds, lockstep)
     best, *wrong, placebo = [ended for _, _, ended, _ in rows]
-    if won := sum(max(ended) > NEVER for ended in wrong):
+    deadline = made.store.header.deadline
+    if won := sum(any(in_time(ended, deadline)) for ended in wrong):
         return f"{won} of the other motions win"
-    return f"executed: {of(best)} with it, {of(placebo)} without a motion, 0 with any of the others"
+    return f"executed: {of(best, deadline)} with it, {of(placebo, deadline)} without a motion, 0 with any of the others"
 
 
-def of(ended: Sequence[int]) -> str:
-    rolled = [step for step in ended if step >= 0]
-    return f"{sum(step > 0 for step in rolled)} of {len(rolled)}"
+def of(ended: Sequence[int], deadline: int) -> str:
+    won = in_time(ended, deadline)
+    return f"{sum(won)} of {len(won)}"
 
 
 def as_written(question: Question, episode: Episode, made: Made, setup: Setup) -> bool:
@@ -239,7 +239,7 @@ def as_written(question: Question, episode: Episode, made: Made, setup: Setup) -
     candidate = trial.moved("twin", step, in_numbers(question.answer))
     lockstep = setup.lockstep("corrected", setup.policy, images=False)
     ((_, _, ended, _),), _ = trial.replayed([(step, candidate)], [range(CORRECTIONS.branches)], lockstep)
-    return sum(end > NEVER for end in ended) * 2 >= len(ended)
+    return bool(np.mean(in_time(ended, made.store.header.deadline)) >= 0.5)
 
 
 def in_numbers(words: str) -> Array:

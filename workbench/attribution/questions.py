@@ -73,10 +73,8 @@ class QuestionSettings:
 class Tried(Protocol):
     """Corrections that were tried, as :class:`workbench.recovery.corrections.Corrections` holds them."""
 
-    @property
-    def horizon(self) -> int: ...
     def rows_of_table(self) -> Sequence[Record]:
-        """``uid``, ``step``, ``kind``, ``correction`` (7), ``ended`` (K), ``rate``, ``verified`` of every candidate."""
+        """``uid``, ``step``, ``kind``, ``correction`` (7), ``motion_steps`` and ``ended`` (K) of every candidate."""
         ...
 
 
@@ -268,7 +266,7 @@ class _Asker:
         self._choose("why", text, answers, others, evidence)
 
     def ask_for_corrections(self, corrections: Tried | None) -> None:
-        """Of calls from which some motion is a verified correction, and others never win."""
+        """Of calls from which a motion wins in the task's time more often than luck does, and others never do."""
         if corrections is None:
             self.left_out["correction"]["no corrections were given"] += len(self.failed)
             return
@@ -277,12 +275,17 @@ class _Asker:
             calls[str(row["uid"]), int(row["step"])].append(row)
         for (uid, step), rows in calls.items():
             if uid in self.failed:
-                self._ask_for_correction(uid, step, rows, corrections.horizon)
+                self._ask_for_correction(uid, step, rows)
 
-    def _ask_for_correction(self, uid: str, step: int, rows: Sequence[Record], horizon: int) -> None:
+    def _ask_for_correction(self, uid: str, step: int, rows: Sequence[Record]) -> None:
+        deadline = self.store.header.deadline
         motions = [row for row in rows if row["kind"] not in ("placebo", "segment")]
-        right = sorted((row for row in motions if row["verified"]), key=lambda row: (-row["rate"], row["motion_steps"]))
-        texts = {motion_words(row["correction"]): row for row in motions if not max(row["ended"]) > 0}
+        (placebo,) = (row for row in rows if row["kind"] == "placebo")
+        luck = np.mean(in_time(placebo["ended"], deadline))
+        rates = [float(np.mean(in_time(row["ended"], deadline))) for row in motions]
+        ranked = sorted(zip(rates, motions, strict=True), key=lambda each: (-each[0], each[1]["motion_steps"]))
+        right = [row for rate, row in ranked if rate >= LAW and rate > luck]
+        texts = {motion_words(row["correction"]): row for rate, row in ranked if rate == 0}
         wrong = [text for text in texts if not right or text != motion_words(right[0]["correction"])]
         if not right or not wrong:
             self.left_out["correction"]["no motion is verified" if not right else "every motion wins"] += 1
@@ -293,16 +296,15 @@ class _Asker:
         choices = [motion_words(best["correction"]), *wrong[: self.settings.choices - 1]]
         order = rng.permutation(len(choices))
         motions_of = [best["correction"], *(texts[text]["correction"] for text in choices[1:])]
-        (placebo,) = (row for row in rows if row["kind"] == "placebo")
         text = (
             "the robot is failing. Which motion of the hand from there, after which the policy goes on, does the task "
-            f"within {horizon / self.store.header.control_hz:g} s of its beginning? "
-            "Translation in cm and rotation in degrees, in the world frame."
+            "in its time? Translation in cm and rotation in degrees, in the world frame."
         )
+        won, luck_alone = _of(best, deadline), _of(placebo, deadline)
         self._add(
             "correction", uid, text, choices[0], choices=[choices[at] for at in order], moment=step, known="executed",
             motions=tuple([float(number) for number in motions_of[at]] for at in order),
-            evidence=f"executed: {_of(best)} with it, {_of(placebo)} without a motion, 0 with any of the others",
+            evidence=f"executed: {won} with it, {luck_alone} without a motion, 0 with any of the others",
         )  # fmt: skip
 
     # a time
@@ -482,7 +484,12 @@ def _words(name: str) -> str:
     return name.replace("_", " ")
 
 
-def _of(row: Record) -> str:
+def in_time(ended: Sequence[int], deadline: int) -> list[bool]:
+    """Of a candidate's branches that were rolled, whether each succeeds within the deadline."""
+    return [0 < step <= deadline for step in ended if step >= 0]
+
+
+def _of(row: Record, deadline: int) -> str:
     """Successes of a candidate's branches."""
-    rolled = [step for step in row["ended"] if step >= 0]
-    return f"{sum(step > 0 for step in rolled)} of {len(rolled)}"
+    won = in_time(row["ended"], deadline)
+    return f"{sum(won)} of {len(won)}"
