@@ -7,8 +7,11 @@ from workbench.attribution.claims import check_explanation as check_explanation
 from workbench.attribution.explaining import explain_many as explain_many
 from workbench.attribution.explanation import Explanation as Explanation
 from workbench.attribution.explanation import explain as explain
+from workbench.attribution.grading import score_answers as score_answers
 from workbench.attribution.labels import label as label
 from workbench.attribution.laws import judge_luck as judge_luck
+from workbench.attribution.questions import QuestionSettings as QuestionSettings
+from workbench.attribution.questions import ask_questions as ask_questions
 from workbench.attribution.replaying import replay as replay
 from workbench.attribution.wording import words_of as words_of
 from workbench.benchmarking.comparison import leaderboard as leaderboard
@@ -73,6 +76,8 @@ from workbench.types import Alarm as Alarm
 from workbench.types import Intervention as Intervention
 from workbench.types import Stream as Stream
 from workbench.types.attribution import Attribution as Attribution
+from workbench.types.questions import Question as Question
+from workbench.types.questions import QuestionSet as QuestionSet
 from workbench.types.tuning import Tuning as Tuning
 from workbench.viewing.beside import view_beside as view_beside
 from workbench.viewing.fan import view_fan as view_fan

@@ -13,7 +13,7 @@ from workbench.config import files, options_of
 from workbench.errors import StoreError, UnknownNameError
 from workbench.formats import export, format_named
 from workbench.formats.exporting import MARK
-from workbench.formats.format import Header
+from workbench.formats.format import Header, asks
 from workbench.store import Store, StoreHeader, StoreWriter
 from workbench.types import Episode, new_record
 
@@ -51,7 +51,7 @@ def store(tmp_path: Path) -> Store:
     return Store.open(tmp_path / "a.zarr")
 
 
-@pytest.mark.parametrize("name", options_of("format"))
+@pytest.mark.parametrize("name", [name for name in options_of("format") if not asks(format_named(name))])
 def test_every_format_says_what_it_is_and_writes(name: str, store: Store, tmp_path: Path) -> None:
     found = format_named(name)
     assert found.name == name

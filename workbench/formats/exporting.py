@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Protocol
 
 from workbench.config import replacing
-from workbench.errors import StoreError
-from workbench.formats.format import Format, Header, format_named
+from workbench.errors import ConfigError, StoreError
+from workbench.formats.format import AsksQuestions, Format, Header, asks, format_named
 from workbench.types import Episode, reading
+from workbench.types.questions import QuestionSet
 from workbench.types.reading import read_json
 
 MARK = "workbench.json"
@@ -36,6 +37,7 @@ def export(
     folder: str | Path,
     *,
     overwrite: bool = False,
+    questions: QuestionSet | None = None,
     advance: Callable[[int], None] | None = None,
 ) -> Path:
     """Write all episodes of a store as a data set of its own; returns its folder.
@@ -48,18 +50,24 @@ def export(
     format : a format, or its name.
     folder : of the data set.
     overwrite : whether an earlier export there is replaced; it stays until the new one is whole.
+    questions : with their answers, of ``wb.ask_questions``, for formats that are made of them.
     advance : called with 1 after every episode.
 
     Raises
     ------
     UnknownNameError
         if there is no such format.
+    ConfigError
+        if questions are needed and there are none, or they have no place in the format.
     StoreError
         if the folder holds something else, unless it is an export and ``overwrite`` is given; if the episodes do not
         fit together.
     """
     wanted, folder = format_named(format) if isinstance(format, str) else format, Path(folder)
     mark = _mark(store, wanted)
+    if questions is not None or asks(wanted):
+        wanted = _asking(wanted, questions)
+        mark["questions"] = questions.digest() if questions else ""
     if folder.exists() and not overwrite:
         if mark["content"] and _mark_of(folder) == {**mark, "files": _files(folder)}:
             return folder
@@ -70,6 +78,17 @@ def export(
         wanted.write(_episodes(store, wanted, advance), new, store.header)
         (new / MARK).write_text(json.dumps({**mark, "files": _files(new)}, indent=2), encoding="utf-8")
     return folder
+
+
+def _asking(format: Format, questions: QuestionSet | None) -> Format:
+    """The format with questions, which go together."""
+    if not isinstance(format, AsksQuestions) or not format.asks:
+        raise ConfigError(f"format {format.name} has no place for questions; export without them, or to format=aha")
+    if questions is None:
+        raise ConfigError(
+            f"format {format.name} is made of questions, and none were given: questions=wb.ask_questions(store, task)"
+        )
+    return format.asking(questions)
 
 
 def _mark_of(folder: Path) -> object:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from workbench.config import build, compose, options_of
 from workbench.errors import UnknownNameError
 from workbench.types import Episode
+from workbench.types.questions import QuestionSet
 
 
 class Header(Protocol):
@@ -61,6 +62,25 @@ class Format(Protocol):
         Raises StoreError for episodes that do not fit together, and where there are none.
         """
         ...
+
+
+@runtime_checkable
+class AsksQuestions(Protocol):
+    """A format that also holds questions about the episodes, with their answers."""
+
+    @property
+    def asks(self) -> bool:
+        """Whether it is written with questions; then it must be."""
+        ...
+
+    def asking(self, questions: QuestionSet) -> Format:
+        """The same format with these questions; episodes then come with images."""
+        ...
+
+
+def asks(format: Format) -> bool:
+    """Whether a format is made of questions."""
+    return isinstance(format, AsksQuestions) and format.asks
 
 
 def format_named(name: str) -> Format:

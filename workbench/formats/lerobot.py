@@ -11,6 +11,7 @@ action of t; reward, stage and success after it.
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,6 +25,7 @@ from workbench.errors import ConfigError, StoreError, UnknownNameError
 from workbench.formats.format import Header
 from workbench.formats.video import VIDEO_BYTES, VIDEO_PATH, Video
 from workbench.types import COLUMNS, MODES, Array, Episode, HasRobot, Record
+from workbench.types.questions import Question, QuestionSet
 from workbench.types.robot import OWN_READINGS
 
 if TYPE_CHECKING:
@@ -35,6 +37,8 @@ FILE_BYTES = 100_000_000
 FILES_PER_CHUNK = 1000
 DATA_PATH = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
 EPISODES_PATH = "meta/episodes/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
+EVENTS, LANGUAGE, VQA = "language_events", "language", "vqa"
+"""A column of LeRobot, its dtype, and the style of the rows that are questions and answers."""
 QUANTILES = {"q01": 0.01, "q10": 0.10, "q50": 0.50, "q90": 0.90, "q99": 0.99}
 EPISODE_COLUMNS = tuple(column.name for column in COLUMNS if column.name not in ("instruction", "length"))
 """Columns of the store's ``episodes/`` that go to ``meta/episodes`` as ``failure.<column>``: but for what LeRobot has
@@ -60,6 +64,8 @@ class LeRobot:
     state : keys of the observation that are of the robot itself; all others are of its environment.
     environment : whether those are written, too: LeRobot gives them to every policy unless it is told what to take.
     video : whether cameras are written as H.264 in MP4, for which PyAV is needed, and not losslessly as PNG.
+    questions : whether questions and answers stand on their frames, in a column ``language_events``, which LeRobot
+        reads from 0.6 on.
     """
 
     about = "LeRobotDataset v3.0 of Hugging Face, on which policies of LeRobot train"
@@ -71,6 +77,7 @@ class LeRobot:
         state: Sequence[str] = OWN_READINGS,
         environment: bool = True,
         video: bool = False,
+        questions: bool = False,
     ) -> None:
         if isinstance(state, str):
             raise ConfigError(f"state of format lerobot must be a list of keys, such as [{state!r}], not {state!r}")
@@ -78,8 +85,16 @@ class LeRobot:
         self.state = frozenset(state)
         self.environment = environment
         self.video = video
-        self.name = "lerobot_video" if video else "lerobot"
+        self.asks = questions
+        self.name = "lerobot" + ("_video" if video else "") + ("_questions" if questions else "")
+        self.questions: QuestionSet | None = None
         self.loses = LOSES + (("pixels as they were drawn",) if video else ())
+
+    def asking(self, questions: QuestionSet) -> LeRobot:
+        """The same with these questions."""
+        made = copy.copy(self)
+        made.questions = questions
+        return made
 
     def write(self, episodes: Iterable[Episode], folder: Path, header: Header) -> None:
         """Write episodes with ``obs/<key>``, ``action``, ``reward``, ``stage``, ``modes``, perhaps ``images/<camera>``.
@@ -139,6 +154,8 @@ class _Writer:
         self._check(features, episode)
         row = self._row(episode, length)
         for name, feature in self.features.items():
+            if feature["dtype"] == LANGUAGE:
+                continue
             row |= {f"stats/{name}/{key}": value for key, value in self._statistics(name, columns[name]).items()}
             if feature["dtype"] == "video":
                 row |= self._film(name, columns[name])
@@ -179,7 +196,7 @@ class _Writer:
         pq.write_table(pa.Table.from_pylist(self.rows), path, compression="snappy")
         tasks = pd.DataFrame({"task_index": range(len(self.tasks))}, index=pd.Index(list(self.tasks), name="task"))
         tasks.to_parquet(self.folder / "meta/tasks.parquet")
-        stats = {name: self._stats[name].record() for name in self.features}
+        stats = {name: stats.record() for name, stats in self._stats.items()}
         _write_json(self.folder / "meta/stats.json", stats)
         _write_json(self.folder / "meta/info.json", self._info(robot_type))
 
@@ -204,6 +221,9 @@ class _Writer:
         seen = np.asarray(steps["modes"], np.int64)[:, None] >> np.arange(len(MODES)) & 1
         columns["failure.modes"] = seen.astype(np.bool_)
         features["failure.modes"] = {"dtype": "bool", "shape": [len(MODES)], "names": list(MODES)}
+        if (asked := self.wanted.questions) is not None:
+            columns[EVENTS] = _events(asked.about(str(episode.record["uid"])), features, len(columns["action"]))
+            features[EVENTS] = {"dtype": LANGUAGE, "shape": [1], "names": None}
         return columns, features
 
     def _observed(self, steps: Mapping[str, Array]) -> dict[str, list[str]]:
@@ -348,9 +368,45 @@ def _since(step: int, length: int) -> Array:
     return happened
 
 
+def _events(questions: Sequence[Question], features: Mapping[str, Record], length: int) -> Array:
+    """(T,) lists of rows of each frame: every question with its answer on the last frame that may be seen for it.
+
+    Rows of style vqa must name a camera (``lerobot.datasets.language``), and an answer holds for each.
+
+    Raises
+    ------
+    StoreError
+        if there is no camera.
+    """
+    cameras = [name for name in features if name.startswith("observation.images.")]
+    if questions and not cameras:
+        raise StoreError("questions of style vqa stand beside a camera, and there is none; export draws images where "
+                         "the task has cameras")  # fmt: skip
+    rows: Array = np.empty(length, dtype=object)
+    rows[:] = [[] for _ in range(length)]
+    for question in questions:
+        said = ("user", question.prompt()), ("assistant", question.reply)
+        for camera in cameras:
+            for role, content in said:
+                row = {"role": role, "content": content, "style": VQA, "camera": camera, "tool_calls": None}
+                rows[min(question.until, length) - 1].append(row)
+    return rows
+
+
+def _events_type() -> Any:
+    """Arrow's type of a frame's events; tool calls are JSON in text, of which there are none here."""
+    import pyarrow as pa
+
+    fields = [pa.field("role", pa.string(), nullable=False)]
+    fields += [pa.field(name, pa.string()) for name in ("content", "style", "camera")]
+    return pa.list_(pa.struct([*fields, pa.field("tool_calls", pa.list_(pa.string()))]))
+
+
 def _to_arrow(values: Array, feature: Record) -> Any:
     import pyarrow as pa
 
+    if feature["dtype"] == LANGUAGE:
+        return pa.array(list(values), _events_type())
     if feature["dtype"] == "image":
         rows = [{"bytes": _png(image), "path": f"frame-{number:06d}.png"} for number, image in enumerate(values)]
         return pa.array(rows, pa.struct([("bytes", pa.binary()), ("path", pa.string())]))

@@ -64,9 +64,7 @@ class Video:
             if a side of the images is odd, which the codec does not take.
         """
         av = pyav()
-        if images.shape[1] % 2 or images.shape[2] % 2:
-            size = f"{images.shape[1]} x {images.shape[2]}"
-            raise StoreError(f"{self.key} has {size} pixels, and video needs even numbers: export with format=lerobot")
+        refuse_odd(self.key, images.shape[1:])
         if self._container is None or self._path.stat().st_size >= VIDEO_BYTES:
             self._open(av, images)
         first = self._frames
@@ -96,13 +94,25 @@ class Video:
             self._container = None
 
 
-def write_video(path: Path, images: Iterable[Array], fps: float) -> None:
-    """Write images (H, W, 3) uint8, both sides even, as one MP4 file."""
-    av, rate = pyav("take job.kind=gif"), fractions.Fraction(fps).limit_denominator(1000)
+def write_video(path: Path, images: Iterable[Array], fps: float, otherwise: str = "") -> None:
+    """Write images (H, W, 3) uint8 as one MP4 file of its own.
+
+    Parameters
+    ----------
+    otherwise : what to do where PyAV is not installed, for the error that says so.
+
+    Raises
+    ------
+    StoreError
+        if a side of the images is odd, which the codec does not take.
+    """
+    av, rate = pyav(otherwise), fractions.Fraction(fps).limit_denominator(1000)
     with av.open(str(path), "w", format="mp4") as container:
         stream = None
         for number, image in enumerate(images):
-            stream = stream or _stream(container, rate, image.shape[:2])
+            if stream is None:
+                refuse_odd(path.stem, image.shape)
+                stream = _stream(container, rate, image.shape[:2])
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
             frame.pts, frame.time_base = number, 1 / rate
             container.mux(stream.encode(frame))
@@ -116,12 +126,21 @@ def _stream(container: Any, fps: fractions.Fraction, size: Sequence[int]) -> Any
     return stream
 
 
-def pyav(otherwise: str = "export with format=lerobot, which keeps images") -> Any:
+def refuse_odd(name: str, size: Sequence[int]) -> None:
+    """StoreError for images (H, W, ...) that the codec does not take."""
+    if size[0] % 2 or size[1] % 2:
+        raise StoreError(
+            f"{name} has {size[0]} x {size[1]} pixels, and video needs even numbers: export with images instead"
+        )
+
+
+def pyav(otherwise: str = "") -> Any:
     """PyAV; a ConfigError with the way to get it, or what to do ``otherwise``, where it is not installed."""
     try:
         import av
     except ImportError:
+        other = otherwise or "export with format=lerobot or robofac, which keep images"
         raise ConfigError(
-            f"video needs PyAV, which is not installed: pip install 'failure-workbench[video]', or {otherwise}"
+            f"video needs PyAV, which is not installed: pip install 'failure-workbench[video]', or {other}"
         ) from None
     return av

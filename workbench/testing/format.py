@@ -12,10 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from workbench.config import digest
 from workbench.errors import ContractError, WorkbenchError
-from workbench.formats.format import Format, Header
+from workbench.formats.format import AsksQuestions, Format, Header
 from workbench.testing.contract import blaming, name_of, refusing, require
 from workbench.types import Array, Episode, new_record
+from workbench.types.questions import YES_NO, Question, QuestionSet
 
 IN_MEMORY = 3
 """How many episodes may be held at a time."""
@@ -45,9 +47,10 @@ def check_format(
     ContractError
         What is wrong, and what is probably the cause.
     """
-    case = FormatCase(
-        format, episodes or [made_up(number) for number in range(2 * IN_MEMORY)], header or MadeUpHeader()
-    )
+    shown = episodes or [made_up(number) for number in range(2 * IN_MEMORY)]
+    if isinstance(format, AsksQuestions) and format.asks:
+        format = format.asking(QuestionSet(tuple(asked_of(episode) for episode in shown)))
+    case = FormatCase(format, shown, header or MadeUpHeader())
     for law in LAWS:
         law(case)
     return tuple(law.__name__ for law in LAWS)
@@ -196,6 +199,16 @@ LAWS: tuple[Callable[[FormatCase], None], ...] = (
     what_it_cannot_say_is_refused,
     what_is_read_back_is_what_was_written,
 )
+
+
+def asked_of(episode: Episode) -> Question:
+    """A question about an episode, for formats that are made of them."""
+    record = episode.record
+    return Question(
+        id=digest(record["uid"]), uid=record["uid"], task=record["task"], kind="success", subject="",
+        text="Did it do the task?", text_in_frames="Did it do the task?", choices=YES_NO,
+        answer=YES_NO[not record["success"]], until=int(record["length"]),
+    )  # fmt: skip
 
 
 def made_up(number: int) -> Episode:

@@ -145,9 +145,9 @@ def film(
     sheets = _sheets(pictures, _timeline(store, number, pictures, monitor), control_hz)
     with replacing(path) as new:
         if kind == "mp4":
-            write_video(new, map(np.asarray, sheets), control_hz / EVERY)
+            write_video(new, map(np.asarray, sheets), control_hz / EVERY, "take job.kind=gif")
         else:
-            _write_gif(new, sheets, control_hz / EVERY)
+            _write_gif(new, sheets, control_hz / EVERY, "take job.kind=gif")
     return path
 
 
