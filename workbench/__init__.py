@@ -47,6 +47,7 @@ _NAMES = {
     "recommended_threshold": "recovery.benefit",
     "rank_detectors": "recovery.ranking",
     "replay": "attribution.replaying",
+    "triage": "attribution.triage",
     "veto_log": "rollouts.shielding",
     "tolerance": "synthesis.searching",
     "likely_failure": "synthesis.searching",

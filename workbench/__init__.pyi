@@ -3,6 +3,7 @@
 from workbench import testing as testing
 from workbench.attribution.labels import label as label
 from workbench.attribution.replaying import replay as replay
+from workbench.attribution.triage import triage as triage
 from workbench.benchmarking.comparison import leaderboard as leaderboard
 from workbench.benchmarking.own import benchmark as benchmark
 from workbench.checking.check import check as check

@@ -39,14 +39,16 @@ class Change:
 
 def held_in(store: Store, numbers: Sequence[int]) -> list[Held]:
     """What holds in some episodes of a store: of their predicates those that are 0 or 1 at every step of all of them."""
-    read = [store.episode(number, steps=(f"{PREDICATES}*", "stage"), calls=()).steps for number in numbers]
-    known = [{name for name in steps if name.startswith(PREDICATES)} for steps in read]
+    known = [{name for name in store.step_names(number) if name.startswith(PREDICATES)} for number in numbers]
     common = sorted(set.intersection(*known)) if known else []
+    read = [store.episode(number, steps=(*common, "stage"), calls=()).steps for number in numbers]
     names = [name for name in common if all(np.isin(steps[name], (0, 1)).all() for steps in read)]
     return [
         Held(
             tuple(name.removeprefix(PREDICATES) for name in names),
-            np.stack([steps[name] > 0 for name in names], axis=1) if names else np.zeros((len(steps["stage"]), 0), bool),
+            np.stack([steps[name] > 0 for name in names], axis=1)
+            if names
+            else np.zeros((len(steps["stage"]), 0), bool),
             np.asarray(steps["stage"], int),
         )
         for steps in read

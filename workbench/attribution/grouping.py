@@ -95,7 +95,9 @@ def grouped(store: Store, numbers: Sequence[int], most: int = 12) -> Grouping:
     modes, faults = rows["failure_mode"][list(numbers)], rows["perturbation"][list(numbers)]
     stages = np.array([f"{int(each.stage.max(initial=0))}" for each in held], object)
     words = {"failure_modes": modes, "faults": faults, "stages": stages}
-    members = sorted((np.flatnonzero(labels == label) for label in np.unique(labels)), key=lambda one: (-len(one), one[0]))
+    members = sorted(
+        (np.flatnonzero(labels == label) for label in np.unique(labels)), key=lambda one: (-len(one), one[0])
+    )
     uids = [store.uids[number] for number in numbers]
     groups = tuple(_group(place + 1, each, features, uids, words) for place, each in enumerate(members))
     return Grouping(groups, silhouettes, agreement(labels, modes), agreement(labels, faults))
@@ -170,11 +172,13 @@ def agreement(labels: Array, words: Array, resamples: int = RESAMPLES) -> Agreem
     """Adjusted Rand index (Hubert and Arabie, Journal of Classification 1985) and V-measure (Rosenberg and Hirschberg,
     EMNLP-CoNLL 2007) of groups and words, with bootstrap intervals over episodes.
 
-    An episode drawn twice agrees with itself of necessity, so such pairs are left out of the Rand index.
+    An episode drawn twice agrees with itself of necessity: such pairs are left out of the Rand index, and resamples are
+    moved so that their mean is what the episodes say.
     """
     weights = np.hstack([np.ones((len(labels), 1)), draws(len(labels), resamples, np.random.default_rng(0))])
     first, second = (np.equal.outer(column, np.unique(column)).astype(float) for column in (labels, words))
     found = np.array([_agreement(first, second, weight) for weight in weights.T])
+    found[1:] -= found[1:].mean(axis=0) - found[0]
     rand, v_measure = ((float(column[0]), *percentiles(column)) for column in found.T)
     return Agreement(rand, v_measure)
 
@@ -203,4 +207,7 @@ def _entropy(shares: Array) -> float:
 
 def record_of(found: Grouping) -> Record:
     """Plain data."""
-    return {**dataclasses.asdict(found), "silhouettes": {str(count): value for count, value in found.silhouettes.items()}}
+    return {
+        **dataclasses.asdict(found),
+        "silhouettes": {str(count): value for count, value in found.silhouettes.items()},
+    }

@@ -146,14 +146,13 @@ def _usual(store: Store, numbers: Sequence[int]) -> _Usual:
 
 def _seen(store: Store, number: int) -> Array:
     """What the robot saw (T, D), cameras left out."""
-    steps = store.episode(number, steps=("obs/*",), calls=()).steps
+    names = [name for name in store.step_names(number) if name.startswith("obs/")]
+    steps = store.episode(number, steps=names, calls=()).steps
     flat = [np.asarray(rows, float).reshape(len(rows), -1) for _, rows in sorted(steps.items())]
     return np.concatenate(flat, axis=1) if flat else np.zeros((int(store.episodes["length"][number]), 0))
 
 
-def _of_block(
-    store: Store, numbers: Sequence[int], usual: _Usual, monitors: Sequence[AnyMonitor]
-) -> dict[str, Array]:
+def _of_block(store: Store, numbers: Sequence[int], usual: _Usual, monitors: Sequence[AnyMonitor]) -> dict[str, Array]:
     """All signals but rarity of one block of episodes."""
     calls = [store.calls(number, {"samples", *needs_of(monitors)}) for number in numbers]
     second = max(round(store.header.control_hz), 1)

@@ -40,9 +40,7 @@ class Triage:
         }
 
 
-def triage(
-    store: Store, *, split: Split | None = None, monitors: Sequence[AnyMonitor] = (), most: int = 12
-) -> Triage:
+def triage(store: Store, *, split: Split | None = None, monitors: Sequence[AnyMonitor] = (), most: int = 12) -> Triage:
     """Group the failures of a store, and rank its episodes by cheap signals.  Nothing is simulated, no label is needed.
 
     Parameters
