@@ -38,7 +38,7 @@ class Change:
 
 
 def held_in(store: Store, numbers: Sequence[int]) -> list[Held]:
-    """What holds in some episodes of a store: of their predicates those that are 0 or 1 at every step of all of them."""
+    """What holds in some episodes of a store: of their predicates those that are 0 or 1 at every step of each."""
     known = [{name for name in store.step_names(number) if name.startswith(PREDICATES)} for number in numbers]
     common = sorted(set.intersection(*known)) if known else []
     read = [store.episode(number, steps=(*common, "stage"), calls=()).steps for number in numbers]
@@ -56,7 +56,7 @@ def held_in(store: Store, numbers: Sequence[int]) -> list[Held]:
 
 
 def changes_of(held: Held) -> list[Change]:
-    """Every change in order; of one control step in the order of the names, the stage last.  At step 0 it is what holds."""
+    """Every change, in order; of one control step by name, the stage last.  At step 0 it is what holds."""
     before = np.vstack([np.zeros((1, held.true.shape[1]), bool), held.true[:-1]])
     stage_before = np.concatenate([[0], held.stage[:-1]])
     found = []

@@ -106,7 +106,7 @@ def signals_of(store: Store, numbers: Sequence[int], monitors: Sequence[AnyMonit
 
 
 def rarity(embeddings: Array) -> Array:
-    """Distance (N,) of embeddings (N, B, D), standardised, to the nearest other episode's of the same part of the time."""
+    """Distance (N,) of embeddings (N, B, D), standardised, to the nearest other episode's of the same part of time."""
     scaled = standardised(embeddings)
     found = np.zeros(len(scaled))
     for part in scaled.transpose(1, 0, 2):
@@ -118,7 +118,7 @@ def rarity(embeddings: Array) -> Array:
 
 
 def standardised(values: Array) -> Array:
-    """Values (N, ...) by median and quartiles over N, cut off at 3 standard deviations: one odd episode moves no other."""
+    """Values (N, ...) by median and quartiles over N, cut off at 3 standard deviations: an odd one moves no other."""
     low, middle, high = np.percentile(values, [25, 50, 75], axis=0)
     scale = (high - low) / NORMAL_QUARTILES
     found: Array = np.clip((values - middle) / np.where(scale > 0, scale, np.inf), -CUT, CUT)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from workbench.attribution.grouping import Agreement, Grouping
+from workbench.attribution.signals import Ranked
 from workbench.attribution.triage import Triage
 from workbench.reporting.table import Cell, Column, Row, Table, numbers
 from workbench.reporting.words import estimate, number
@@ -71,8 +72,13 @@ def ranking_table(found: Triage) -> Table:
         Row.of(
             each.uid,
             Cell(number(each.rank), each.rank),
-            ", ".join(f"{name} {each.signals[name]:.3g}" for name in each.top),
+            reasons(each),
         )
         for each in found.ranking
     ]
     return Table("episodes to look at first", columns, rows).first(SHOWN)
+
+
+def reasons(episode: Ranked) -> str:
+    """The signals for which an episode stands where it does."""
+    return ", ".join(f"{name} {episode.signals[name]:.3g}" for name in episode.top)
