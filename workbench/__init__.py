@@ -48,6 +48,8 @@ _NAMES = {
     "rank_detectors": "recovery.ranking",
     "replay": "attribution.replaying",
     "triage": "attribution.triage",
+    "match_failures": "attribution.schemata",
+    "confused_instructions": "attribution.confusions",
     "veto_log": "rollouts.shielding",
     "tolerance": "synthesis.searching",
     "likely_failure": "synthesis.searching",

@@ -1,8 +1,10 @@
 """What type checkers and editors see of the lazy names of ``workbench``; a test holds the two together."""
 
 from workbench import testing as testing
+from workbench.attribution.confusions import confused_instructions as confused_instructions
 from workbench.attribution.labels import label as label
 from workbench.attribution.replaying import replay as replay
+from workbench.attribution.schemata import match_failures as match_failures
 from workbench.attribution.triage import triage as triage
 from workbench.benchmarking.comparison import leaderboard as leaderboard
 from workbench.benchmarking.own import benchmark as benchmark
