@@ -88,7 +88,7 @@ def test_a_pair_is_verified_by_what_was_fulfilled(found: tuple[Store, list[Pair]
 
 def test_bad_input_is_refused_in_one_line(found: tuple[Store, list[Pair]], tmp_path: Path) -> None:
     store, _ = found
-    with pytest.raises(ConfigError, match="needs goals"):
+    with pytest.raises(ConfigError, match="one instruction alone"):
         confused_instructions(store, wb.task("lift"), HearsColours())
     with pytest.raises(ConfigError, match="is told nothing"):
         confused_instructions(store, TASK, ToyPolicy())

@@ -23,7 +23,7 @@ from workbench.rollouts.stored import stream_of
 from workbench.stats.proportions import clopper_pearson
 from workbench.store import Store
 from workbench.types import Array, Observation, Policy, PolicyOutput, Record, Stream, Task, episode_index
-from workbench.types.abilities import HasGoals, ability, goals_of, of_episode
+from workbench.types.abilities import goals_of, of_episode
 
 SPLIT = "select"
 """Split whose episodes lend the states: never that of the episodes by which a pair is verified."""
@@ -78,11 +78,12 @@ def confused_instructions(store: Store, task: Task, policy: Policy, *, states: i
     Raises
     ------
     ConfigError
-        if the task has no goals that instructions can mean, the policy does not listen, or ``states`` is below 1.
+        if the task has one instruction alone, the policy does not listen, or ``states`` is below 1.
     StoreError
         if the store is of another task, or holds no such episode.
     """
-    ability(task, HasGoals, "confused_instructions")
+    if len(goals_of(task)) < 2:
+        raise ConfigError(f"task {task.name} has one instruction alone, so there is no other to confuse it with")
     if not policy.listens:
         raise ConfigError(
             f"{type(policy).__name__} is told nothing, so it confuses no instructions; choose one that listens"

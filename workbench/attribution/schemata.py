@@ -1,8 +1,8 @@
-"""Schemata of failures seen before, matched to new ones: which failure was like this one, and where was that one lost?
+"""Schemata of failures seen before, matched to new ones: what failed like this one, and where was it lost.
 
-A schema is what changed when in a failed episode (predicates, stages), with its failure mode, its fault and its measured
-onset.  A new failure is aligned with each schema by edit distance, and the nearest one lends it mode, fault and onset.
-After CORRECT (2025), which keeps a cache of distilled error schemata and matches them at inference.
+A schema is what changed when in a failed episode (predicates, stages), with its failure mode, its fault and its onset
+as measured.  A new failure is aligned with each schema by edit distance, and the nearest one lends it mode, fault and
+onset.  After CORRECT (2025), which keeps a cache of distilled error schemata and matches them at inference.
 """
 
 from __future__ import annotations
