@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from workbench.attribution.confusions import Pair
 from workbench.attribution.grouping import Agreement, Grouping
 from workbench.attribution.signals import Ranked
 from workbench.attribution.triage import Triage
 from workbench.reporting.table import Cell, Column, Row, Table, numbers
-from workbench.reporting.words import estimate, number
+from workbench.reporting.words import Rate, count, estimate, interval, number
 
 SHOWN = 20
 WORDS = 3
@@ -77,6 +78,33 @@ def ranking_table(found: Triage) -> Table:
         for each in found.ranking
     ]
     return Table("episodes to look at first", columns, rows).first(SHOWN)
+
+
+def confusions_table(pairs: Sequence[Pair]) -> Table:
+    """Pairs of instructions, those first that the policy tells apart least."""
+    columns = [
+        Column("asked", code=True),
+        Column("or", code=True),
+        Column("distance", numeric=True, help="median, in distances of two chunks of one instruction; below 1: alike"),
+        *numbers("alike", "fulfilled", "swapped"),
+    ]
+    rows = [
+        Row.of(
+            each.first, each.second, Cell(number(each.ratio), each.ratio), _share(each.alike, each.states),
+            _share(each.right, each.asked), _share(each.swapped, each.asked),
+        )
+        for each in pairs
+    ]  # fmt: skip
+    note = (
+        "Alike: states from which the chunks of both are no further apart than two of one. Fulfilled, swapped: other "
+        "episodes that asked for one of the two, in which it, or the other one instead, was fulfilled."
+    )
+    return Table("instructions that could be confused", columns, rows, note).first(SHOWN)
+
+
+def _share(part: int, whole: int) -> Cell:
+    rate = Rate(part, whole)
+    return Cell(count(part, whole), rate.share, rate.bounds, interval(rate.bounds))
 
 
 def reasons(episode: Ranked) -> str:
