@@ -46,6 +46,7 @@ _NAMES = {
     "net_benefit": "recovery.benefit",
     "recommended_threshold": "recovery.benefit",
     "rank_detectors": "recovery.ranking",
+    "dose_response": "recovery.dose",
     "replay": "attribution.replaying",
     "triage": "attribution.triage",
     "match_failures": "attribution.schemata",

@@ -32,6 +32,7 @@ from workbench.recovery.correcting import CorrectionSettings as CorrectionSettin
 from workbench.recovery.correcting import verify_corrections as verify_corrections
 from workbench.recovery.corrections import Corrections as Corrections
 from workbench.recovery.corrector import train_corrector as train_corrector
+from workbench.recovery.dose import dose_response as dose_response
 from workbench.recovery.economics import operating_rule as operating_rule
 from workbench.recovery.economics import pilot as pilot
 from workbench.recovery.judging import CorrectorJudgement as CorrectorJudgement

@@ -11,33 +11,24 @@ import numpy as np
 import torch
 from torch import nn
 
-from workbench.errors import CheckpointError, ConfigError
-from workbench.policies.learning import checkpoint
+from workbench.errors import ConfigError
+from workbench.policies.learning import calls, checkpoint
 from workbench.policies.learning.calls import Descent, descend, joined, moments, normalised
 from workbench.policies.networks.benefit import BenefitNetwork
 from workbench.types import Array, Compared, Record
-from workbench.types.reading import Between, Size, Source, checked
+from workbench.types.reading import Between, Size
 
 KIND = "Benefit"
 
 
 @dataclasses.dataclass(frozen=True)
-class _Config:
+class _Config(calls.Network):
     """What a checkpoint says of the network, and of what it decides."""
 
-    hidden: Annotated[int, Between(1, 10_000)]
-    blocks: Annotated[int, Between(0, 100)]
     arm: Record
     weights: dict[str, Annotated[str, Size(0, 200)]]
     threshold: Annotated[float, Between(-1, 1)] | None
-
-
-@dataclasses.dataclass(frozen=True)
-class _Scale:
-    """Of the inputs in training."""
-
-    mean: Annotated[list[float], Size(1, 10_000)]
-    deviation: Annotated[list[float], Size(1, 10_000)]
+    monitor: Annotated[str, Size(0, 1000)] = ""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -54,6 +45,7 @@ class Benefit:
     arm, weights : configuration of the strategy, and digests of the learned parts by which it acts.
     recipe : of the training.
     threshold : predicted benefit from which on the arm is to act; None for never.
+    monitor : behind whose alarms that was calibrated; "" where that is not known.
     """
 
     network: BenefitNetwork
@@ -67,6 +59,7 @@ class Benefit:
     weights: Mapping[str, str]
     recipe: Record
     threshold: float | None = None
+    monitor: str = ""
 
     def predict(self, inputs: Mapping[str, Array]) -> Array:
         """Of n calls: chance that the arm wins less that of the placebo, (n,) in -1..1."""
@@ -77,7 +70,7 @@ class Benefit:
         config = {"hidden": self.hidden, "blocks": self.blocks, "arm": self.arm, "weights": dict(self.weights)}
         record = {
             "policy": KIND,
-            "config": {**config, "threshold": threshold},
+            "config": {**config, "threshold": threshold, "monitor": self.monitor},
             "task": self.task,
             "layout": dict(self.layout),
             "action_size": 1,
@@ -96,25 +89,17 @@ class Benefit:
         CheckpointError
             if there is none, or it is damaged.
         """
-        weights, made = checkpoint.read(folder)
-        if made.policy != KIND:
-            raise CheckpointError(f"{folder} holds a {made.policy}, and no predicted benefit")
-        source = Source(f"the predicted benefit in {folder}", CheckpointError, "train it again")
-        said: _Config = checked(_Config, made.config, source)
-        scale: _Scale = checked(_Scale, made.statistics, source)
-        inputs = sum(made.layout.values())
-        mean, deviation = np.array(scale.mean), np.array(scale.deviation)
-        if not len(mean) == len(deviation) == inputs or not (deviation > 0).all():
-            raise source.wrong(f"does not hold the scale of {inputs} inputs")
-        with torch.device("meta"):  # which takes no memory for what is said of its size
-            network = BenefitNetwork(inputs, said.hidden, said.blocks)
-        try:
-            network.load_state_dict(weights, assign=True)
-        except RuntimeError:
-            raise source.wrong("is damaged: its weights are not those of its network") from None
+        network, made, said, scale = calls.read(
+            folder,
+            KIND,
+            "predicted benefit",
+            _Config,
+            calls.Scale,
+            lambda inputs, said: BenefitNetwork(inputs, said.hidden, said.blocks),
+        )
         return cls(
-            network.eval(), said.hidden, said.blocks, made.layout, mean, deviation, made.task, said.arm, said.weights,
-            made.recipe, said.threshold,
+            network, said.hidden, said.blocks, made.layout, np.array(scale.mean), np.array(scale.deviation), made.task,
+            said.arm, said.weights, made.recipe, said.threshold, said.monitor,
         )  # fmt: skip
 
 

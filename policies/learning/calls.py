@@ -1,21 +1,88 @@
-"""What small networks over single policy calls share: inputs in standard deviations, and their training."""
+"""What small networks over single policy calls share: scaled inputs, their training, and how checkpoints are read."""
 
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Callable, Iterable, Mapping
-from typing import TypedDict
+from pathlib import Path
+from typing import Annotated, TypedDict, TypeVar
 
 import numpy as np
 import torch
 from torch import nn
 
+from workbench.errors import CheckpointError
+from workbench.policies.learning import checkpoint
 from workbench.types import Array
+from workbench.types.reading import Between, Size, Source, checked
 
 EVERY = 10
 """Iterations between two looks at what is held out."""
 LEAST_DEVIATION = 1e-6
 """An input that varies less than this in training is as good as constant."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """What a checkpoint says of the network that it holds."""
+
+    hidden: Annotated[int, Between(1, 10_000)]
+    blocks: Annotated[int, Between(0, 100)]
+
+
+@dataclasses.dataclass(frozen=True)
+class Scale:
+    """What a checkpoint says of the inputs in training."""
+
+    mean: Annotated[list[float], Size(1, 10_000)]
+    deviation: Annotated[list[float], Size(1, 10_000)]
+
+
+Net = TypeVar("Net", bound=nn.Module)
+Config = TypeVar("Config", bound=Network)
+Scales = TypeVar("Scales", bound=Scale)
+
+
+def read(
+    folder: Path,
+    kind: str,
+    words: str,
+    config: type[Config],
+    scale: type[Scales],
+    network: Callable[[int, Config], Net],
+) -> tuple[Net, checkpoint.Made, Config, Scales]:
+    """A network in evaluation, and what its checkpoint says beside it.
+
+    Parameters
+    ----------
+    kind, words : which class it is to be of, and what it is called in sentences.
+    config, scale : dataclasses of its configuration and its statistics: :class:`Network` and :class:`Scale`, and more.
+    network : makes it for so many inputs and a configuration; its parameters take no memory before they are read.
+
+    Raises
+    ------
+    CheckpointError
+        if there is none, or it is damaged or of another class.
+    """
+    weights, made = checkpoint.read(folder)
+    if made.policy != kind:
+        raise CheckpointError(f"{folder} holds a {made.policy}, and no {words}")
+    source = Source(f"the {words} in {folder}", CheckpointError, "train it again")
+    said: Config = checked(config, made.config, source)
+    scales: Scales = checked(scale, made.statistics, source)
+    inputs = sum(made.layout.values())
+    if not len(scales.mean) == len(scales.deviation) == inputs or min(scales.deviation) <= 0:
+        raise source.wrong(f"does not hold the scale of {inputs} inputs")
+    if not all(each.dtype == torch.float32 and each.isfinite().all() for each in weights.values()):
+        raise source.wrong("is damaged: its weights are not finite numbers of 32 bits")
+    with torch.device("meta"):
+        found = network(inputs, said)
+    try:
+        found.load_state_dict(weights, assign=True)
+    except RuntimeError:
+        raise source.wrong("is damaged: its weights are not those of its network") from None
+    return found.eval(), made, said, scales
 
 
 class Descent(TypedDict):

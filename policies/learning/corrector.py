@@ -7,21 +7,38 @@ from the policy's own features and what the robot sees.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
 from torch import nn
 
-from workbench.errors import CheckpointError, ConfigError
-from workbench.policies.learning import checkpoint
+from workbench.errors import ConfigError
+from workbench.policies.learning import calls, checkpoint
 from workbench.policies.learning.calls import LEAST_DEVIATION, Descent, descend, joined, moments, normalised
 from workbench.policies.networks.corrector import CorrectorNetwork, Said
 from workbench.types import Array, Lessons
 from workbench.types.pose import CORRECTION_SIZE
+from workbench.types.reading import Between, Size
 
 KIND = "Corrector"
+
+
+@dataclasses.dataclass(frozen=True)
+class _Config(calls.Network):
+    """What a checkpoint says of the network."""
+
+    modes: Annotated[list[Annotated[str, Size(0, 200)]], Size(1, 1000)]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Scale(calls.Scale):
+    """What a checkpoint says of the inputs and of the motions in training."""
+
+    scale: Annotated[list[Annotated[float, Between(0, 1000)]], Size(6, 6)]
 
 
 class Corrector:
@@ -64,17 +81,12 @@ class Corrector:
         CheckpointError
             if there is none, or it is damaged.
         """
-        weights, made = checkpoint.read(folder)
-        if made.policy != KIND:
-            raise CheckpointError(f"{folder} holds a {made.policy}, and no corrector")
-        try:
-            modes, config = [str(mode) for mode in made.config["modes"]], made.config
-            network = CorrectorNetwork(sum(made.layout.values()), len(modes), config["hidden"], config["blocks"])
-            network.load_state_dict(weights)
-            numbers = [np.array(made.statistics[key], np.float64) for key in ("mean", "deviation", "scale")]
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise CheckpointError(f"the corrector in {folder} is damaged ({error}); train it again") from None
-        return cls(network, made.layout, modes, made.task, *numbers)
+        network, made, said, scale = calls.read(
+            folder, KIND, "corrector", _Config, _Scale,
+            lambda inputs, said: CorrectorNetwork(inputs, len(said.modes), said.hidden, said.blocks),
+        )  # fmt: skip
+        numbers = [np.array(each) for each in (scale.mean, scale.deviation, scale.scale)]
+        return cls(network, made.layout, said.modes, made.task, *numbers)
 
 
 def train(

@@ -44,6 +44,10 @@ class PlanGate:
         """Keep what the monitor says of the call."""
         memory["margin"] = self.judge.margin(memory["judge"], call)
 
+    def dropped(self, memory: Record) -> None:
+        """Nothing is said of a plan that nobody runs."""
+        memory["margin"] = 0.0
+
     def act(self, memory: Record, moment: Moment) -> Passed:
         """The action, unless its plan is vetoed."""
         if not memory["margin"] > 0:

@@ -12,6 +12,7 @@ import pytest
 
 import workbench as wb
 from tests.rollouts.test_guard import DRIVERS, Does, Noisy, Slow, Tiring, launch, monitor
+from tests.toy import ToyExpert
 from workbench.attribution.branching import intervene
 from workbench.attribution.labels import Settings
 from workbench.errors import ConfigError, OtherSettingsError
@@ -20,10 +21,12 @@ from workbench.policies.recovery.placebo import Placebo
 from workbench.recovery.correcting import CorrectionSettings, verify_corrections
 from workbench.recovery.tables import BRANCH_ARRAYS, NEVER, tabulate
 from workbench.rollouts.guard import Guard
+from workbench.rollouts.launch import Launch
 from workbench.rollouts.loop import Lockstep
 from workbench.rollouts.setup import Setup, write_episodes
+from workbench.rollouts.stored import bare_start, perturbations_of, start_at, stream_of
 from workbench.store import Store
-from workbench.types import PolicyCall, Record
+from workbench.types import Moment, Note, Passed, PolicyCall, Record
 
 POLICY, HORIZON = Noisy(history=2), 80
 SHIELDS = {"tiring": Tiring()}
@@ -100,20 +103,69 @@ def test_strategies_are_judged_behind_them(store: Store) -> None:
         assert np.array_equal(steps[cells.step == 0], whole.arms[name][rows])
 
 
-class Judges(Tiring):
-    """A shield that also sees plans."""
+class Wary:
+    """Judges plans by how far all of this episode moved on the whole: some of them are run at half speed."""
 
-    needs = frozenset({"chunk"})
+    reasons, softens, needs = ("far",), False, frozenset({"chunk"})
 
-    def plan(self, memory: Record, call: PolicyCall) -> None: ...
+    def begin(self) -> Record:
+        return {"moved": 0.0, "calls": 0, "slow": False}
+
+    def plan(self, memory: Record, call: PolicyCall) -> None:
+        memory["moved"] += float(np.abs(call.chunk).mean())
+        memory["calls"] += 1
+        memory["slow"] = (1000 * memory["moved"]) % 2 > 1
+
+    def dropped(self, memory: Record) -> None:
+        memory["slow"] = False
+
+    def act(self, memory: Record, moment: Moment) -> Passed:
+        slow = memory["slow"]
+        return Passed(0.5 * moment.action, note=Note("far", False, 1.0, 0.0)) if slow else Passed(moment.action)
 
 
-def test_interventions_and_gates_on_the_plan_are_refused_together(tmp_path: Path) -> None:
-    shields = {"judges": Judges()}
-    setup = Setup(Slow(), POLICY, shields=shields)
-    write_episodes(tmp_path / "g.zarr", setup.header(0), Lockstep(Slow(), POLICY, 1, shields=shields), LAUNCHES[:1])
-    with pytest.raises(ConfigError, match="shield judges judges plans, and interventions drop plans") as caught:
-        tabulate(Store.open(tmp_path / "g.zarr"), ["placebo"], Slow(), POLICY, shields=shields)
+@pytest.mark.parametrize("name", DRIVERS)
+def test_live_is_branched_behind_a_gate_on_the_plan(name: str) -> None:
+    """What it said of a dropped plan falls, what it remembers of it stays; the plan that is run is judged, too."""
+    shields, compared, slowed = {"wary": Wary()}, 0, 0
+    guard = Guard(monitor(1), Does(DRIVERS[name], name), horizon=HORIZON)
+    lockstep = Lockstep(Slow(), POLICY, 1, shields=shields)
+    bare = dict(Lockstep(Slow(), POLICY, 3, shields=shields).record_numbered(LAUNCHES))
+    for number, live in Lockstep(Slow(), POLICY, 3, guard=guard, shields=shields).record_numbered(LAUNCHES):
+        if not live.calls["intervened"].any():
+            continue
+        step = int(live.calls["step"][live.calls["intervened"]][0])
+        (branch,) = lockstep.record([intervene(bare[number], step, DRIVERS[name], POLICY, horizon=HORIZON)])
+        for key in ("state", "action", "shielded", "shields/wary"):
+            assert np.array_equal(branch.steps[key], live.steps[key][step:]), key
+        compared += 1
+        slowed += int(np.any(branch.steps["shields/wary"][:, 0]))
+        other = live.steps["relieved"]
+        assert not live.steps["shields/wary"][other, 0].any(), "what it said of the policy's plan fell"
+    assert compared > 2
+    assert slowed or name == "expert", "the gate did nothing behind an alarm"
+
+
+def test_what_the_gate_said_falls_where_the_expert_goes_on() -> None:
+    """From the middle of a slowed chunk the expert's branches are not slowed, and the policy's own go on so."""
+    shields = {"wary": Wary()}
+    (episode,) = Lockstep(Slow(), POLICY, 1, shields=shields).record(LAUNCHES[:1])
+    slow = np.flatnonzero(episode.steps["shields/wary"][:, 0])
+    step = next(int(at) for at in slow if at not in episode.calls["step"])
+    expert = Lockstep(Slow(), ToyExpert(), 1, shields=shields)
+    (free,) = expert.record([Launch(stream_of(episode), perturbations_of(episode), bare_start(episode, step))])
+    assert not free.steps["shields/wary"][:, 0].any()
+    again = start_at(episode, step, POLICY)
+    own = Launch(stream_of(episode), perturbations_of(episode), again)
+    (same,) = Lockstep(Slow(), POLICY, 1, shields=shields).record([own])
+    assert np.array_equal(same.steps["state"], episode.steps["state"][step:])
+    assert same.steps["shields/wary"][0, 0]
+
+
+def test_who_judges_plans_by_half_is_refused() -> None:
+    half = type("Half", (Tiring,), {"plan": lambda self, memory, call: None})()
+    with pytest.raises(ConfigError, match=r"has plan\(\), and needs or dropped\(\) is missing") as caught:
+        Lockstep(Slow(), POLICY, 1, shields={"half": half})
     assert "\n" not in str(caught.value)
 
 

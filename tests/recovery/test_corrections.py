@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import itertools
 import shutil
 from pathlib import Path
@@ -17,6 +18,7 @@ from workbench.attribution.labels import Settings
 from workbench.errors import ConfigError, OtherSettingsError, StoreError, UnknownNameError
 from workbench.execution.processes import Processes
 from workbench.policies.recovery.motion.reach import Reach
+from workbench.recovery import correcting
 from workbench.recovery.correcting import (
     Batch,
     CorrectionSettings,
@@ -34,18 +36,11 @@ from workbench.rollouts.setup import Setup
 from workbench.store import Store, verify_store
 from workbench.types import Policy, Task
 
-ALONE = Processes(workers=1, scenes=8)
+from .lift import ALONE
+from .lift import policy as policy
+from .lift import task as task
+
 SMALL = CorrectionSettings(episodes=2, before=1, beyond=1, targets=2, randoms=1, branches=3)
-
-
-@pytest.fixture(scope="module")
-def task() -> Task:
-    return wb.task("lift")
-
-
-@pytest.fixture(scope="module")
-def policy(task: Task) -> Policy:
-    return wb.policy("zoo/lift_flow", task)
 
 
 @pytest.fixture(scope="module")
@@ -190,6 +185,46 @@ def test_the_same_again_is_kept_and_others_are_refused(
     other = dataclasses.replace(SMALL, randoms=2)
     with pytest.raises(OtherSettingsError, match=r"corrections in .*a\.zarr.*randoms.*overwrite=true"):
         keep_corrections(copy, task, policy, settings=other, horizon=1.0, runner=ALONE)
+
+
+def test_what_is_kept_goes_by_the_defaults_of_what_is_made(
+    store: Store, task: Task, policy: Policy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every default that decides is said in one place: corrections made without a word are kept without one."""
+    monkeypatch.setattr(correcting, "correction_batch", lambda batch: [])
+    monkeypatch.setattr(correcting, "joined", lambda *_: made_up([[0, 0]], ["placebo"]))
+    monkeypatch.setattr(correcting, "_wanted", lambda *_: [])
+    made = verify_corrections(store, task, policy, runner=ALONE)
+    assert made.made_with == correcting.decided_by(store)
+    decides = inspect.signature(correcting.decided_by).parameters
+    for name in correcting.DECIDING:
+        assert inspect.signature(verify_corrections).parameters[name].default is decides[name].default
+    assert {*decides} == {"store", *correcting.DECIDING}
+    monkeypatch.setattr(Corrections, "load", lambda _: made)
+    assert keep_corrections(store, task, policy, runner=ALONE) is made
+    with pytest.raises(OtherSettingsError, match="horizon"):
+        keep_corrections(store, task, policy, horizon=1.5, runner=ALONE)
+
+
+@pytest.mark.parametrize(
+    ("effect", "onset", "begun"), [(30, 10, 30), (30, -1, 30), (-1, 10, 10), (-1, -1, None)], ids=str
+)
+def test_failures_without_a_fault_are_corrected_from_their_onset_on(
+    store: Store, monkeypatch: pytest.MonkeyPatch, effect: int, onset: int, begun: int | None
+) -> None:
+    number = next(n for n in range(len(store)) if not store.episodes["success"][n])
+    known = {"t_eff": effect, "t_on": onset, "t_pnr": 1000}
+    changed = {key: np.where(np.arange(len(store)) == number, value, -1) for key, value in known.items()}
+    there = {**store.episodes, **changed}
+    monkeypatch.setattr(Store, "episodes", property(lambda _: there))
+    settings = CorrectionSettings(before=1000, beyond=0)
+    if begun is None:
+        with pytest.raises(StoreError, match="no failed episode of split fit with labels to correct"):
+            correcting._wanted(store, ("fit",), settings)
+        return
+    ((found, steps, _),) = correcting._wanted(store, ("fit",), settings)
+    calls = store.calls(number, ()).step
+    assert (found, list(steps)) == (number, calls[calls >= begun].tolist())
 
 
 def made_up(ended: list[list[int]], kinds: list[str]) -> Corrections:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import workbench as wb
 from workbench.detectors.scores.always import Always
@@ -14,6 +19,9 @@ from workbench.errors import CheckpointError, ConfigError, StoreError
 from workbench.monitoring.monitor import Monitor
 from workbench.monitoring.scoring import FittedScore
 from workbench.monitoring.window import Window
+from workbench.policies.learning import checkpoint
+from workbench.policies.learning.benefit import Benefit
+from workbench.policies.learning.benefit import train as learn
 from workbench.policies.learning.checkpoint import read_record
 from workbench.policies.learning.corrector import Corrector, held_apart, train
 from workbench.policies.recovery.correct import Correct
@@ -26,14 +34,15 @@ from workbench.rollouts.guard import Guard
 from workbench.rollouts.launch import Launch
 from workbench.rollouts.loop import Lockstep
 from workbench.store import Store
-from workbench.types import Alarm, Array, Lessons, Policy, PolicyCall, Task, Threshold
+from workbench.types import Alarm, Array, Compared, Lessons, Policy, PolicyCall, Task, Threshold
 from workbench.types.inputs import inputs_for
+from workbench.types.reading import sealed_record
 
-from .test_corrections import ALONE
+from .lift import ALONE
+from .lift import policy as policy
+from .lift import task as task
 from .test_corrections import found as found
-from .test_corrections import policy as policy
 from .test_corrections import store as store
-from .test_corrections import task as task
 
 LEFT, RIGHT = np.array([0.1, 0, 0, 0, 0, 0, 1.0]), np.array([-0.1, 0, 0, 0, 0, 0, -1.0])
 
@@ -141,6 +150,78 @@ def test_a_damaged_corrector_and_a_policy_in_its_place_are_refused(tmp_path: Pat
         Corrector.load(Path("workbench/policies/zoo/lift_flow"))
 
 
+def altered(folder: Path, into: Path, **changes: Any) -> Path:
+    """A copy of a checkpoint that says something else, such as ``hidden=9``, and is sealed again as anyone can."""
+    shutil.copytree(folder, into)
+    record = json.loads((folder / checkpoint.RECORD).read_text())
+    for key, value in changes.items():
+        record["config" if key in record["config"] else "statistics"][key] = value
+    del record["record_sha256"]
+    (into / checkpoint.RECORD).write_text(json.dumps(sealed_record(record)))
+    return into
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, Callable[[Path], Any]]]:
+    """One of each small network, with what loads it."""
+    folder: Path = tmp_path_factory.mktemp("checkpoints")
+    train(made_up(), task="lift", folder=folder / "corrector", seed=0, iterations=1, hidden=8, blocks=1)
+    compared = Compared({"embedding": np.eye(4)}, np.ones(4), np.zeros(4), np.arange(4))
+    made, _ = learn(compared, task="lift", arm={}, weights={}, seed=0, iterations=1, hidden=8, folds=2)
+    made.save(folder / "benefit", 0.1)
+    return {"corrector": (folder / "corrector", Corrector.load), "benefit": (folder / "benefit", Benefit.load)}
+
+
+BOTH = {
+    "hidden": (10_001, -8, 0, "8", 8.5, None, True),
+    "blocks": (101, -1, "1", None),
+    "mean": ([0.0] * 3, [0.0] * 20_000, 0.0, [[0.0]] * 4, [float("nan")] * 4),
+    "deviation": ([1.0] * 5, [0.0] * 4, [-1.0] * 4, ["1"] * 4),
+}
+OWN = {"modes": ([], "slip", [1, 2], ["slip"], ["slip"] * 1001), "scale": ([1.0] * 5, [-1.0] * 6, [1e300] * 6, 1.0)}
+TAMPERED = [
+    (kind, key, value)
+    for kind, of in (("corrector", {**BOTH, **OWN}), ("benefit", BOTH))
+    for key, values in of.items()
+    for value in values
+]
+
+
+@pytest.mark.parametrize(("kind", "key", "value"), TAMPERED, ids=lambda value: str(value)[:20])
+def test_a_tampered_checkpoint_is_refused_in_one_line(
+    checkpoints: dict[str, Any], tmp_path: Path, kind: str, key: str, value: Any
+) -> None:
+    folder, load = checkpoints[kind]
+    load(altered(folder, tmp_path / "same"))
+    with pytest.raises(CheckpointError) as caught:
+        load(altered(folder, tmp_path / "other", **{key: value}))
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize("kind", ["corrector", "benefit"])
+def test_a_checkpoint_takes_no_memory_for_what_it_says_of_its_size(
+    checkpoints: dict[str, Any], tmp_path: Path, kind: str
+) -> None:
+    """Its network would have 2e10 numbers, 80 GB."""
+    folder, load = checkpoints[kind]
+    with pytest.raises(CheckpointError, match="its weights are not those of its network; train it again"):
+        load(altered(folder, tmp_path / "large", hidden=10_000, blocks=100))
+
+
+@pytest.mark.parametrize("kind", ["corrector", "benefit"])
+@pytest.mark.parametrize("spoilt", [torch.Tensor.double, lambda tensor: tensor * float("nan")], ids=["double", "nan"])
+def test_numbers_of_another_kind_and_none_are_no_weights(
+    checkpoints: dict[str, Any], tmp_path: Path, kind: str, spoilt: Callable[[torch.Tensor], torch.Tensor]
+) -> None:
+    folder, load = checkpoints[kind]
+    weights, made = checkpoint.read(folder)
+    record = {key: value for key, value in dataclasses.asdict(made).items() if key != "record_sha256"}
+    checkpoint.write(tmp_path / "a", {name: spoilt(tensor) for name, tensor in weights.items()}, record)
+    with pytest.raises(CheckpointError, match="its weights are not finite numbers of 32 bits"):
+        load(tmp_path / "a")
+
+
 def with_column(store: Store, monkeypatch: pytest.MonkeyPatch, name: str, values: Array) -> None:
     changed = {**store.episodes, name: values}
     monkeypatch.setattr(Store, "episodes", property(lambda _: changed))
@@ -222,6 +303,28 @@ def call_of(task: Task, trained: Corrector) -> PolicyCall:
     return PolicyCall(
         np.array([8]), np.zeros((1, 16, 7)), None, np.ones((1, trained.layout["embedding"])), 8, [""], {}, seen
     )
+
+
+@pytest.mark.parametrize(
+    ("onset", "effect", "begun"), [(20, 30, 20), (-1, 30, 30), (20, -1, 20), (-1, -1, None)], ids=str
+)
+def test_failing_is_from_the_effect_on_where_no_onset_is_known(
+    store: Store, task: Task, policy: Policy, found: Corrections, monkeypatch: pytest.MonkeyPatch, onset: int,
+    effect: int, begun: int | None,
+) -> None:  # fmt: skip
+    """Calls of a failure of which neither is known are none that did not fail."""
+    failed = ~store.episodes["success"].astype(bool)
+    changed = {key: np.where(failed, value, -1) for key, value in (("t_on", onset), ("t_eff", effect))}
+    there = {**store.episodes, **changed}
+    monkeypatch.setattr(Store, "episodes", property(lambda _: there))
+    taught = lessons_of(store, found, task, policy)
+    lost = [number for number in range(len(store)) if failed[number]]
+    assert lost
+    assert set(taught.episode[taught.failing]) == (set(lost) if begun is not None else set())
+    for number in lost:
+        failing = taught.failing[taught.episode == number]
+        steps = store.calls(number, ()).step
+        assert failing.tolist() == ([] if begun is None else (steps >= begun).tolist())
 
 
 def test_it_goes_where_the_corrector_says_and_abstains_where_nothing_fails(

@@ -32,11 +32,12 @@ from workbench.stats.proportions import proportion
 from workbench.store import Store
 from workbench.types import Array, Policy, Task
 
-from .test_corrections import ALONE, made_up
+from .lift import ALONE
+from .lift import policy as policy
+from .lift import task as task
 from .test_corrections import found as found
-from .test_corrections import policy as policy
+from .test_corrections import made_up
 from .test_corrections import store as store
-from .test_corrections import task as task
 from .test_corrector import LEFT, lessons, with_column
 
 CORRECT = {"_target_": "workbench.policies.recovery.correct.Correct", "least": 0.0}

@@ -15,7 +15,6 @@ import workbench as wb
 from workbench.config import compose
 from workbench.config.named import node_of
 from workbench.errors import ConfigError, OtherSettingsError, StoreError, UnknownNameError
-from workbench.execution.processes import Processes
 from workbench.recovery import tuning
 from workbench.recovery.tables import tabulate
 from workbench.recovery.tuning import NUMBERS, SKILL, Number, TuningSettings, judged, numbers_of, tune_skill
@@ -26,19 +25,12 @@ from workbench.types import Policy, Record, Task
 from workbench.types.reading import Between
 from workbench.types.tuning import read_tuning
 
-ALONE = Processes(workers=1, scenes=8)
+from .lift import ALONE
+from .lift import policy as policy
+from .lift import task as task
+
 WHOLE = with_defaults(SKILL)
 HORIZON = 200
-
-
-@pytest.fixture(scope="module")
-def task() -> Task:
-    return wb.task("lift")
-
-
-@pytest.fixture(scope="module")
-def policy(task: Task) -> Policy:
-    return wb.policy("zoo/lift_flow", task)
 
 
 @pytest.fixture(scope="module")

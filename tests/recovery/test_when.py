@@ -18,6 +18,7 @@ from workbench.config import build, check_arguments
 from workbench.config.metrics import check as check_metrics
 from workbench.detectors.scores.chunk_overlap import ChunkOverlap
 from workbench.errors import CheckpointError, ConfigError, OtherSettingsError, StoreError, UnknownNameError
+from workbench.monitoring.monitor import identified
 from workbench.monitoring.scoring import FittedScore
 from workbench.policies.learning.benefit import Benefit, train
 from workbench.recovery.acting import LOWEST, Acting, Outcome, best, certified, in_order
@@ -440,6 +441,26 @@ def test_a_benefit_of_another_arm_of_other_weights_or_of_another_task_and_none(
         composed({"when": {**WHEN, "acts": "haed"}})
 
 
+def test_a_guard_refuses_when_behind_another_monitor_than_it_was_learned_behind(
+    store: Store, table: CounterfactualTable, alarms: dict[str, int], tmp_path: Path
+) -> None:
+    """Another name, or the same at another level; of a benefit that does not say it, nothing is known."""
+    mine = monitor(1)
+    stricter, other = dataclasses.replace(mine, level=mine.level / 2), dataclasses.replace(mine, name="other")
+    for said, refused in ((identified(mine), (stricter, other)), ("", ())):
+        trained(store, table, alarms, tmp_path / said / "benefit", monitor=said)
+        assert Benefit.load(tmp_path / said / "benefit").monitor == said
+        strategy = built(STRATEGIES, TASK, POLICY, TOY, tmp_path / said / "head")["when"]
+        for each in (mine, stricter, other):
+            if each not in refused:
+                Guard(each, strategy, horizon=HORIZON)
+                continue
+            with pytest.raises(CheckpointError, match=f"learned when to act behind {identified(mine)}, .*") as caught:
+                Guard(each, strategy, horizon=HORIZON)
+            assert identified(each) in str(caught.value)
+            assert "\n" not in str(caught.value)
+
+
 def test_what_a_strategy_lends_is_said_whole_and_its_parts_are_known(head: Path) -> None:
     node = {**WHEN, "acts": "head"}
     assert composed({"when": node})["when"]["acts"]["_target_"] == "workbench.policies.recovery.head.Head"
@@ -466,6 +487,7 @@ def test_the_table_is_made_once_and_one_of_other_settings_is_refused(
     chosen = {**acts, "when": {**WHEN, "acts": "redraw"}}
     options: Record = {"head": folder, "calls": 2, "trainer": QUICK}
     acting = learn_benefit(own, monitor(1), chosen, TASK, POLICY, **options)
+    assert Benefit.load(folder.with_name("benefit")).monitor == identified(monitor(1))
     assert (acting.arm, acting.threshold) == ("redraw", None)  # within one horizon it is the placebo itself
     made = CounterfactualTable.load(own, "benefit-redraw")
     for number in range(COUNTS["fit"]):

@@ -19,7 +19,7 @@ from workbench.reporting import charts
 from workbench.reporting.promises import audit, is_broken, marks, promised
 from workbench.reporting.report import fault_words, report, terminal_tables
 from workbench.reporting.sections import SECTIONS, fault_table, mode_table, monitor_table, tables
-from workbench.reporting.summaries import headlines
+from workbench.reporting.summaries import dose_words, headlines
 from workbench.reporting.table import Table
 from workbench.reporting.words import interval, p_value, percent
 from workbench.types import RateLaw, Record
@@ -391,6 +391,42 @@ def test_when_a_strategy_acts_and_that_it_abstains_are_said_in_words_first(tmp_p
     assert "acts" not in " ".join(shown(METRICS, only=("abstention",)).split())
 
 
+def test_at_what_remaining_window_an_arm_stops_winning_is_said_in_words_first(tmp_path: Path) -> None:
+    told = " ".join(shown(FULL, only=("dose_response",)).split())
+    assert told.startswith(
+        "head is shown to win over the placebo with more than 50 and 21 to 50 control steps left to the point of no "
+        "return; with 1 to 20 it no longer is: +3 (-2 to 9) points in 34 failures. Of 160 alarmed test episodes 69 "
+    )
+    assert "left out are 89 that succeeded and 2 failures without that label. In 5 more labelled failures there" in told
+    assert "more than 50 left head 34 30/34 · 73–97 % 21/34 · 44–78 % +25 (20 to 31) 0.002" in told
+    text, parsed = page(tmp_path, FULL)
+    assert parsed.text.index("head is shown to win") < parsed.text.index("by when the first alarm comes")
+    assert "control steps after the point of no return" in text
+    assert "By how late it acts" not in page(tmp_path, METRICS)[1].text
+
+
+def stops(**changed: tuple[float, float]) -> str:
+    """The sentence on an arm in three windows, some of which are changed: name -> gain and p."""
+    found = {"long": (0.2, 0.01), "short": (0.2, 0.01), "none": (0.0, 1.0)} | changed
+    rows = [dosed("window", group, 0, gain, p) for group, (gain, p) in found.items()]
+    return dose_words({"dose_response": FULL["dose_response"] | {"rows": rows}})[0]
+
+
+def test_an_arm_stops_winning_behind_the_last_window_in_which_it_is_shown_to() -> None:
+    assert "with long and short control steps left" in stops()
+    assert stops().endswith("with none it no longer is: +0 (-5 to 6) points in 34 failures.")
+    assert "with long control steps left" in stops(short=(0.2, 0.06))
+    assert "with short it no longer is: +20" in stops(short=(0.2, 0.06))
+    assert "with short it no longer is: -20" in stops(short=(-0.2, 0.01)), "shown to lose is not shown to win"
+    assert "with short control steps left" in stops(long=(0.2, 0.06))
+    assert stops(none=(0.3, 0.01)).endswith("to the point of no return: in the latest of these windows, too.")
+    nothing = dict.fromkeys(("long", "short", "none"), (0.2, 0.2))
+    assert stops(**nothing).startswith("head is not shown to win over the placebo, however many steps are left")
+    rows = [dosed("window", "short", 0, 0.2, 0.2) | {"name": name} for name in ("head", "home", "expert")]
+    (told, _) = dose_words({"dose_response": FULL["dose_response"] | {"rows": rows}})
+    assert told.startswith("head, home and expert are not shown to win over the placebo")
+
+
 def test_which_detector_is_worth_acting_on_is_said_in_words_first(tmp_path: Path) -> None:
     told = " ".join(shown(FULL, only=("detectors",)).split())
     assert told.startswith(
@@ -439,6 +475,13 @@ OVER = ("redraw", "placebo")
 
 def estimated(value: float) -> Record:
     return {"value": value, "low": value - 1, "high": value + 1}
+
+
+def dosed(by: str, group: str, left: float, gain: float, p_value: float) -> Record:
+    return {
+        "by": by, "group": group, "name": "head", "episodes": 34, "median_left": left, "won": 30, "placebo": 21,
+        "over_placebo": GAINED | {"gain": gain, "low": gain - 0.05, "high": gain + 0.06}, "p_vs_placebo": p_value,
+    }  # fmt: skip
 
 
 FULL: Record = METRICS | {
@@ -490,6 +533,16 @@ FULL: Record = METRICS | {
             },
         }
     ],
+    "dose_response": {
+        "rows": [
+            dosed("moment", "before the onset", 60, 0.2, 0.004),
+            dosed("window", "more than 50", 70, 0.25, 0.002),
+            dosed("window", "21 to 50", 35, 0.1, 0.04),
+            dosed("window", "1 to 20", 10, 0.03, 0.6),
+            dosed("window", "0 or less", -6, -0.2, 0.01),
+        ],
+        "acted": 160, "succeeded": 89, "unlabelled": 2, "silent": 5,
+    },
     "benefit": {
         "arm": "head", "threshold": 0.125, "confidence": 0.9, "learned": [587, 140], "alarmed": 85, "least": 0.034,
         "candidates": [

@@ -266,6 +266,9 @@ def test_gates_are_refused_what_nobody_asks_for(gated, tmp_path):
         def plan(self, memory, call):
             pass
 
+        def dropped(self, memory):
+            pass
+
     with pytest.raises(ConfigError, match="of which a branch remembers too little"):
         Lockstep(task, policy, 1, shields={"late": Late()})
     with pytest.raises(ConfigError, match="fit the monitor with workbench fit"):

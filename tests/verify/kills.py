@@ -73,6 +73,10 @@ CORRECT = (
     "correct name=k policy=zoo/lift_flow job.episodes=1 job.before=1 job.beyond=1 job.targets=1 job.randoms=1 "
     "job.branches=2 job.horizon=1.0"
 )
+TUNE = (
+    f"tune {JUDGED} policy=zoo/lift_flow job.monitor=mahalanobis+split_conformal job.numbers=[retract_m] job.points=9 "
+    "job.alarms=2 job.horizon=1.2"
+)
 VIEW = f"view {JUDGED} job.monitors=[stac+split_conformal]"
 JOBS: dict[str, tuple[Sequence[str], str]] = {
     "collect": ((), COLLECT),
@@ -86,6 +90,8 @@ JOBS: dict[str, tuple[Sequence[str], str]] = {
     "benchmark": (FITTED, f"benchmark {JUDGED}"),
     "recover": (FITTED, RECOVER),
     "recover again": ((*FITTED, f"{RECOVER} job.trainer.learning_rate=0.001"), f"{RECOVER} overwrite=true"),
+    "tune": (FITTED, TUNE),
+    "tune again": ((*FITTED, f"{TUNE} job.points=10"), f"{TUNE} overwrite=true"),
     "correct": ((*ROLLED, LABEL), CORRECT),
     "correct again": ((*ROLLED, LABEL, f"{CORRECT} job.targets=2"), f"{CORRECT} overwrite=true"),
     "export": (ROLLED, "export name=k"),

@@ -34,7 +34,7 @@ import copy
 import dataclasses
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,7 @@ from workbench.reporting.summaries import benefit_words
 from workbench.rollouts.training import TRAINER
 from workbench.stats.multiple import holm
 from workbench.store import table_names
-from workbench.types import Array, Policy, Record, Task
+from workbench.types import Array, Policy, Record, Split, Task
 
 FAULTS: Mapping[str, Record] = {
     "translation": {"duration_steps": [25, 50]},
@@ -74,12 +74,16 @@ magnitudes the zoo's own policies fail more than half the time, and nothing coul
 MONITOR, HORIZON = "rnd+split_conformal", 2.0
 FURTHER: Record = {**TRAINER, "iterations": 800, "learning_rate": 0.0005}
 """Training of the head, as workbench recover does it, and of its control."""
+LABELS = Settings(branches=(), pairs=0)
 CORRECTIONS = CorrectionSettings(episodes=6, before=2, beyond=1, targets=2, randoms=2)
 RECOVERIES = (
     "retreat", "home", "backtrack", "best_of", "adaptive_chunking", "retrieve", "reward_steered", "longer", "cascade",
     "cascade_for_24", "head", "head_for_24", "when", "expert",
 )  # fmt: skip
-"""Arms beside the controls; ``_for_24`` hands back after so many control steps."""
+"""Arms beside the controls; ``_for_24`` hands back after so many control steps.  ``reward_steered_stage``, asked for
+by ``--arms``, goes by the task's own plan instead of a target that is written by hand."""
+VARIANTS: Mapping[str, str] = {"longer": "cascade", "reward_steered_stage": "reward_steered"}
+"""Arm -> the strategy that it is, with other settings."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,22 +153,98 @@ def main() -> int:
 
 
 def arguments() -> argparse.Namespace:
-    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made = experiment(__doc__)
+    made.add_argument("--arms", default=",".join(RECOVERIES), help="strategies beside the controls")
+    made.add_argument("--corrections", action="store_true", help="try corrections from failures of the fit split, too")
+    return made.parse_args()
+
+
+def experiment(description: str | None) -> argparse.ArgumentParser:
+    """Options that decide which policies there are, and which of them are looked at."""
+    made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("--into", type=Path, required=True, help="folder of all that is made; what is there is kept")
     made.add_argument("--tasks", default=",".join(TASKS))
     made.add_argument("--strengths", default=",".join(STRENGTHS))
     made.add_argument("--seeds", type=int, default=3, help="training seeds")
-    made.add_argument("--arms", default=",".join(RECOVERIES), help="strategies beside the controls")
     made.add_argument("--each", type=int, default=10, help="test episodes of every fault")
     made.add_argument("--workers", type=int, default=2)
-    made.add_argument("--corrections", action="store_true", help="try corrections from failures of the fit split, too")
     made.add_argument("--json", type=Path, help="files FILE.weak.json and FILE.zoo.json for the numbers")
-    return made.parse_args()
+    return made
 
 
-def cell(name: str, strength: str, seed: int, options: argparse.Namespace) -> Cell:
-    """Train, roll, fit and tabulate what is not there yet; one task, strength and seed."""
-    folder, runner = options.into / name / f"{strength}-{seed}", wb.Processes(options.workers)
+@dataclasses.dataclass(frozen=True)
+class Subject:
+    """One policy with its episodes, and what has been learned from them.
+
+    Attributes
+    ----------
+    name, strength, seed : which of them.
+    store : its episodes, of the fit, calibrate and test split.
+    monitors : fitted on them, by name.
+    longer, head : folders of the control of the head, and of the head.
+    """
+
+    name: str
+    strength: str
+    seed: int
+    task: Task
+    policy: Policy
+    store: wb.Store
+    monitors: Mapping[str, Any]
+    longer: Path
+    head: Path
+
+    @property
+    def monitor(self) -> Any:
+        """The one that says when."""
+        return self.monitors[MONITOR]
+
+    def alarms(self, split: Split = "test") -> dict[str, int]:
+        """Uid -> control step of the first alarm, of the episodes of a split that have one."""
+        return {
+            self.store.uids[number]: step for number, (step,) in first_alarms(self.store, self.monitor, split).items()
+        }
+
+    def nodes(self, arms: Sequence[str]) -> dict[str, Record]:
+        """Configuration of arms, with what they have to know of the task."""
+        known = TASKS[self.name]
+        told = {
+            "longer": {"strong": str(self.longer)},
+            "cascade": {"strong": f"zoo/{self.name}_flow"},
+            "best_of": {"score": "chunk_overlap"},
+            "retrieve": {"successes": str(self.store.path)},
+            "reward_steered": {"target": known.target, "offset_m": list(known.offset_m)},
+            "reward_steered_stage": {"reward": "stage"},
+        }
+        return {arm: node_of(arm, told) for arm in arms}
+
+    def tables(self, kind: str) -> list[wb.CounterfactualTable]:
+        """The tables in its store whose names begin so."""
+        names = [name for name in table_names(self.store.path) if name.startswith(kind)]
+        return [wb.CounterfactualTable.load(self.store, name) for name in names]
+
+    def tabulate(
+        self, arms: Mapping[str, Record], at: Mapping[str, Collection[int]], name: str, runner: wb.Processes
+    ) -> wb.CounterfactualTable:
+        """A table of some calls of test episodes, which then lies in the store."""
+        made = wb.tabulate(
+            self.store,
+            arms,
+            self.task,
+            self.policy,
+            at=at,
+            horizon=HORIZON,
+            head=self.head,
+            monitors=list(self.monitors.values()),
+            runner=runner,
+        )
+        made.save(self.store, name)
+        return made
+
+
+def subject(name: str, strength: str, seed: int, options: argparse.Namespace, runner: wb.Processes) -> Subject:
+    """Train, roll and fit what is not there yet; one task, strength and seed."""
+    folder = options.into / name / f"{strength}-{seed}"
     task, demonstrations, policy = trained(name, strength, seed, options.into, runner)
     longer, head = folder / "longer", folder / "head"
     wb.train(copy.deepcopy(policy), demonstrations, task, into=longer, trainer=FURTHER, seed=seed)
@@ -173,32 +253,35 @@ def cell(name: str, strength: str, seed: int, options: argparse.Namespace) -> Ce
     wb.train_head(
         store, demonstrations, task, copy.deepcopy(policy), into=head, trainer=FURTHER, seed=seed, runner=runner
     )
-    arms = options.arms.split(",")
-    corrections = tried(store, task, policy, runner) if options.corrections else None
-    monitor = monitors[MONITOR]
+    return Subject(name, strength, seed, task, policy, store, monitors, longer, head)
+
+
+def cell(name: str, strength: str, seed: int, options: argparse.Namespace) -> Cell:
+    """Make and tabulate what is not there yet; one task, strength and seed."""
+    runner, arms = wb.Processes(options.workers), options.arms.split(",")
+    of = subject(name, strength, seed, options, runner)
+    corrections = tried(of.store, of.task, of.policy, runner) if options.corrections else None
     if "when" in arms:
         lent = {arm: node_of(arm, {}) for arm in ("head", "when")}
-        acting = learn_benefit(store, monitor, lent, task, policy, head=head, seed=seed, runner=runner)
+        acting = learn_benefit(of.store, of.monitor, lent, of.task, of.policy, head=of.head, seed=seed, runner=runner)
         console.print(*benefit_words({"benefit": acting.record()}))
-    known = TASKS[name]
-    told = {
-        "longer": {"strong": str(longer)},
-        "cascade": {"strong": f"zoo/{name}_flow"},
-        "best_of": {"score": "chunk_overlap"},
-        "retrieve": {"successes": str(store.path)},
-        "reward_steered": {"target": known.target, "offset_m": list(known.offset_m)},
-    }
-    chosen = {arm: node_of(arm, told) for arm in [PLACEBO, *arms]}
-    alarms = {store.uids[number]: step for number, (step,) in first_alarms(store, monitor).items()}
-    won = tabulated(store, chosen, task, policy, alarms, head, list(monitors.values()), runner)
+    alarms = of.alarms()
+    won = tabulated(of, of.nodes([PLACEBO, *arms]), alarms, runner)
     console.print(f"{name} {strength} {seed}: {len(alarms)} alarms of {len(won.nominal)} test episodes")
     return dataclasses.replace(won, corrections=corrections)
 
 
-def tried(store: wb.Store, task: Task, policy: Policy, runner: wb.Processes) -> wb.Corrections:
+def tried(
+    store: wb.Store,
+    task: Task,
+    policy: Policy,
+    runner: wb.Processes,
+    labels: Settings = LABELS,
+    settings: CorrectionSettings = CORRECTIONS,
+) -> wb.Corrections:
     """Corrections from failures of the fit split, which need no onsets among their labels."""
-    wb.label(store, task, policy, settings=Settings(branches=(), pairs=0), runner=runner)
-    return keep_corrections(wb.open_store(store.path), task, policy, settings=CORRECTIONS, runner=runner)
+    wb.label(store, task, policy, settings=labels, runner=runner)
+    return keep_corrections(wb.open_store(store.path), task, policy, settings=settings, runner=runner)
 
 
 def trained(name: str, strength: str, seed: int, into: Path, runner: wb.Processes) -> tuple[Task, wb.Store, Policy]:
@@ -216,7 +299,7 @@ def trained(name: str, strength: str, seed: int, into: Path, runner: wb.Processe
 def node_of(arm: str, told: Mapping[str, Record]) -> Record:
     """Configuration of an arm; what is named ``_for_24`` hands back after so many steps."""
     base, _, steps = arm.partition("_for_")
-    (node,) = nodes("strategy", ["cascade" if base == "longer" else base]).values()
+    (node,) = nodes("strategy", [VARIANTS.get(base, base)]).values()
     return {**node, **told.get(base, {}), **({"steps": int(steps)} if steps else {})}
 
 
@@ -224,54 +307,59 @@ def rolled(
     task: Task, policy: Policy, path: Path, seed: int, options: argparse.Namespace, runner: wb.Processes
 ) -> wb.Store:
     """Nominal episodes to fit and calibrate on, and episodes of every fault to learn, to calibrate and to judge on."""
-    told: dict[str, Any] = {"into": path, "seed": seed, "samples": 0, "images": False, "runner": runner}
-    wb.rollout(task, policy, episodes={"fit": 60, "calibrate": 80, "test": 2 * options.each}, **told)
     faults = {name: wb.perturbation(name, **settings) for name, settings in FAULTS.items()}
-    return wb.rollout(
-        task, policy, faults, episodes={"fit": 8, "calibrate": 8, "test": options.each}, one_each=True, **told
+    nominal = {"fit": 60, "calibrate": 80, "test": 2 * options.each}
+    return rolled_under(
+        faults, task, policy, path, seed, nominal, {"fit": 8, "calibrate": 8, "test": options.each}, runner
     )
 
 
-def tabulated(
-    store: wb.Store,
-    arms: Mapping[str, Record],
+def rolled_under(
+    faults: Mapping[str, Any],
     task: Task,
     policy: Policy,
-    alarms: Mapping[str, int],
-    head: Path,
-    monitors: Sequence[Any],
+    path: Path,
+    seed: int,
+    nominal: Mapping[str, int],
+    each: Mapping[str, int],
     runner: wb.Processes,
-) -> Cell:
+) -> wb.Store:
+    """So many nominal episodes of every split, and of every fault."""
+    told: dict[str, Any] = {"into": path, "seed": seed, "samples": 0, "images": False, "runner": runner}
+    wb.rollout(task, policy, episodes=nominal, **told)
+    return wb.rollout(task, policy, faults, episodes=each, one_each=True, **told)
+
+
+def tabulated(of: Subject, arms: Mapping[str, Record], alarms: Mapping[str, int], runner: wb.Processes) -> Cell:
     """Every arm from the alarm and from step 0 of every test episode; tables lie in the store."""
-    names = [name for name in table_names(store.path) if name.startswith(ARMS)]
-    there = {name: wb.CounterfactualTable.load(store, name) for name in names}
-    missing = {arm: node for arm, node in arms.items() if not any(arm in each.arms for each in there.values())}
+    store, tables = of.store, of.tables(ARMS)
+    missing = {arm: node for arm, node in arms.items() if not any(arm in each.arms for each in tables)}
     if missing:
         at = {store.uids[n]: {0, alarms.get(store.uids[n], 0)} for n in sound(store, "test")}
-        made = wb.tabulate(
-            store, missing, task, policy, at=at, horizon=HORIZON, head=head, monitors=monitors, runner=runner
-        )
-        made.save(store, f"{ARMS}{len(there)}")
-        there[f"{ARMS}{len(there)}"] = made
-    tables = list(there.values())
+        tables.append(of.tabulate(missing, at, f"{ARMS}{len(tables)}", runner))
     uids, horizon = tables[0].uids, tables[0].horizon
     first, start = {uid: alarms[uid] for uid in uids if uid in alarms}, dict.fromkeys(uids, 0)
 
     def won(arm: str, at: Mapping[str, int], within: int) -> Array:
-        (of,) = [each for each in tables if arm in each.arms]
-        steps = of.arms[arm][of.cells(at), 0]
+        (table,) = [each for each in tables if arm in each.arms]
+        steps = table.arms[arm][table.cells(at), 0]
         return (steps > NEVER) & (steps <= within)
 
-    rows = [store.number_of(uid) for uid in uids]
     return Cell(
-        nominal=np.array([text in ("", "[]") for text in store.episodes["perturbations"][rows]]),
+        nominal=nominal(store, uids),
         alarmed=np.array([uid in first for uid in uids]),
         within=tables[0].factual > NEVER,
         waited=tables[0].waited > NEVER,
         at_alarm={arm: won(arm, first, horizon) for arm in arms},
         at_start={arm: won(arm, start, horizon) for arm in arms},
-        in_time={arm: won(arm, first, task.deadline) for arm in arms},
+        in_time={arm: won(arm, first, of.task.deadline) for arm in arms},
     )
+
+
+def nominal(store: wb.Store, uids: Sequence[str]) -> Array:
+    """Whether episodes (N,) have no fault."""
+    drawn = store.episodes["perturbations"]
+    return np.array([drawn[store.number_of(uid)] in ("", "[]") for uid in uids])
 
 
 def corrected(cells: Mapping[tuple[str, str, int], Cell]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.rollouts.test_guard import Tiring
 from tests.toy import ToyExpert, ToyPolicy, broken
 from tests.viewing.test_recording import SeenTask, monitor, rows
 from tests.viewing.test_view import column
@@ -16,9 +17,11 @@ from workbench.errors import ConfigError, OtherSettingsError, StoreError
 from workbench.policies.recovery.continuation import Continue
 from workbench.policies.recovery.expert import Expert
 from workbench.policies.recovery.redraw import Redraw
+from workbench.rollouts.guard import Guard
 from workbench.rollouts.loop import Launch, Lockstep
+from workbench.rollouts.setup import Setup, write_episodes
 from workbench.store import Store, StoreHeader, StoreWriter
-from workbench.types import Stream, episode_index
+from workbench.types import Moment, Note, Passed, PolicyCall, Record, Stream, episode_index
 from workbench.viewing.beside import Beside, view_beside
 from workbench.viewing.session import entities_of
 
@@ -26,6 +29,26 @@ BREAKS, ALARM, HORIZON = 6, 12, 80
 STRATEGY = {"mend": Expert(ToyExpert(), steps=3)}
 LATER = monitor("later", 10.0)
 """It alarms at 12, the first call behind step 10."""
+
+
+class Vetoes(Tiring):
+    """A gate that lets nothing of every third plan through."""
+
+    needs = frozenset({"chunk"})
+
+    def begin(self) -> Record:
+        return {"calls": np.zeros(1), "held": False}
+
+    def plan(self, memory: Record, call: PolicyCall) -> None:
+        memory["calls"] += 1
+        memory["held"] = memory["calls"][0] % 3 == 0
+
+    def dropped(self, memory: Record) -> None:
+        memory["held"] = False
+
+    def act(self, memory: Record, moment: Moment) -> Passed:
+        share = float(not memory["held"])
+        return Passed(moment.action * share, note=Note("tired", not share, share, 1.0))
 
 
 def written(path: Path, driver: ToyPolicy, **header: Any) -> Store:
@@ -132,3 +155,26 @@ def test_an_episode_that_is_another_one_by_now_is_refused(store: Store, tmp_path
     named = written(tmp_path / "named.zarr", ToyPolicy(), policy={"_target_": "x.Other"}, weights="", rollout={})
     with pytest.raises(OtherSettingsError, match="made with another policy"):
         drawn(named, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["tiring", "judges"])
+def test_both_are_rolled_behind_the_shields_of_the_store(tmp_path: Path, name: str) -> None:
+    """One shield remembers steps alone, the other is a gate on the plan; what is seen is the live rollout behind it."""
+    shields: dict[str, Any] = {name: {"tiring": Tiring, "judges": Vetoes}[name]()}
+    setup = Setup(SeenTask(), ToyPolicy(), shields=shields)
+    launches = [
+        Launch(Stream(0, episode_index("test", n)), drawn) for n, drawn in enumerate([(), (broken(BREAKS, 1000),)])
+    ]
+    write_episodes(
+        tmp_path / "s.zarr", setup.header(0), Lockstep(SeenTask(), ToyPolicy(), 2, shields=shields), launches
+    )
+    store = Store.open(tmp_path / "s.zarr")
+    with pytest.raises(OtherSettingsError, match="another shields"):
+        drawn(store, tmp_path / "r")
+    found = drawn(store, tmp_path / "r", shields=shields, episode=1)
+    guard = Guard(LATER, STRATEGY["mend"], horizon=HORIZON)
+    (live,) = Lockstep(SeenTask(), ToyPolicy(), 1, guard=guard, shields=shields).record(launches[1:])
+    (bare,) = Lockstep(SeenTask(), ToyPolicy(), 1, guard=guard).record(launches[1:])
+    mend = found.ended["mend"]
+    assert (mend.success, mend.length) == (live.record["success"], live.record["length"])
+    assert live.record["length"] != bare.record["length"], "without the shield it would have ended otherwise"

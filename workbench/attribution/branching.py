@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from workbench.rollouts.launch import Launch, Outcome, Start, fresh_noise
+from workbench.rollouts.launch import Launch, Outcome, Past, Start, fresh_noise
 from workbench.rollouts.loop import Lockstep
 from workbench.rollouts.stored import bare, bare_start, perturbations_of, start_at, stream_of
 from workbench.stats.proportions import clopper_pearson
@@ -322,5 +322,10 @@ def intervene(
     """
     stream, driver = stream_of(episode), asked.driver or policy
     start = start_at(episode, step, policy, driver.history)
-    wheel = start.wheel.turned(asked, step, fresh_noise(stream, branch), horizon)
-    return Launch(stream, perturbations_of(episode), dataclasses.replace(start, queue=np.zeros((0, 0)), wheel=wheel))
+    start = dataclasses.replace(
+        start,
+        queue=np.zeros((0, 0)),
+        wheel=start.wheel.turned(asked, step, fresh_noise(stream, branch), horizon),
+        past=Past(episode, step, planned=True),
+    )
+    return Launch(stream, perturbations_of(episode), start)

@@ -353,6 +353,26 @@ FAMILY = both(
     counted("failed"),
     counted("silent", "failed"),
 )
+DOSES = fields(
+    {
+        "rows": rows(
+            both(
+                fields(
+                    {
+                        "by": of(Annotated[str, Among(("moment", "window", "lost"))]),
+                        **dict.fromkeys(("group", "name"), text),
+                        "median_left": number,
+                        "over_placebo": GAIN,
+                        "p_vs_placebo": share,
+                    }
+                ),
+                counted("won"),
+                counted("placebo"),
+            )
+        ),
+        **dict.fromkeys(("acted", "succeeded", "unlabelled", "silent"), count),
+    }
+)
 CANDIDATE = fields({"threshold": number, "power": share, "gain": GAIN, "p_value": maybe(share), "certified": truth})
 BENEFIT = both(
     fields(
@@ -506,6 +526,7 @@ SECTIONS: Mapping[str, Shape] = {
     "bottleneck": rows(BOTTLENECK),
     "crossed": rows(CROSSED),
     "families": rows(FAMILY),
+    "dose_response": DOSES,
     "benefit": BENEFIT,
     "abstention": rows(ABSTENTION),
     "silent": both(counted("silent", "failed"), fields({}, {"solvable": count})),

@@ -46,7 +46,7 @@ def run(
     recovery = recover(store, monitors[monitor], strategies, task, policy, **judging)
     run.update_metrics(**recovery.sections(), store=run.shown(run.store))
     asked = (*(["corrector", "corrector_curve"] if "correct" in strategies else []), *(["detectors"] if ranked else []))
-    shown = ("strategies", "abstention", "crossed", "bottleneck", "families", *asked)
+    shown = ("strategies", "abstention", "crossed", "bottleneck", "families", "dose_response", *asked)
     console.print(*terminal_tables(run.metrics(), only=shown))
     if recovery.diverged:
         console.print(f"left out: {recovery.diverged} episodes whose physics diverged")

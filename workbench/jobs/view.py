@@ -8,6 +8,7 @@ from workbench.config import Run
 from workbench.errors import ConfigError
 from workbench.execution.progress import console
 from workbench.monitoring.files import folder_of, load_monitors
+from workbench.rollouts.shielding import shields_of
 from workbench.store import Store
 from workbench.viewing.beside import view_beside
 from workbench.viewing.recording import view
@@ -43,6 +44,7 @@ def _beside(run: Run, episode: str | int, monitors: Sequence[str], strategy: str
         into=run.folder / "recordings",
         horizon=horizon,
         head=run.folder / "head",
+        shields=shields_of(run),
     )
     path = run.shown(found.path)
     console.print(found.words)

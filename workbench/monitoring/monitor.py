@@ -28,6 +28,11 @@ def refuse_silent(monitor: AnyMonitor) -> None:
         raise ConfigError(f"monitor {monitor.name} can never alarm ({monitor.reason}); choose one with a threshold")
 
 
+def identified(monitor: AnyMonitor) -> str:
+    """Which monitor it is, for what is learned behind its alarms: its name, and the level that decides them."""
+    return f"{monitor.name} at level {monitor.level:g}"
+
+
 class Reading(NamedTuple):
     """What a monitor says: (N,) for one call of N scenes, (C,) for the calls of one episode.
 

@@ -21,7 +21,6 @@ from workbench.monitoring.episodes import sound
 from workbench.recovery.corrections import KINDS, PLACEBO, Corrections
 from workbench.recovery.tables import FIRST_BRANCHES, NEVER, NOT_ROLLED, succeeded_at
 from workbench.rollouts.arms import EXPERT
-from workbench.rollouts.gate import refuse_judges
 from workbench.rollouts.guard import steps_beyond
 from workbench.rollouts.launch import Launch, Wheel, fresh_noise
 from workbench.rollouts.loop import Lockstep
@@ -38,6 +37,11 @@ SAME_PLACE_M = 0.002
 REACH: Record = {"_target_": "workbench.policies.recovery.motion.reach.Reach"}
 """Who carries a correction out."""
 EPISODES_PER_BATCH = 4
+SPLITS: tuple[Split, ...] = ("fit",)
+HORIZON = 2.0
+"""Deadlines that every branch lasts at most."""
+DECIDING = ("splits", "settings", "horizon", "expert")
+"""Arguments of :func:`verify_corrections` that decide what it finds; the others say how it is done."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,9 +118,9 @@ def verify_corrections(
     task: Task,
     policy: Policy,
     *,
-    splits: Iterable[Split] = ("fit",),
+    splits: Iterable[Split] = SPLITS,
     settings: CorrectionSettings | None = None,
-    horizon: float = 2.0,
+    horizon: float = HORIZON,
     expert: Mapping[str, Any] = EXPERT,
     runner: Executor | None = None,
     shields: Iterable[Shield | str] | Mapping[str, Shield] = (),
@@ -128,7 +132,8 @@ def verify_corrections(
 
     Parameters
     ----------
-    store : with labels of ``workbench label``: effect, point of no return, nominal twin.
+    store : with labels of ``workbench label``: effect, point of no return, nominal twin; failures without a fault are
+        corrected from their onset on, if that is known.
     task, policy : those that it was rolled with.
     splits : of the episodes; a head that learns from corrections must not meet those it is judged on.
     horizon : deadlines that every branch lasts at most, such as 2.0.
@@ -143,7 +148,6 @@ def verify_corrections(
     """
     chosen, splits = settings or CorrectionSettings(), tuple(splits)
     setup = branching_setup(store, task, policy, runner, shields)
-    refuse_judges(setup.shields)
     build(REACH, task=task)  # refused once, and not in every worker
     wanted = _wanted(store, splits, chosen)
     shared = setup, store.path, dict(expert), steps_beyond(task.deadline, horizon), chosen
@@ -154,7 +158,7 @@ def verify_corrections(
             found |= {tried.number: tried for tried in ended}
             advance(len(ended))
     made = joined(store, [found[number] for number, *_ in wanted], setup, shared[3])
-    return dataclasses.replace(made, made_with=decided_by(store, splits, chosen, horizon, expert))
+    return dataclasses.replace(made, made_with=decided_by(store, splits, settings, horizon, expert))
 
 
 def keep_corrections(store: Store, task: Task, policy: Policy, *, overwrite: bool = False, **asked: Any) -> Corrections:
@@ -172,9 +176,7 @@ def keep_corrections(store: Store, task: Task, policy: Policy, *, overwrite: boo
     if not overwrite:
         with contextlib.suppress(UnknownNameError):
             kept = Corrections.load(store)
-            settings = asked.get("settings") or CorrectionSettings()
-            splits, horizon = asked.get("splits", ("fit",)), asked.get("horizon", 2.0)
-            now = decided_by(store, splits, settings, horizon, asked.get("expert", EXPERT))
+            now = decided_by(store, **{key: asked[key] for key in DECIDING if key in asked})
             refuse_other(
                 f"the corrections in {shown(store.path)}", kept.made_with, now, "overwrite=true makes them anew"
             )
@@ -185,10 +187,15 @@ def keep_corrections(store: Store, task: Task, policy: Policy, *, overwrite: boo
 
 
 def decided_by(
-    store: Store, splits: Iterable[Split], settings: CorrectionSettings, horizon: float, expert: Mapping[str, Any]
+    store: Store,
+    splits: Iterable[Split] = SPLITS,
+    settings: CorrectionSettings | None = None,
+    horizon: float = HORIZON,
+    expert: Mapping[str, Any] = EXPERT,
 ) -> Record:
-    """What decides corrections: plain data."""
-    asked = {**dataclasses.asdict(settings), "splits": list(splits), "horizon": horizon, "expert": dict(expert)}
+    """What decides corrections: plain data, of the arguments of :func:`verify_corrections`."""
+    chosen = settings or CorrectionSettings()
+    asked = {**dataclasses.asdict(chosen), "splits": list(splits), "horizon": horizon, "expert": dict(expert)}
     decided: Record = plain({**asked, "episodes and labels": store.digest()})
     return decided
 
@@ -200,11 +207,11 @@ def _wanted(
     rows, taken, found = store.episodes, dict[str, int](), []
     for number in sound(store, *splits):
         mode = str(rows["failure_mode"][number])
-        labelled = rows["t_eff"][number] >= 0 and rows["t_pnr"][number] >= 0
+        begun, no_return = begun_by(store, number), int(rows["t_pnr"][number])
+        labelled = begun >= 0 and no_return >= 0
         if rows["success"][number] or not labelled or taken.get(mode, 0) >= settings.episodes:
             continue
-        calls = store.calls(number, ()).step
-        steps = calls_between(calls, int(rows["t_eff"][number]), int(rows["t_pnr"][number]), settings)
+        steps = calls_between(store.calls(number, ()).step, begun, no_return, settings)
         if steps:
             taken[mode] = taken.get(mode, 0) + 1
             found.append((number, steps, _twin(store, number)))
@@ -214,6 +221,12 @@ def _wanted(
             "workbench label makes them, of episodes that workbench rollout perturbation=[...] makes fail"
         )
     return found
+
+
+def begun_by(store: Store, number: int) -> int:
+    """Effect of a fault; without a fault the onset, by which the policy itself has erred; -1 where that is unknown."""
+    effect, onset = (int(store.episodes[key][number]) for key in ("t_eff", "t_on"))
+    return effect if effect >= 0 else onset
 
 
 def calls_between(calls: Array, effect: int, no_return: int, settings: CorrectionSettings) -> tuple[int, ...]:

@@ -41,7 +41,8 @@ def train_corrector(
 ) -> Record:
     """Train a corrector on the calls of the fit split; one that is there already, of these settings, is kept.
 
-    A call is failing from the onset of a failed episode on.  Its corrections are those that were verified there.
+    A call is failing from the onset of a failed episode on, or from the effect of its fault on where no onset was
+    searched; failures without either are left out.  Its corrections are those that were verified there.
 
     Parameters
     ----------
@@ -84,7 +85,7 @@ def train_corrector(
 
 
 def lessons_of(store: Store, corrections: Corrections, task: Task, policy: Policy) -> Lessons:
-    """All policy calls of the fit split, with what is known of each."""
+    """All policy calls of the fit split, with what is known of each; none of failures of which nothing is known."""
     rows = store.episodes
     strangers = [uid for uid in corrections.uids if rows["split"][store.number_of(uid)] != SPLIT]
     if strangers:
@@ -98,10 +99,13 @@ def lessons_of(store: Store, corrections: Corrections, task: Task, policy: Polic
     inputs: dict[str, list[Array]] = {}
     failing, mode, targets, episode = [], [], [], []
     for number in sound(store, SPLIT):
-        calls, uid = store.calls(number, needs), store.uids[number]
+        begun, uid = failing_from(store, number), store.uids[number]
+        if begun < 0 and not rows["success"][number]:
+            continue
+        calls = store.calls(number, needs)
         for name, values in inputs_there(calls, needs).items():
             inputs.setdefault(name, []).append(values)
-        lost = calls.step >= rows["t_on"][number] if rows["t_on"][number] >= 0 else np.zeros(len(calls.step), bool)
+        lost = calls.step >= begun if begun >= 0 else np.zeros(len(calls.step), bool)
         known = modes.index(rows["failure_mode"][number]) if rows["failure_mode"][number] in modes else -1
         episode.append(np.full(len(calls.step), number))
         failing.append(lost)
@@ -109,6 +113,14 @@ def lessons_of(store: Store, corrections: Corrections, task: Task, policy: Polic
         targets += [right.get((uid, int(step)), np.zeros((0, 7))) for step in calls.step]
     joined = {name: np.concatenate(parts) for name, parts in inputs.items()}
     return Lessons(joined, np.concatenate(failing), np.concatenate(mode), targets, modes, np.concatenate(episode))
+
+
+def failing_from(store: Store, number: int) -> int:
+    """Onset of a failure, or the effect of its fault where no onset is known; -1 of a success, and where neither is."""
+    if store.episodes["success"][number]:
+        return -1
+    onset, effect = (int(store.episodes[key][number]) for key in ("t_on", "t_eff"))
+    return onset if onset >= 0 else effect
 
 
 def _verified_at(corrections: Corrections) -> dict[tuple[str, int], Array]:

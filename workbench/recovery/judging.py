@@ -37,11 +37,10 @@ from workbench.recovery.correcting import (
     spread,
 )
 from workbench.recovery.corrections import CORRECTOR, KINDS, PLACEBO, RANDOM, Corrections
-from workbench.recovery.corrector import SPLIT, TAUGHT
+from workbench.recovery.corrector import SPLIT, TAUGHT, failing_from
 from workbench.recovery.gains import Gain
 from workbench.recovery.tables import all_calls, one_call
 from workbench.rollouts.arms import EXPERT
-from workbench.rollouts.gate import refuse_judges
 from workbench.rollouts.guard import steps_beyond
 from workbench.rollouts.setup import Setup, branching_setup
 from workbench.stats.bootstrap import stratified_weights
@@ -138,7 +137,7 @@ class CorrectorJudgement(Tabular):
     rows : the replays.
     abstention : from acting at every replayed call on.
     unlabelled : failures that are left out because they have neither onset nor effect.
-    chance : (N,) of failing at the replayed call of each of ``replays.uids``.
+    chance, places : (N,) of failing at the replayed call of each of ``replays.uids``, and where that lies.
     replays : every motion that was carried out, with what came of it.
     """
 
@@ -154,6 +153,7 @@ class CorrectorJudgement(Tabular):
     abstention: tuple[AbstentionRow, ...]
     unlabelled: int
     chance: Array = dataclasses.field(repr=False)
+    places: Array = dataclasses.field(repr=False)
     replays: Corrections = dataclasses.field(repr=False)
 
     def rows_of_table(self) -> list[Record]:
@@ -264,7 +264,6 @@ def judge_corrector(
         raise ConfigError(f"a corrector learns from the {SPLIT} split and is judged on another, such as split='test'")
     terms = CorrectionSettings(episodes, randoms=1, branches=branches)
     setup = branching_setup(store, task, policy, runner, shields)
-    refuse_judges(setup.shields)
     known = {} if corrections is None else _best_of(corrections)
     heard, unlabelled = _heard(store, split, _adviser(corrector, task), known)
     lost, won = [[each for each in heard if (each.place == SUCCEEDED) == success] for success in (False, True)]
@@ -294,6 +293,7 @@ def judge_corrector(
         abstention=tuple(abstention(replays, places, chance, seed)),
         unlabelled=unlabelled,
         chance=chance,
+        places=places,
         replays=replays,
     )
 
@@ -321,8 +321,7 @@ def _heard(
     """What is said of every episode of a split, and how many failures have no labels."""
     rows, found, unlabelled = store.episodes, [], 0
     for number in sound(store, split):
-        begun = int(rows["t_on"][number] if rows["t_on"][number] >= 0 else rows["t_eff"][number])
-        calls = store.calls(number, adviser.needs)
+        begun, calls = failing_from(store, number), store.calls(number, adviser.needs)
         if rows["success"][number]:
             at, place = spread([int(step) for step in calls.step], 1)[0], SUCCEEDED
         elif begun < 0 or not (calls.step >= begun).any():

@@ -25,6 +25,7 @@ from workbench.monitoring.reading import offline
 from workbench.recovery.abstaining import Abstention, abstention
 from workbench.recovery.benefit import Terms
 from workbench.recovery.bottleneck import Bottleneck, Crossed, bottlenecks, crossings, solvable
+from workbench.recovery.dose import DoseResponse, dose_response
 from workbench.recovery.families import FamilyRow, by_family, families_of
 from workbench.recovery.gains import CONTROLS, PLACEBO, Gain, over_placebo, won_at
 from workbench.recovery.ranking import DetectorRanking, rank_monitors
@@ -86,6 +87,7 @@ class Recovery(Tabular):
         behind an alarm at the onset; and what it wins of those that could have been won.
     crossed : monitor or oracle, arm or expert, in all test episodes.
     families : the strategies by kind of fault.
+    doses : what they win over the placebo by how late the first alarm comes.
     counterfactuals : the table in which all was looked up.
     abstention : of a strategy that leaves the acting to another one, what it gains over the placebo where it acts.
     detectors : monitors ranked by what one of the strategies wins behind their first alarms; None if none were asked.
@@ -102,6 +104,7 @@ class Recovery(Tabular):
     bottleneck: tuple[Bottleneck, ...]
     crossed: tuple[Crossed, ...]
     families: tuple[FamilyRow, ...]
+    doses: DoseResponse
     counterfactuals: CounterfactualTable = dataclasses.field(repr=False)
     abstention: tuple[Abstention, ...] = ()
     detectors: DetectorRanking | None = None
@@ -126,6 +129,7 @@ class Recovery(Tabular):
             "bottleneck": [dataclasses.asdict(row) for row in self.bottleneck],
             "crossed": [row.record() for row in self.crossed],
             "families": [row.record() for row in self.families],
+            "dose_response": self.doses.record(),
             "abstention": [row.record() for row in self.abstention],
             "silent": {"silent": self.silent, "failed": self.failed, "solvable": self.silent_solvable},
             **({"detectors": self.detectors.record()} if self.detectors else {}),
@@ -247,6 +251,7 @@ def judged_table(
         bottleneck=bottlenecks(table, first, begun, winnable),
         crossed=crossings(table, first, begun),
         families=by_family(table, first, _families(store, table)),
+        doses=dose_response(store, table, {uid: (step,) for uid, step in first.items()}),
         counterfactuals=table,
     )
 

@@ -26,7 +26,6 @@ from workbench.monitoring.episodes import sound
 from workbench.monitoring.monitor import AnyMonitor
 from workbench.recovery.benefit import Outcomes
 from workbench.rollouts.arms import EXPERT, built, composed, learned_parts, with_weights
-from workbench.rollouts.gate import refuse_judges
 from workbench.rollouts.guard import steps_beyond
 from workbench.rollouts.launch import Launch, Outcome, Wheel
 from workbench.rollouts.loop import Lockstep
@@ -397,7 +396,6 @@ def tabulate(
     if not chosen:
         raise ConfigError("a table has at least one strategy, such as ['placebo', 'expert'], and none is named")
     setup = branching_setup(store, task, policy, runner, shields)
-    refuse_judges(setup.shields)
     wanted = _wanted(store, split, at)
     until = steps_beyond(task.deadline, horizon)
     shared = setup, store.path, chosen, dict(expert), head, tuple(monitors), until, branches

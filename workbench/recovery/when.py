@@ -16,7 +16,7 @@ from workbench.errors import ConfigError, StoreError, UnknownNameError
 from workbench.execution.executor import Executor
 from workbench.execution.ledger import deciding, plain, refuse_other
 from workbench.monitoring.episodes import sound
-from workbench.monitoring.monitor import AnyMonitor
+from workbench.monitoring.monitor import AnyMonitor, identified
 from workbench.recovery.acting import Acting, Outcome, best, certified, level_of
 from workbench.recovery.gains import PLACEBO
 from workbench.recovery.paired import first_alarms
@@ -46,6 +46,7 @@ def train_benefit(
     *,
     into: Path,
     arm: str,
+    monitor: str = "",
     confidence: float = 0.9,
     trainer: Mapping[str, Any] = TRAINER,
     seed: int = 0,
@@ -63,6 +64,8 @@ def train_benefit(
     task, policy : those that the store was rolled with; what the policy sees is what is read of a call.
     into : folder of the checkpoint.
     arm : its name in the table.
+    monitor : whose alarms they are, as :func:`workbench.monitoring.monitor.identified` says it; a guard with another
+        one is refused then.
     confidence : of the guarantee, over the calibrate episodes.
 
     Raises
@@ -101,7 +104,7 @@ def train_benefit(
     candidates = certified(_outcome(table, arm, fit, apart), _outcome(table, arm, calibrate, unseen), confidence)
     learned = len(lessons.episode), len(np.unique(lessons.episode))
     acting = Acting(arm, best(candidates), confidence, learned, len(calibrate), candidates)
-    benefit.save(into, acting.threshold)
+    dataclasses.replace(benefit, monitor=monitor).save(into, acting.threshold)
     training.end(time.monotonic() - began, acting.record())
     return acting
 
@@ -224,6 +227,7 @@ def learn_benefit(
         table.save(store, f"{TABLE}-{arm}", overwrite=True)
     found = alarms[FIT] | alarms[CALIBRATE]
     options: Record = {"confidence": confidence, "trainer": trainer, "seed": seed, "overwrite": overwrite}
+    options |= {"monitor": identified(monitor)}
     return train_benefit(store, table, found, task, policy, into=beside(head, "benefit"), arm=arm, **options)
 
 

@@ -77,6 +77,7 @@ def report(
         bottleneck=summaries.bottleneck_words(metrics),
         corrector=summaries.corrector_words(metrics),
         benefit=summaries.benefit_words(metrics),
+        doses=summaries.dose_words(metrics),
         detectors=summaries.detector_words(metrics),
         restart_s=number(metrics.get("attempts", {}).get("restart_s"), 1),
         example=example.title if example else "",
@@ -129,6 +130,7 @@ def terminal_tables(metrics: Record, only: Sequence[str] = SECTIONS) -> list[Ren
         *_policy_line(metrics, only),
         *_lines(summaries.benefit_words(metrics) if "abstention" in only else []),
         *_lines(summaries.bottleneck_words(metrics) if "crossed" in only else []),
+        *_lines(summaries.dose_words(metrics) if "dose_response" in only else []),
         *_lines(summaries.corrector_words(metrics) if "corrector" in only else []),
         *_lines(summaries.detector_words(metrics) if "detectors" in only else []),
     ]

@@ -13,6 +13,7 @@ from workbench.benchmarking.own import CLOCK
 from workbench.monitoring.example import Example
 from workbench.reporting import charts
 from workbench.reporting.promises import BASELINES, CONSTANT
+from workbench.reporting.summaries import dose_windows
 from workbench.reporting.words import count, number, percent
 from workbench.stats.proportions import clopper_pearson
 from workbench.types import Record
@@ -33,6 +34,8 @@ def figures(metrics: Record, example: Example | None = None) -> dict[str, Markup
         made["labels"] = _label_figure(onsets, points)
     if lines := auroc_lines(metrics):
         made["auroc"] = _auroc_figure(lines)
+    if windows := dose_windows(metrics):
+        made["dose response"] = _dose_figure(windows)
     if example and example.monitors:
         made["example"] = _example_figure(example)
     return made
@@ -146,6 +149,33 @@ def _auroc_figure(lines: Mapping[str, Sequence[float | None]]) -> Markup:
     return charts.line_chart(
         series, label=words, x_label="share of the deadline", y_label="AUROC", x_ticks=FRACTIONS,
         y_range=(low - 0.02, 1.02), level=(0.5, "chance"),
+    )  # fmt: skip
+
+
+def _dose_figure(rows: Sequence[Record]) -> Markup:
+    """Points over the placebo by control steps after the point of no return, at the median of each window."""
+    arms = list(dict.fromkeys(row["name"] for row in rows))
+    lines, told = [], []
+    for place, arm in enumerate(arms):
+        mine = [row for row in rows if row["name"] == arm]
+        gains = [row["over_placebo"] for row in mine]
+        lines.append(
+            charts.Line(
+                arm,
+                [
+                    place - (len(arms) - 1) / 2 - row["median_left"] for row in mine
+                ],  # a step apart, to see each interval
+                [100 * gain["gain"] for gain in gains],
+                marked=True,
+                bounds=[(100 * gain["low"], 100 * gain["high"]) for gain in gains],
+            )
+        )
+        told.append(f"{arm} " + ", ".join(f"{100 * gain['gain']:+.0f}" for gain in gains))
+    groups = ", ".join(dict.fromkeys(row["group"] for row in rows))
+    words = f"Points over the placebo with {groups} control steps left to the point of no return: {'; '.join(told)}"
+    return charts.line_chart(
+        lines, label=words, x_label="control steps after the point of no return", y_label="points over placebo",
+        level=(0.0, ""), events={"point of no return": 0.0},
     )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from markupsafe import Markup
 from workbench.benchmarking.metrics import AIM
 from workbench.monitoring.promises import FALSE_ALARMS, MISSED
 from workbench.recovery.attempts import CLOCK, TO_THE_END
+from workbench.recovery.dose import WINDOW
 from workbench.recovery.gains import PLACEBO
 from workbench.reporting import charts
 from workbench.reporting.metrics import METRICS
@@ -389,6 +390,37 @@ def family_table(metrics: Record) -> Table:
     return Table("strategies by kind of fault", columns, rows, note)
 
 
+def dose_table(metrics: Record) -> Table:
+    """One row a time at which a strategy acts: what it and the placebo win there."""
+    found = metrics.get("dose_response") or {"rows": []}
+    rows = []
+    for row in found["rows"]:
+        rates = [Rate(row[key], row["episodes"]) for key in ("won", "placebo")]
+        rows.append(
+            Row.of(
+                f"{row['group']} left" if row["by"] == WINDOW else row["group"],
+                row["name"],
+                str(row["episodes"]),
+                *(Cell(rate.count, rate.share, rate.bounds, rate.interval) for rate in rates),
+                _gain(row["over_placebo"]),
+                Cell(p_value(row["p_vs_placebo"]), row["p_vs_placebo"]),
+            )
+        )
+    columns = [
+        Column("first alarm", help="against the labels of its own episode"),
+        Column("strategy"),
+        *numbers("failures", "succeed", "placebo"),
+        Column("over placebo,\npoints", numeric=True, help=GAINS["over_placebo"][1]),
+        Column("p against\nplacebo", numeric=True, short="p vs placebo"),
+    ]
+    note = (
+        "Failed test episodes with a measured point of no return, by when the first alarm comes; control steps left "
+        "until that point, from which the expert fails within the deadline. Successes are to the horizon. Gains are "
+        "paired, with 95 % intervals (Newcombe); p is corrected for all rows that are grouped by the same."
+    )
+    return Table("by how late it acts", columns, rows, note)
+
+
 def detector_table(metrics: Record) -> Table:
     """One row a detector: how well it tells failures apart, and what acting on its first alarms is worth."""
     found = metrics.get("detectors") or {"rows": []}
@@ -602,6 +634,7 @@ SECTIONS: Mapping[str, Callable[[Record], Table]] = {
     "crossed": crossed_table,
     "bottleneck": bottleneck_table,
     "families": family_table,
+    "dose_response": dose_table,
     "detectors": detector_table,
     "attempts": attempt_table,
     "corrections": correction_table,

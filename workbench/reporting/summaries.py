@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,8 @@ import numpy as np
 
 from workbench.monitoring.promises import FALSE_ALARMS
 from workbench.recovery.benefit import ALWAYS
+from workbench.recovery.bottleneck import ALPHA
+from workbench.recovery.dose import WINDOW
 from workbench.reporting.page import Headline
 from workbench.reporting.promises import CONSTANT, audit, is_baseline, is_broken, name_of, promised
 from workbench.reporting.words import NONE, Rate, count, estimate, number, percent, points, seconds, significant, step
@@ -364,6 +367,60 @@ def _abstains(found: Record, sure: str) -> str:
         f"more than the placebo. Of {found['alarmed']} alarmed calibrate episodes it alone wins {whole['only_arm']}, "
         f"the placebo alone {whole['only_control']}; more episodes of that split under faults would say more."
     )
+
+
+def dose_words(metrics: Record) -> list[str]:
+    """Up to which remaining window an arm is shown to win over the placebo, and what was left out, a sentence each."""
+    found = metrics.get("dose_response")
+    if not found:
+        return []
+    windows = dose_windows(metrics)
+    arms = {row["name"]: [each for each in windows if each["name"] == row["name"]] for row in windows}
+    winning = {arm: rows for arm, rows in arms.items() if any(map(_wins, rows))}
+    told = [_stops_winning(arm, rows) for arm, rows in winning.items()]
+    if others := [arm for arm in arms if arm not in winning]:
+        are = "are" if len(others) > 1 else "is"
+        told.append(
+            f"{_listed(others)} {are} not shown to win over the placebo, however many steps are left to the point of "
+            "no return."
+        )
+    kept = found["acted"] - found["succeeded"] - found["unlabelled"]
+    return [
+        *told,
+        f"Of {found['acted']} alarmed test episodes {kept} failed and have a point of no return; left out are "
+        f"{found['succeeded']} that succeeded and {found['unlabelled']} failures without that label. In "
+        f"{found['silent']} more labelled failures there is no alarm.",
+    ]
+
+
+def dose_windows(metrics: Record) -> list[Record]:
+    """What arms win in each remaining window in which there are episodes, the longest window first."""
+    rows = (metrics.get("dose_response") or {"rows": []})["rows"]
+    return [row for row in rows if row["by"] == WINDOW and row["over_placebo"]["gain"] is not None]
+
+
+def _wins(row: Record) -> bool:
+    """Whether an arm is shown to win more than the placebo."""
+    return bool(row["over_placebo"]["gain"] > 0 and row["p_vs_placebo"] < ALPHA)
+
+
+def _stops_winning(arm: str, rows: Sequence[Record]) -> str:
+    """In which windows an arm wins, and what it gains in the first one behind them."""
+    names = [row["group"] for row in rows if _wins(row)]
+    told = f"{arm} is shown to win over the placebo with {_listed(names)} control steps left to the point of no return"
+    behind = list(itertools.takewhile(lambda row: not _wins(row), reversed(rows)))
+    if not behind:
+        return f"{told}: in the latest of these windows, too."
+    gain = behind[-1]["over_placebo"]
+    return (
+        f"{told}; with {behind[-1]['group']} it no longer is: {points(gain['gain'], gain['low'], gain['high'])} points "
+        f"in {gain['pairs']} failures."
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Names as they stand in a sentence."""
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def detector_words(metrics: Record) -> list[str]:

@@ -142,6 +142,16 @@ def _refuse_other_arm(name: str, strategy: Any, acts: Record, head: Path | None)
         )
 
 
+def refuse_learned_behind_another(strategy: Any, monitor: str) -> None:
+    """CheckpointError if what says when a strategy acts was calibrated behind the alarms of another monitor."""
+    learned = getattr(getattr(strategy, "benefit", None), "monitor", "")
+    if learned not in ("", monitor):
+        raise CheckpointError(
+            f"strategy {strategy.name} learned when to act behind {learned}, of {monitor} nothing is known; take that "
+            "monitor, or learn it anew: workbench recover overwrite=true"
+        )
+
+
 def _score(strategy: str, wanted: str | None, monitors: Sequence[AnyMonitor]) -> Scorer:
     """The score that a strategy goes by: the one that is named, or that of the first monitor."""
     if not monitors:

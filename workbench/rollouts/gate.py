@@ -50,7 +50,7 @@ class Gate:
         self._memories: dict[str, Record] = {name: shield.begin() for name, shield in shields.items()}
         self._before: Array | None = None
         if past is not None:
-            self._recall(past.episode, past.step)
+            self._recall(past)
 
     def copy(self) -> Gate:
         """The same shields with a memory of their own."""
@@ -64,6 +64,12 @@ class Gate:
         for name, shield in self.shields.items():
             if isinstance(shield, JudgesPlans):
                 shield.plan(self._memories[name], call)
+
+    def drop(self) -> None:
+        """Tell the shields that judge plans that the last one is not run on."""
+        for name, shield in self.shields.items():
+            if isinstance(shield, JudgesPlans):
+                shield.dropped(self._memories[name])
 
     def act(self, step: int, asked: Array, observation: Observation) -> tuple[Array, float, dict[str, Note]]:
         """What is run of an asked action (A,), how stiff, and what the shields say of it by their names."""
@@ -92,16 +98,19 @@ class Gate:
             recorder.shielded(action, stiffness, rows)
         return action
 
-    def _recall(self, episode: Episode, step: int) -> None:
+    def _recall(self, past: Past) -> None:
         """Remember the rows of an episode before a step."""
+        episode = past.episode
         keys = [key for key in episode.steps if key.startswith("obs/")]
         calls = calls_in(episode, self.shields)
-        for now in range(step):
+        for now in range(past.step):
             if now in calls:
                 self.plan(calls[now])
             self.act(
                 now, episode.steps["action"][now], {key.removeprefix("obs/"): episode.steps[key][now] for key in keys}
             )
+        if past.planned and past.step in calls:
+            self.plan(calls[past.step])
 
 
 def show_plans(gates: Iterable[Gate | None], call: PolicyCall) -> None:
@@ -119,18 +128,6 @@ def judges_plans(shield: Shield) -> bool:
 def plan_needs(shields: Shields) -> frozenset[str]:
     """What some shields read of policy calls, in the words of :class:`workbench.types.Scorer`."""
     return frozenset(need for shield in shields.values() if isinstance(shield, JudgesPlans) for need in shield.needs)
-
-
-def refuse_judges(shields: Shields) -> None:
-    """ConfigError for shields that judge plans, where interventions drop plans.
-
-    What they said of a dropped plan holds live until the policy's next call, and a branch does not know it.
-    """
-    for name in filter(lambda name: judges_plans(shields[name]), shields):
-        raise ConfigError(
-            f"shield {name} judges plans, and interventions drop plans: none can be branched behind it; roll a store "
-            "without it for that"
-        )
 
 
 def calls_remembered(shields: Shields) -> tuple[str, ...]:
@@ -154,9 +151,14 @@ def refuse_unfed(shields: Shields, policy: Policy, samples: int, signals: Sequen
     Raises
     ------
     ConfigError
-        for samples, signals or past observations that calls will not have.
+        for samples, signals or past observations that calls will not have, or a shield that judges plans by half.
     """
     for name, shield in shields.items():
+        if hasattr(shield, "plan") and not judges_plans(shield):
+            raise ConfigError(
+                f"shield {name} has plan(), and needs or dropped() is missing: what judges plans has all three; see "
+                "workbench.types.JudgesPlans"
+            )
         needs = shield.needs if isinstance(shield, JudgesPlans) and not policy.privileged else frozenset[str]()
         if "samples" in needs and samples < 2:
             raise ConfigError(f"shield {name} reads samples, and rollout.samples={samples}: set rollout.samples=32")

@@ -14,13 +14,14 @@ from workbench.config import Run, refuse_name, shown, weights_digest
 from workbench.config.sweep import key_of
 from workbench.errors import ConfigError
 from workbench.monitoring.files import load
-from workbench.monitoring.monitor import AnyMonitor, needs_of, refuse_silent
+from workbench.monitoring.monitor import AnyMonitor, identified, needs_of, refuse_silent
 from workbench.monitoring.online import Followed, OnlineMonitor
 from workbench.rollouts.arms import (
     EXPERT,
     built,
     described_strategies,
     learned_parts,
+    refuse_learned_behind_another,
     refuse_no_strategy,
 )
 from workbench.types import SIGNALS, Alarm, Intervention, Policy, PolicyCall, Record, Strategy, Task, follow
@@ -200,6 +201,7 @@ class Guard:
             raise ConfigError(f"a guard's horizon={horizon} must be a whole number of control steps, 1 .. {LONGEST}")
         refuse_silent(monitor)
         refuse_no_strategy(strategy)
+        refuse_learned_behind_another(strategy, identified(monitor))
         self.monitor, self.strategy, self.horizon = monitor, strategy, horizon
         self.most, self.cool_down, self.held = most, cool_down, held
         self._online = OnlineMonitor([monitor])

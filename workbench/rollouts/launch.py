@@ -69,10 +69,16 @@ class Wheel:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Past:
-    """The rows of a stored episode before a control step: from them shields remember what they knew then."""
+    """The rows of a stored episode before a control step: from them shields remember what they knew then.
+
+    Attributes
+    ----------
+    planned : whether they saw the policy call at that step, too, whose plan an intervention dropped.
+    """
 
     episode: Episode
     step: int
+    planned: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

@@ -217,16 +217,19 @@ class Lockstep:
             images = [slot.images(policy.cameras) for slot in due]
             observation |= {key: np.stack([each[key] for each in images]) for key in images[0]}
         asked: Record = {"instructions": [slot.told() for slot in due]} if policy.listens else {}
-        if self.signals and watched:
+        judged = self._judged and not watched and due[0].wheel.driver is None
+        if self.signals and (watched or judged):
             asked["signals"] = self.signals
         if due[0].wheel.memory is not None:
             asked["memories"] = [slot.remembered() for slot in due]
         began = time.perf_counter()
         noise = [slot.noise() for slot in due]
-        output = policy.plan(observation, noise, self.samples if watched else 0, **asked)
+        output = policy.plan(observation, noise, self.samples if watched or judged else 0, **asked)
         seconds = (time.perf_counter() - began) / len(due)
         if watched:
             self._show(due, _kept(output), seconds)
+        elif judged:
+            show_plans([slot.gate for slot in due], self._call(due, _kept(output)))
         for row, slot in enumerate(due):
             if not (watched and slot.relieved):
                 slot.take(output.chunk[row])

@@ -59,6 +59,8 @@ class Slot:
             self.guarded = start.guard.copy()
         if shields:
             self.gate = start.gate.copy() if start.gate else Gate(shields, start.past)
+            if not len(self.queue):
+                self.gate.drop()
 
     @property
     def driver(self) -> Policy:
@@ -110,6 +112,8 @@ class Slot:
                 f"{type(wheel.driver).__name__} looks back on {wheel.driver.history} observations, and whoever "
                 f"relieves a policy can be handed {RECENT} at most"
             )
+        if self.gate:
+            self.gate.drop()
         self.wheel, self._told = wheel, []
         self.queue, self.next_action = np.zeros((0, 0)), 0
         self.scene.privileged = self.driver.privileged

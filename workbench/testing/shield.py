@@ -120,6 +120,9 @@ def declares_what_it_does(case: ShieldCase) -> None:
     fits = isinstance(reasons, Sequence) and not isinstance(reasons, str) and all(isinstance(r, str) for r in reasons)
     require(fits and bool(reasons), case.who, f"reasons={reasons!r} must be a list of what its notes can say")
     require(len(set(reasons or ())) == len(reasons or ()), case.who, f"reasons={reasons!r} must differ")
+    if hasattr(case.shield, "plan"):
+        whole = isinstance(case.shield, JudgesPlans)
+        require(whole, case.who, "it has plan(), and needs or dropped() is missing; see workbench.types.JudgesPlans")
     softens = getattr(case.shield, "softens", None)
     require(isinstance(softens, bool), case.who, f"softens={softens!r} must be True or False")
     for name in ("begin", "act"):

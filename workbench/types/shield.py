@@ -90,7 +90,8 @@ class Shield(Protocol):
 class JudgesPlans(Protocol):
     """A shield that also sees every policy call, before the first action of its chunk is run.
 
-    What it makes of the call it keeps in its memory, for ``act``.  It is not shown calls of a privileged driver.
+    What it makes of the call it keeps in its memory, for ``act``.  It is not shown calls of another driver than the
+    policy, nor of a privileged one.
     """
 
     needs: frozenset[str]
@@ -98,6 +99,10 @@ class JudgesPlans(Protocol):
 
     def plan(self, memory: Record, call: PolicyCall) -> None:
         """Judge one call of one scene (N = 1); ``memory`` is updated in place."""
+        ...
+
+    def dropped(self, memory: Record) -> None:
+        """Forget what was said of the last plan, which is not run on: an intervention dropped it, or another drives."""
         ...
 
 

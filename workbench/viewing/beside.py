@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,10 @@ from workbench.recovery.gains import PLACEBO
 from workbench.rollouts.arms import EXPERT, built
 from workbench.rollouts.guard import Guard, steps_beyond
 from workbench.rollouts.launch import Launch, Outcome
-from workbench.rollouts.setup import Setup, recording_of, refuse_other_source
+from workbench.rollouts.setup import Setup, branching_setup
 from workbench.rollouts.stored import perturbations_of, stream_of
 from workbench.store import Store
-from workbench.types import Array, Episode, Policy, Record, Shape, Strategy, Task
+from workbench.types import Array, Episode, Policy, Record, Shape, Shield, Strategy, Task
 from workbench.types.abilities import HasShapes, ability, stages_of, trails_of
 from workbench.types.text import as_markdown
 from workbench.viewing.blueprint import beside_layout
@@ -92,6 +92,7 @@ def view_beside(
     horizon: float = 2.0,
     expert: Mapping[str, Any] = EXPERT,
     head: Path | None = None,
+    shields: Iterable[Shield | str] | Mapping[str, Shield] = (),
 ) -> Beside:
     """Roll a stored episode with a strategy and with the placebo from a monitor's first alarm, and draw both together.
 
@@ -104,22 +105,26 @@ def view_beside(
     strategy : name, or {name: configuration or object}.
     into : folder of the recording, which is called after the uid and the strategy.
     horizon, expert, head : as of :func:`workbench.recover`.
+    shields : those behind which the store was rolled.  Gates on the plan may be among them: both rollouts begin at step
+        0, so that nothing which was said of a plan is lost.
 
     Raises
     ------
+    OtherSettingsError
+        if the store was rolled with another task or policy, or behind other shields.
     ConfigError
         if the monitor does not alarm in the episode, or there is no one strategy to stand beside the placebo.
     StoreError
         if the episode, rolled again, is not the stored one up to the alarm; or what was written cannot be read.
     """
-    refuse_other_source(store, Setup(task, policy))
+    setup = branching_setup(store, task, policy, shields=shields)
     refuse_silent(monitor)
     name, arms = _arms(strategy, task, policy, expert, head, monitor)
     number = most_telling(store, [monitor]) if episode == AUTO else store.number_of(episode)
     stored, alarm = store.episode(number, calls=()), _alarm(store, number, monitor)
     limit = steps_beyond(task.deadline, horizon)
     sides = {
-        each: _side(_rolled(store, stored, Guard(monitor, arm, horizon=limit), task, policy, alarm), task)
+        each: _side(_rolled(store, stored, Guard(monitor, arm, horizon=limit), setup, alarm), task)
         for each, arm in arms.items()
     }
     uid, words = str(stored.record["uid"]), _words(stored.record, name, monitor.name, alarm, limit, sides)
@@ -158,11 +163,10 @@ def _alarm(store: Store, number: int, monitor: AnyMonitor) -> int:
     return found
 
 
-def _rolled(store: Store, stored: Episode, guard: Guard, task: Task, policy: Policy, alarm: int) -> Episode:
+def _rolled(store: Store, stored: Episode, guard: Guard, setup: Setup, alarm: int) -> Episode:
     """The episode again, with a guard; refused if it is another one up to the alarm."""
-    asked = recording_of(store, "success")
-    setup = Setup(task, policy, asked)
-    lockstep = setup.lockstep("policy", policy, asked.samples, False, asked.signals, guard)
+    asked, apart = setup.recording, dataclasses.replace(setup)  # which keeps scenes of its own, with this guard
+    lockstep = apart.lockstep("policy", setup.policy, asked.samples, False, asked.signals, guard)
     (found,) = lockstep.record([Launch(stream_of(stored), perturbations_of(stored))])
     calls = found.calls["step"][found.calls["margin"] > 0]
     same = np.array_equal(found.steps["state"][:alarm], stored.steps["state"][:alarm])
