@@ -13,7 +13,7 @@ fitted and calibrated on nominal episodes of splits of their own.  A fault is *n
 succeeds though its nominal twin, the same episode by the same loop without the fault, succeeds too.  *Fatal to the open
 loop* is where it fails there.  MAS-FIRE states that closed loops neutralise over 40 % of what is fatal to linear ones.
 
-Run: make verify WHAT=loops ARGS="--into loops"      goes on where it stopped; 20 episodes a fault, a quarter of an hour
+Run: make verify WHAT=loops ARGS="--into loops"      goes on where it stopped; about ten minutes of a core
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ import copy
 import dataclasses
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -22,10 +22,10 @@ from workbench.rollouts.loop import Lockstep
 from workbench.rollouts.stored import stream_of
 from workbench.stats.proportions import clopper_pearson
 from workbench.store import Store
-from workbench.types import Array, Observation, Policy, PolicyOutput, Record, Stream, Task, episode_index
+from workbench.types import Array, Observation, Policy, PolicyOutput, Record, Split, Stream, Task, episode_index
 from workbench.types.abilities import goals_of, of_episode
 
-SPLIT = "select"
+SPLIT: Split = "select"
 """Split whose episodes lend the states: never that of the episodes by which a pair is verified."""
 SCENES = 8
 
@@ -98,7 +98,7 @@ def confused_instructions(store: Store, task: Task, policy: Policy, *, states: i
     pairs = []
     for i, j in itertools.combinations(range(len(goals)), 2):
         ratio = apart[:, i, j] / np.maximum((own[:, i] + own[:, j]) / 2, 1e-12)
-        pairs.append(_pair(*(list(goals)[k] for k in (i, j)), ratio, done))
+        pairs.append(_pair(list(goals)[i], list(goals)[j], ratio, done))
     return sorted(pairs, key=lambda pair: pair.ratio)
 
 
@@ -142,7 +142,7 @@ def _distances(task: Task, policy: Policy, states: int, seed: int) -> tuple[Arra
     """Distances (S, K, K) of the chunks of K instructions, and (S, K) of two chunks of one, in action units."""
     asked = _AskedEverything(policy, list(goals_of(task).values()))
     launches = [Launch(Stream(seed, episode_index(SPLIT, number)), deadline=1) for number in range(states)]
-    Lockstep(task, asked, min(SCENES, states), images=False).outcomes(launches)
+    Lockstep(task, cast(Policy, asked), min(SCENES, states), images=False).outcomes(launches)
     chunks, again = np.concatenate(asked.chunks), np.concatenate(asked.again)
     apart = np.sqrt(((chunks[:, :, None] - chunks[:, None]) ** 2).mean(axis=(-2, -1)))
     own: Array = np.sqrt(((chunks - again) ** 2).mean(axis=(-2, -1)))
@@ -167,7 +167,7 @@ class _AskedEverything:
         noise: Sequence[np.random.Generator],
         samples: int = 0,
         *,
-        instructions: Sequence[str],
+        instructions: Sequence[str] = (),
         **asked: Any,
     ) -> PolicyOutput:
         """The policy's own answer; what it says to the others is kept."""

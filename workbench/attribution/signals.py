@@ -227,4 +227,4 @@ def revisits(seen: Array, second: int) -> float:
     for now in range(second, length):
         before = np.flatnonzero(apart[now, : now - second + 1] <= BACK)
         back += any((apart[now, then:now] >= AWAY).any() for then in before[:1])
-    return back / length
+    return float(back / length)
