@@ -4,6 +4,7 @@ from workbench import testing as testing
 from workbench.attribution.attributing import Attributions as Attributions
 from workbench.attribution.attributing import attribute as attribute
 from workbench.attribution.claims import check_explanation as check_explanation
+from workbench.attribution.confusions import confused_instructions as confused_instructions
 from workbench.attribution.explaining import explain_many as explain_many
 from workbench.attribution.explanation import Explanation as Explanation
 from workbench.attribution.explanation import explain as explain
@@ -13,6 +14,8 @@ from workbench.attribution.laws import judge_luck as judge_luck
 from workbench.attribution.questions import QuestionSettings as QuestionSettings
 from workbench.attribution.questions import ask_questions as ask_questions
 from workbench.attribution.replaying import replay as replay
+from workbench.attribution.schemata import match_failures as match_failures
+from workbench.attribution.triage import triage as triage
 from workbench.attribution.wording import words_of as words_of
 from workbench.benchmarking.comparison import leaderboard as leaderboard
 from workbench.benchmarking.own import benchmark as benchmark
