@@ -147,7 +147,7 @@ def film(
         if kind == "mp4":
             write_video(new, map(np.asarray, sheets), control_hz / EVERY, "take job.kind=gif")
         else:
-            _write_gif(new, sheets, control_hz / EVERY, "take job.kind=gif")
+            _write_gif(new, sheets, control_hz / EVERY)
     return path
 
 
