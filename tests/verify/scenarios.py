@@ -10,15 +10,15 @@ half clearance  a gap of 0.25 mm on each side instead of 0.5
 
 A stiff controller, the last of BTMG's, is left out: no fault and no option of the task makes the controller stiffer.
 
-The guard alarms where an episode takes longer than nominal ones do (``elapsed``), once the policy has been over the hole.
-The skill is not told where the hole is, which it would know better than the policy: it searches where the hand is.  Its
-numbers are tuned on alarms of the fit split, in the test split every arm is branched from the first alarm, to twice the
-deadline, with the same noise:
+The guard alarms where an episode takes longer than nominal ones do (``elapsed``), once the policy has been over the
+hole.  The skill is not told where the hole is, which it would know better than the policy: it searches where the hand
+is.  Its numbers are tuned on alarms of the fit split; in the test split every arm is branched from the first alarm, to
+twice the deadline, with the same noise:
 
 skill           numbers by hand
 tuned           those tuned for this scenario
 other           those tuned for the next scenario of the list, of the last one those for the first
-joint           those tuned for all scenarios of the task with its usual clearance, from as many states of each
+joint           those tuned for tilted grasps and biases drawn between 1 and 4 mm together, with the usual clearance
 placebo         the policy with fresh noise and as much time
 expert          sees all
 
@@ -36,6 +36,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import itertools
 import json
 import sys
 from collections.abc import Mapping
@@ -55,36 +56,61 @@ from workbench.recovery.tables import NEVER
 from workbench.recovery.tuning import SKILL
 from workbench.stats.multiple import holm
 from workbench.store import table_names
-from workbench.types import Array, Policy, Record, Task
+from workbench.types import Array, Policy, Record, Split, Task
 
 TASK, POLICY, MONITOR, HORIZON = "peg_insertion", "zoo/peg_insertion_flow", "elapsed+split_conformal", 2.0
-USUAL, HALF_M = "episodes.zarr", 0.00025
-"""Store of all scenarios with the task's own clearance, and half of that clearance."""
-NO_FAULT, TILTED, HALF = "no fault", "tilted grasp", "half clearance"
-BIASES_MM = (1, 2, 4)
-LEARNED = (*(f"bias {length} mm" for length in BIASES_MM), TILTED, HALF)
+HALF_M = 0.00025
+"""Half of the task's clearance."""
+NO_FAULT, TILTED, HALF, JOINT = "no fault", "tilted grasp", "half clearance", "joint"
+BIAS, ROTATION = "object_pose_bias", "rotation"
+BIASES_MM = {f"bias {length} mm": length for length in (1, 2, 4)}
+LEARNED = (*BIASES_MM, TILTED, HALF)
 """Scenarios that a skill is tuned for."""
 SHOWN = (NO_FAULT, *LEARNED)
 NOMINAL = {"fit": 30, "calibrate": 40}
 """Episodes without a fault, beside those of the test split, to calibrate the monitor on."""
-ARMS = (PLACEBO, "skill", "tuned", "other", "joint", "expert")
+ARMS = (PLACEBO, "skill", "tuned", "other", JOINT, "expert")
 ALPHA = 0.05
+
+
+@dataclasses.dataclass(frozen=True)
+class Scenario:
+    """Episodes of one kind.
+
+    Attributes
+    ----------
+    task, policy, store : with which, and where they lie.
+    fault : name of the one that they have; "" for none.
+    """
+
+    task: Task
+    policy: Policy
+    store: wb.Store
+    fault: str = ""
+
+    def uids(self, split: Split) -> list[str]:
+        """Its episodes of a split whose physics did not diverge."""
+        return [self.store.uids[number] for number in sound(self.store, split) if self._has(number)]
+
+    def alarms(self, monitor: Any, split: Split) -> dict[str, int]:
+        """Uid -> control step of the first alarm, of its episodes that have one."""
+        found = first_alarms(self.store, monitor, split).items()
+        return {self.store.uids[number]: step for number, (step,) in found if self._has(number)}
+
+    def _has(self, number: int) -> bool:
+        return bool(self.store.episodes["perturbation"][number] == self.fault)
 
 
 def main() -> int:
     options = arguments()
-    runner, policies = wb.Processes(options.workers), {}
-    task, half = wb.task(TASK), wb.task(TASK, clearance_m=HALF_M)
-    stores = rolled(task, half, options, runner)
-    for name, each in ((USUAL, task), (HALF, half)):
-        policies[name] = each, wb.policy(POLICY, each), stores[name]
-    monitor = wb.fit(stores[USUAL], ["elapsed"])[MONITOR]
-    scenarios = {name: policies[HALF if name == HALF else USUAL] for name in SHOWN}
+    runner = wb.Processes(options.workers)
+    scenarios = rolled(options, runner)
+    monitor = wb.fit(scenarios[NO_FAULT].store, ["elapsed"])[MONITOR]
     numbers = tuned(scenarios, monitor, options, runner)
-    found = {name: judged(name, *scenarios[name], monitor, numbers, runner) for name in SHOWN}
+    found = {name: judged(name, scenarios[name], monitor, numbers, runner) for name in SHOWN}
     rows = rows_of(found)
     told(rows, found)
-    better = [beside(found, against) for against in ("skill", "other", "joint")]
+    better = [beside(found, against) for against in ("skill", "other", JOINT)]
     if options.json:
         options.json.write_text(json.dumps([dataclasses.asdict(row) for row in rows], indent=1))
     return verdict(better[0], "numbers tuned for the scenario win more than those by hand")
@@ -102,77 +128,66 @@ def arguments() -> argparse.Namespace:
     return made.parse_args()
 
 
-def rolled(task: Task, half: Task, options: argparse.Namespace, runner: wb.Processes) -> dict[str, wb.Store]:
-    """Episodes of all scenarios; those with half of the clearance are a store of their own, as another task."""
-    faults = {
-        name: wb.perturbation("object_pose_bias", offset_m=length / 1000, stage="align")
-        for name, length in zip(LEARNED, BIASES_MM, strict=False)
-    }
-    faults[TILTED] = wb.perturbation("rotation", angle_rad=0.15, axis="x", duration_steps=50)
+def rolled(options: argparse.Namespace, runner: wb.Processes) -> dict[str, Scenario]:
+    """Episodes of all scenarios; a store holds one magnitude of a fault, and one task."""
+    task, half = wb.task(TASK), wb.task(TASK, clearance_m=HALF_M)
+    policy, policy_of_half = wb.policy(POLICY, task), wb.policy(POLICY, half)
     shared: dict[str, Any] = {"seed": 0, "samples": 0, "images": False, "runner": runner}
-    each = {"fit": options.fit, "test": options.test}
-    usual, narrow = (options.into / name for name in (USUAL, "half.zarr"))
-    policy = wb.policy(POLICY, task)
+    each, usual = {"fit": options.fit, "test": options.test}, options.into / "usual.zarr"
+
+    def biased(length_m: float | list[float], episodes: Mapping[str, int], into: Path) -> Scenario:
+        fault = wb.perturbation(BIAS, offset_m=length_m, stage="align")
+        store = wb.rollout(task, policy, [fault], episodes=episodes, into=into, **shared)
+        return Scenario(task, policy, store, BIAS)
+
+    tilt = wb.perturbation(ROTATION, angle_rad=0.15, axis="x", duration_steps=50)
     wb.rollout(task, policy, episodes={**NOMINAL, "test": options.test}, into=usual, **shared)
-    return {
-        USUAL: wb.rollout(task, policy, faults, episodes=each, one_each=True, into=usual, **shared),
-        HALF: wb.rollout(half, wb.policy(POLICY, half), episodes=each, into=narrow, **shared),
-    }
+    wb.rollout(task, policy, [tilt], episodes=each, into=usual, **shared)
+    found = {JOINT: biased([0.001, 0.004], {"fit": 2 * options.fit}, usual)}
+    for name, length in BIASES_MM.items():
+        found[name] = biased(length / 1000, each, options.into / f"{place_of(name)}.zarr")
+    store = wb.rollout(half, policy_of_half, episodes=each, into=options.into / f"{place_of(HALF)}.zarr", **shared)
+    found[HALF] = Scenario(half, policy_of_half, store)
+    both = found[JOINT].store
+    return found | {NO_FAULT: Scenario(task, policy, both), TILTED: Scenario(task, policy, both, ROTATION)}
 
 
-def scenario_of(store: wb.Store, number: int, usual: str = NO_FAULT) -> str:
-    """What an episode's drawn faults make it; ``usual`` without any."""
-    drawn = json.loads(store.episodes["perturbations"][number] or "[]")
-    if not drawn:
-        return usual
-    (fault,) = drawn
-    if fault["name"] == "rotation":
-        return TILTED
-    return f"bias {1000 * np.hypot(*fault['offset_m']):.0f} mm"
-
-
-def alarms_of(name: str, store: wb.Store, monitor: Any, split: Any) -> dict[str, int]:
-    """Uid -> control step of the first alarm, of a scenario's episodes that have one."""
-    usual = HALF if name == HALF else NO_FAULT
-    found = first_alarms(store, monitor, split).items()
-    return {store.uids[number]: step for number, (step,) in found if scenario_of(store, number, usual) == name}
+def place_of(name: str) -> str:
+    """A scenario's name as part of a file's."""
+    return name.replace(" ", "-")
 
 
 def tuned(
-    scenarios: Mapping[str, tuple[Task, Policy, wb.Store]],
-    monitor: Any,
-    options: argparse.Namespace,
-    runner: wb.Processes,
+    scenarios: Mapping[str, Scenario], monitor: Any, options: argparse.Namespace, runner: wb.Processes
 ) -> dict[str, Record]:
     """Scenario, and ``joint`` -> configuration of the skill with the numbers that won most in the fit split.
 
     A scenario without any alarm there is left out.
     """
-    found, jointly = {}, {}
-    for name in LEARNED:
-        task, policy, store = scenarios[name]
-        alarms = dict(list(alarms_of(name, store, monitor, "fit").items())[: options.alarms])
-        console.print(f"{name}: tuned from {len(alarms)} alarms of the fit split")
-        if name != HALF:
-            jointly |= alarms
-        if alarms:
-            found[name] = search(name, alarms, task, policy, store, options, runner)
-    return found | {"joint": search("joint", jointly, *scenarios[NO_FAULT], options, runner)}
+    alarms = {name: some(scenarios[name].alarms(monitor, "fit"), options.alarms) for name in LEARNED}
+    alarms[JOINT] = some(scenarios[JOINT].alarms(monitor, "fit"), 2 * options.alarms) | alarms[TILTED]
+    return {name: search(name, each, scenarios[name], options, runner) for name, each in alarms.items() if each}
+
+
+def some(alarms: Mapping[str, int], most: int) -> dict[str, int]:
+    """The first of them."""
+    return dict(itertools.islice(alarms.items(), most))
 
 
 def search(
-    name: str,
-    alarms: Mapping[str, int],
-    task: Task,
-    policy: Policy,
-    store: wb.Store,
-    options: argparse.Namespace,
-    runner: wb.Processes,
+    name: str, alarms: Mapping[str, int], of: Scenario, options: argparse.Namespace, runner: wb.Processes
 ) -> Record:
     """The skill with numbers that were tuned from these alarms."""
-    settings = wb.TuningSettings(points=options.points, alarms=len(alarms))
-    into = options.into / f"skill-{name.replace(' ', '-')}.json"
-    made = wb.tune_skill(store, alarms, task, policy, into=into, settings=settings, horizon=HORIZON, runner=runner)
+    made = wb.tune_skill(
+        of.store,
+        alarms,
+        of.task,
+        of.policy,
+        into=options.into / f"skill-{place_of(name)}.json",
+        settings=wb.TuningSettings(points=options.points, alarms=len(alarms)),
+        horizon=HORIZON,
+        runner=runner,
+    )
     best, first = made.points[made.best], made.points[0]
     numbers = ", ".join(f"{key} {value:.3g}" for key, value in best.numbers.items())
     console.print(
@@ -214,7 +229,7 @@ class Ends:
 
 def arms_of(name: str, numbers: Mapping[str, Record]) -> dict[str, Record]:
     """Arms of a scenario; none that is tuned where nothing was to be tuned."""
-    made = {arm: node_of(arm, {}) for arm in (PLACEBO, "skill", "expert")} | {"joint": numbers["joint"]}
+    made = {arm: node_of(arm, {}) for arm in (PLACEBO, "skill", "expert")} | {JOINT: numbers[JOINT]}
     there = [each for each in LEARNED if each in numbers]
     if name in there:
         made["tuned"] = numbers[name]
@@ -223,19 +238,10 @@ def arms_of(name: str, numbers: Mapping[str, Record]) -> dict[str, Record]:
     return {arm: made[arm] for arm in ARMS if arm in made}
 
 
-def judged(
-    name: str,
-    task: Task,
-    policy: Policy,
-    store: wb.Store,
-    monitor: Any,
-    numbers: Mapping[str, Record],
-    runner: wb.Processes,
-) -> Ends:
+def judged(name: str, of: Scenario, monitor: Any, numbers: Mapping[str, Record], runner: wb.Processes) -> Ends:
     """Every arm from the first alarm of every test episode of a scenario; the table lies in the store."""
-    usual, kept = HALF if name == HALF else NO_FAULT, f"arms-{name.replace(' ', '-')}"
-    alarms, arms = alarms_of(name, store, monitor, "test"), arms_of(name, numbers)
-    uids = [store.uids[number] for number in sound(store, "test") if scenario_of(store, number, usual) == name]
+    store, kept = of.store, f"arms-{place_of(name)}"
+    alarms, arms, uids = of.alarms(monitor, "test"), arms_of(name, numbers), of.uids("test")
     console.print(f"{name}: {len(alarms)} alarms of {len(uids)} test episodes")
     ended = np.array([bool(store.episodes["success"][store.number_of(uid)]) for uid in uids])
     # What succeeds before any alarm needs no branch; a table has one cell at least.
@@ -244,7 +250,7 @@ def judged(
     if kept in table_names(store.path):
         made = wb.CounterfactualTable.load(store, kept, arms)
     else:
-        made = wb.tabulate(store, arms, task, policy, at=at, horizon=HORIZON, runner=runner)
+        made = wb.tabulate(store, arms, of.task, of.policy, at=at, horizon=HORIZON, runner=runner)
         made.save(store, kept)
     waits = {uid: step > NEVER for uid, step in zip(made.uids, made.waited, strict=True)}
     cells = made.cells({uid: alarms[uid] for uid in uids if uid in alarms})
