@@ -5,7 +5,8 @@ The zoo's policy puts the peg into the hole under scenarios of rising difficulty
 no fault        the task as it is: what a skill breaks
 bias 1, 2, 4    from when the peg has been lifted it is seen so many mm beside where it is, so that the hole lies beside
                 where the policy believes it, as seen from the peg
-tilted grasp    the hand takes hold of the peg turned by 0.15 rad about the line between its fingers
+tilted grasp    the hand turns by 0.25 rad about the line between its fingers while it lifts the peg, which stays upright
+                and from then on is held tilted
 half clearance  a gap of 0.25 mm on each side instead of 0.5
 
 A stiff controller, the last of BTMG's, is left out: no fault and no option of the task makes the controller stiffer.
@@ -140,7 +141,7 @@ def rolled(options: argparse.Namespace, runner: wb.Processes) -> dict[str, Scena
         store = wb.rollout(task, policy, [fault], episodes=episodes, into=into, **shared)
         return Scenario(task, policy, store, BIAS)
 
-    tilt = wb.perturbation(ROTATION, angle_rad=0.15, axis="x", duration_steps=50)
+    tilt = wb.perturbation(ROTATION, angle_rad=0.25, axis="x", duration_steps=50)
     wb.rollout(task, policy, episodes={**NOMINAL, "test": options.test}, into=usual, **shared)
     wb.rollout(task, policy, [tilt], episodes=each, into=usual, **shared)
     found = {JOINT: biased([0.001, 0.004], {"fit": 2 * options.fit}, usual)}
