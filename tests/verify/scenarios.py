@@ -5,8 +5,8 @@ The zoo's policy puts the peg into the hole under scenarios of rising difficulty
 no fault        the task as it is: what a skill breaks
 bias 1, 2, 4    from when the peg has been lifted it is seen so many mm beside where it is, so that the hole lies beside
                 where the policy believes it, as seen from the peg
-tilted grasp    the hand turns by 0.25 rad about the line between its fingers while it lifts the peg, which stays upright
-                and from then on is held tilted
+tilted grasp    the hand turns by 0.25 rad about the line between its fingers while it lifts the peg, which stays
+                upright and from then on is held tilted
 half clearance  a gap of 0.25 mm on each side instead of 0.5
 
 A stiff controller, the last of BTMG's, is left out: no fault and no option of the task makes the controller stiffer.
