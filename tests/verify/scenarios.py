@@ -303,7 +303,8 @@ def told(rows: list[Row], found: Mapping[str, Ends]) -> None:
         alarmed = found[row.scenario].alarmed
         gain = "" if row.over_placebo is None else points(row.over_placebo)
         p = "" if row.p_value is None else f"{row.p_value:.2g}"
-        median = "never" if row.median is None else f"{row.median:.0f}"
+        never = "never" if alarmed.any() else ""
+        median = never if row.median is None else f"{row.median:.0f}"
         overall = f"{row.overall} of {len(alarmed)}"
         made.add_row(row.scenario, row.arm, str(alarmed.sum()), str(row.wins), gain, p, overall, median)
     console.print(made)
