@@ -7,7 +7,7 @@ import json
 import pytest
 
 import workbench as wb
-from workbench.errors import OtherSettingsError
+from workbench.errors import ConfigError, OtherSettingsError
 from workbench.rollouts.summary import summary
 
 
@@ -88,3 +88,13 @@ def test_demonstrations_are_not_pooled_either(task, tmp_path, settings):
     records = wb.open_store(tmp_path / "d.zarr").episodes["perturbations"]
     assert len(records) == 1
     assert json.loads(records[0])[0]["name"] == "action_noise"
+
+
+def test_one_fault_twice_is_not_pooled_by_the_first_call(tmp_path):
+    """In episodes of its own each; both at once in one episode are another matter."""
+    task, path = wb.task("lift"), tmp_path / "twice.zarr"
+    twice = {"soft": wb.perturbation("push", force_n=[1.0, 1.1]), "hard": wb.perturbation("push", force_n=[2.0, 2.1])}
+    with pytest.raises(ConfigError, match="fault push is asked for 2 times") as caught:
+        wb.rollout(task, wb.policy("expert", task), twice, episodes=1, one_each=True, into=path, samples=0)
+    assert "\n" not in str(caught.value)
+    assert not path.exists()

@@ -26,15 +26,13 @@ import numpy as np
 
 import workbench as wb
 from tests.verify.claims import table, verdict
-from tests.verify.triage import FAULTS as OF_TRIAGE
+from tests.verify.triage import FAULTS
 from workbench.execution.processes import Processes
 from workbench.execution.progress import console
 from workbench.rollouts.guard import Guard
 from workbench.stats.proportions import clopper_pearson
 from workbench.types import Array
 
-FAULTS = tuple(fault for fault in OF_TRIAGE if fault != "sampler_noise")
-"""Those that do not strike the policy's sampler: an expert has none."""
 OPEN, CLOSED = "open, 16", "closed, 4"
 LOOPS = {OPEN: (16, ""), "closed, 8": (8, ""), CLOSED: (4, ""), "closed, 1": (1, "")}
 GUARDED = {"retry": (8, "retreat"), "expert": (8, "expert")}
@@ -76,7 +74,7 @@ def rolled(options: argparse.Namespace, name: str, execute: int, strategy: str) 
         into = options.into / f"{options.task}-fit.zarr"
         known = wb.rollout(task, policy, episodes=SPLITS, into=into, samples=0, runner=runner)
         monitor = wb.fit(known, ["mahalanobis"], ["split_conformal"], level=0.1)["mahalanobis+split_conformal"]
-        needed = {"expert": wb.policy("expert", task)} if strategy == "expert" else {"task": task}
+        needed = {"expert": wb.policy("expert", task, privileged=True)} if strategy == "expert" else {"task": task}
         guard = Guard(monitor, wb.strategy(strategy, **needed), horizon=task.deadline)
     path = options.into / f"{options.task}-{name.replace(', ', '-')}.zarr"
     found = []

@@ -100,6 +100,8 @@ def rollout(
     specifications = list(parts("perturbation", perturbations).values())
     counts = {"test": episodes} if isinstance(episodes, int) else episodes
     launches = planned(task, specifications, counts, one_each, seed)
+    if one_each:
+        refuse_alike(task, specifications)
     for specification in specifications:
         specification.suits(policy)
     recording = Recording(until, samples, signals, images)
@@ -210,6 +212,17 @@ def planned(
         for number in range(count * len(groups)):
             launches.append(drawn(task, groups[number // count], split, number, seed))
     return launches
+
+
+def refuse_alike(task: Task, specifications: Sequence[Perturbation]) -> None:
+    """ConfigError for two faults of one name, each in episodes of its own: tables count by name alone."""
+    names = [str(one.draw(Stream(0, 0), task)["name"]) for one in specifications]
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigError(
+                f"fault {name} is asked for {names.count(name)} times, and its episodes would be counted together, "
+                "whatever its settings: roll each into a store of its own"
+            )
 
 
 def refuse_unsuitable(specifications: Iterable[Perturbation], task: Task, policy: Policy | None, seed: int) -> None:
