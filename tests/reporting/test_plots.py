@@ -134,11 +134,12 @@ def test_luck_is_drawn_where_it_was_measured(store: Store, tmp_path: Path, monke
     faulty = columns["perturbation"] != ""
     luck = np.where(faulty, np.linspace(0, 1, len(store)), 0.0)
     bounds = {"luck_low": np.clip(luck - 0.05, 0, 1), "luck_high": np.where(faulty, luck + 0.05, 0.0)}
-    measured: dict[str, Any] = {**columns, "luck": luck, **bounds}
+    measured: dict[str, Any] = {**columns, "luck": luck, "luck_runs": np.where(faulty, 64, 0), **bounds}
     monkeypatch.setattr(Store, "episodes", property(lambda self: measured))
     (row,) = plotted.luck_rows(store)
     assert (row.perturbation, len(row.luck), row.systematic.whole) == ("break", 12, 12)
-    assert row.systematic.part == int((luck[faulty] - 0.05 > 0.9).sum() + (luck[faulty] + 0.05 < 0.1).sum())
+    won, low, high = columns["success"][faulty], bounds["luck_low"][faulty], bounds["luck_high"][faulty]
+    assert row.systematic.part == int((low[won] > 0.9).sum() + (high[~won] < 0.1).sum())
     assert "luck" in figures(store, into=tmp_path, only=["luck"], kind="svg").pictures
 
 

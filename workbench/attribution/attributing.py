@@ -445,16 +445,15 @@ def _rows(store: Store, uids: Mapping[int, str], known: Mapping[str, Mapping[str
     for name, answers in known.items():
         for number, uid in uids.items():
             said = answers[uid]
-            truth = {column: int(rows[column][number]) for column in ("t_dec", "t_dec_end", "t_on_low", "t_on_high")}
             yield Judged(
                 attributor=name,
                 uid=uid,
                 task=store.header.task,
                 perturbation=str(rows["perturbation"][number]),
                 step=said.steps[0] if said.steps else -1,
-                decisive=truth["t_dec"],
-                decisive_end=truth["t_dec_end"],
-                onset_low=truth["t_on_low"],
-                onset_high=truth["t_on_high"],
+                decisive=int(rows["t_dec"][number]),
+                decisive_end=int(rows["t_dec_end"][number]),
+                onset_low=int(rows["t_on_low"][number]),
+                onset_high=int(rows["t_on_high"][number]),
                 simulated_steps=said.simulated_steps,
             )

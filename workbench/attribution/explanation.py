@@ -273,7 +273,7 @@ def _decided(row: Mapping[str, Any]) -> Decided | None:
 def _luck(row: Mapping[str, Any]) -> Lucky | None:
     if not row["luck_runs"]:
         return None
-    rate, low, high = (float(row[name]) for name in ("luck", "luck_low", "luck_high"))
+    rate, low, high = (float(row[f"luck{end}"]) for end in ("", "_low", "_high"))
     return Lucky(rate, low, high, int(row["luck_runs"]), kind_of_luck(row))
 
 

@@ -26,7 +26,7 @@ from workbench.store import Store
 from workbench.types import Record, Stream
 from workbench.types.faults import faults_in
 
-LABEL = AskedLabel("luck", ["luck_runs", "luck", "luck_low", "luck_high"])
+LABEL = AskedLabel("luck", ["luck_runs", *(f"luck{end}" for end in ("", "_low", "_high"))])
 LAW = 0.1
 """Luck below which an episode fails by law, and 1 less than that from which it succeeds by law."""
 LEAST, MOST = 4, 4096

@@ -322,7 +322,7 @@ class _Asker:
     def ask_when_onset(self) -> None:
         """Of labelled failures: the onset."""
         for uid, episode in self.failed.items():
-            step, low, high = (int(episode.record[name]) for name in ("t_on", "t_on_low", "t_on_high"))
+            step, low, high = (int(episode.record[f"t_on{end}"]) for end in ("", "_low", "_high"))
             if step < 0 or step >= episode.record["length"]:
                 self.left_out["when_onset"]["no onset was measured"] += 1
                 continue

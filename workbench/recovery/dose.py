@@ -163,7 +163,8 @@ def moments(store: Store, table: CounterfactualTable) -> dict[str, Moments]:
     for uid, step in zip(table.uids, table.factual, strict=True):
         number = store.number_of(uid)
         if step == NEVER and rows["t_pnr"][number] >= 0:
-            found[uid] = Moments(*(int(rows[key][number]) for key in ("t_on", "t_pnr", "t_lost")))
+            onset, point, lost = (rows[f"t_{label}"][number] for label in ("on", "pnr", "lost"))
+            found[uid] = Moments(int(onset), int(point), int(lost))
     return found
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from workbench.attribution.laws import kind_of_luck
 from workbench.benchmarking.columns import FRACTIONS, Columns
 from workbench.benchmarking.judged import JudgedEpisode, elapsed
 from workbench.benchmarking.own import CLOCK
@@ -72,7 +73,7 @@ class LuckRow:
     Attributes
     ----------
     luck : (N,) rates, an episode each.
-    systematic : how many have an interval below 0.1 or above 0.9.
+    systematic : how many of them are law.
     """
 
     perturbation: str
@@ -149,10 +150,10 @@ def alarm_rows(judged: Mapping[str, Sequence[JudgedEpisode]]) -> list[AlarmRow]:
 def luck_rows(store: Store) -> list[LuckRow]:
     """By fault, of the episodes whose luck was measured; none where nobody measured it."""
     columns = store.episodes
-    if "luck" not in columns:
-        return []
-    measured = columns["luck_high"] > 0  # the upper end of a rate's interval never is
-    systematic = (columns["luck_high"] < 0.1) | (columns["luck_low"] > 0.9)
+    kinds = np.array(
+        [kind_of_luck({name: values[row] for name, values in columns.items()}) for row in range(len(store))]
+    )
+    measured, systematic = kinds != "", kinds == "law"
     rows = []
     for name in sorted(set(columns["perturbation"][measured])):
         mine = measured & (columns["perturbation"] == name)
