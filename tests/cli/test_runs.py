@@ -43,7 +43,7 @@ def root(tmp_path_factory):
     return folder
 
 
-def test_later_jobs_need_no_repeated_words(root):
+def test_later_jobs_need_no_repeated_words_and_the_journal_tells_all_of_it(root):
     said = done(root, "rollout", "name=x", "perturbation=[object_shift]", "job.episodes.test=1")
     assert "taken from the run: task=stack seed=3 policy=expert rollout.samples=0\n" in said
     assert "datasets/x.zarr" in said
@@ -54,9 +54,6 @@ def test_later_jobs_need_no_repeated_words(root):
     assert "another seed" in refused(root, "rollout", "name=x", "seed=4")
     words = ["perturbation=[object_shift]", "perturbation.object_shift.offset_m=0.1"]
     assert "perturbation.object_shift.offset_m" in refused(root, "rollout", "name=x", *words)
-
-
-def test_the_journal_tells_all_of_it_and_the_report_repeats_it(root):
     done(root, "report", "name=x")
     journal = Run(compose(["name=x"]), root).journal()
     assert [(entry.job, entry.ended) for entry in journal][:3] == [("rollout", "ended")] * 2 + [("replay", "ended")]
@@ -74,7 +71,7 @@ def test_the_journal_tells_all_of_it_and_the_report_repeats_it(root):
     assert "commands" not in json.loads((root / "runs/x/metrics.json").read_text())
 
 
-def test_points_of_a_sweep_have_runs_stores_and_journals_of_their_own(root):
+def test_points_of_a_sweep_have_runs_of_their_own_and_go_on_like_runs(root):
     done(root, "rollout", "name=s", "task=stack", *EXPERT, "seed=1,2", "perturbation=[object_shift]", "-m")
     assert not (root / "runs/s").exists()
     assert not (root / "datasets/s.zarr").exists()
@@ -90,9 +87,6 @@ def test_points_of_a_sweep_have_runs_stores_and_journals_of_their_own(root):
     assert "runs compared" in done(root, "compare", "runs/s-*")
     rows = (root / "runs/compare/comparison.csv").read_text().splitlines()
     assert [row.split(",")[:2] for row in rows[1:]] == [["s-seed-1", "1"], ["s-seed-2", "2"]]
-
-
-def test_points_go_on_and_remember_like_runs(root):
     assert "taken from runs/s-seed-1" in done(root, "rollout", "name=s", "seed=1,2", "job.episodes.test=2", "-m")
     assert Run(compose(["name=s-seed-2"]), root).metrics()["policy"]["nominal"]["episodes"] == 2
 
