@@ -143,13 +143,13 @@ def test_a_monitor_watches_the_task_and_policy_that_it_was_fitted_on(root: Path)
 def test_a_strategy_is_drawn_beside_the_placebo(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     bare, run = Store.open(root / "datasets/g.zarr"), run_of(root, "view", "strategy=[expert]")
     number = next(iter(first_alarms(bare, load_monitors(run)[MONITOR])))
-    view.run(run, number, [MONITOR], "expert", 2.0)
+    view.run(run, number, [MONITOR], "expert", 2.0, False, 0, "onset")
     (made,) = (run.folder / "recordings").glob("*-expert-beside-placebo.rrd")
     assert f"recording: {run.shown(made)}" in " ".join(capsys.readouterr().out.split())
     with pytest.raises(ConfigError, match=r"acts on a monitor's first alarm; name one: job\.monitors="):
-        view.run(run, number, [], "expert", 2.0)
+        view.run(run, number, [], "expert", 2.0, False, 0, "onset")
     with pytest.raises(UnknownNameError, match=r"unknown strategy 'expret'\. Did you mean 'expert'"):
-        view.run(run, number, [MONITOR], "expret", 2.0)
+        view.run(run, number, [MONITOR], "expret", 2.0, False, 0, "onset")
 
 
 def test_strategies_are_judged_in_test_episodes(root: Path) -> None:
