@@ -206,3 +206,10 @@ def test_what_cannot_be_checked_is_refused_in_one_line(store: Store) -> None:  #
 def test_hostile_text_takes_no_time(store: Store) -> None:  # noqa: F811
     for text in ("step " * 19_000, "the onset was " * 7_000, "a" * 100_000, "stage reach, " * 7_000, "9" * 100_000):
         assert wb.check_explanation(text, store, 1).count("true") < 10_000
+
+
+@pytest.mark.parametrize("number", ["1e99999", "0e99999", "0e5", f"1e{'9' * 300}"])
+def test_numbers_beyond_all_measure_are_false_and_no_error(number: str) -> None:
+    for text in (f"The force_n was [{number}, 4].", f"The magnitude was {number} N."):
+        assert "true" not in verdicts(text)
+    assert not compared(number, 5.0)

@@ -24,11 +24,18 @@ MEASURED = {
 }  # fmt: skip
 
 
+MOST_DIGITS = 300
+"""Of a written number before its point; one that has more is beyond all measure."""
+
+
 def compared(said: str, held: float, scale: float = 1.0) -> bool:
-    """Whether a number, as it was written, is ``held`` rounded to its digits."""
+    """Whether a number, as it was written, is ``held`` rounded to its digits, and to no less than half of itself."""
     mantissa, _, exponent = said.lower().lstrip("+-").partition("e")
-    digits = len(mantissa.partition(".")[2]) - int(exponent or 0)
-    return abs(float(said) * scale - held) <= (0.5000001 * 10.0**-digits) * scale
+    digits = max(-MOST_DIGITS, len(mantissa.partition(".")[2]) - int(exponent or 0))
+    within = 0.5000001 * 10.0**-digits
+    if digits < 0:
+        within = min(within, abs(float(said)) / 2)
+    return abs(float(said) * scale - held) <= within * scale
 
 
 class Facts:

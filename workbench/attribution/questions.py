@@ -38,7 +38,7 @@ WIDEST = 0.5
 """Share of all times that may count as right; a wider interval is no question."""
 FIFTHS = 5
 """Parts of a task's time within which questions about acting in time are balanced, since late alone says no."""
-LAW = 0.5
+HALF = 0.5
 """Success rate under other noise of which the interval must lie on one side."""
 
 
@@ -175,7 +175,7 @@ class _Asker:
             if low < 0:
                 self.left_out["luck"]["luck was not measured"] += 1
                 continue
-            if low <= LAW <= high:
+            if low <= HALF <= high:
                 self.left_out["luck"]["the interval holds one half"] += 1
                 continue
             ended = "succeeded" if episode.record["success"] else "failed"
@@ -184,7 +184,7 @@ class _Asker:
                 "so more often than not?"
             )
             evidence = f"success rate under other noise: between {low:.2f} and {high:.2f} (95 %)"
-            alike = (low > LAW) == bool(episode.record["success"])
+            alike = (low > HALF) == bool(episode.record["success"])
             more = {"subject": ended, "evidence": evidence, "known": "executed"}
             asked.append(self._yes_no("luck", uid, text, alike, **more))
         self._keep_even(asked)
@@ -284,7 +284,7 @@ class _Asker:
         luck = np.mean(in_time(placebo["ended"], deadline))
         rates = [float(np.mean(in_time(row["ended"], deadline))) for row in motions]
         ranked = sorted(zip(rates, motions, strict=True), key=lambda each: (-each[0], each[1]["motion_steps"]))
-        right = [row for rate, row in ranked if rate >= LAW and rate > luck]
+        right = [row for rate, row in ranked if rate >= HALF and rate > luck]
         texts = {motion_words(row["correction"]): row for rate, row in ranked if rate == 0}
         wrong = [text for text in texts if not right or text != motion_words(right[0]["correction"])]
         if not right or not wrong:

@@ -51,8 +51,7 @@ class CausalWalk:
 
     def attribute(self, case: Case) -> Attribution:
         """The steps at which the likeliest roots began to change."""
-        surprise = np.abs(self._model.surprise(case.log))
-        sums = self._sums(surprise) / self._limits
+        sums = self._sums(self._model.surprise(case.log)) / self._limits
         trigger = first((sums > 1).any(axis=1))
         if trigger is None:
             trigger = int(np.argmax(sums.max(axis=1)))

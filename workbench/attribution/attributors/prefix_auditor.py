@@ -12,11 +12,6 @@ from workbench.errors import ConfigError
 from workbench.types import Array
 from workbench.types.attribution import Attribution, Case, EpisodeLog, Lesson, Surroundings
 
-PASSES = 50
-"""Newton steps of the logistic regression; it stands still long before."""
-RIDGE = 1.0
-"""Weight of the squared coefficients."""
-
 
 class PrefixAuditor:
     """Reads the log step by step and names the first prefix that it holds to be unsafe.
@@ -42,6 +37,8 @@ class PrefixAuditor:
 
     def fit(self, lessons: Sequence[Lesson], task: Surroundings, seed: int) -> None:
         """Learn from the boundary of every failure, and from as many prefixes of every success."""
+        from sklearn.linear_model import LogisticRegression
+
         won, lost = successes(lessons, "prefix_auditor"), decided(lessons, "prefix_auditor")
         self._model = NominalModel.of(won)
         rows, unsafe = [], []
@@ -55,7 +52,8 @@ class PrefixAuditor:
             unsafe.append(np.zeros(len(steps), bool))
         features, labels = np.concatenate(rows), np.concatenate(unsafe)
         self._centre, self._scale = features.mean(axis=0), np.maximum(features.std(axis=0), 1e-9)
-        self._weights = _logistic((features - self._centre) / self._scale, labels)
+        self._regression = LogisticRegression(class_weight="balanced", solver="newton-cholesky", tol=1e-8)
+        self._regression.fit((features - self._centre) / self._scale, labels)
         self._threshold = self._best_threshold(lost)
 
     def attribute(self, case: Case) -> Attribution:
@@ -84,7 +82,8 @@ class PrefixAuditor:
     def _unsafe(self, log: EpisodeLog) -> Array:
         """(T,) probability of every prefix to be unsafe."""
         inputs = (self._features(log) - self._centre) / self._scale
-        return _sigmoid(_with_one(inputs) @ self._weights)
+        unsafe: Array = self._regression.predict_proba(inputs)[:, 1]
+        return unsafe
 
     def _best_threshold(self, lost: Sequence[tuple[EpisodeLog, tuple[int, int]]]) -> float:
         curves = [(self._unsafe(log), decisive[0]) for log, decisive in lost]
@@ -98,30 +97,3 @@ class PrefixAuditor:
     def _named(unsafe: Array, threshold: float) -> int:
         step = first(unsafe > threshold)
         return int(np.argmax(unsafe)) if step is None else step
-
-
-def _with_one(inputs: Array) -> Array:
-    return np.concatenate([inputs, np.ones((len(inputs), 1))], axis=1)
-
-
-def _sigmoid(values: Array) -> Array:
-    found: Array = 1 / (1 + np.exp(-np.clip(values, -50, 50)))
-    return found
-
-
-def _logistic(inputs: Array, labels: Array) -> Array:
-    """(F + 1,) coefficients of a ridge logistic regression whose two classes weigh alike, by Newton's method."""
-    rows, share = _with_one(inputs), max(float(labels.mean()), 1e-9)
-    balance = np.where(labels, 0.5 / share, 0.5 / max(1 - share, 1e-9))
-    penalty = RIDGE * np.eye(rows.shape[1])
-    penalty[-1, -1] = 1e-6
-    weights = np.zeros(rows.shape[1])
-    for _ in range(PASSES):
-        probable = _sigmoid(rows @ weights)
-        slope = rows.T @ (balance * (probable - labels)) + penalty @ weights
-        bend = (rows * (balance * probable * (1 - probable))[:, None]).T @ rows + penalty
-        step = np.linalg.solve(bend, slope)
-        weights = weights - step
-        if float(np.abs(step).max()) < 1e-8:
-            break
-    return weights
