@@ -38,7 +38,7 @@ def test_groups_and_ranking_are_shown_and_kept(run: Run, capsys: pytest.CaptureF
     assert len(kept["grouping"]["groups"]) == len(KINDS)
     said = " ".join(capsys.readouterr().out.split())
     assert "failures in groups" in said
-    assert f"workbench view name=mine job.episode={found.grouping.groups[0].medoid}" in said
+    assert f"workbench film name=mine job.episode={found.grouping.groups[0].medoid}" in said
 
 
 def test_too_few_failures_are_ranked_but_not_grouped(run: Run, capsys: pytest.CaptureFixture[str]) -> None:

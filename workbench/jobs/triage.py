@@ -33,5 +33,5 @@ def run(run: Run, split: Split | None, monitors: Sequence[str], most: Positive, 
         console.print(f"{found.failures} failures are too few to be grouped")
     else:
         medoid = found.grouping.groups[0].medoid
-        console.print(f"look at a medoid: workbench view name={run.name} job.episode={medoid}", markup=False)
+        console.print(f"look at a medoid: workbench film name={run.name} job.episode={medoid}", markup=False)
     console.print(f"all of it: {run.shown(path)}", markup=False)
